@@ -1,0 +1,44 @@
+# `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
+.PHONY: run test setup lint format gpu-check clean
+
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+
+# Jobs call `lape` and `snakemake`: put the environment's first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+run: setup
+	snakemake --cores $(CORES)
+
+test: setup
+	$(BIN)/python -m pytest
+
+setup: .venv/built
+
+.venv/installed: envs/requirements.txt envs/requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lape needs Python 3.11 or newer; set PYTHON")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
+	touch $@
+
+# The extension is compiled against the torch that is installed: no build isolation.
+.venv/built: .venv/installed setup.py pyproject.toml $(wildcard csrc/*)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	clang-format --dry-run --Werror $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
+	snakemake --lint
+
+format: setup
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+	clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
+
+clean:
+	rm -rf .venv build lape.egg-info lape/_C*.so

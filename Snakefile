@@ -1,0 +1,60 @@
+# Artifacts, in the order in which data flow. <results> is results/<run>; every data file has a JSON header beside it.
+#
+#   results/downloads/{download}/{file}          download    pinned files of the package index, shared by runs
+#   <results>/config.json                        config      the configuration of the run, complete
+#   <results>/corpus/{language}.parquet          corpus      documents: id, text
+#   <results>/models/{model}/model.json          model       which checkpoint, its shape; weights/ where converted
+#   <results>/tokens/{model}/{language}/
+#             {split}.npy, {split}.bytes.npy     tokens      int32 [chunks, length]; split is train or valid
+#   <results>/statistics/{model}/{language}.npz  statistics  count and total [layers, neurons]; {language}.shards/
+#   <results>/neurons/{model}/lape.tsv           select      language-specific neurons
+#   <results>/neurons/{model}/random.tsv         control     the random control
+#   <results>/perplexity/{model}/{method}/
+#             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
+#   <results>/tables/{item}.csv, .md, .tex       table       items named as in the paper
+#   <results>/figures/{item}.pdf, .svg, .png     figure
+#   <results>/manifest.json                      manifest    every artifact, its hash and provenance
+#   <results>/report.html                        report      tables and figures with captions
+#   <logs>, <benchmarks>                         logs/ and benchmarks/ of the run, one file a job
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=f"results/{config['run']}",
+    logs=f"results/{config['run']}/logs",
+    benchmarks=f"results/{config['run']}/benchmarks",
+
+
+localrules:
+    all,
+    config,
+    manifest,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/manifest.json",
+        "<results>/report.html",
+
+
+include: "rules/download.smk"
+include: "rules/corpus.smk"
+include: "rules/model.smk"
+include: "rules/tokens.smk"
+include: "rules/statistics.smk"
+include: "rules/neurons.smk"
+include: "rules/perplexity.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/audit.smk"
+
+
+onsuccess:
+    print_outputs()

@@ -1,0 +1,65 @@
+// The three floating-point formats as raw bits, for the CPU and the GPU kernels alike. No torch header.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef __CUDACC__
+#define LAPE_INLINE __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define LAPE_INLINE inline __attribute__((always_inline))
+#else
+#define LAPE_INLINE inline
+#endif
+
+namespace lape {
+
+LAPE_INLINE float as_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+LAPE_INLINE uint32_t as_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+// A format has the unsigned type that holds its bits, the bits of +infinity and an exact conversion.
+struct Float32 {
+  using Bits = uint32_t;
+  static constexpr Bits infinity = 0x7f800000;
+  static LAPE_INLINE float to_float(Bits bits) { return as_float(bits); }
+};
+
+struct BFloat16 {
+  using Bits = uint16_t;
+  static constexpr Bits infinity = 0x7f80;
+  static LAPE_INLINE float to_float(Bits bits) { return as_float(static_cast<uint32_t>(bits) << 16); }
+};
+
+struct Float16 {
+  using Bits = uint16_t;
+  static constexpr Bits infinity = 0x7c00;
+  static LAPE_INLINE float to_float(Bits bits) {
+    const uint32_t wide = bits;  // arithmetic of one width throughout, or AVX2 code is not vectorised
+    const uint32_t exponent = wide & 0x7c00;
+    // Move the exponent's bias from 15 to 127; infinity and NaN need as much again.
+    const uint32_t bias = exponent == 0x7c00 ? 224u << 23 : 112u << 23;
+    const uint32_t normal = ((wide & 0x7fff) << 13) + bias;
+    // A subnormal half is m * 2^-24: planted in the mantissa of 0.5, which is then taken away, it is exact
+    // even where the processor flushes subnormals.
+    const float subnormal = as_float((126u << 23) | (wide & 0x3ff)) - 0.5f;
+    const uint32_t value = exponent == 0 ? as_bits(subnormal) : normal;
+    return as_float((wide & 0x8000) << 16 | value);
+  }
+};
+
+// x > 0 in the format itself: false for both zeros and NaN, true for subnormals in every rounding mode.
+template <typename Format>
+LAPE_INLINE bool is_positive(typename Format::Bits bits) {
+  return static_cast<typename Format::Bits>(bits - 1) < Format::infinity;
+}
+
+}  // namespace lape

@@ -1,0 +1,165 @@
+"""Artifacts on disk: atomic writes, JSON headers, hashes and versions.
+
+An artifact is one or more data files and a JSON header beside them. The header names what is inside
+(languages, model, parameters, seeds, versions), the SHA-256 of every input and of every data file, and
+nothing that differs between two runs on the same inputs: no time, no absolute path, no host.
+"""
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from lape.errors import LapeError
+
+# The command line that is running, set by `lape.cli`; empty where the library is used from Python.
+command: list[str] = []
+
+# The packages whose version can change a number.
+_PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "matplotlib", "langdetect")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        LapeError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
+
+    The data are flushed to disk before the rename, so that a kill or a crash leaves the old file or the
+    new one, never a part.
+
+    Raises:
+        LapeError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; artifacts are for the group to read
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        # A reader inside the block may fail on another file: only writing faults are translated.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise LapeError(f"{path}: no space left to write it; free some disk and run again") from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write a dictionary as indented UTF-8 JSON, atomically. NaN and infinity are refused."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path, artifact: str | None = None) -> dict:
+    """Read a JSON header and check that it belongs to the stage that the caller expects.
+
+    Raises:
+        LapeError: missing, not JSON, or the header of another kind of artifact.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+    except ValueError as error:
+        raise LapeError(f"{path}: is not valid JSON ({error}); delete it and run the step again") from error
+    if not isinstance(content, dict):
+        raise LapeError(f"{path}: is not an artifact header; pass the .json file that lies beside the data")
+    if artifact is not None and content.get("artifact") != artifact:
+        raise LapeError(
+            f"{path}: is the header of {content.get('artifact')!r}, not of {artifact!r}; pass the {artifact} artifact"
+        )
+    return content
+
+
+def write_header(
+    path: str | Path,
+    artifact: str,
+    /,
+    *,
+    parameters: dict,
+    inputs: Iterable[str | Path],
+    outputs: Iterable[str | Path],
+    **fields,
+) -> None:
+    """Write the header of an artifact, last, once its data files stand.
+
+    Args:
+        path: the header's path.
+        artifact: the stage's name, such as "statistics".
+        parameters: every setting that shaped the data.
+        inputs: files that were read; their hashes are recorded under the path as given.
+        outputs: data files in the header's folder or below; their hashes are recorded relative to it.
+        **fields: what the artifact says of itself (languages, model, counts, ...).
+    """
+    folder = Path(path).parent
+    header = {
+        "artifact": artifact,
+        "command": shlex.join(command) if command else None,
+        **fields,
+        "parameters": parameters,
+        "inputs": {str(name): sha256(name) for name in inputs},
+        "outputs": {str(Path(name).relative_to(folder)): sha256(name) for name in outputs},
+        "versions": versions(),
+    }
+    write_json(path, header)
+
+
+@cache
+def versions() -> dict[str, str | None]:
+    """Versions of lape, its commit, Python and the packages that can change a number."""
+
+    def version(package: str) -> str | None:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    found = {package: version(package) for package in _PACKAGES}
+    return {"lape": version("lape"), "git": _commit(), "python": platform.python_version(), **found}
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with "-dirty" where tracked files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,89 @@
+"""The `lape` command: one subcommand a stage, each a module of `lape.commands`.
+
+A command module has a docstring (its help text), `add_arguments(parser)` and `run(arguments)`. Only the
+module that is called is imported, so that `lape table` does not pay for torch.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from lape import artifact, progress
+from lape.errors import LapeError
+
+# In the order in which data flow.
+COMMANDS = {
+    "info": "versions, active backend and devices",
+    "download": "fetch a pinned file from the Python package index",
+    "corpus": "one language's text as documents",
+    "model": "resolve a model: weights, revision, shape of its FFN",
+    "tokens": "sample documents and pack them into chunks of tokens",
+    "statistics": "count how often every neuron fires",
+    "select": "find language-specific neurons (LAPE)",
+    "control": "draw a random set of neurons, the size of the largest language's",
+    "perplexity": "perplexity of every language with one set of neurons deactivated",
+    "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
+    "figure": "a figure of the paper as PDF, SVG and PNG",
+    "manifest": "list every artifact of a run with its hash and provenance",
+    "audit": "recompute every hash and check that the numbers agree with one another",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status.
+
+    Returns:
+        0 on success, 1 on bad input or a failed check (one line on stderr), 2 on a wrong command line.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="lape",
+        description="Find the neurons a language model uses for one language.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n" + "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items()),
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    name = parser.parse_args(argv[:1]).command
+
+    module = importlib.import_module(f"lape.commands.{name}")
+    parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
+    parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv[1:])
+    artifact.command[:] = ["lape", *argv]
+    try:
+        _log_to(arguments.log)
+        module.run(arguments)
+    except LapeError as error:
+        logging.error("lape %s: %s", name, error)
+        return 1
+    except KeyboardInterrupt:
+        logging.error("lape %s: interrupted", name)
+        return 130
+    except Exception:
+        # Not the user's fault: the traceback helps whoever mends it.
+        logging.error("lape %s: unexpected error, please report it\n%s", name, traceback.format_exc())
+        return 1
+    return 0
+
+
+def _log_to(path: Path | None) -> None:
+    """Messages go to stderr and, where a file is named, to that file."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None:
+        progress.AS_LINES = True  # a job of the workflow: others write to the same terminal
+        try:
+            os.makedirs(path.parent, exist_ok=True)
+            handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        except OSError as error:
+            raise LapeError(f"{path}: the log cannot be written ({error.strerror}); make its folder writable") from error
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
+    logging.getLogger("lape").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

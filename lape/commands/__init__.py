@@ -1,0 +1,1 @@
+"""One module a subcommand of `lape`: reads artifacts, calls the library, writes artifacts."""

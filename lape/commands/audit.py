@@ -1,0 +1,27 @@
+"""Recompute every hash of a run and check that its numbers agree with one another; names each faulty artifact."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from lape.artifact import read_json
+from lape.errors import LapeError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path, nargs="?", default=Path("results/default/manifest.json"))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from lape.audit import audit
+
+    manifest = read_json(arguments.manifest, "manifest")
+    faults = list(audit(manifest))
+    for path, fault in faults:
+        logger.error("%s: %s", path, fault)
+    if faults:
+        raise LapeError(f"{arguments.manifest}: {len(faults)} faults; delete what is named and run the workflow again")
+    files = sum(1 + len(entry["files"]) for entry in manifest["artifacts"].values())
+    logger.info("%s: %d artifacts, %d files, all as they were", arguments.manifest, len(manifest["artifacts"]), files)

@@ -1,0 +1,54 @@
+"""Write one language's text as a Parquet file of documents, without duplicates, bad lines counted by name."""
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--language", required=True, metavar="CODE", help="ISO 639-1 code, such as fr")
+    parser.add_argument("--source", required=True, choices=("embedded", "hub", "files"), help="where the text is from")
+    parser.add_argument(
+        "--settings",
+        required=True,
+        type=_settings,
+        metavar="JSON",
+        help="settings of the source: the section corpus.<source> of the configuration",
+    )
+    parser.add_argument("--file", metavar="PATH", help="the downloaded file (source embedded)")
+    parser.add_argument(
+        "--language-check",
+        choices=("keep", "drop", "off"),
+        default="keep",
+        help="keep: detect and record each document's language; drop: drop other languages; off: do not detect",
+    )
+    parser.add_argument(
+        "--minimum-characters", type=int, default=1, metavar="N", help="drop shorter documents (default: %(default)s)"
+    )
+    parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this is found")
+    parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
+
+
+def _settings(text: str) -> dict:
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise ArgumentTypeError("not a JSON object")
+    return settings
+
+
+def run(arguments: Namespace) -> None:
+    from lape.corpus import build_corpus
+
+    settings = arguments.settings if arguments.file is None else {**arguments.settings, "file": arguments.file}
+    build_corpus(
+        arguments.language,
+        arguments.source,
+        settings,
+        arguments.output,
+        language_check=arguments.language_check,
+        minimum_characters=arguments.minimum_characters,
+        exclude=arguments.exclude,
+    )

@@ -1,0 +1,31 @@
+"""A figure of the paper as PDF, SVG and PNG, drawn from its table and nothing else."""
+
+import argparse
+from pathlib import Path
+
+from lape.artifact import write_header
+from lape.errors import LapeError
+from lape.figures import FIGURES, draw, save
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("item", choices=FIGURES, help="the item of the paper")
+    parser.add_argument("table", type=Path, metavar="TABLE.csv", help="the tidy table that `lape table` wrote")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="ITEM.pdf", help="the PDF to write; SVG and PNG go beside it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    output = arguments.output
+    if output.suffix != ".pdf":
+        raise LapeError(f"{output}: a figure is written as PDF first; give --output a name that ends in .pdf")
+    paths = save(draw(arguments.item, arguments.table), output)
+    write_header(
+        output.with_suffix(".json"),
+        "figure",
+        item=arguments.item,
+        parameters={},
+        inputs=[arguments.table],
+        outputs=paths,
+    )

@@ -1,0 +1,18 @@
+"""List every artifact of a run with the hash of each file, its inputs, parameters, versions and time."""
+
+import argparse
+from pathlib import Path
+
+from lape.artifact import read_json, write_json
+from lape.manifest import build_manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("headers", type=Path, nargs="+", metavar="HEADER.json", help="headers of the artifacts")
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.json")
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json, in the run's folder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    run_folder = arguments.output.parent
+    write_json(arguments.output, build_manifest(arguments.headers, run_folder, read_json(arguments.config)))

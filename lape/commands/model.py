@@ -1,0 +1,102 @@
+"""Resolve a model: convert or locate its weights, record exactly which checkpoint it is and its FFN's shape."""
+
+import argparse
+import hashlib
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from lape.artifact import write_header
+from lape.errors import LapeError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="the model's name in this run")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--gguf", type=Path, help="a GGUF checkpoint, converted into --weights")
+    source.add_argument("--path", type=Path, help="a folder made by save_pretrained()")
+    source.add_argument("--hub", help="a repository of the hub")
+    parser.add_argument("--weights", type=Path, help="folder for the converted checkpoint (with --gguf)")
+    parser.add_argument("--revision", help="the hub's revision (with --hub)")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device-map", help="auto: spread the model over all devices")
+    parser.add_argument("--attn-implementation", help="eager, sdpa, flash_attention_2; default: transformers' choice")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
+    parser.add_argument("--output", type=Path, required=True, help="model.json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from lape import model as models
+
+    device = models.resolve_device(arguments.device)
+    dtype = models.resolve_dtype(arguments.dtype, device)
+    inputs: list[Path] = []
+    outputs: list[Path] = []
+    if arguments.gguf:
+        source, path = "embedded", arguments.weights
+        _convert(models, arguments.gguf, path, dtype)
+        inputs = [arguments.gguf]
+        outputs = models.checkpoint_files(path)
+    elif arguments.path:
+        source, path = "path", arguments.path
+        inputs = models.checkpoint_files(path)
+    else:
+        source, path = "hub", arguments.hub
+        if not arguments.revision:
+            raise LapeError(f"model {arguments.name}: a hub model needs its `revision`, so that it is pinned")
+
+    description = models.describe(str(path), arguments.revision, arguments.trust_remote_code)
+    if source != "hub":
+        hashes, description["sizes"] = models.folder_identity(path)
+        # A folder has no commit: the hash over its files' hashes names it.
+        description["revision"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    write_header(
+        arguments.output,
+        "model",
+        name=arguments.name,
+        source=source,
+        path=str(path),
+        dtype=str(dtype).removeprefix("torch."),
+        **description,
+        parameters={
+            "dtype": arguments.dtype,
+            "device": arguments.device,
+            "device_map": arguments.device_map,
+            "attn_implementation": arguments.attn_implementation,
+            "trust_remote_code": arguments.trust_remote_code,
+        },
+        inputs=inputs,
+        outputs=outputs,
+    )
+    logger.info(
+        "model %s: %s, %d layers of %d neurons, %s",
+        arguments.name,
+        description["architecture"],
+        description["layers"],
+        description["neurons_per_layer"],
+        dtype,
+    )
+
+
+def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
+    """Convert into a temporary folder and rename it, so that a kill leaves no half checkpoint."""
+    if folder is None:
+        raise LapeError("--gguf needs --weights, the folder for the converted checkpoint")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error
+    try:
+        models.convert_gguf(gguf, temporary, dtype)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except (OSError, RuntimeError) as error:
+        raise LapeError(f"{folder}: the converted checkpoint cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""Count how often every neuron fires over one language's tokens, in shards that survive an interruption."""
+
+import argparse
+import hashlib
+import logging
+import sys
+from pathlib import Path
+
+from lape.artifact import read_json, sha256, write_header, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="model.json")
+    parser.add_argument("--tokens", type=Path, required=True, help="train.json of the language's tokens")
+    parser.add_argument("--batch-size", type=int, default=4, help="chunks a forward pass")
+    parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+
+    from lape import ops
+    from lape.model import load_model
+    from lape.progress import progress
+    from lape.statistics import ActivationStatistics, record_statistics, shard_batches, token_batches
+
+    torch.set_num_threads(arguments.threads)
+    tokens_path = arguments.tokens.with_suffix(".npy")
+    tokens = read_json(arguments.tokens, "tokens")
+    chunks = np.load(tokens_path, mmap_mode="r")
+    parameters = {name: getattr(arguments, name) for name in ("batch_size", "shards", "threads", "backend")}
+    # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
+    identity = {
+        "model": sha256(arguments.model),
+        "tokens": sha256(tokens_path),
+        "code": _code_hash(),
+        **parameters,
+    }
+
+    model, description = load_model(arguments.model)
+    device = str(model.get_input_embeddings().weight.device)
+    label = f"{description['name']} {tokens['language']}"
+    folder = arguments.output.with_suffix(".shards")
+    whole = ActivationStatistics.zeros((description["layers"], description["neurons_per_layer"]))
+    files, shards = [], []
+    with progress(chunks.size, f"statistics {label}") as bar:
+        for number, batches in enumerate(shard_batches(len(chunks), arguments.batch_size, arguments.shards)):
+            file = folder / f"{number}.npz"
+            shard = _finished(file, identity)
+            if shard is None:
+                shard = record_statistics(model, token_batches(chunks, batches), arguments.backend, bar.update)
+                shard.save(file)
+                write_json(file.with_suffix(".json"), {**identity, "sha256": sha256(file)})
+            else:
+                bar.update(shard.tokens)
+            whole += shard
+            files += [file, file.with_suffix(".json")]
+            shards.append({"file": f"{folder.name}/{file.name}", "tokens": shard.tokens})
+    _remove_others(folder, files)
+
+    whole.save(arguments.output)
+    write_header(
+        arguments.output.with_suffix(".json"),
+        "statistics",
+        language=tokens["language"],
+        model=description["name"],
+        model_revision=description["revision"],
+        layers=description["layers"],
+        neurons_per_layer=description["neurons_per_layer"],
+        tokens=whole.tokens,
+        shards=shards,
+        device=device,
+        backend=ops.active_backend(device, arguments.backend),
+        dtype=description["dtype"],
+        parameters=parameters,
+        inputs=[arguments.model, arguments.tokens, tokens_path],
+        outputs=[arguments.output, *files],
+    )
+    logger.info("statistics %s: %d tokens in %d shards on %s", label, whole.tokens, len(shards), device)
+
+
+def _finished(file: Path, identity: dict):
+    """The statistics of a shard that an earlier run finished under the same identity, else None."""
+    from lape.statistics import ActivationStatistics
+
+    header = file.with_suffix(".json")
+    if not (file.is_file() and header.is_file()):
+        return None
+    if read_json(header) != {**identity, "sha256": sha256(file)}:
+        return None
+    return ActivationStatistics.load(file)
+
+
+def _remove_others(folder: Path, files: list[Path]) -> None:
+    """Shards of an earlier, larger number of shards would be taken for parts of the whole."""
+    for file in folder.iterdir():
+        if file not in files:
+            file.unlink()
+
+
+def _code_hash() -> str:
+    """Hash of what counts: the modules of the forward pass and the compiled extension."""
+    modules = ("lape.statistics", "lape.ffn", "lape.ops", "lape._C")
+    files = [sys.modules[name].__file__ for name in modules if name in sys.modules]
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

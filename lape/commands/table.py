@@ -1,0 +1,42 @@
+"""A table of the paper, or the data of one of its figures: CSV for machines, Markdown and LaTeX for people."""
+
+import argparse
+from pathlib import Path
+
+from lape.artifact import write_header, writing
+from lape.errors import LapeError
+from lape.tables import TABLES, latex, markdown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("item", choices=TABLES, help="the item of the paper")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT.json", help="headers of the artifacts to read")
+    parser.add_argument("--output", required=True, type=Path, metavar="ITEM.csv", help="the tidy table to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    output = arguments.output
+    if output.suffix != ".csv":
+        raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
+    table = TABLES[arguments.item]
+    frame = table.rows(arguments.inputs)
+    sections = table.sections(frame)
+    texts = {
+        output: frame.to_csv(index=False, lineterminator="\n"),
+        output.with_suffix(".md"): markdown(sections),
+        output.with_suffix(".tex"): latex(sections, arguments.item),
+    }
+    for path, text in texts.items():
+        with writing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_header(
+        output.with_suffix(".json"),
+        "table",
+        item=arguments.item,
+        models=list(frame["model"].unique()),
+        columns=list(frame.columns),
+        rows=len(frame),
+        parameters={},
+        inputs=[path for header in arguments.inputs for path in (header, *table.data(header))],
+        outputs=texts,
+    )

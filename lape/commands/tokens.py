@@ -1,0 +1,84 @@
+"""Sample one language's documents and pack them into chunks of tokens, for training or for evaluation."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from lape.artifact import read_json, write_header, writing
+from lape.errors import LapeError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, required=True, help="the language's documents, as parquet")
+    parser.add_argument("--model", type=Path, required=True, help="model.json, whose tokenizer is used")
+    parser.add_argument("--split", choices=["train", "valid"], required=True)
+    parser.add_argument("--budget", type=int, required=True, help="positions wanted, rounded down to whole chunks")
+    parser.add_argument("--chunk-length", type=int, required=True, help="positions in a chunk, BOS included")
+    parser.add_argument("--bos", action="store_true", help="start every chunk with BOS")
+    parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
+    parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")
+    parser.add_argument("--allow-fewer", action="store_true", help="use what there is when the text is too short")
+    parser.add_argument("--output", type=Path, required=True, help="SPLIT.npy; SPLIT.bytes.npy and .json beside it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lape.model import load_tokenizer
+    from lape.tokens import pack
+
+    model = read_json(arguments.model, "model")
+    corpus_header = arguments.corpus.with_suffix(".json")
+    corpus = read_json(corpus_header, "corpus")
+    language = corpus["language"]
+    label = f"{model['name']} {language} {arguments.split}"
+    context = model["context_length"]
+    if context and arguments.chunk_length > context:
+        raise LapeError(f"{label}: chunk_length {arguments.chunk_length} exceeds the model's context of {context}")
+    try:
+        documents = pq.read_table(arguments.corpus, columns=["id", "text"])
+    except (OSError, pa.ArrowException) as error:
+        raise LapeError(f"{arguments.corpus}: cannot be read as parquet; delete it and run again") from error
+
+    parameters = {
+        "split": arguments.split,
+        "budget": arguments.budget,
+        "chunk_length": arguments.chunk_length,
+        "bos": arguments.bos,
+        "seed": arguments.seed,
+        "valid_share": arguments.valid_share,
+        "allow_fewer": arguments.allow_fewer,
+    }
+    tokenizer = load_tokenizer(arguments.model)
+    packed = pack(documents, tokenizer, **parameters, vocab_size=model["vocab_size"], label=label)
+
+    bytes_path = arguments.output.with_suffix(".bytes.npy")
+    with writing(arguments.output) as temporary:
+        np.save(temporary, packed.ids)
+    with writing(bytes_path) as temporary:
+        np.save(temporary, packed.predicted_bytes)
+    tokens = packed.ids.size
+    write_header(
+        arguments.output.with_suffix(".json"),
+        "tokens",
+        language=language,
+        split=arguments.split,
+        model=model["name"],
+        model_revision=model["revision"],
+        tokens=tokens,
+        chunks=len(packed.ids),
+        documents=packed.documents,
+        documents_in_split=packed.documents_in_split,
+        tokens_dropped=packed.tokens_dropped,
+        predicted_bytes=int(packed.predicted_bytes.sum()),
+        parameters=parameters,
+        inputs=[arguments.corpus, corpus_header, arguments.model],
+        outputs=[arguments.output, bytes_path],
+    )
+    logger.info("tokens %s: %d in %d chunks from %d documents", label, tokens, len(packed.ids), packed.documents)
+    if tokens < arguments.budget // arguments.chunk_length * arguments.chunk_length:
+        logger.warning("tokens %s: %d were wanted, %d is all there is", label, arguments.budget, tokens)

@@ -1,0 +1,75 @@
+"""The workflow's configuration: defaults, a schema that refuses what it does not know, and clear messages."""
+
+import difflib
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from lape.errors import LapeError
+
+
+def check_config(config: dict, schema_path: str | Path) -> None:
+    """Check a merged configuration against the schema, and what a schema cannot say.
+
+    Args:
+        config: the configuration as Snakemake merged it.
+        schema_path: config/schema.yaml.
+
+    Raises:
+        LapeError: the first fault: its key, what is wrong, and the nearest known key or value.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
+    if error is not None:
+        raise LapeError(_explain(error))
+
+    for model in config["models"]:
+        if model not in config["catalogue"]:
+            raise LapeError(f"config models: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
+        download = config["catalogue"][model].get("download")
+        if download is not None and download not in config["downloads"]:
+            raise LapeError(
+                f"config catalogue.{model}.download: {download!r} is not in downloads"
+                f"{_nearest(download, config['downloads'])}"
+            )
+    corpus = config["corpus"]
+    if corpus["source"] == "embedded":
+        embedded = corpus["embedded"]
+        if embedded["download"] not in config["downloads"]:
+            raise LapeError(
+                f"config corpus.embedded.download: {embedded['download']!r} is not in downloads"
+                f"{_nearest(embedded['download'], config['downloads'])}"
+            )
+        for language in config["languages"]:
+            if language not in embedded["order"]:
+                raise LapeError(
+                    f"config languages: the embedded text has no {language!r}; it has {', '.join(embedded['order'])}"
+                )
+    pattern = corpus["files"]["pattern"]
+    if corpus["source"] == "files" and isinstance(pattern, dict):
+        for language in config["languages"]:
+            if language not in pattern:
+                raise LapeError(f"config corpus.files.pattern: no glob for language {language!r}; add one")
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    """One line for a schema violation."""
+    place = ".".join(map(str, error.absolute_path)) or "the top level"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = next(key for key in error.instance if key not in known)
+        return f"config {place}: unknown key {unknown!r}{_nearest(unknown, known)}; config/README.md lists every key"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"config {place}: key {missing!r} is missing; config/README.md describes it"
+    if isinstance(error.instance, bool):
+        # YAML reads no, off, yes and on as booleans; "no" is also Norwegian.
+        return f"config {place}: YAML reads the word there as {error.instance}; put it in quotes"
+    return f"config {place}: {error.message}"
+
+
+def _nearest(name: str, known) -> str:
+    """A hint at the most similar known name, or the list of names."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,70 @@
+"""A dataset of the Hugging Face hub, or a local folder in the same layout, read as a stream."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from lape.corpus.reading import Reading
+from lape.errors import LapeError
+
+
+def read_hub(
+    language: str,
+    reading: Reading,
+    *,
+    path: str,
+    config: str | None,
+    revision: str | None,
+    split: str,
+    text_column: str,
+    id_column: str | None,
+    documents: int | None,
+) -> Iterator[tuple[str, str]]:
+    """Yield the first documents of one language's configuration.
+
+    No code of the dataset's repository is run.
+
+    Args:
+        language: the language to read.
+        reading: takes note of unusable rows.
+        path: the dataset's name on the hub, or a local folder.
+        config: configuration, in which `{language}` stands for the language; None for the only one.
+        revision: commit of the dataset; a local folder has none.
+        split: split to read.
+        text_column: column that holds the text.
+        id_column: column that holds the id; None for the row's number, from 0.
+        documents: stop after so many usable documents; None for all.
+
+    Raises:
+        LapeError: the dataset cannot be reached or read, or lacks the configuration, split or column.
+    """
+    config = config and config.replace("{language}", language)
+    name = path if config is None else f"{path} ({config})"
+    found = 0
+    with closing(_rows(name, path, config, revision, split)) as rows:
+        for number, row in enumerate(rows):
+            for column in (text_column, id_column):
+                if column is not None and column not in row:
+                    raise LapeError(f"dataset {name}: has no column {column!r}, but {', '.join(row)}; correct its name")
+            identity = number if id_column is None else row[id_column]
+            if document := reading.document(f"row {number}", identity, row[text_column]):
+                yield document
+                found += 1
+                if found == documents:
+                    return
+
+
+def _rows(name: str, path: str, config: str | None, revision: str | None, split: str) -> Iterator[dict]:
+    """The dataset's rows. Closed early rather than left to the interpreter's end, where Arrow's threads abort it."""
+    from datasets import load_dataset
+
+    try:
+        dataset = load_dataset(path, name=config, revision=revision, split=split, streaming=True)
+        with closing(iter(dataset)) as rows:
+            yield from rows
+    except Exception as error:
+        # Whatever lies below (network, hub, file formats) has exceptions of its own; none is ours.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise LapeError(
+            f"dataset {name}: cannot be read ({reason}); check its name, configuration, revision and split, and the "
+            "network, or set another corpus source"
+        ) from error

@@ -1,0 +1,48 @@
+"""What a source reports while it is read: the files it opened and the rows it could not use."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_NAMED = 100  # bad rows named in the report; all are counted
+
+
+@dataclass
+class Reading:
+    """Notes of one pass over a source.
+
+    Attributes:
+        inputs: files that were read, in order.
+        bad: number of rows that hold no usable document.
+        examples: "where: why" of the first hundred of them.
+    """
+
+    inputs: list[Path] = field(default_factory=list)
+    bad: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def refuse(self, where: str, reason: str) -> None:
+        """Count a row that cannot be used."""
+        self.bad += 1
+        if len(self.examples) < _NAMED:
+            self.examples.append(f"{where}: {reason}")
+
+    def document(self, where: str, identity: object, text: object) -> tuple[str, str] | None:
+        """The (id, text) of a row, or None, counted, where it has no id or no text that UTF-8 can hold."""
+        reason = _fault(identity, text)
+        if reason is not None:
+            return self.refuse(where, reason)
+        return str(identity), text
+
+
+def _fault(identity: object, text: object) -> str | None:
+    if not isinstance(text, str):
+        return f"the text is {type(text).__name__}, not a string"
+    if not text.strip():
+        return "the text is empty"
+    if not isinstance(identity, str | int):
+        return f"the id is {type(identity).__name__}, not a string or an integer"
+    try:
+        f"{identity}{text}".encode()
+    except UnicodeEncodeError:
+        return "it holds half a surrogate pair, which is no character"
+    return None

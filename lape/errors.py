@@ -1,0 +1,8 @@
+"""The one exception that the command line turns into a single clear line."""
+
+
+class LapeError(Exception):
+    """Bad input or a failed check.
+
+    The message is one line: it names the file or the key and the remedy.
+    """

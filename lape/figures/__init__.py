@@ -1,0 +1,54 @@
+"""The paper's figures, drawn from the tidy tables and from nothing else.
+
+An item is an entry of `FIGURES`: the columns it needs and the function that draws them. A new item is a
+function from a frame to a matplotlib figure and an entry here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from lape import tables
+from lape.figures import deactivation, layers
+from lape.figures.style import save, styled
+
+__all__ = ["FIGURES", "Figure", "draw", "save"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One item.
+
+    Attributes:
+        columns: columns of the table that the drawing needs.
+        draw: from the tidy frame to the drawing.
+    """
+
+    columns: tuple[str, ...]
+    draw: Callable[[pd.DataFrame], Drawing]
+
+
+FIGURES = {
+    "figure2": Figure(deactivation.COLUMNS, deactivation.figure2),
+    "figure2_log_ratio": Figure(deactivation.COLUMNS, deactivation.figure2_log_ratio),
+    "figure5": Figure(layers.COLUMNS, layers.figure5),
+}
+
+
+def draw(item: str, table: str | Path) -> Drawing:
+    """Draw one item of `FIGURES` from its table.
+
+    Args:
+        item: a key of `FIGURES`.
+        table: the CSV that `lape table` wrote.
+
+    Raises:
+        LapeError: the table cannot be read or is another item's.
+    """
+    figure = FIGURES[item]
+    frame = tables.read(table, figure.columns)
+    with styled():
+        return figure.draw(frame)

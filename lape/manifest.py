@@ -1,0 +1,85 @@
+"""The manifest of a run: every artifact, the hash of each of its files, and what made it."""
+
+import csv
+import datetime
+from collections.abc import Iterable
+from pathlib import Path
+
+from lape.artifact import read_json, sha256, versions
+
+
+def build_manifest(headers: Iterable[str | Path], run: str | Path, config: dict) -> dict:
+    """Collect the headers of a run: the given ones, and those of everything that they were made from.
+
+    Args:
+        headers: paths of the last artifacts' JSON headers (tables, figures), relative to the working directory.
+        run: the run's folder; where it has benchmarks/, an entry says how long its job took.
+        config: the run's configuration.
+
+    Returns:
+        {"artifact": "manifest", "config", "versions", "artifacts": {header path: entry}}. An entry holds the
+        header's own hash, its data files' hashes and sizes, the rule and command that made it, its inputs'
+        hashes, parameters, versions, device and backend where it has them, and when it was written.
+
+    Raises:
+        LapeError: a header or a data file is missing.
+    """
+    found: dict[str, dict] = {}
+    waiting = [Path(path) for path in headers]
+    while waiting:
+        path = waiting.pop()
+        if str(path) not in found:
+            found[str(path)] = _entry(path, Path(run))
+            waiting += filter(None, map(_header_of, found[str(path)]["inputs"]))
+    return {
+        "artifact": "manifest",
+        "config": config,
+        "versions": versions(),
+        "artifacts": dict(sorted(found.items())),
+    }
+
+
+def _header_of(name: str) -> Path | None:
+    """The header of an input: itself, or the JSON file beside it that names it; None for a file from outside."""
+    path = Path(name)
+    for header in (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json")):
+        if header.suffix != ".json" or not header.is_file():
+            continue
+        content = read_json(header)
+        if header == path and "artifact" in content:
+            return path
+        if str(path.relative_to(header.parent)) in content.get("outputs", {}):
+            return header
+    return None
+
+
+def _entry(path: Path, run: Path) -> dict:
+    header = read_json(path)
+    written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+    files = {str(path.parent / name): digest for name, digest in header["outputs"].items()}
+    command = header["command"]
+    entry = {
+        "artifact": header["artifact"],
+        # A rule runs the subcommand of its stage.
+        "rule": command.split()[1] if command else None,
+        "command": command,
+        "sha256": sha256(path),
+        "files": files,
+        "inputs": header["inputs"],
+        "parameters": header["parameters"],
+        "versions": header["versions"],
+        "written": written.isoformat(timespec="seconds"),
+        "seconds": _seconds(path, run),
+    }
+    return entry | {key: header[key] for key in ("device", "backend", "dtype") if key in header}
+
+
+def _seconds(path: Path, run: Path) -> float | None:
+    """Wall time of the job that wrote a header, from the workflow's benchmark beside the run."""
+    if not path.is_relative_to(run):
+        return None
+    benchmark = run / "benchmarks" / path.relative_to(run).with_suffix(".tsv")
+    if not benchmark.is_file():
+        return None
+    with open(benchmark, encoding="utf-8") as file:
+        return float(next(csv.DictReader(file, delimiter="\t"))["s"])

@@ -1,0 +1,191 @@
+"""Models: where their weights come from, what exactly they are, and how they are loaded."""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from lape.artifact import read_json, sha256
+from lape.errors import LapeError
+from lape.ffn import find_ffn
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What identifies a checkpoint: its weights, its configuration and its tokenizer.
+_CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt")
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_files(folder: str | Path) -> list[Path]:
+    """The files of a checkpoint folder that decide its behaviour, sorted.
+
+    Raises:
+        LapeError: the folder is missing or holds no configuration or no safetensors weights.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LapeError(f"{folder}: no such model folder; mend the model's `path` in the config")
+    files = sorted(file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern))
+    for needed in ("config.json", "*.safetensors"):
+        if not any(file.match(needed) for file in files):
+            raise LapeError(f"{folder}: has no {needed}; save the model there with save_pretrained()")
+    return files
+
+
+def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
+    """Convert a GGUF checkpoint once to safetensors and a fast tokenizer, which load in seconds.
+
+    Quantised weights are dequantised, then rounded to `dtype`.
+
+    Raises:
+        LapeError: the file is missing or not a GGUF checkpoint that transformers can read.
+    """
+    gguf = Path(gguf)
+    if not gguf.is_file():
+        raise LapeError(f"{gguf}: no such file; run the download step")
+    arguments = {"gguf_file": gguf.name}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, **arguments, quantization_config=GgufConfig(dequantize=True), dtype=dtype
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise LapeError(f"{gguf}: cannot be read as a GGUF checkpoint ({_line(error)}); fetch it again") from error
+    # The quantisation is undone: the saved checkpoint is a plain one.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """The torch dtype of a setting; "auto" is bfloat16 where the device computes in it, else float32."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32
+
+
+def resolve_device(device: str) -> str:
+    """"auto" is the CUDA device where there is one, else the CPU.
+
+    Raises:
+        LapeError: a CUDA device is asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise LapeError(f"device {device!r}: torch sees no CUDA device; set the model's `device` to cpu or auto")
+    return device
+
+
+def describe(path: str, revision: str | None, trust_remote_code: bool) -> dict:
+    """Shape and identity of a checkpoint, without loading its weights.
+
+    Args:
+        path: a folder, or a repository of the hub.
+        revision: the hub's revision; resolved to its commit.
+        trust_remote_code: run code that the repository ships.
+
+    Returns:
+        architecture, model_type, layers (L), neurons_per_layer (I), vocab_size, context_length, revision.
+
+    Raises:
+        LapeError: the checkpoint cannot be read, or its architecture is not known.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise LapeError(f"{path}: cannot be read as a causal language model ({_line(error)})") from error
+    layers, neurons = find_ffn(model).shape
+    decoder = model.get_decoder().config
+    return {
+        "architecture": type(model).__name__,
+        "model_type": decoder.model_type,
+        "layers": layers,
+        "neurons_per_layer": neurons,
+        "vocab_size": model.get_input_embeddings().num_embeddings,
+        "context_length": getattr(decoder, "max_position_embeddings", None),
+        "revision": getattr(config, "_commit_hash", None) or revision,
+    }
+
+
+def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
+    """Load the model that a `model` artifact describes, in evaluation mode.
+
+    Returns:
+        the model on its device, and the artifact's header.
+
+    Raises:
+        LapeError: the artifact or a weight file is missing, or memory does not suffice.
+    """
+    header = read_json(model_json, "model")
+    path, revision = _location(model_json, header)
+    parameters = header["parameters"]
+    device = resolve_device(parameters["device"])
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision,
+            dtype=DTYPES[header["dtype"]],
+            attn_implementation=parameters["attn_implementation"],
+            device_map=parameters["device_map"],
+            trust_remote_code=parameters["trust_remote_code"],
+        )
+        if parameters["device_map"] is None:
+            model = model.to(device)
+    except (OSError, ValueError, ImportError) as error:
+        raise LapeError(f"{path}: the model cannot be loaded ({_line(error)})") from error
+    except torch.OutOfMemoryError as error:
+        raise LapeError(f"{path}: does not fit on {device}; set the model's `device_map` to auto") from error
+    return model.eval(), header
+
+
+def load_tokenizer(model_json: str | Path):
+    """Load the fast tokenizer of a `model` artifact.
+
+    Raises:
+        LapeError: there is none, or it is a slow one, which does not say which bytes a token covers.
+    """
+    header = read_json(model_json, "model")
+    path, revision = _location(model_json, header)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=revision, trust_remote_code=header["parameters"]["trust_remote_code"]
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
+    return tokenizer
+
+
+def _location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
+    """Where the weights are: a repository and its commit, or a folder whose files are as they were."""
+    if header["source"] == "hub":
+        return header["path"], header["revision"]
+    for name, size in header["sizes"].items():
+        file = Path(header["path"]) / name
+        if not file.is_file():
+            raise LapeError(f"{file}: missing, though {model_json} names it; delete {model_json} and run again")
+        if file.stat().st_size != size:
+            raise LapeError(f"{file}: changed since {model_json} was written; delete {model_json} and run again")
+    return header["path"], None
+
+
+def folder_identity(folder: str | Path) -> tuple[dict[str, str], dict[str, int]]:
+    """SHA-256 and size of every file of a checkpoint folder, by name."""
+    files = checkpoint_files(folder)
+    return {file.name: sha256(file) for file in files}, {file.name: os.path.getsize(file) for file in files}
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

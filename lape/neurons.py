@@ -1,0 +1,84 @@
+"""A set of selected neurons: a table that a person can read, and the header that says what it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape.artifact import read_json, writing
+from lape.errors import LapeError
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Selected neurons of a model of L layers with I neurons each.
+
+    Attributes:
+        table: one row a neuron, sorted by layer and index, with columns layer and index (both from 0) and
+            languages (a tuple of the sets that the neuron belongs to); more columns say why it was selected.
+        sets: names of the sets, in order: the languages, or "random" for a control.
+        layers, neurons_per_layer: L and I.
+        summary: what else the header records (method, threshold, entropy at the cut, ...).
+    """
+
+    table: pd.DataFrame
+    sets: tuple[str, ...]
+    layers: int
+    neurons_per_layer: int
+    summary: dict = field(default_factory=dict)
+
+    def indices(self, sets: str | Sequence[str]) -> dict[int, np.ndarray]:
+        """Neurons of one or several sets: layer -> sorted int64 indices; layers without any are left out.
+
+        Raises:
+            LapeError: there is no such set.
+        """
+        sets = [sets] if isinstance(sets, str) else list(sets)
+        for name in sets:
+            if name not in self.sets:
+                raise LapeError(f"neurons: no set {name!r}; there are {', '.join(self.sets)}")
+        chosen = self.table[[not set(languages).isdisjoint(sets) for languages in self.table["languages"]]]
+        return {
+            int(layer): np.sort(rows["index"].to_numpy(np.int64))
+            for layer, rows in chosen.groupby("layer", sort=True)
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Number of neurons in each set; one neuron can belong to several."""
+        return {name: sum(name in languages for languages in self.table["languages"]) for name in self.sets}
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as TSV: UTF-8, full precision, languages joined by commas."""
+        table = self.table.assign(languages=[",".join(languages) for languages in self.table["languages"]])
+        with writing(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+
+    @classmethod
+    def load(cls, header_path: str | Path) -> "Neurons":
+        """Read a neurons artifact by its header; the table lies beside it.
+
+        Raises:
+            LapeError: missing, of another kind, or a table that does not fit its header.
+        """
+        header_path = Path(header_path)
+        header = read_json(header_path, "neurons")
+        path = header_path.with_suffix(".tsv")
+        try:
+            # Codes such as "nan" or "na" are languages, not missing values.
+            table = pd.read_csv(path, sep="\t", keep_default_na=False, float_precision="round_trip")
+            table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
+            neurons = cls(table, tuple(header["sets"]), header["layers"], header["neurons_per_layer"], header)
+            fits = (
+                table["layer"].between(0, neurons.layers - 1).all()
+                and table["index"].between(0, neurons.neurons_per_layer - 1).all()
+                and set().union(*table["languages"], set()) <= set(neurons.sets)
+            )
+        except OSError as error:
+            raise LapeError(f"{path}: cannot be read ({error.strerror}); run the select step") from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise LapeError(f"{path}: is not a table of neurons ({error}); run the select step again") from error
+        if not fits:
+            raise LapeError(f"{path}: names layers, indices or sets that {header_path} does not have; select again")
+        return neurons

@@ -1,0 +1,100 @@
+"""Perplexity of chunks of tokens, with the LM head computed a block of positions at a time."""
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lape import ops
+from lape.errors import LapeError
+
+# Positions whose logits exist at once: 128 x 262,144 bfloat16 logits are 64 MiB.
+_LOGITS_IN_MEMORY = 2**25
+
+
+@torch.inference_mode()
+def chunk_nll(
+    model: nn.Module,
+    chunks: np.ndarray,
+    batch_size: int = 4,
+    backend: str = "extension",
+    on_batch: Callable[[int], None] = lambda tokens: None,
+) -> np.ndarray:
+    """Negative log-likelihood of each chunk, summed over its T - 1 predicted positions.
+
+    Args:
+        model: a Hugging Face causal LM.
+        chunks: int32 [N, T], token ids.
+        batch_size: chunks a forward pass.
+        backend: "extension" or "reference", of the op that reduces the logits.
+        on_batch: called with each batch's number of tokens, for progress.
+
+    Returns:
+        float64 [N], in nats.
+
+    Raises:
+        LapeError: the likelihood is not finite.
+    """
+    decoder = model.get_decoder()
+    device = model.get_input_embeddings().weight.device
+    sums = []
+    for start in range(0, len(chunks), batch_size):
+        ids = torch.from_numpy(chunks[start : start + batch_size].astype(np.int64)).to(device)
+        output = decoder(input_ids=ids, use_cache=False)
+        nll = torch.cat([_position_nll(model, decoder, output, ids, row, backend) for row in range(len(ids))])
+        sums.append(nll.view(len(ids), -1).sum(dim=1).cpu().numpy())
+        on_batch(ids.numel())
+    result = np.concatenate(sums)
+    if not np.isfinite(result).all():
+        raise LapeError("the perplexity is NaN or infinite; set the model's dtype to float32 or bfloat16")
+    return result
+
+
+def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, row: int, backend: str) -> Tensor:
+    """NLL of every predicted position of one row [T - 1]: blocks of hidden states through the model's own head."""
+    hidden = output.last_hidden_state[row : row + 1, :-1]
+    targets = ids[row, 1:]
+    block = max(1, _LOGITS_IN_MEMORY // model.get_input_embeddings().num_embeddings)
+    parts = []
+    for start in range(0, hidden.shape[1], block):
+        piece = copy.copy(output)
+        piece.last_hidden_state = hidden[:, start : start + block]
+        with _returning(decoder, piece):
+            # The model's own forward: its head, scale and soft cap, whatever they are.
+            logits = model(input_ids=ids[row : row + 1, start : start + block], use_cache=False).logits[0]
+        target = targets[start : start + block].to(logits.device)
+        parts.append(ops.token_nll(logits, target, backend=backend))
+    return torch.cat(parts)
+
+
+@contextlib.contextmanager
+def _returning(decoder: nn.Module, output) -> Iterator[None]:
+    """While inside, the decoder returns `output` and computes nothing."""
+    previous = decoder.__dict__.get("forward")
+    decoder.forward = lambda *args, **kwargs: output
+    try:
+        yield
+    finally:
+        if previous is None:
+            del decoder.forward
+        else:
+            decoder.forward = previous
+
+
+def perplexity(nll: float, tokens: int, text_bytes: int) -> dict[str, float]:
+    """The three measures of one text.
+
+    Args:
+        nll: summed over tokens, in nats.
+        tokens: predicted tokens.
+        text_bytes: UTF-8 bytes that these tokens cover.
+
+    Returns:
+        nll (mean per token), ppl = exp(nll), and bits_per_byte, which compares tokenizers.
+    """
+    mean = nll / tokens
+    return {"nll": mean, "ppl": math.exp(mean), "bits_per_byte": nll / math.log(2) / text_bytes}

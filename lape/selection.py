@@ -1,0 +1,134 @@
+"""Which neurons belong to a language: LAPE, language activation probability entropy (Tang et al. 2024, section 2.2).
+
+The default is what the authors' released code does; the paper's text leaves the threshold's scope open (one
+percentile over all layers, neurons and languages) and whether membership is strict (it is).
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lape.errors import LapeError
+from lape.neurons import Neurons
+from lape.statistics import ActivationStatistics
+
+logger = logging.getLogger(__name__)
+
+
+def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> np.ndarray:
+    """Share of tokens at which each neuron fires (Eq. 4).
+
+    Args:
+        statistics: language -> statistics of one model.
+
+    Returns:
+        float32 [L, I, K], languages in the mapping's order.
+
+    Raises:
+        LapeError: a language without tokens, or statistics of different shapes.
+    """
+    shapes = {language: value.count.shape for language, value in statistics.items()}
+    if len(set(shapes.values())) != 1:
+        raise LapeError(f"statistics: languages differ in shape ({shapes}); count them all on one model")
+    for language, value in statistics.items():
+        if value.tokens == 0:
+            raise LapeError(f"statistics: {language} has no tokens; raise tokens.train")
+    return np.stack([(value.count / value.tokens).astype(np.float32) for value in statistics.values()], axis=-1)
+
+
+def entropies(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy over languages of each neuron's L1-normalised activation probabilities (Eq. 5), natural log.
+
+    Args:
+        probabilities: float32 [L, I, K].
+
+    Returns:
+        float32 [L, I], between 0 and ln K; 0 for a neuron that never fires.
+    """
+    sums = probabilities.sum(axis=-1, keepdims=True)
+    shares = np.divide(probabilities, sums, out=np.zeros_like(probabilities), where=sums > 0)
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return np.abs(-(shares * logs).sum(axis=-1))  # abs: no -0.0
+
+
+def select_lape(statistics: Mapping[str, ActivationStatistics], ratio: float = 0.01, quantile: float = 0.95) -> Neurons:
+    """The `ratio` of neurons with the lowest entropy, each assigned to every language above the threshold.
+
+    1. P = count / tokens in float32, and its entropy H over languages.
+    2. T = the round(L I K quantile)-th smallest of all P. A neuron with no language strictly above T is out.
+    3. The round(L I ratio) neurons with the smallest H, over all layers; ties go to the lower layer, then index.
+    4. A neuron belongs to every language with P > T.
+
+    Where fewer neurons pass step 2 than step 3 wants, all that pass are taken and a warning says so; the
+    released code fills up with neurons of no language and drops them later.
+
+    Args:
+        statistics: language -> statistics of one model, K of them; the order is kept.
+        ratio: share of all neurons, in (0, 1].
+        quantile: of all activation probabilities, in (0, 1].
+
+    Returns:
+        the neurons, with their entropy and probabilities; `summary` holds threshold, entropy_at_cut,
+        entropy_maximum (ln K), wanted and selected.
+
+    Raises:
+        LapeError: a parameter out of range, fewer than two languages, or statistics that do not fit together.
+    """
+    if len(statistics) < 2:
+        raise LapeError("languages: LAPE compares languages; name at least two")
+    for name, value in (("ratio", ratio), ("quantile", quantile)):
+        if not 0 < value <= 1:
+            raise LapeError(f"neurons.{name}: {value} is outside (0, 1]")
+    languages = list(statistics)
+    probabilities = activation_probabilities(statistics)
+    layers, neurons, _ = probabilities.shape
+
+    flat = probabilities.reshape(-1)
+    threshold = np.partition(flat, max(round(flat.size * quantile), 1) - 1)[max(round(flat.size * quantile), 1) - 1]
+    above = probabilities > threshold
+    entropy = np.where(above.any(axis=-1), entropies(probabilities), np.inf).reshape(-1)
+
+    wanted = round(layers * neurons * ratio)
+    order = np.argsort(entropy, kind="stable")[:wanted]  # stable: ties stay in order of layer and index
+    order = order[np.isfinite(entropy[order])]
+    if len(order) < wanted:
+        logger.warning("neurons: %d are wanted and only %d exceed the threshold %.6g", wanted, len(order), threshold)
+    entropy_at_cut = float(entropy[order[-1]]) if len(order) else None
+
+    chosen = np.sort(order)
+    layer, index = np.divmod(chosen, neurons)
+    table = pd.DataFrame({"layer": layer, "index": index, "entropy": entropy[chosen].astype(np.float64)})
+    for k, language in enumerate(languages):
+        table[f"probability_{language}"] = probabilities[layer, index, k].astype(np.float64)
+    table["languages"] = [
+        tuple(language for language, member in zip(languages, row, strict=True) if member)
+        for row in above[layer, index]
+    ]
+    summary = {
+        "threshold": float(threshold),
+        "entropy_at_cut": entropy_at_cut,
+        "entropy_maximum": math.log(len(languages)),
+        "wanted": wanted,
+        "selected": len(chosen),
+    }
+    return Neurons(table, tuple(languages), layers, neurons, summary)
+
+
+def random_control(neurons: Neurons, seed: int) -> Neurons:
+    """A uniform random set as large as the largest set of `neurons`, the paper's random selection (RS).
+
+    Args:
+        neurons: selected neurons, whose shape and largest set are taken.
+        seed: of numpy's PCG64 generator.
+
+    Returns:
+        neurons with the one set "random", drawn without replacement from all layers.
+    """
+    size = max(neurons.counts().values(), default=0)
+    drawn = np.random.default_rng(seed).choice(neurons.layers * neurons.neurons_per_layer, size, replace=False)
+    layer, index = np.divmod(np.sort(drawn), neurons.neurons_per_layer)
+    table = pd.DataFrame({"layer": layer, "index": index, "languages": [("random",)] * size})
+    return Neurons(table, ("random",), neurons.layers, neurons.neurons_per_layer, {"selected": size})

@@ -1,0 +1,86 @@
+"""The same numbers for people: Markdown and LaTeX (booktabs)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+_MINUS = "\N{MINUS SIGN}"
+_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        _MINUS: "$-$",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table on the page.
+
+    Attributes:
+        title: what the numbers are, with the model and the unit.
+        corner: what the first column names.
+        cells: formatted text; the index and the columns are printed as labels.
+    """
+
+    title: str
+    corner: str
+    cells: pd.DataFrame
+
+
+def rounded(value: float) -> str:
+    """A number for a table or a cell: two decimals below 10, then three digits, an exponent from 10,000 on."""
+    size = abs(value)
+    decimals = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    text = f"{size:.{decimals}f}" if size < 9999.5 else f"{size:.1e}".replace("e+0", "e").replace("e+", "e")
+    return _MINUS + text if value < 0 and float(text) else text
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """Pipe tables, each under its title."""
+    return "\n".join(f"## {section.title}\n\n{_pipe(section)}\n" for section in sections)
+
+
+def latex(sections: Sequence[Section], item: str) -> str:
+    """Table environments for `\\input`, labelled `tab:<item>-<number>`; they need the booktabs package."""
+    tables = [_environment(section, f"tab:{item}-{number}") for number, section in enumerate(sections, start=1)]
+    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+
+
+def _pipe(section: Section) -> str:
+    headers = [section.corner, *section.cells.columns]
+    alignment = ["left"] + ["right"] * section.cells.shape[1]
+    return tabulate(_rows(section), headers, tablefmt="pipe", disable_numparse=True, colalign=alignment)
+
+
+def _environment(section: Section, label: str) -> str:
+    lines = [
+        " & ".join(str(cell).translate(_ESCAPES) for cell in row) + r" \\"
+        for row in [[section.corner, *section.cells.columns], *_rows(section)]
+    ]
+    return "\n".join(
+        [
+            r"\begin{table}[tbp]",
+            r"\centering",
+            rf"\caption{{{section.title.translate(_ESCAPES)}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * section.cells.shape[1]}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _rows(section: Section) -> list[list[str]]:
+    return [[label, *row] for label, row in zip(section.cells.index, section.cells.to_numpy(), strict=True)]

@@ -1,0 +1,53 @@
+"""What the run was: its configuration, a manifest of every artifact, and the report.
+
+Input: the tables and figures, from which the manifest follows every header back to the downloads; the captions.
+Output: config.json (the configuration as it was merged), manifest.json, which `lape audit` checks, and
+report.html, a self-contained page of tables and figures.
+"""
+
+
+rule config:
+    output:
+        "<results>/config.json",
+    log:
+        "<logs>/config.log",
+    conda:
+        "../envs/lape.yaml"
+    params:
+        config=lambda wildcards: json.dumps(config, indent=2, ensure_ascii=False),
+    shell:
+        "printf '%s\\n' {params.config:q} > {output} 2> {log}"
+
+
+rule manifest:
+    input:
+        headers=[str(Path(item).with_suffix(".json")) for item in REPORT_ITEMS],
+        config="<results>/config.json",
+    output:
+        "<results>/manifest.json",
+    log:
+        "<logs>/manifest.log",
+    conda:
+        "../envs/lape.yaml"
+    shell:
+        "lape manifest --log {log} {input.headers} --config {input.config} --output {output}"
+
+
+rule report:
+    input:
+        content=REPORT_ITEMS,
+        manifest="<results>/manifest.json",
+        config="<results>/config.json",
+        captions=code("captions/*.rst"),
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    conda:
+        "../envs/lape.yaml"
+    params:
+        snakefile=workflow.main_snakefile,
+    # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
+    shell:
+        "snakemake --nolock --snakefile {params.snakefile} --configfile {input.config} "
+        "--report {output} {input.content} > {log} 2>&1"

@@ -1,0 +1,103 @@
+"""Functions and constants that the rules share; nothing here computes."""
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+
+from lape.config import check_config
+from lape.errors import LapeError
+from snakemake.exceptions import WorkflowError
+
+try:
+    check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
+except LapeError as error:
+    raise WorkflowError(str(error)) from None
+
+EMBEDDED_MODELS, PATH_MODELS, HUB_MODELS = (
+    [name for name, model in config["catalogue"].items() if model["source"] == source]
+    for source in ("embedded", "path", "hub")
+)
+# The sets whose deactivation is measured: method and name of each.
+DEACTIVATIONS = [
+    ("none", "baseline"),
+    *(("lape", language) for language in config["languages"]),
+    ("random", "random"),
+]
+# Tables and figures of the run, and what the report shows.
+REPORT_ITEMS = [
+    *(f"<results>/tables/{item}.csv" for item in ("baseline", "figure2", "table3", "tables6_10", "figure5")),
+    *(f"<results>/figures/{item}.svg" for item in ("figure2", "figure2_log_ratio", "figure5")),
+]
+
+
+wildcard_constraints:
+    model="|".join(config["catalogue"]),
+    language="|".join(config["languages"]),
+    split="train|valid",
+    deactivated="|".join(["baseline", "random", *config["languages"]]),
+    download="|".join(config["downloads"]) or "(?!)",
+
+
+def code(*patterns):
+    """Files of this repository whose edit changes a rule's numbers; Snakemake does not watch imports."""
+    base = Path(workflow.basedir)
+    files = [file for pattern in patterns for file in sorted(base.glob(pattern))]
+    return [str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file) for file in files]
+
+
+def optional(flag, value):
+    """A flag and its quoted value for a shell line, or nothing where there is no value."""
+    return "" if value is None else f"{flag} {shlex.quote(str(value))}"
+
+
+def downloaded(name):
+    """Path of a download."""
+    return f"results/downloads/{name}/{config['downloads'][name]['save_as']}"
+
+
+def corpus_input(wildcards):
+    """What a language's corpus is made from: the downloaded file, the files of its glob, or nothing (hub)."""
+    corpus = config["corpus"]
+    if corpus["source"] == "embedded":
+        return downloaded(corpus["embedded"]["download"])
+    if corpus["source"] == "files":
+        pattern = corpus["files"]["pattern"]
+        if isinstance(pattern, dict):
+            pattern = pattern[wildcards.language]
+        pattern = pattern.replace("{language}", wildcards.language)
+        return sorted(str(path) for path in Path().glob(pattern) if path.is_file())
+    return []
+
+
+def model_flags(wildcards):
+    """Command-line form of the settings that every source of a model shares."""
+    model = config["catalogue"][wildcards.model]
+    keys = ("dtype", "device", "device_map", "attn_implementation")
+    flags = [optional(f"--{key.replace('_', '-')}", model.get(key)) for key in keys]
+    flags.append("--trust-remote-code" if model.get("trust_remote_code") else "")
+    return " ".join(filter(None, flags))
+
+
+def gpus(wildcards):
+    """GPUs that a job of the wildcard's model takes: one where its device is, or may be, CUDA."""
+    device = config["catalogue"][wildcards.model].get("device", "auto")
+    return int(device.startswith("cuda") or (device == "auto" and bool(shutil.which("nvidia-smi"))))
+
+
+def perplexity_headers(wildcards):
+    """Headers of every row of the matrix, of every model."""
+    return [
+        f"<results>/perplexity/{model}/{method}/{deactivated}.json"
+        for model in config["models"]
+        for method, deactivated in DEACTIVATIONS
+    ]
+
+
+def print_outputs():
+    """Say where the results are."""
+    run = Path("results", config["run"])
+    print(f"\nTables   {run / 'tables'}\nFigures  {run / 'figures'}\nReport   {run / 'report.html'}")

@@ -1,0 +1,35 @@
+"""One language's text as documents.
+
+Input: the downloaded file (embedded), files on disk (files), or a dataset of the hub, which is streamed.
+Output: a parquet of documents (id, text), without duplicates, and a report in its header: documents,
+characters, scripts, detected languages, bad lines.
+"""
+
+
+rule corpus:
+    input:
+        text=corpus_input,
+        code=code("lape/corpus/*.py", "lape/commands/corpus.py"),
+    output:
+        documents="<results>/corpus/{language}.parquet",
+        header="<results>/corpus/{language}.json",
+    log:
+        "<logs>/corpus/{language}.log",
+    benchmark:
+        "<benchmarks>/corpus/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        source=config["corpus"]["source"],
+        # A function: Snakemake would replace {language} in a plain string.
+        settings=lambda wildcards: json.dumps(config["corpus"][config["corpus"]["source"]]),
+        file=lambda wildcards, input: optional(
+            "--file", input.text if config["corpus"]["source"] == "embedded" else None
+        ),
+        language_check=config["corpus"]["language_check"],
+        minimum_characters=config["corpus"]["minimum_characters"],
+        exclude=lambda wildcards: optional("--exclude", config["corpus"]["exclude"]),
+    shell:
+        "lape corpus --log {log} --language {wildcards.language} --source {params.source} "
+        "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
+        "--minimum-characters {params.minimum_characters} {params.exclude} --output {output.documents}"

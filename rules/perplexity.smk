@@ -1,0 +1,71 @@
+"""Perplexity of every language with one set of neurons deactivated: one row of the paper's Figure 2.
+
+Input: every language's valid tokens, the model, and (but for the baseline) the neurons.
+Output: the likelihood of every chunk, and in the header the measures by language and the proof that every
+hook fired. A row is a job, so that a cluster can spread them.
+"""
+
+
+rule baseline:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
+        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
+        code=code("lape/perplexity.py", "lape/ops.py", "lape/commands/perplexity.py", "csrc/*"),
+    output:
+        chunks="<results>/perplexity/{model}/none/baseline.tsv",
+        header="<results>/perplexity/{model}/none/baseline.json",
+    log:
+        "<logs>/perplexity/{model}/none/baseline.log",
+    benchmark:
+        "<benchmarks>/perplexity/{model}/none/baseline.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+    params:
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],
+    shell:
+        "lape perplexity --log {log} --model {input.model} --tokens {input.tokens} "
+        "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
+        "--output {output.chunks}"
+
+
+rule perplexity:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
+        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
+        neurons="<results>/neurons/{model}/{method}.json",
+        table="<results>/neurons/{model}/{method}.tsv",
+        code=code(
+            "lape/perplexity.py",
+            "lape/perturbation.py",
+            "lape/ffn.py",
+            "lape/ops.py",
+            "lape/commands/perplexity.py",
+            "csrc/*",
+        ),
+    output:
+        chunks="<results>/perplexity/{model}/{method}/{deactivated}.tsv",
+        header="<results>/perplexity/{model}/{method}/{deactivated}.json",
+    log:
+        "<logs>/perplexity/{model}/{method}/{deactivated}.log",
+    benchmark:
+        "<benchmarks>/perplexity/{model}/{method}/{deactivated}.tsv"
+    wildcard_constraints:
+        method="lape|random",
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+    params:
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],
+    shell:
+        "lape perplexity --log {log} --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
+        "--deactivate {wildcards.deactivated} --batch-size {params.batch_size} --backend {params.backend} "
+        "--threads {threads} --output {output.chunks}"

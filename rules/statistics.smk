@@ -1,0 +1,34 @@
+"""How often every FFN neuron fires on one language, and the sum of its activation (Eq. 4 of the paper).
+
+Input: the language's train tokens and the model.
+Output: int64 counts and float64 sums [layers, neurons]. The folder {language}.shards beside it holds the parts
+that add up to them; it is no output of the rule, as Snakemake would delete finished parts before a rerun.
+"""
+
+
+rule statistics:
+    input:
+        model="<results>/models/{model}/model.json",
+        chunks="<results>/tokens/{model}/{language}/train.npy",
+        tokens="<results>/tokens/{model}/{language}/train.json",
+        code=code("lape/statistics.py", "lape/ffn.py", "lape/ops.py", "lape/commands/statistics.py", "csrc/*"),
+    output:
+        sums="<results>/statistics/{model}/{language}.npz",
+        header="<results>/statistics/{model}/{language}.json",
+    log:
+        "<logs>/statistics/{model}/{language}.log",
+    benchmark:
+        "<benchmarks>/statistics/{model}/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+    params:
+        batch_size=config["statistics"]["batch_size"],
+        shards=config["statistics"]["shards"],
+        backend=config["statistics"]["backend"],
+    shell:
+        "lape statistics --log {log} --model {input.model} --tokens {input.tokens} "
+        "--batch-size {params.batch_size} --shards {params.shards} --backend {params.backend} "
+        "--threads {threads} --output {output.sums}"

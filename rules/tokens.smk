@@ -1,0 +1,35 @@
+"""One language's documents as chunks of a model's tokens, for the statistics (train) or for perplexity (valid).
+
+Input: the corpus and the model's tokenizer.
+Output: int32 chunks, the bytes that their predicted tokens cover, and the exact numbers of tokens and
+documents. The two splits share no document, and neither depends on the other's budget.
+"""
+
+
+rule tokens:
+    input:
+        corpus="<results>/corpus/{language}.parquet",
+        corpus_header="<results>/corpus/{language}.json",
+        model="<results>/models/{model}/model.json",
+        code=code("lape/tokens.py", "lape/commands/tokens.py"),
+    output:
+        chunks="<results>/tokens/{model}/{language}/{split}.npy",
+        bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",
+        header="<results>/tokens/{model}/{language}/{split}.json",
+    log:
+        "<logs>/tokens/{model}/{language}/{split}.log",
+    benchmark:
+        "<benchmarks>/tokens/{model}/{language}/{split}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        budget=lambda wildcards: config["tokens"][wildcards.split],
+        chunk_length=config["tokens"]["chunk_length"],
+        bos="--bos" if config["tokens"]["bos"] else "",
+        seed=config["tokens"]["seed"],
+        valid_share=config["tokens"]["valid_share"],
+        allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",
+    shell:
+        "lape tokens --log {log} --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
+        "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
+        "--valid-share {params.valid_share} {params.allow_fewer} --output {output.chunks}"

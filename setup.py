@@ -1,0 +1,83 @@
+"""Builds `lape._C`; all metadata lives in pyproject.toml.
+
+The CUDA kernels are built where torch was built for CUDA and a matching toolkit is installed, whether or not
+a GPU is visible; the C++ extension alone is built elsewhere. LAPE_CUDA=0 leaves CUDA out, LAPE_CUDA=1 makes
+its absence an error.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from setuptools import setup
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+CPP = ["csrc/module.cpp", "csrc/simd.cpp", "csrc/stats_cpu.cpp", "csrc/nll_cpu.cpp"]
+CUDA = ["csrc/cuda_binding.cpp", "csrc/stats_kernel.cu", "csrc/nll_kernel.cu"]
+
+
+def nvcc_version() -> tuple[int, int] | None:
+    """Version of the toolkit's compiler, None where there is none that runs."""
+    if CUDA_HOME is None:
+        return None
+    try:
+        text = subprocess.run([Path(CUDA_HOME, "bin", "nvcc"), "--version"], capture_output=True, text=True).stdout
+    except OSError:
+        return None
+    found = re.search(r"release (\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def obstacle(toolkit: tuple[int, int] | None) -> str | None:
+    """Why the CUDA kernels cannot be built here, None where they can."""
+    if torch.version.cuda is None:
+        return f"this torch is a {'ROCm' if torch.version.hip else 'CPU'} build"
+    if toolkit is None:
+        return "no CUDA toolkit with nvcc was found; set CUDA_HOME"
+    # Minor versions of one major version work together; torch refuses anything else.
+    if toolkit[0] != int(torch.version.cuda.split(".")[0]):
+        return f"nvcc is CUDA {toolkit[0]}.{toolkit[1]} and torch was built for CUDA {torch.version.cuda}"
+    return None
+
+
+def with_cuda(toolkit: tuple[int, int] | None) -> bool:
+    """Decide what to build, and say so in one line."""
+    wish = os.environ.get("LAPE_CUDA", "")
+    if wish not in ("", "0", "1"):
+        sys.exit(f"lape: LAPE_CUDA={wish} means nothing; set it to 0 or 1, or unset it")
+    reason = "LAPE_CUDA=0" if wish == "0" else obstacle(toolkit)
+    if reason is None:
+        print(f"lape: building the C++ and CUDA extension (CUDA {toolkit[0]}.{toolkit[1]})", file=sys.stderr)
+    elif wish == "1":
+        sys.exit(f"lape: LAPE_CUDA=1, but CUDA cannot be built: {reason}")
+    else:
+        print(f"lape: building the C++ extension only: {reason}", file=sys.stderr)
+    return reason is None
+
+
+def extension() -> CppExtension:
+    """The extension with the flags of this platform."""
+    toolkit = nvcc_version()
+    cuda = with_cuda(toolkit)
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
+    # at::parallel_for runs serially in a file compiled without OpenMP; Apple's compiler has none.
+    openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
+    options = {
+        "extra_compile_args": {"cxx": flags + openmp, "nvcc": ["-O3"]},
+        "extra_link_args": openmp,
+        "depends": [str(path) for path in Path("csrc").glob("*.h")],
+    }
+    if not cuda:
+        return CppExtension("lape._C", CPP, **options)
+    if "TORCH_CUDA_ARCH_LIST" not in os.environ and not torch.cuda.is_available():
+        blackwell = ";10.0" if toolkit >= (12, 8) else ""
+        os.environ["TORCH_CUDA_ARCH_LIST"] = f"8.0;8.6;9.0{blackwell}+PTX"
+    version = f'-DLAPE_CUDA_VERSION="{toolkit[0]}.{toolkit[1]}"'
+    options["extra_compile_args"]["cxx"].append(version)
+    return CUDAExtension("lape._C", CPP + CUDA, **options)
+
+
+setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExtension})
