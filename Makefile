@@ -25,6 +25,7 @@ setup: .venv/built
 # The extension is compiled against the torch that is installed: no build isolation.
 .venv/built: .venv/installed setup.py pyproject.toml $(wildcard csrc/*)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	$(BIN)/lape info
 	touch $@
 
 lint: setup
@@ -39,6 +40,11 @@ format: setup
 	ruff format .
 	snakefmt Snakefile rules
 	clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
+
+# On a GPU machine whose Python has torch, transformers and pytest: nothing is installed.
+gpu-check:
+	$(PYTHON) setup.py --quiet build_ext --inplace
+	$(PYTHON) -m pytest -m cuda -rs
 
 clean:
 	rm -rf .venv build lape.egg-info lape/_C*.so

@@ -20,8 +20,9 @@ CUDA = ["csrc/cuda_binding.cpp", "csrc/stats_kernel.cu", "csrc/nll_kernel.cu"]
 
 
 def nvcc_version() -> tuple[int, int] | None:
-    """Version of the toolkit's compiler, None where there is none that runs."""
-    if CUDA_HOME is None:
+    """Version of the toolkit's compiler, None where there is none that runs or its headers are elsewhere."""
+    # torch guesses CUDA_HOME from nvcc on the path, which may be a link from another folder.
+    if CUDA_HOME is None or not Path(CUDA_HOME, "include", "cuda_runtime_api.h").exists():
         return None
     try:
         text = subprocess.run([Path(CUDA_HOME, "bin", "nvcc"), "--version"], capture_output=True, text=True).stdout
@@ -36,7 +37,7 @@ def obstacle(toolkit: tuple[int, int] | None) -> str | None:
     if torch.version.cuda is None:
         return f"this torch is a {'ROCm' if torch.version.hip else 'CPU'} build"
     if toolkit is None:
-        return "no CUDA toolkit with nvcc was found; set CUDA_HOME"
+        return f"no CUDA toolkit with nvcc and headers in {CUDA_HOME or 'the usual places'}; set CUDA_HOME"
     # Minor versions of one major version work together; torch refuses anything else.
     if toolkit[0] != int(torch.version.cuda.split(".")[0]):
         return f"nvcc is CUDA {toolkit[0]}.{toolkit[1]} and torch was built for CUDA {torch.version.cuda}"
@@ -62,22 +63,20 @@ def extension() -> CppExtension:
     """The extension with the flags of this platform."""
     toolkit = nvcc_version()
     cuda = with_cuda(toolkit)
-    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
+    flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
     # at::parallel_for runs serially in a file compiled without OpenMP; Apple's compiler has none.
     openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
     options = {
         "extra_compile_args": {"cxx": flags + openmp, "nvcc": ["-O3"]},
         "extra_link_args": openmp,
-        "depends": [str(path) for path in Path("csrc").glob("*.h")],
+        "depends": sorted(str(path) for path in Path("csrc").iterdir()),
     }
     if not cuda:
         return CppExtension("lape._C", CPP, **options)
     if "TORCH_CUDA_ARCH_LIST" not in os.environ and not torch.cuda.is_available():
         blackwell = ";10.0" if toolkit >= (12, 8) else ""
         os.environ["TORCH_CUDA_ARCH_LIST"] = f"8.0;8.6;9.0{blackwell}+PTX"
-    version = f'-DLAPE_CUDA_VERSION="{toolkit[0]}.{toolkit[1]}"'
-    options["extra_compile_args"]["cxx"].append(version)
-    return CUDAExtension("lape._C", CPP + CUDA, **options)
+    return CUDAExtension("lape._C", CPP + CUDA, define_macros=[("LAPE_CUDA", None)], **options)
 
 
 setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExtension})

@@ -1,8 +1,8 @@
 // torch's side of the CUDA kernels: device, stream, workspace, launch check.
-#include <ATen/cuda/CUDAContext.h>
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
 #include <limits>
@@ -39,7 +39,7 @@ void activation_stats(const at::Tensor& x, at::Tensor count, at::Tensor total) {
   const at::Tensor totals = at::empty({blocks, rows.columns}, x.options().dtype(at::kDouble));
   launch_activation_stats(format_of(x), readable.const_data_ptr(), rows, count.mutable_data_ptr<int64_t>(),
                           total.mutable_data_ptr<double>(), counts.mutable_data_ptr<int32_t>(),
-                          totals.mutable_data_ptr<double>(), at::cuda::getCurrentCUDAStream());
+                          totals.mutable_data_ptr<double>(), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -52,7 +52,7 @@ at::Tensor token_nll(const at::Tensor& logits, const at::Tensor& target) {
   check_grid(rows.number());
   const at::Tensor targets = target.contiguous();
   launch_token_nll(format_of(logits), readable.const_data_ptr(), rows, targets.const_data_ptr<int64_t>(),
-                   nll.mutable_data_ptr<double>(), at::cuda::getCurrentCUDAStream());
+                   nll.mutable_data_ptr<double>(), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return nll;
 }

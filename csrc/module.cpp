@@ -2,6 +2,12 @@
 #include <pybind11/pybind11.h>
 #include <torch/version.h>
 
+#ifdef LAPE_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+#include <string>
+
 #include "simd.h"
 
 namespace {
@@ -19,9 +25,10 @@ pybind11::dict build_info() {
 #endif
   info["cpp_standard"] = __cplusplus;
   info["torch"] = TORCH_VERSION;
-#ifdef LAPE_CUDA_VERSION
+#ifdef LAPE_CUDA
   info["cuda"] = true;
-  info["cuda_version"] = LAPE_CUDA_VERSION;
+  info["cuda_version"] =
+      std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
 #else
   info["cuda"] = false;
   info["cuda_version"] = pybind11::none();

@@ -69,7 +69,7 @@ def writing(path: str | Path) -> Iterator[Path]:
         # A reader inside the block may fail on another file: only writing faults are translated.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise LapeError(f"{path}: no space left to write it; free some disk and run again") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
         raise
     finally:

@@ -131,7 +131,7 @@ def _check_neurons(path: Path, header: dict) -> Iterator[str]:
 
 
 def _check_perplexity(path: Path, header: dict) -> Iterator[str]:
-    chunks = pd.read_csv(path.with_suffix(".tsv"), sep="\t", keep_default_na=False, float_precision="round_trip")
+    chunks = pd.read_csv(path.with_suffix(".tsv"), sep="\t", keep_default_na=False)
     if [row["evaluated"] for row in header["rows"]] != header["languages"]:
         yield "its row of the matrix is not complete: a language is missing"
     for row in header["rows"]:

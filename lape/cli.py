@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
-    artifact.command[:] = ["lape", *argv]
+    artifact.command[:] = ["lape", *_without_machine_options(argv)]
     try:
         _log_to(arguments.log)
         module.run(arguments)
@@ -69,6 +69,12 @@ def main(argv: list[str] | None = None) -> int:
         logging.error("lape %s: unexpected error, please report it\n%s", name, traceback.format_exc())
         return 1
     return 0
+
+
+def _without_machine_options(argv: list[str]) -> list[str]:
+    """The command as an artifact records it: without a log, and without a mirror that may hold a password."""
+    skipped = {position + offset for position, word in enumerate(argv) if word in ("--log", "--index") for offset in (0, 1)}
+    return [word for position, word in enumerate(argv) if position not in skipped]
 
 
 def _log_to(path: Path | None) -> None:

@@ -67,7 +67,7 @@ class Neurons:
         path = header_path.with_suffix(".tsv")
         try:
             # Codes such as "nan" or "na" are languages, not missing values.
-            table = pd.read_csv(path, sep="\t", keep_default_na=False, float_precision="round_trip")
+            table = pd.read_csv(path, sep="\t", keep_default_na=False)
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
             neurons = cls(table, tuple(header["sets"]), header["layers"], header["neurons_per_layer"], header)
             fits = (

@@ -5,6 +5,7 @@ schema is defined here whether or not the extension is built, so that an exporte
 the operator anywhere. Neither operator has a gradient.
 """
 
+import importlib
 from types import ModuleType
 
 import torch
@@ -25,22 +26,22 @@ _library.define("token_nll(Tensor logits, Tensor target) -> Tensor", tags=_tags)
 def _load() -> tuple[ModuleType | None, str]:
     """The compiled module, or None and the reason: absence is no fault until an operator is called."""
     try:
-        from lape import _C
+        extension = importlib.import_module("lape._C")
     except ModuleNotFoundError:
         return None, "the compiled extension is not built"
     except ImportError as error:
         return None, f"the compiled extension does not load ({str(error).splitlines()[0]})"
-    built, running = _C.build_info()["torch"], torch.__version__.split("+")[0]
+    built, running = extension.build_info()["torch"], torch.__version__.split("+")[0]
     if built != running:
         return None, f"the compiled extension was built for torch {built}, not {running}"
-    return _C, ""
+    return extension, ""
 
 
 _extension, _fault = _load()
 
 
 def build_info() -> dict | None:
-    """How the extension was built (compiler, C++ standard, torch, CUDA, SIMD level); None where it is not."""
+    """Compiler, C++ standard, torch, CUDA and SIMD level of the extension; None where there is none to use."""
     return None if _extension is None else _extension.build_info()
 
 
@@ -137,23 +138,31 @@ def reference_token_nll(logits: Tensor, target: Tensor) -> Tensor:
     return (values.logsumexp(1) - chosen).where(inside, torch.nan)
 
 
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise RuntimeError(message)
+
+
 def _check_statistics(x: Tensor, count: Tensor, total: Tensor) -> None:
-    torch._check(x.dtype in _DTYPES, lambda: f"x must be float32, bfloat16 or float16, not {x.dtype}")
-    torch._check(x.dim() >= 1, lambda: "x must have at least one dimension, the neurons")
-    torch._check(count.dtype == torch.int64, lambda: f"count must be int64, not {count.dtype}")
-    torch._check(total.dtype == torch.float64, lambda: f"total must be float64, not {total.dtype}")
-    for name, sums in (("count", count), ("total", total)):
-        torch._check(sums.shape == x.shape[-1:], lambda: f"{name} must have shape {[*x.shape[-1:]]}, as x's last dimension")
-        torch._check(sums.device == x.device, lambda: f"{name} must be on {x.device}, as x, not {sums.device}")
-        torch._check(sums.is_contiguous(), lambda: f"{name} must be contiguous")
+    _require(x.dtype in _DTYPES, f"x must be float32, bfloat16 or float16, not {x.dtype}")
+    _require(x.dim() >= 1, "x must have at least one dimension, the neurons")
+    _require(count.dtype == torch.int64, f"count must be int64, not {count.dtype}")
+    _require(total.dtype == torch.float64, f"total must be float64, not {total.dtype}")
+    neurons = x.shape[-1:]
+    for sums in (count, total):
+        _require(sums.shape == neurons, f"count and total must have shape {[*neurons]}, not {[*sums.shape]}")
+        _require(sums.device == x.device, f"x, count and total must be on one device, not {x.device}, {sums.device}")
+        _require(sums.is_contiguous(), "count and total must be contiguous")
 
 
 def _check_nll(logits: Tensor, target: Tensor) -> None:
-    torch._check(logits.dtype in _DTYPES, lambda: f"logits must be float32, bfloat16 or float16, not {logits.dtype}")
-    torch._check(logits.dim() == 2, lambda: f"logits must have shape [rows, vocabulary], not {[*logits.shape]}")
-    torch._check(target.dtype == torch.int64, lambda: f"target must be int64, not {target.dtype}")
-    torch._check(target.shape == logits.shape[:1], lambda: f"target must have shape {[*logits.shape[:1]]}, a row each")
-    torch._check(target.device == logits.device, lambda: f"target must be on {logits.device}, not {target.device}")
+    _require(logits.dtype in _DTYPES, f"logits must be float32, bfloat16 or float16, not {logits.dtype}")
+    _require(logits.dim() == 2, f"logits must have shape [rows, vocabulary], not {[*logits.shape]}")
+    _require(target.dtype == torch.int64, f"target must be int64, not {target.dtype}")
+    rows = logits.shape[:1]
+    _require(target.shape == rows, f"target must have shape {[*rows]}, not {[*target.shape]}")
+    devices = f"{logits.device}, {target.device}"
+    _require(target.device == logits.device, f"logits and target must be on one device, not {devices}")
 
 
 @torch.library.register_fake("lape::activation_stats", lib=_library)

@@ -85,7 +85,7 @@ def _returning(decoder: nn.Module, output) -> Iterator[None]:
             decoder.forward = previous
 
 
-def perplexity(nll: float, tokens: int, text_bytes: int) -> dict[str, float]:
+def likelihood_measures(nll: float, tokens: int, text_bytes: int) -> dict[str, float]:
     """The three measures of one text.
 
     Args:

@@ -46,7 +46,7 @@ rule report:
     conda:
         "../envs/lape.yaml"
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=code("Snakefile"),
     # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
     shell:
         "snakemake --nolock --snakefile {params.snakefile} --configfile {input.config} "

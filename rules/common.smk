@@ -1,6 +1,7 @@
 """Functions and constants that the rules share; nothing here computes."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -40,6 +41,7 @@ wildcard_constraints:
     split="train|valid",
     deactivated="|".join(["baseline", "random", *config["languages"]]),
     download="|".join(config["downloads"]) or "(?!)",
+    file="|".join(re.escape(download["save_as"]) for download in config["downloads"].values()) or "(?!)",
 
 
 def code(*patterns):

@@ -4,7 +4,7 @@
 rule figure2:
     input:
         table="<results>/tables/figure2.csv",
-        code=code("lape/figures/*.py", "lape/commands/figure.py"),
+        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure2.svg",
@@ -27,7 +27,7 @@ rule figure2:
 rule figure2_log_ratio:
     input:
         table="<results>/tables/figure2.csv",
-        code=code("lape/figures/*.py", "lape/commands/figure.py"),
+        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure2_log_ratio.svg",
@@ -50,7 +50,7 @@ rule figure2_log_ratio:
 rule figure5:
     input:
         table="<results>/tables/figure5.csv",
-        code=code("lape/figures/*.py", "lape/commands/figure.py"),
+        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure5.svg",

@@ -52,7 +52,7 @@ rule figure2_table:
 rule table3:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        code=code("lape/tables/*.py", "lape/commands/table.py"),
+        code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/table3.csv",
@@ -74,7 +74,7 @@ rule table3:
 rule tables6_10:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        code=code("lape/tables/*.py", "lape/commands/table.py"),
+        code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/tables6_10.csv",
@@ -96,7 +96,7 @@ rule tables6_10:
 rule figure5_table:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        code=code("lape/tables/*.py", "lape/commands/table.py"),
+        code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/figure5.csv",

@@ -355,7 +355,7 @@ def test_script_shares(tmp_path):
     }
     assert script_shares({"1": 5}) == {}
     _, header = build(tmp_path, [JAPANESE], language="ja")
-    assert list(header["scripts"]) == ["HIRAGANA", "CJK", "KATAKANA", "KATAKANA-HIRAGANA"]
+    assert list(header["scripts"]) == ["HIRAGANA", "CJK", "KATAKANA"]
     assert sum(header["scripts"].values()) == pytest.approx(1, abs=1e-5)
     assert build(tmp_path, [FRENCH])[1]["scripts"] == {"LATIN": 1.0}
 
@@ -400,3 +400,7 @@ def test_command_line(embedded, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["corpus", "--language", "fr", "--source", "files", "--settings", "{", "--output", "x"])
     assert caught.value.code == 2
+
+
+def test_letters_with_unusual_names_belong_to_their_script():
+    assert script_shares({"º": 1, "ー": 2, "ア": 1, "Ａ": 2, "!": 9}) == {"KATAKANA": 0.5, "LATIN": 0.5}

@@ -6,6 +6,7 @@ from pathlib import Path
 from lape.artifact import write_header
 from lape.errors import LapeError
 from lape.figures import FIGURES, draw, save
+from lape.tables import read, subjects
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +21,13 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.suffix != ".pdf":
         raise LapeError(f"{output}: a figure is written as PDF first; give --output a name that ends in .pdf")
-    paths = save(draw(arguments.item, arguments.table), output)
+    frame = read(arguments.table, FIGURES[arguments.item].columns)
+    paths = save(draw(arguments.item, frame), output)
     write_header(
         output.with_suffix(".json"),
         "figure",
         item=arguments.item,
+        **subjects(frame),
         parameters={},
         inputs=[arguments.table],
         outputs=paths,

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape import ops
     from lape.model import load_model
     from lape.neurons import Neurons
-    from lape.perplexity import chunk_nll, perplexity
+    from lape.perplexity import chunk_nll, likelihood_measures
     from lape.perturbation import Firing, deactivate
     from lape.progress import progress
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
                 for chunk, (value, size) in enumerate(zip(nll, text_bytes, strict=True))
             ]
             tokens, size = predicted * len(chunks), int(text_bytes.sum())
-            measures = perplexity(float(nll.sum()), tokens, size)
+            measures = likelihood_measures(float(nll.sum()), tokens, size)
             rows.append({"evaluated": text["language"], "tokens": tokens, "bytes": size, **measures})
     if neurons is not None:
         firing.check(sum(text["tokens"] for text in texts))

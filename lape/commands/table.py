@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lape.artifact import write_header, writing
 from lape.errors import LapeError
-from lape.tables import TABLES, latex, markdown
+from lape.tables import TABLES, latex, markdown, subjects
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         output.with_suffix(".json"),
         "table",
         item=arguments.item,
-        models=list(frame["model"].unique()),
+        **subjects(frame),
         columns=list(frame.columns),
         rows=len(frame),
         parameters={},

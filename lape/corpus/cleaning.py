@@ -130,6 +130,16 @@ def _without_region(code: str) -> str:
     return code.partition("-")[0]  # zh-cn and zh-tw
 
 
+# Letters whose name does not begin with their script.
+_UNUSUAL_NAMES = {"MASCULINE": "LATIN", "FEMININE": "LATIN", "KATAKANA-HIRAGANA": "KATAKANA"}
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "UNKNOWN").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
+    word = name.partition(" ")[0]
+    return _UNUSUAL_NAMES.get(word, word)
+
+
 def script_shares(characters: Mapping[str, int]) -> dict[str, float]:
     """Share of the letters in each Unicode script, largest first.
 
@@ -141,6 +151,6 @@ def script_shares(characters: Mapping[str, int]) -> dict[str, float]:
     scripts: Counter[str] = Counter()
     for character, count in characters.items():
         if character.isalpha():
-            scripts[unicodedata.name(character, "UNKNOWN").partition(" ")[0]] += count
+            scripts[_script(character)] += count
     total = scripts.total()
     return {script: round(n / total, 6) for script, n in sorted(scripts.items(), key=lambda item: (-item[1], item[0]))}

@@ -6,12 +6,10 @@ function from a frame to a matplotlib figure and an entry here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from lape import tables
 from lape.figures import deactivation, layers
 from lape.figures.style import save, styled
 
@@ -38,17 +36,12 @@ FIGURES = {
 }
 
 
-def draw(item: str, table: str | Path) -> Drawing:
-    """Draw one item of `FIGURES` from its table.
+def draw(item: str, frame: pd.DataFrame) -> Drawing:
+    """Draw one item of `FIGURES`.
 
     Args:
         item: a key of `FIGURES`.
-        table: the CSV that `lape table` wrote.
-
-    Raises:
-        LapeError: the table cannot be read or is another item's.
+        frame: its tidy table, from `lape.tables.read` or made in memory.
     """
-    figure = FIGURES[item]
-    frame = tables.read(table, figure.columns)
     with styled():
-        return figure.draw(frame)
+        return FIGURES[item].draw(frame)

@@ -13,7 +13,7 @@ from lape.artifact import writing
 BLUE = "#0072B2"
 GREY = "#999999"
 
-# Small effects stay pale and large ones dark, in grey too.
+# Lightness falls evenly from near white: readable in a grey print and by colour-blind readers.
 COLOURS = "Blues"
 
 _STYLE = {
@@ -60,9 +60,6 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     """
     paths = [Path(path).with_suffix(suffix) for suffix in _METADATA]
     with styled():
-        # Solve the layout once: every savefig would solve it anew, minutes for a hundred languages.
-        #figure.draw_without_rendering()
-        #figure.set_layout_engine("none")
         for target in paths:
             with writing(target) as temporary:
                 figure.savefig(temporary, bbox_inches="tight", pad_inches=0.03, metadata=_METADATA[target.suffix])

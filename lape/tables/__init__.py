@@ -14,7 +14,7 @@ from lape.errors import LapeError
 from lape.tables import neurons, perplexity
 from lape.tables.layout import Section, latex, markdown
 
-__all__ = ["TABLES", "Section", "Table", "latex", "markdown", "read"]
+__all__ = ["TABLES", "Section", "Table", "latex", "markdown", "read", "subjects"]
 
 # Codes, not numbers or missing values: "no" is Norwegian, "nan" is Southern Min.
 _TEXT = ("model", "method", "language", "deactivated", "evaluated")
@@ -59,7 +59,7 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         LapeError: missing, empty, not a CSV, or another item's table.
     """
     try:
-        frame = pd.read_csv(path, na_filter=False, dtype=dict.fromkeys(_TEXT, str), float_precision="round_trip")
+        frame = pd.read_csv(path, na_filter=False, dtype=dict.fromkeys(_TEXT, str))
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run `lape table` first") from error
     except ValueError as error:
@@ -69,3 +69,9 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         what = f"has no column {missing[0]!r}" if missing else "has no row"
         raise LapeError(f"{path}: {what}; pass the CSV that `lape table` wrote for this figure")
     return frame
+
+
+def subjects(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """The models and the languages of a tidy frame by name, in their order, for a header to record."""
+    language = "language" if "language" in frame.columns else "evaluated"
+    return {"models": list(frame["model"].unique()), "languages": list(frame[language].unique())}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lape.artifact import read_json
 from lape.errors import LapeError
+from lape.neurons import Neurons
 from lape.tables.layout import Section
 
 
@@ -32,11 +32,10 @@ def layer_counts(paths: Sequence[str | Path]) -> pd.DataFrame:
     """
     blocks = {}
     for path in paths:
-        header = read_json(path, "neurons")
+        header, block = _count(path)
         key = header["model"], header["method"]
         if key in blocks:
             raise LapeError(f"{path}: a second set of {' '.join(key)}; pass each neurons header once")
-        block = _count(path, header)
         block.insert(0, "model", key[0])
         block.insert(1, "method", key[1])
         blocks[key] = block
@@ -71,32 +70,20 @@ def layer_sections(frame: pd.DataFrame) -> list[Section]:
     return sections
 
 
-def _count(path: str | Path, header: dict) -> pd.DataFrame:
-    """Columns language, layer (from 1), neurons of one artifact."""
-    (table,) = data(path)
-    try:
-        rows = pd.read_csv(
-            table, sep="\t", na_filter=False, usecols=["layer", "languages"], dtype={"layer": int, "languages": str}
-        )
-    except OSError as error:
-        raise LapeError(f"{table}: cannot be read ({error.strerror}); run the step that makes it") from error
-    except ValueError as error:
-        raise LapeError(f"{table}: is not a neurons table ({error}); delete it and run its step again") from error
-    owners = rows.assign(language=rows["languages"].str.split(",")).explode("language")
-    found = owners.groupby(["language", "layer"]).size()
-    every = pd.MultiIndex.from_product([header["sets"], range(header["layers"])], names=["language", "layer"])
-    unknown = found.index.difference(every)
-    if len(unknown):
-        language, layer = unknown[0]
-        raise LapeError(f"{table}: {language!r} in layer {layer} (from 0) is not in its header; run its step again")
+def _count(path: str | Path) -> tuple[dict, pd.DataFrame]:
+    """Header of one artifact, and columns language, layer (from 1), neurons."""
+    neurons = Neurons.load(path)
+    owners = neurons.table[["layer", "languages"]].explode("languages")
+    found = owners.groupby(["languages", "layer"]).size()
+    every = pd.MultiIndex.from_product([neurons.sets, range(neurons.layers)], names=["language", "layer"])
     counted = found.reindex(every, fill_value=0).rename("neurons").reset_index()
     for language, total in counted.groupby("language", sort=False)["neurons"].sum().items():
-        if total != header["counts"][language]:
+        expected = neurons.summary["counts"][language]
+        if total != expected:
             raise LapeError(
-                f"{table}: {total} neurons of {language}, its header says {header['counts'][language]}; "
-                "run its step again"
+                f"{data(path)[0]}: {total} neurons of {language}, its header says {expected}; run its step again"
             )
-    return counted.assign(layer=counted["layer"] + 1)
+    return neurons.summary, counted.assign(layer=counted["layer"] + 1)
 
 
 def _integers(cells: pd.DataFrame) -> pd.DataFrame:

@@ -112,6 +112,10 @@ def _cells(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, list[st
         model = header["model"]
         if languages.setdefault(model, header["languages"]) != header["languages"]:
             raise LapeError(f"{path}: {model} has other languages here than in the other inputs; measure one list")
+        known = {BASELINE, RANDOM, *header["languages"]}
+        for name in (header["deactivated"], *(row["evaluated"] for row in header["rows"])):
+            if name not in known:
+                raise LapeError(f"{path}: {name!r} is not among its languages; run `lape perplexity` again")
         own = {"model": model, "method": header["method"], "deactivated": header["deactivated"]}
         rows += [own | row for row in header["rows"]]
     cells = pd.DataFrame(rows).set_index(_CELL)
@@ -128,14 +132,10 @@ def _complete(cells: pd.DataFrame, model: str, deactivated: list[str], evaluated
     if len(missing):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise LapeError(f"perplexity of {_say(missing[0])}: missing{more}; run `lape perplexity` for that set")
-    frame = cells.loc[wanted].reset_index("model")
-    return frame
+    return cells.loc[wanted].reset_index("model")
 
 
 def _say(cell: tuple[str, str, str]) -> str:
     model, deactivated, evaluated = cell
-    return (
-        f"{model}, {deactivated}, {evaluated} evaluated"
-        if deactivated == BASELINE
-        else (f"{model}, {deactivated} deactivated, {evaluated} evaluated")
-    )
+    what = BASELINE if deactivated == BASELINE else f"{deactivated} deactivated"
+    return f"{model}, {what}, {evaluated} evaluated"

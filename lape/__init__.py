@@ -1,0 +1,46 @@
+"""Find the neurons a language model uses for one language, switch them off, and measure what happens.
+
+In a notebook, on any Hugging Face causal LM:
+
+    >>> import lape
+    >>> statistics = {
+    ...     language: lape.record_statistics(model, batches[language])  # iterables of token ids [B, T]
+    ...     for language in ("en", "fr", "ja")
+    ... }
+    >>> neurons = lape.select_lape(statistics)
+    >>> with lape.deactivate(model, neurons, "fr"):
+    ...     output = model.generate(**prompt)
+
+The functions are imported on first use, so that `import lape` costs nothing.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "ActivationStatistics": "lape.statistics",
+    "record": "lape.statistics",
+    "record_statistics": "lape.statistics",
+    "activation_probabilities": "lape.selection",
+    "entropies": "lape.selection",
+    "select_lape": "lape.selection",
+    "random_control": "lape.selection",
+    "Neurons": "lape.neurons",
+    "deactivate": "lape.perturbation",
+    "zeroed": "lape.perturbation",
+    "chunk_nll": "lape.perplexity",
+    "likelihood_measures": "lape.perplexity",
+    "find_ffn": "lape.ffn",
+    "load_model": "lape.model",
+    "LapeError": "lape.errors",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'lape' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,83 @@
+"""A tiny model and tiny texts, made in code: what the tests run the stages and the workflow on."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+LANGUAGES = ("en", "fr", "ja")
+# Each language has words of its own, so that neurons and tokens differ between them.
+WORDS = {
+    "en": "the house of a small river runs under bright morning light and every window opens".split(),
+    "fr": "la maison près de cette rivière coule sous une lumière très claire où chaque fenêtre".split(),
+    "ja": ["家の", "近くを", "小さな川が", "明るい", "朝の", "光の下で", "流れて", "すべての", "窓が", "開く"],
+}
+
+
+def make_text(language: str, words: int, seed: int) -> str:
+    """Random words of a language."""
+    return " ".join(random.Random(f"{language}{seed}").choices(WORDS[language], k=words))
+
+
+def make_texts(folder: Path, documents: int = 24, words: int = 60) -> Path:
+    """One folder a language of .txt documents; returns the folder that holds them."""
+    for language in LANGUAGES:
+        (folder / language).mkdir(parents=True)
+        for number in range(documents):
+            (folder / language / f"{number:02}.txt").write_text(make_text(language, words, number), encoding="utf-8")
+    return folder
+
+
+def make_model(folder: Path, seed: int = 0, **settings) -> Path:
+    """Save a random LLaMA of 3 layers x 32 neurons, and a byte-level BPE tokenizer trained on the tiny texts."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    corpus = [make_text(language, 200, number) for language in LANGUAGES for number in range(3)]
+    bpe.train_from_iterator(corpus, vocab_size=400, special_tokens=["<s>", "</s>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<s>", eos_token="</s>")
+    shape = dict(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2)
+    torch.manual_seed(seed)
+    # Large weights: a random model of the usual scale gives every token nearly the same probability.
+    model = LlamaForCausalLM(
+        LlamaConfig(**shape | settings, max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=1)
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A saved tiny model, for reading only."""
+    return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def tiny_model(tiny_folder):
+    """The tiny model, loaded anew."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_folder).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_texts(tmp_path_factory) -> Path:
+    """Tiny texts in three languages, for reading only."""
+    return make_texts(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture
+def lape(capsys):
+    """Run a command as a user would: returns its exit status and what it wrote to stderr."""
+    from lape.cli import main
+
+    def run(*arguments) -> tuple[int, str]:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return status, capsys.readouterr().err
+
+    return run

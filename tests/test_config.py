@@ -1,0 +1,111 @@
+"""The configuration: the schema, the defaults and their description say the same, and mistakes are named."""
+
+import copy
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from lape.config import check_config
+from lape.errors import LapeError
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "config" / "schema.yaml"
+DEFAULTS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+def leaves(schema: dict, prefix: str = ""):
+    """Every key of the schema that has no keys of its own, with its schema; free-form mappings are left out."""
+    for key, value in schema.get("properties", {}).items():
+        if "properties" in value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def lookup(config: dict, dotted: str):
+    for key in dotted.split("."):
+        config = config[key]
+    return config
+
+
+def test_schema_and_defaults_agree():
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    check_config(DEFAULTS, SCHEMA)
+    for key, value in leaves(schema):
+        assert value.get("description"), f"{key} has no description"
+        if key not in ("catalogue", "downloads"):  # mappings that users extend
+            assert lookup(DEFAULTS, key) == value["default"], key
+    # Nothing in the defaults that the schema does not name is possible: additionalProperties is false everywhere.
+    assert schema["additionalProperties"] is False
+
+
+def test_config_readme_describes_every_key():
+    text = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    sections = [("catalogue.<name>.", "catalogue"), ("downloads.<name>.", "downloads")]
+    keys = [key for key, _ in leaves(schema)]
+    for prefix, section in sections:
+        keys += [prefix + key for key in schema["properties"][section]["additionalProperties"]["properties"]]
+    for key in keys:
+        assert f"`{key}`" in text, key
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"langauges": ["en", "fr"]}, "unknown key 'langauges'; did you mean 'languages'"),
+        ({"tokens.trian": 5}, "config tokens: unknown key 'trian'; did you mean 'train'"),
+        ({"languages": ["en", "xx"]}, "config languages: the embedded text has no 'xx'"),
+        ({"languages": ["en"]}, "config languages"),
+        ({"languages": ["en", False]}, "YAML reads the word there as False; put it in quotes"),
+        ({"corpus.language_check": False}, "config corpus.language_check: YAML reads the word"),
+        ({"models": ["gemma3-270"]}, "'gemma3-270' is not in the catalogue; did you mean 'gemma3-270m'"),
+        ({"corpus.embedded.download": "wikilingu"}, "corpus.embedded.download: 'wikilingu' is not in downloads"),
+        ({"catalogue.gemma3-270m": {"source": "embedded", "download": "x"}}, "catalogue.gemma3-270m.download: 'x'"),
+        ({"catalogue.gemma3-270m": {"source": "hub", "hub": "a/b"}}, "key 'revision' is missing"),
+        ({"neurons.ratio": 0}, "config neurons.ratio: 0 is less than"),
+        ({"neurons.ratio": "1%"}, "config neurons.ratio: '1%' is not of type 'number'"),
+        ({"tokens.chunk_length": 1}, "config tokens.chunk_length: 1 is less than the minimum of 2"),
+        ({"run": "../outside"}, "config run: '../outside' does not match"),
+        ({"languages": ["en", "../fr"]}, "does not match"),
+        ({"corpus.source": "file"}, "config corpus.source: 'file' is not one of"),
+        ({"corpus.source": "files", "corpus.files.pattern": {"en": "x"}}, "no glob for language 'zh'"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(change, message):
+    config = copy.deepcopy(DEFAULTS)
+    for dotted, value in change.items():
+        *path, key = dotted.split(".")
+        section = config
+        for name in path:
+            section = section[name]
+        section[key] = value
+    with pytest.raises(LapeError) as caught:
+        check_config(config, SCHEMA)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_section_is_named():
+    with pytest.raises(LapeError, match="config the top level: key 'tokens' is missing"):
+        check_config({key: value for key, value in DEFAULTS.items() if key != "tokens"}, SCHEMA)
+
+
+def test_environments_have_the_same_pins():
+    conda = yaml.safe_load((ROOT / "envs" / "lape.yaml").read_text())
+    pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
+    lines = (ROOT / "envs" / "requirements.txt").read_text().splitlines()
+    requirements = [line for line in lines if line and not line.startswith("#")]
+    assert pip == requirements
+    assert all("==" in line for line in requirements)
+
+
+def test_the_package_depends_on_nothing_unpinned():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "envs" / "requirements.txt").read_text().splitlines()
+    pinned = {line.split("==")[0] for line in lines if "==" in line}
+    assert set(project["dependencies"]) <= pinned
