@@ -57,8 +57,7 @@ struct LogSumExp {
         sum *= std::exp(static_cast<double>(maximum) - high);
         maximum = high;
       }
-      // An infinite maximum is the answer unless there is a NaN: any finite shift keeps the sum apart from
-      // both.
+      // At an infinite maximum any finite shift keeps the sum finite, or NaN where the row holds one.
       const float shift = std::isfinite(maximum) ? maximum : 0.0f;
       float part = 0;
 #pragma omp simd reduction(+ : part)

@@ -6,8 +6,7 @@
 #if defined(__GNUC__) && defined(__x86_64__)
 #define LAPE_X86 1
 #define LAPE_AVX2 __attribute__((target("avx2,fma")))
-#define LAPE_AVX512 \
-  __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#define LAPE_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
 #endif
 
 namespace lape {

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from lape.errors import LapeError
 
 # The command line that is running, set by `lape.cli`; empty where the library is used from Python.
@@ -104,6 +106,20 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
             f"{path}: is the header of {content.get('artifact')!r}, not of {artifact!r}; pass the {artifact} artifact"
         )
     return content
+
+
+def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
+    """Read an .npy file; `mmap` leaves it on the disk.
+
+    Raises:
+        LapeError: missing, or not a whole .npy file.
+    """
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
+    except (ValueError, EOFError) as error:
+        raise LapeError(f"{path}: is not a whole array ({error}); delete it and run the step again") from error
 
 
 def write_header(

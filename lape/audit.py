@@ -1,21 +1,24 @@
 """Check a finished run: every hash, and that the numbers of each stage follow from those before it."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
-from lape.artifact import sha256
+from lape.artifact import read_array, read_json, sha256
 from lape.errors import LapeError
 from lape.neurons import Neurons
-from lape.selection import activation_probabilities, entropies, select_lape
+from lape.selection import activation_probabilities, entropies, random_control, select_lape
 from lape.statistics import ActivationStatistics
+from lape.tables import TABLES, texts
 
 
 def audit(manifest: dict) -> Iterator[tuple[str, str]]:
     """Recompute the hashes of a manifest and check every artifact's invariants.
+
+    What was made from a file that is named is not judged as well: it would only be named after it.
 
     Args:
         manifest: what `lape.manifest.build_manifest` made; its paths are relative to the working directory.
@@ -24,29 +27,37 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
         (path, what is wrong with it), one for every fault. Nothing is yielded where all holds.
     """
     artifacts = manifest["artifacts"]
+    yield from _differing(manifest["files"])
+    broken: set[str] = set()
+    for path, entry in artifacts.items():
+        faults = list(_differing({path: entry["sha256"], **entry["files"]}))
+        yield from faults
+        if faults:
+            broken |= {path, *entry["files"]}
+
+    hashes = {name: digest for entry in artifacts.values() for name, digest in entry["files"].items()}
+    hashes |= {path: entry["sha256"] for path, entry in artifacts.items()}
     headers: dict[str, dict] = {}
     for path, entry in artifacts.items():
-        faults = list(_files(path, entry))
-        yield from faults
-        if any(fault[0] == path for fault in faults):
-            continue
-        headers[path] = json.loads(Path(path).read_text(encoding="utf-8"))
-        yield from _provenance(path, entry, headers[path], artifacts)
-
-    for path, header in headers.items():
-        check = _CHECKS.get(header["artifact"])
-        if check is None:
+        if path in broken:
             continue
         try:
-            yield from ((path, fault) for fault in check(Path(path), header))
-        except (LapeError, KeyError, ValueError, OSError, TypeError) as error:
-            yield path, f"cannot be checked ({type(error).__name__}: {error})"
-    yield from _matrices(headers)
+            headers[path] = read_json(path, entry["artifact"])
+            yield from ((path, fault) for fault in _provenance(path, entry, headers[path], hashes))
+            if not broken.intersection(headers[path]["inputs"]) and entry["artifact"] in _CHECKS:
+                yield from ((path, fault) for fault in _CHECKS[entry["artifact"]](Path(path), headers[path]))
+        except Exception as error:  # under a forged hash anything can lie there
+            yield (
+                path,
+                f"cannot be checked ({type(error).__name__}: {(str(error) or 'no more is known').splitlines()[0]})",
+            )
+    if not any(artifacts[path]["artifact"] == "perplexity" for path in broken.intersection(artifacts)):
+        yield from _matrices(headers)
 
 
-def _files(path: str, entry: dict) -> Iterator[tuple[str, str]]:
-    """Hashes of the header and of its data files."""
-    for name, expected in {path: entry["sha256"], **entry["files"]}.items():
+def _differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Files whose hash is another."""
+    for name, expected in files.items():
         try:
             if sha256(name) != expected:
                 yield name, "differs from the hash in the manifest"
@@ -54,28 +65,42 @@ def _files(path: str, entry: dict) -> Iterator[tuple[str, str]]:
             yield name, "is missing or cannot be read"
 
 
-def _provenance(path: str, entry: dict, header: dict, artifacts: dict) -> Iterator[tuple[str, str]]:
+def _provenance(path: str, entry: dict, header: dict, hashes: dict[str, str]) -> Iterator[str]:
     """The manifest repeats the header, and the inputs that the header names are those that stand now."""
     folder = Path(path).parent
     if entry["files"] != {str(folder / name): digest for name, digest in header["outputs"].items()}:
-        yield path, "names other data files or hashes than the manifest"
-    for key in ("inputs", "parameters", "versions"):
+        yield "names other data files or hashes than the manifest"
+    for key in ("command", "inputs", "parameters", "versions"):
         if entry[key] != header[key]:
-            yield path, f"has other {key} than the manifest"
-    known = {name: digest for other in artifacts.values() for name, digest in other["files"].items()}
-    known |= {name: other["sha256"] for name, other in artifacts.items()}
+            yield f"has another entry for {key} than the manifest"
     for name, digest in header["inputs"].items():
-        if name in known and known[name] != digest:
-            yield path, f"was made from another {name}; run the workflow again"
+        # A file from outside (the user's texts, a model's weights) may be gone by now.
+        stands = hashes.get(name) or (sha256(name) if Path(name).is_file() else digest)
+        if stands != digest:
+            yield f"was made from another {name}; run the workflow again"
+
+
+def _inputs(header: dict, artifact: str) -> list[Path]:
+    """Headers of one kind of artifact among the inputs, in their order."""
+    headers = [Path(name) for name in header["inputs"] if name.endswith(".json")]
+    return [path for path in headers if read_json(path).get("artifact") == artifact]
+
+
+def _check_corpus(path: Path, header: dict) -> Iterator[str]:
+    identities = pq.read_table(path.with_suffix(".parquet"), columns=["id"])["id"]
+    if len(identities) != header["documents"] or len(identities.unique()) != len(identities):
+        yield f"holds {len(identities)} documents, the header says {header['documents']}"
 
 
 def _check_tokens(path: Path, header: dict) -> Iterator[str]:
-    chunks = np.load(path.with_suffix(".npy"), mmap_mode="r")
+    chunks = read_array(path.with_suffix(".npy"), mmap=True)
     if chunks.size != header["tokens"] or len(chunks) != header["chunks"]:
         yield f"holds {chunks.size} tokens in {len(chunks)} chunks, the header says {header['tokens']}"
-    if chunks.size and chunks.min() < 0:
-        yield "holds a negative token id"
-    if int(np.load(path.with_suffix(".bytes.npy")).sum()) != header["predicted_bytes"]:
+    (model,) = _inputs(header, "model")
+    vocabulary = read_json(model)["vocab_size"]
+    if chunks.size and (chunks.min() < 0 or chunks.max() >= vocabulary):
+        yield f"holds a token id that is negative or outside the vocabulary of {vocabulary}"
+    if int(read_array(path.with_suffix(".bytes.npy")).sum()) != header["predicted_bytes"]:
         yield "predicted_bytes is not the sum over its chunks"
 
 
@@ -99,7 +124,7 @@ def _check_statistics(path: Path, header: dict) -> Iterator[str]:
         yield "its activation sums are not those of its shards"
     # The tokens that were counted are the ones that lie there, exactly.
     for name in header["inputs"]:
-        if name.endswith(".npy") and np.load(name, mmap_mode="r").size != whole.tokens:
+        if name.endswith(".npy") and read_array(name, mmap=True).size != whole.tokens:
             yield f"counted {whole.tokens} tokens, {name} holds another number"
 
 
@@ -109,19 +134,25 @@ def _check_neurons(path: Path, header: dict) -> Iterator[str]:
         yield f"holds {neurons.counts()} neurons, the header says {header['counts']}"
     if len(neurons.table) != header["selected"] or neurons.table.duplicated(["layer", "index"]).any():
         yield f"holds {len(neurons.table)} rows, the header says {header['selected']} different neurons"
-    if header["method"] != "lape":
+    if header["method"] == "random":
+        (source,) = _inputs(header, "neurons")
+        again = random_control(Neurons.load(source), **header["parameters"])
+        if not again.table.equals(neurons.table):
+            yield "drawing again gives other neurons"
         return
     names = [f"probability_{language}" for language in header["languages"]]
     probabilities = neurons.table[names].to_numpy(np.float32)
     if not np.allclose(entropies(probabilities), neurons.table["entropy"], rtol=1e-6, atol=1e-7):
         yield "its probabilities do not give its entropies"
-    statistics = {}
-    for name in header["inputs"]:
-        if name.endswith(".json"):
-            source = json.loads(Path(name).read_text(encoding="utf-8"))
-            statistics[source["language"]] = ActivationStatistics.load(Path(name).with_suffix(".npz"))
-    statistics = {language: statistics[language] for language in header["languages"]}
+    sources = {read_json(source)["language"]: source for source in _inputs(header, "statistics")}
+    statistics = {
+        language: ActivationStatistics.load(sources[language].with_suffix(".npz")) for language in header["languages"]
+    }
     again = select_lape(statistics, **header["parameters"])
+    tokens = {language: value.tokens for language, value in statistics.items()}
+    for name, value in {**again.summary, "tokens": tokens}.items():
+        if header[name] != value:
+            yield f"its {name} is {header[name]}, selecting again gives {value}"
     columns = ["layer", "index", "languages"]
     if not again.table[columns].equals(neurons.table[columns]):
         yield "selecting again from its statistics gives other neurons"
@@ -141,16 +172,37 @@ def _check_perplexity(path: Path, header: dict) -> Iterator[str]:
         same = np.allclose([mean, np.exp(mean), bits], [row["nll"], row["ppl"], row["bits_per_byte"]], rtol=1e-12)
         if not same or own["tokens"].sum() != row["tokens"]:
             yield f"its measures of {row['evaluated']} do not follow from its chunks"
+    for source in _inputs(header, "tokens"):
+        language, sizes = read_json(source)["language"], read_array(source.with_suffix(".bytes.npy"))
+        own = chunks[chunks["evaluated"] == language]
+        predicted = read_array(source.with_suffix(".npy"), mmap=True).shape[1] - 1
+        if not np.array_equal(own["bytes"], sizes) or not (own["tokens"] == predicted).all():
+            yield f"its chunks of {language} are not those of {source}"
     hooks = header["hooks"]
-    if header["method"] != "none" and hooks["neurons"] and not all(layer["calls"] for layer in hooks["by_layer"]):
+    if not all(layer["calls"] for layer in hooks["by_layer"]):
         yield "a hook never fired"
+    expected = [Neurons.load(source).counts()[header["deactivated"]] for source in _inputs(header, "neurons")]
+    if [hooks["neurons"]] != (expected or [0]) or sum(layer["neurons"] for layer in hooks["by_layer"]) != hooks[
+        "neurons"
+    ]:
+        yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
+
+
+def _check_table(path: Path, header: dict) -> Iterator[str]:
+    item = header["item"]
+    frame = TABLES[item].rows(_inputs(header, TABLES[item].artifact))
+    for suffix, text in texts(item, frame).items():
+        if path.with_suffix(suffix).read_text(encoding="utf-8") != text:
+            yield f"making {path.with_suffix(suffix).name} again from its inputs gives another"
 
 
 _CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
+    "corpus": _check_corpus,
     "tokens": _check_tokens,
     "statistics": _check_statistics,
     "neurons": _check_neurons,
     "perplexity": _check_perplexity,
+    "table": _check_table,
 }
 
 

@@ -6,18 +6,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lape.artifact import read_json, sha256, versions
+from lape.errors import LapeError
 
 
-def build_manifest(headers: Iterable[str | Path], run: str | Path, config: dict) -> dict:
+def build_manifest(headers: Iterable[str | Path], run: str | Path, config: str | Path) -> dict:
     """Collect the headers of a run: the given ones, and those of everything that they were made from.
 
     Args:
         headers: paths of the last artifacts' JSON headers (tables, figures), relative to the working directory.
         run: the run's folder; where it has benchmarks/, an entry says how long its job took.
-        config: the run's configuration.
+        config: the run's configuration, as JSON.
 
     Returns:
-        {"artifact": "manifest", "config", "versions", "artifacts": {header path: entry}}. An entry holds the
+        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions",
+        "artifacts": {header path: entry}}. An entry holds the
         header's own hash, its data files' hashes and sizes, the rule and command that made it, its inputs'
         hashes, parameters, versions, device and backend where it has them, and when it was written.
 
@@ -33,7 +35,8 @@ def build_manifest(headers: Iterable[str | Path], run: str | Path, config: dict)
             waiting += filter(None, map(_header_of, found[str(path)]["inputs"]))
     return {
         "artifact": "manifest",
-        "config": config,
+        "config": read_json(config),
+        "files": {str(config): sha256(config)},
         "versions": versions(),
         "artifacts": dict(sorted(found.items())),
     }
@@ -55,6 +58,11 @@ def _header_of(name: str) -> Path | None:
 
 def _entry(path: Path, run: Path) -> dict:
     header = read_json(path)
+    missing = [
+        key for key in ("artifact", "command", "inputs", "outputs", "parameters", "versions") if key not in header
+    ]
+    if missing:
+        raise LapeError(f"{path}: is not an artifact header (no {missing[0]!r}); delete it and run the step again")
     written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     files = {str(path.parent / name): digest for name, digest in header["outputs"].items()}
     command = header["command"]

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -71,7 +72,7 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
 
 
 def resolve_device(device: str) -> str:
-    """"auto" is the CUDA device where there is one, else the CPU.
+    """ "auto" is the CUDA device where there is one, else the CPU.
 
     Raises:
         LapeError: a CUDA device is asked for and there is none.
@@ -102,7 +103,9 @@ def describe(path: str, revision: str | None, trust_remote_code: bool) -> dict:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise LapeError(f"{path}: cannot be read as a causal language model ({_line(error)})") from error
+        raise LapeError(
+            f"{path}: cannot be read as a causal language model ({_line(error)}); mend the model's entry or its files"
+        ) from error
     layers, neurons = find_ffn(model).shape
     decoder = model.get_decoder().config
     return {
@@ -141,8 +144,8 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
         )
         if parameters["device_map"] is None:
             model = model.to(device)
-    except (OSError, ValueError, ImportError) as error:
-        raise LapeError(f"{path}: the model cannot be loaded ({_line(error)})") from error
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        raise LapeError(f"{path}: the model cannot be loaded ({_line(error)}); fetch or save its files anew") from error
     except torch.OutOfMemoryError as error:
         raise LapeError(f"{path}: does not fit on {device}; set the model's `device_map` to auto") from error
     return model.eval(), header
@@ -161,7 +164,7 @@ def load_tokenizer(model_json: str | Path):
             path, revision=revision, trust_remote_code=header["parameters"]["trust_remote_code"]
         )
     except (OSError, ValueError, KeyError) as error:
-        raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)})") from error
+        raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)}); save its files anew") from error
     if not tokenizer.is_fast:
         raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
     return tokenizer

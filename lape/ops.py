@@ -24,16 +24,19 @@ _library.define("token_nll(Tensor logits, Tensor target) -> Tensor", tags=_tags)
 
 
 def _load() -> tuple[ModuleType | None, str]:
-    """The compiled module, or None and the reason: absence is no fault until an operator is called."""
+    """The compiled module, or None and what to do: absence is no fault until an operator is called."""
+    running = torch.__version__.split("+")[0]
     try:
         extension = importlib.import_module("lape._C")
+        built = extension.build_info()["torch"]
     except ModuleNotFoundError:
-        return None, "the compiled extension is not built"
+        return None, f"lape._C: the compiled extension is not built; {_BUILD}"
     except ImportError as error:
-        return None, f"the compiled extension does not load ({str(error).splitlines()[0]})"
-    built, running = extension.build_info()["torch"], torch.__version__.split("+")[0]
+        return None, f"lape._C: the compiled extension does not load ({str(error).splitlines()[0]}); {_BUILD}"
+    except RuntimeError as error:  # LAPE_SIMD names what this processor does not have
+        return None, str(error)
     if built != running:
-        return None, f"the compiled extension was built for torch {built}, not {running}"
+        return None, f"lape._C: the compiled extension was built for torch {built}, not {running}; {_BUILD}"
     return extension, ""
 
 
@@ -63,7 +66,7 @@ def active_backend(device: torch.device | str, backend: str = "extension") -> st
     if backend == "reference":
         return "reference"
     if _extension is None:
-        raise LapeError(f"lape._C: {_fault}; {_BUILD}")
+        raise LapeError(_fault)
     kind = torch.device(device).type
     if kind == "cuda" and not _extension.build_info()["cuda"]:
         raise LapeError(f"lape._C: the compiled extension was built without CUDA; with CUDA's nvcc installed {_BUILD}")
@@ -118,6 +121,7 @@ def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Ten
     return torch.ops.lape.token_nll(logits, target)
 
 
+@torch.no_grad()
 def reference_activation_stats(x: Tensor, count: Tensor, total: Tensor) -> None:
     """`activation_stats` in plain torch, on any device."""
     _check_statistics(x, count, total)
@@ -126,6 +130,7 @@ def reference_activation_stats(x: Tensor, count: Tensor, total: Tensor) -> None:
     total += rows.sum(0, dtype=torch.float64)
 
 
+@torch.no_grad()
 def reference_token_nll(logits: Tensor, target: Tensor) -> Tensor:
     """`token_nll` in plain torch and float64, on any device."""
     _check_nll(logits, target)

@@ -81,7 +81,7 @@ def select_lape(statistics: Mapping[str, ActivationStatistics], ratio: float = 0
         raise LapeError("languages: LAPE compares languages; name at least two")
     for name, value in (("ratio", ratio), ("quantile", quantile)):
         if not 0 < value <= 1:
-            raise LapeError(f"neurons.{name}: {value} is outside (0, 1]")
+            raise LapeError(f"neurons.{name}: {value} is outside (0, 1]; set it to a share")
     languages = list(statistics)
     probabilities = activation_probabilities(statistics)
     layers, neurons, _ = probabilities.shape

@@ -1,6 +1,7 @@
 """A tiny model and tiny texts, made in code: what the tests run the stages and the workflow on."""
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def make_model(folder: Path, seed: int = 0, **settings) -> Path:
     torch.manual_seed(seed)
     # Large weights: a random model of the usual scale gives every token nearly the same probability.
     model = LlamaForCausalLM(
-        LlamaConfig(**shape | settings, max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=1)
+        LlamaConfig(
+            **shape | settings, max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=1
+        )
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -79,5 +82,48 @@ def lape(capsys):
         capsys.readouterr()
         status = main([str(argument) for argument in arguments])
         return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def complete_run(tmp_path_factory):
+    """The workflow, run once to its end on the tiny model; for reading only, so copy it before changing it."""
+    from workflow_run import finished_run
+
+    return finished_run(tmp_path_factory.mktemp("workflow") / "run")
+
+
+@pytest.fixture(scope="session")
+def finished_stages(tmp_path_factory) -> Path:
+    """A folder in which every stage has run by its command; for reading only."""
+    from stages import finish
+
+    folder = tmp_path_factory.mktemp("stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        finish(folder)
+    return folder
+
+
+@pytest.fixture
+def stages(finished_stages, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished stages, to break; the working directory."""
+    folder = shutil.copytree(finished_stages, tmp_path / "stages")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def refused(stages, lape):
+    """Run a command that must fail: checks its line, and that no file below the working directory is new or changed."""
+    from stages import check_refusal, tree
+
+    def run(words: list[str], *names: str) -> str:
+        before = tree(stages)
+        status, messages = lape(*words)
+        line = check_refusal(status, messages, words[0], *names)
+        assert tree(stages) == before
+        return line
 
     return run

@@ -18,7 +18,10 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.audit import audit
 
     manifest = read_json(arguments.manifest, "manifest")
-    faults = list(audit(manifest))
+    try:
+        faults = list(audit(manifest))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LapeError(f"{arguments.manifest}: is not a whole manifest ({error!r}); run the workflow again") from error
     for path, fault in faults:
         logger.error("%s: %s", path, fault)
     if faults:

@@ -41,12 +41,11 @@ def _devices() -> dict[str, dict]:
     }
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
-        native = torch.cuda.get_device_capability(index) >= (8, 0)
         devices[f"cuda:{index}"] = {
             "name": facts.name,
             "memory": f"{facts.total_memory / 2**30:.1f} GiB",
             "capability": f"{facts.major}.{facts.minor}",
-            "bfloat16": "native" if native else "emulated",
+            "bfloat16": "native" if (facts.major, facts.minor) >= (8, 0) else "emulated",
             **_backend("cuda"),
         }
     return devices

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lape.artifact import read_json, write_json
+from lape.artifact import write_json
 from lape.manifest import build_manifest
 
 
@@ -15,4 +15,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     run_folder = arguments.output.parent
-    write_json(arguments.output, build_manifest(arguments.headers, run_folder, read_json(arguments.config)))
+    write_json(arguments.output, build_manifest(arguments.headers, run_folder, arguments.config))

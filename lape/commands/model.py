@@ -84,8 +84,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
     """Convert into a temporary folder and rename it, so that a kill leaves no half checkpoint."""
+    from safetensors import SafetensorError
+
     if folder is None:
-        raise LapeError("--gguf needs --weights, the folder for the converted checkpoint")
+        raise LapeError("--gguf needs --weights; name the folder for the converted checkpoint")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -96,7 +98,9 @@ def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
-    except (OSError, RuntimeError) as error:
-        raise LapeError(f"{folder}: the converted checkpoint cannot be written ({error})") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise LapeError(
+            f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or make its folder writable"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_json, write_header, writing
+from lape.artifact import read_array, read_json, write_header, writing
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import contextlib
 
-    import numpy as np
     import pandas as pd
     import torch
 
@@ -52,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     rows, chunks_table = [], []
     with progress(sum(text["tokens"] for text in texts), label) as bar, context as firing:
         for path, text in zip(arguments.tokens, texts, strict=True):
-            chunks = np.load(path.with_suffix(".npy"), mmap_mode="r")
-            text_bytes = np.load(path.with_suffix(".bytes.npy"))
+            chunks = read_array(path.with_suffix(".npy"), mmap=True)
+            text_bytes = read_array(path.with_suffix(".bytes.npy"))
             nll = chunk_nll(model, chunks, arguments.batch_size, arguments.backend, bar.update)
             predicted = chunks.shape[1] - 1
             chunks_table += [

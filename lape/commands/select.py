@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise LapeError(f"{path}: counted on another model than {arguments.statistics[0]}; count them on one")
     languages = [header["language"] for header in headers]
     if len(set(languages)) != len(languages):
-        raise LapeError(f"--statistics: a language is named twice ({', '.join(languages)})")
+        raise LapeError(f"--statistics: a language is named twice ({', '.join(languages)}); name each once")
 
     data = [path.with_suffix(".npz") for path in arguments.statistics]
     statistics = {language: ActivationStatistics.load(path) for language, path in zip(languages, data, strict=True)}

@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from lape.artifact import read_json, sha256, write_header, write_json
+from lape.artifact import read_array, read_json, sha256, write_header, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    import numpy as np
     import torch
 
     from lape import ops
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     tokens_path = arguments.tokens.with_suffix(".npy")
     tokens = read_json(arguments.tokens, "tokens")
-    chunks = np.load(tokens_path, mmap_mode="r")
+    chunks = read_array(tokens_path, mmap=True)
     parameters = {name: getattr(arguments, name) for name in ("batch_size", "shards", "threads", "backend")}
     # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
     identity = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lape.artifact import write_header, writing
 from lape.errors import LapeError
-from lape.tables import TABLES, latex, markdown, subjects
+from lape.tables import TABLES, subjects, texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
     table = TABLES[arguments.item]
     frame = table.rows(arguments.inputs)
-    sections = table.sections(frame)
-    texts = {
-        output: frame.to_csv(index=False, lineterminator="\n"),
-        output.with_suffix(".md"): markdown(sections),
-        output.with_suffix(".tex"): latex(sections, arguments.item),
-    }
-    for path, text in texts.items():
+    written = {output.with_suffix(suffix): text for suffix, text in texts(arguments.item, frame).items()}
+    for path, text in written.items():
         with writing(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     write_header(
@@ -38,5 +33,5 @@ def run(arguments: argparse.Namespace) -> None:
         rows=len(frame),
         parameters={},
         inputs=[path for header in arguments.inputs for path in (header, *table.data(header))],
-        outputs=texts,
+        outputs=written,
     )

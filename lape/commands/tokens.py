@@ -38,7 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
     label = f"{model['name']} {language} {arguments.split}"
     context = model["context_length"]
     if context and arguments.chunk_length > context:
-        raise LapeError(f"{label}: chunk_length {arguments.chunk_length} exceeds the model's context of {context}")
+        raise LapeError(
+            f"{label}: chunk_length {arguments.chunk_length} exceeds the model's context of {context}; lower it"
+        )
+    if arguments.chunk_length < 2:
+        raise LapeError(f"{label}: chunk_length {arguments.chunk_length} predicts no token; set it to 2 or more")
     try:
         documents = pq.read_table(arguments.corpus, columns=["id", "text"])
     except (OSError, pa.ArrowException) as error:

@@ -1,6 +1,7 @@
 """One look for every figure, and files whose bytes depend on the numbers alone."""
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     paths = [Path(path).with_suffix(suffix) for suffix in _METADATA]
     with styled():
         for target in paths:
+            # In memory first: on a full disk matplotlib's PDF writer hides the error behind one of its own.
+            drawn = io.BytesIO()
+            figure.savefig(
+                drawn, format=target.suffix[1:], bbox_inches="tight", pad_inches=0.03, metadata=_METADATA[target.suffix]
+            )
             with writing(target) as temporary:
-                figure.savefig(temporary, bbox_inches="tight", pad_inches=0.03, metadata=_METADATA[target.suffix])
+                temporary.write_bytes(drawn.getvalue())
     return paths

@@ -14,7 +14,7 @@ from lape.errors import LapeError
 from lape.tables import neurons, perplexity
 from lape.tables.layout import Section, latex, markdown
 
-__all__ = ["TABLES", "Section", "Table", "latex", "markdown", "read", "subjects"]
+__all__ = ["TABLES", "Section", "Table", "latex", "markdown", "read", "subjects", "texts"]
 
 # Codes, not numbers or missing values: "no" is Norwegian, "nan" is Southern Min.
 _TEXT = ("model", "method", "language", "deactivated", "evaluated")
@@ -69,6 +69,16 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         what = f"has no column {missing[0]!r}" if missing else "has no row"
         raise LapeError(f"{path}: {what}; pass the CSV that `lape table` wrote for this figure")
     return frame
+
+
+def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
+    """A tidy frame of one item as text, by suffix: CSV for machines, Markdown and LaTeX for people."""
+    sections = TABLES[item].sections(frame)
+    return {
+        ".csv": frame.to_csv(index=False, lineterminator="\n"),
+        ".md": markdown(sections),
+        ".tex": latex(sections, item),
+    }
 
 
 def subjects(frame: pd.DataFrame) -> dict[str, list[str]]:

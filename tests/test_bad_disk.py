@@ -1,0 +1,166 @@
+"""Files that are broken or missing, full disks and read-only folders: one clear line, and nothing half-written."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stages import STAGES, arguments, check_refusal, cut, tree
+
+# What lies broken on the disk.
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("tokens", "corpus/fr.parquet"),
+        ("statistics", "tokens/fr/train.npy"),
+        ("baseline", "tokens/fr/valid.npy"),
+        ("baseline", "tokens/fr/valid.bytes.npy"),
+        ("select", "statistics/fr.npz"),
+        ("perplexity", "neurons/lape.tsv"),
+        ("control", "neurons/lape.tsv"),
+        ("table", "neurons/lape.tsv"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["cut", "empty", "missing"])
+def test_data_file_that_is_broken(refused, stage, file, fault):
+    if fault == "missing":
+        Path(file).unlink()
+    elif fault == "empty":
+        Path(file).write_bytes(b"")
+    else:
+        cut(file)
+    refused(arguments(stage, output=f"out/{Path(arguments(stage)[-1]).name}"), file)
+
+
+def test_figure_without_its_table(refused):
+    Path("tables/figure5.csv").write_text("")
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv")
+    Path("tables/figure5.csv").write_text("model,language\ntiny,fr\n")
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv", "no column 'method'")
+    Path("tables/figure5.csv").unlink()
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv")
+
+
+@pytest.mark.parametrize(
+    ("stage", "header"),
+    [
+        ("tokens", "corpus/fr.json"),
+        ("tokens", "models/model.json"),
+        ("statistics", "models/model.json"),
+        ("statistics", "tokens/fr/train.json"),
+        ("select", "statistics/ja.json"),
+        ("control", "neurons/lape.json"),
+        ("perplexity", "neurons/lape.json"),
+        ("baseline", "tokens/ja/valid.json"),
+        ("table", "neurons/lape.json"),
+        ("manifest", "tables/figure5.json"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["not JSON", "another header", "no dictionary", "missing"])
+def test_header_that_is_broken(refused, stage, header, fault):
+    path = Path(header)
+    if fault == "missing":
+        path.unlink()
+    else:
+        path.write_text(
+            {"not JSON": path.read_text()[:-9], "another header": '{"artifact": "x"}', "no dictionary": "[]"}[fault]
+        )
+    refused(arguments(stage, output=f"out/{Path(arguments(stage)[-1]).name}"), header)
+
+
+def test_audit_without_a_manifest(refused):
+    refused(["audit", "nowhere/manifest.json"], "nowhere/manifest.json")
+
+
+def test_broken_shard_of_an_earlier_run_is_counted_anew(stages, lape):
+    whole = Path("statistics/fr.npz").read_bytes()
+    cut("statistics/fr.shards/2.npz")
+    status, messages = lape(*arguments("statistics"))
+    assert status == 0, messages
+    assert Path("statistics/fr.npz").read_bytes() == whole
+
+
+# Disks.
+
+
+def mounted(folder: Path, *options: str) -> None:
+    """Mount a tmpfs of 1 MB, or mount it anew with other options; without the right to do so, skip the test."""
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("only root may mount a tmpfs")
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", folder])
+    if done.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+
+
+@pytest.fixture
+def small_disk(stages):
+    """out/: a tmpfs of 1 MB."""
+    folder = stages / "out"
+    mounted(folder)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path, left: int) -> None:
+    """Fill the disk that holds a folder but for some bytes."""
+    space = os.statvfs(folder)
+    (folder / "other.bin").write_bytes(bytes(space.f_bavail * space.f_frsize - left))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_full_disk(small_disk, refused, stage):
+    fill(small_disk, 0)
+    name = Path(arguments(stage)[-1]).name
+    refused(arguments(stage, output=f"out/{name}"), "out/", "no space left")
+
+
+def test_output_larger_than_the_disk(small_disk, refused):
+    """1 MB is there at first: the write fails in the middle."""
+    letters = np.random.default_rng(0).integers(0x4E00, 0x9FFF, 1_000_000).astype("<u4")
+    Path("texts/fr/long.txt").write_text(letters.tobytes().decode("utf-32-le"))
+    refused(arguments("corpus", output="out/fr.parquet"), "out/fr.parquet", "no space left")
+
+
+def test_header_that_does_not_fit(small_disk, lape):
+    """The data fit and their header does not: they are whole, and without a header no artifact."""
+    fill(small_disk, 3 * 4096)  # one page a file: the shard, its header and the sum
+    status, messages = lape(*arguments("statistics", shards="1", output="out/fr.npz"))
+    check_refusal(status, messages, "statistics", "out/fr.json", "no space left")
+    assert set(tree(small_disk)) == {"other.bin", "fr.shards/0.npz", "fr.shards/0.json", "fr.npz"}
+
+
+@pytest.fixture
+def read_only(stages):
+    """out/: a folder in which nothing can be made."""
+    folder = stages / "out"
+    if os.geteuid():
+        folder.mkdir(mode=0o555)
+        yield folder
+        folder.chmod(0o755)
+    else:
+        # Permissions do not bind root.
+        mounted(folder, "ro")
+        yield folder
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_checkpoint_larger_than_the_disk(small_disk, refused, monkeypatch):
+    """The conversion of a GGUF file, whose reading is tested elsewhere, ends on a full disk."""
+    from transformers import AutoModelForCausalLM
+
+    fill(small_disk, 16384)
+    model = AutoModelForCausalLM.from_pretrained("model")
+    monkeypatch.setattr("lape.model.convert_gguf", lambda gguf, folder, dtype: model.save_pretrained(folder))
+    words = ["model", "--name", "tiny", "--gguf", "x.gguf", "--weights", "out/weights", "--output", "models/x.json"]
+    refused(words, "out/weights", "free some disk")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_read_only_results(read_only, refused, stage):
+    name = Path(arguments(stage)[-1]).name
+    refused(arguments(stage, output=f"out/{name}"), "out/", "cannot be written")
+    refused([*arguments(stage), "--log", "out/logs/x.log"], "out/logs", "the log cannot be written")

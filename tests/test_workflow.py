@@ -1,0 +1,236 @@
+"""The workflow on a tiny model: what it makes, what a change makes again, and what a kill leaves."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from workflow_run import CONFIG, LANGUAGES, Workspace
+
+pytestmark = pytest.mark.workflow
+
+TABLES = ("baseline", "figure2", "table3", "tables6_10", "figure5")
+FIGURES = ("figure2", "figure2_log_ratio", "figure5")
+SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
+# Jobs that follow when the numbers of one stage change.
+TABLES_AND_FIGURES = {"baseline_table", "figure2_table", "table3", "tables6_10", "figure5_table", *FIGURES}
+END = {"manifest", "report"}
+# One row of the matrix and one figure: with these targets every stage runs, and half of the jobs.
+TARGETS = ("results/tiny/perplexity/tiny/random/random.json", "results/tiny/figures/figure5.svg")
+UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
+ENDS = ("perplexity/tiny/random", "tables/figure5", "figures/figure5")
+
+
+def _declared() -> set[str]:
+    """Every file that a run leaves, below the run's folder, but logs and benchmarks."""
+    stems = {
+        **{f"corpus/{language}": (".parquet", ".json") for language in LANGUAGES},
+        "models/tiny/model": (".json",),
+        **{
+            f"tokens/tiny/{language}/{split}": (".npy", ".bytes.npy", ".json")
+            for language, split in itertools.product(LANGUAGES, ("train", "valid"))
+        },
+        **{f"statistics/tiny/{language}": (".npz", ".json") for language in LANGUAGES},
+        **dict.fromkeys(SHARDS, (".npz", ".json")),
+        **{f"neurons/tiny/{method}": (".tsv", ".json") for method in ("lape", "random")},
+        **{f"perplexity/tiny/lape/{language}": (".tsv", ".json") for language in LANGUAGES},
+        **{f"perplexity/tiny/{name}": (".tsv", ".json") for name in ("none/baseline", "random/random")},
+        **{f"tables/{item}": (".csv", ".md", ".tex", ".json") for item in TABLES},
+        **{f"figures/{item}": (".pdf", ".svg", ".png", ".json") for item in FIGURES},
+    }
+    return {stem + suffix for stem, suffixes in stems.items() for suffix in suffixes}
+
+
+WHOLE_RUN = {"config.json", "manifest.json", "report.html"}
+
+
+@pytest.fixture
+def run(complete_run, tmp_path) -> Workspace:
+    """A copy of the complete run, to change."""
+    return complete_run.copy(tmp_path / "run")
+
+
+def _edit(path) -> None:
+    """Change a text file without changing what it does."""
+    comment = "//" if path.suffix in (".cpp", ".cu", ".h") else "#"
+    path.write_text(path.read_text(encoding="utf-8") + f"\n{comment} edited\n", encoding="utf-8")
+
+
+def test_a_run_makes_every_declared_artifact_and_no_other_file(complete_run):
+    assert set(complete_run.artifacts()) == _declared() | WHOLE_RUN
+
+
+def test_the_manifest_lists_every_artifact(complete_run):
+    manifest = json.loads((complete_run.results / "manifest.json").read_text(encoding="utf-8"))
+    assert {key: manifest["config"][key] for key in ("run", "models", "languages")} == {
+        key: CONFIG[key] for key in ("run", "models", "languages")
+    }
+    entries = manifest["artifacts"]
+    listed = {name for path, entry in entries.items() for name in (path, *entry["files"])}
+    assert listed == {f"results/tiny/{name}" for name in _declared()}
+    for path, entry in entries.items():
+        assert entry["seconds"] > 0, path
+        assert entry["command"].split()[1] == entry["rule"], path
+    counted = entries["results/tiny/statistics/tiny/fr.json"]
+    assert (counted["artifact"], counted["device"], counted["backend"]) == ("statistics", "cpu", "cpp")
+
+
+def test_the_report_holds_tables_figures_and_captions(complete_run):
+    report = (complete_run.results / "report.html").read_text(encoding="utf-8")
+    for item in {*TABLES, *FIGURES}:
+        caption = (complete_run.folder / "captions" / f"{item}.rst").read_text(encoding="utf-8")
+        # The first words: markup and line ends come out otherwise in HTML.
+        assert " ".join(caption.split()[:7]) in report.replace("\\n", " ")
+    for name in [f"tables/{item}.csv" for item in TABLES] + [f"figures/{item}.svg" for item in FIGURES]:
+        assert f'"results/tiny/{name}"' in report
+
+
+def test_the_audit_of_a_run_passes(complete_run, monkeypatch, lape):
+    monkeypatch.chdir(complete_run.folder)
+    status, messages = lape("audit", "results/tiny/manifest.json")
+    assert status == 0, messages
+    assert f"{len(_declared())} files, all as they were" in messages
+
+
+def test_a_second_run_does_nothing(run):
+    before = run.times()
+    assert "Nothing to be done" in run.run()
+    assert run.times() == before
+
+
+def test_another_folder_and_number_of_cores_give_the_same_bytes(complete_run, tmp_path):
+    other = Workspace.create(tmp_path / "other")
+    other.run(*TARGETS, cores=1)
+    here, there = complete_run.hashes(), other.hashes()
+    assert set(there) == {name for name in _declared() if name.startswith((*UNTIL_NEURONS, *ENDS))}
+    assert {name for name in there if here[name] != there[name]} == set()
+
+
+def test_a_new_ratio_selects_anew_and_counts_nothing(run):
+    before = run.times()
+    run.configure(neurons={"ratio": 0.2})
+    jobs = run.pending()
+    assert set(jobs) == {"select", "control", "perplexity", "config", *TABLES_AND_FIGURES, *END}
+    assert jobs["perplexity"] == len(LANGUAGES) + 1
+
+    run.run(*TARGETS)
+    after = run.times()
+    rewritten = {name for name in after if after[name] != before[name]}
+    assert rewritten == {name for name in _declared() if name.startswith(("neurons", *ENDS))}
+    header = json.loads((run.results / "neurons/tiny/lape.json").read_text(encoding="utf-8"))
+    assert (header["parameters"]["ratio"], header["wanted"]) == (0.2, 19)
+    assert not {"select", "control"} & set(run.pending())
+
+
+def test_a_new_valid_budget_leaves_the_statistics_alone(run):
+    run.configure(tokens={"valid": 64})
+    jobs = run.pending()
+    figure2 = {"baseline_table", "figure2_table", "figure2", "figure2_log_ratio"}
+    assert set(jobs) == {"tokens", "baseline", "perplexity", "config", *figure2, *END}
+    assert jobs["tokens"] == len(LANGUAGES)
+
+
+def test_a_new_seed_of_the_control_leaves_the_languages_alone(run):
+    run.configure(neurons={"control_seed": 1})
+    jobs = run.pending()
+    assert jobs["control"] == jobs["perplexity"] == 1
+    assert "select" not in jobs and "baseline" not in jobs
+
+
+@pytest.mark.parametrize(
+    "file", ["lape/statistics.py", "lape/ffn.py", "lape/commands/statistics.py", "csrc/stats_cpu.cpp"]
+)
+def test_edited_counting_code_counts_again(run, file):
+    _edit(run.folder / file)
+    jobs = run.pending()
+    assert jobs["statistics"] == len(LANGUAGES)
+    assert {"select", "perplexity", "manifest", "report"} <= set(jobs)
+    assert not {"corpus", "tokens", "model_path"} & set(jobs)
+
+
+def test_edited_counting_code_does_not_take_over_finished_shards(run):
+    before = run.times()
+    sums = np.load(run.results / "statistics/tiny/fr.npz")["count"]
+    _edit(run.folder / "lape" / "statistics.py")
+    run.run("results/tiny/statistics/tiny/fr.npz")
+    after = run.times()
+    rewritten = {name for name in after if after[name] != before[name]}
+    assert rewritten == {name for name in _declared() if name.startswith("statistics/tiny/fr.")}
+    assert np.array_equal(np.load(run.results / "statistics/tiny/fr.npz")["count"], sums)
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("captions/figure5.rst", {"report"}),
+        ("lape/figures/style.py", {*FIGURES, *END}),
+        ("lape/commands/table.py", {*TABLES_AND_FIGURES, *END}),
+        (
+            "lape/perturbation.py",
+            {"perplexity", *END, "baseline_table", "figure2_table", "figure2", "figure2_log_ratio"},
+        ),
+        ("lape/errors.py", set()),
+    ],
+)
+def test_an_edited_file_reruns_what_depends_on_it(run, file, rules):
+    _edit(run.folder / file)
+    assert set(run.pending()) == rules
+
+
+def test_an_edited_caption_changes_only_the_report(run):
+    before = run.hashes()
+    caption = run.folder / "captions" / "table3.rst"
+    caption.write_text(caption.read_text(encoding="utf-8") + "\nA sentence of this test.\n", encoding="utf-8")
+    run.run()
+    after = run.hashes()
+    assert {name for name in after if after[name] != before[name]} == {"report.html"}
+    assert "A sentence of this test." in (run.results / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_fresh_checkout_of_the_same_files_reruns_nothing(run):
+    for path in [*run.folder.glob("lape/**/*.py"), *run.folder.glob("csrc/*"), *run.folder.glob("captions/*")]:
+        path.touch()
+    assert run.pending() == {}
+
+
+def test_a_killed_count_goes_on_after_its_finished_shards(complete_run, tmp_path):
+    """Kill -9 of Snakemake and its job while it counts; the next run ends with the bytes of an uninterrupted one."""
+    target, shards = "results/tiny/statistics/tiny/fr.npz", 128
+    settings = {"tokens": {"train": 4096}, "statistics": {"shards": shards, "batch_size": 1}}
+    whole = complete_run.copy(tmp_path / "whole")
+    whole.configure(**settings)
+    whole.run("results/tiny/tokens/tiny/fr/train.npy")
+    broken = whole.copy(tmp_path / "broken")
+    whole.run(target)
+
+    folder = broken.results / "statistics" / "tiny" / "fr.shards"
+    for file in folder.iterdir():
+        file.unlink()
+    process = subprocess.Popen(**broken.command("--cores", "1", "--", target), start_new_session=True)
+    try:
+        while not (folder / "1.json").exists():
+            assert process.poll() is None, "the count ended before it could be killed"
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finished = {file: file.stat().st_mtime_ns for file in folder.glob("[0-9]*.json")}
+    finished |= {file.with_suffix(".npz"): file.with_suffix(".npz").stat().st_mtime_ns for file in finished}
+    assert 4 <= len(finished) < 2 * shards
+    (folder / ".77.npz.left.npz").write_bytes(b"what a kill in the middle of a write leaves")
+
+    # Whoever kills Snakemake itself leaves its lock, and is told how to remove it.
+    assert "--unlock" in broken.snakemake("--cores", "1", "--", target, status=1)
+    broken.snakemake("--unlock")
+    broken.run(target)
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    assert sorted(file.name for file in folder.iterdir()) == sorted(
+        f"{n}{suffix}" for n in range(shards) for suffix in (".npz", ".json")
+    )
+    here, there = whole.hashes(), broken.hashes()
+    assert set(here) == set(there)
+    assert {name for name in here if here[name] != there[name]} == set()

@@ -1,0 +1,114 @@
+"""The workflow on a tiny model, in a copy of the repository that a test may edit, break and run again."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import ROOT, make_model, make_texts
+
+# What a run reads; the copy keeps modification times, as Snakemake compares them.
+PARTS = ("Snakefile", "rules", "envs", "config", "profiles", "captions", "csrc", "lape")
+LANGUAGES = ("fr", "ja")
+CONFIG = {
+    "run": "tiny",
+    "models": ["tiny"],
+    "languages": list(LANGUAGES),
+    "catalogue": {"tiny": {"source": "path", "path": "model", "device": "cpu", "dtype": "float32"}},
+    "corpus": {"source": "files", "language_check": "off", "files": {"pattern": "texts/{language}/*"}},
+    "tokens": {"chunk_length": 16, "train": 512, "valid": 128},
+    "statistics": {"shards": 4, "batch_size": 2},
+    "neurons": {"ratio": 0.1},
+}
+
+
+class Workspace:
+    """A folder with the workflow's files, the tiny model, tiny texts and their configuration."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.results = folder / "results" / CONFIG["run"]
+
+    @classmethod
+    def create(cls, folder: Path) -> "Workspace":
+        """Copy the repository's working tree into a new folder; nothing has been run there."""
+        ignored = shutil.ignore_patterns("__pycache__")
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=ignored)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, folder / part)
+        make_model(folder / "model")
+        make_texts(folder / "texts", words=150)
+        workspace = cls(folder)
+        workspace.configure()
+        return workspace
+
+    def copy(self, folder: Path) -> "Workspace":
+        """The same with its results and Snakemake's records, elsewhere."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Workspace(folder)
+
+    def configure(self, **sections: dict) -> None:
+        """Write the configuration, with other values for some keys of some sections."""
+        config = CONFIG | {name: CONFIG.get(name, {}) | values for name, values in sections.items()}
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def command(self, *arguments: str) -> dict:
+        """Arguments of `subprocess` that start Snakemake here, with the `lape` of this folder."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return {
+            "args": ["snakemake", "--configfile", "tiny.yaml", *arguments],
+            "cwd": self.folder,
+            "env": {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder)},
+            "text": True,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+        }
+
+    def snakemake(self, *arguments: str, status: int = 0) -> str:
+        """Run Snakemake to its end; returns what it printed."""
+        done = subprocess.run(**self.command(*arguments))
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+    def run(self, *targets: str, cores: int = 2) -> str:
+        """Make targets, or everything."""
+        return self.snakemake("--cores", str(cores), "--", *targets)
+
+    def pending(self) -> dict[str, int]:
+        """The rules that a run would execute, and how many jobs of each; empty where nothing is to be done."""
+        output = self.snakemake("--dry-run")
+        if "Nothing to be done" in output:
+            return {}
+        stats = output.split("Job stats:")[1].split("\n\n")[0]
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+        assert jobs.pop("total") == sum(jobs.values())
+        jobs.pop("all", None)
+        return jobs
+
+    def artifacts(self) -> dict[str, Path]:
+        """Every file of the run but logs and benchmarks, by its path below the run's folder."""
+        files = {path.relative_to(self.results).as_posix(): path for path in self.results.rglob("*") if path.is_file()}
+        return {name: path for name, path in files.items() if not name.startswith(("logs/", "benchmarks/"))}
+
+    def times(self) -> dict[str, int]:
+        """When each artifact was written, in nanoseconds."""
+        return {name: path.stat().st_mtime_ns for name, path in self.artifacts().items()}
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each artifact."""
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.artifacts().items()}
+
+
+def finished_run(folder: Path) -> Workspace:
+    """A complete run, which takes most of a minute."""
+    workspace = Workspace.create(folder)
+    workspace.run()
+    return workspace
