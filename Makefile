@@ -8,7 +8,10 @@ BIN := .venv/bin
 # Jobs call `lape` and `snakemake`: put the environment's first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# A killed Snakemake leaves its lock behind; it is lifted where no Snakemake runs at all.
 run: setup
+	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
+	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
 	snakemake --cores $(CORES)
 
 test: setup
@@ -19,7 +22,7 @@ setup: .venv/built
 .venv/installed: envs/requirements.txt envs/requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lape needs Python 3.11 or newer; set PYTHON")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
+	$(BIN)/python -m pip install --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
 	touch $@
 
 # The extension is compiled against the torch that is installed: no build isolation.

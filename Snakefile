@@ -3,7 +3,7 @@
 #   results/downloads/{download}/{file}          download    pinned files of the package index, shared by runs
 #   <results>/config.json                        config      the configuration of the run, complete
 #   <results>/corpus/{language}.parquet          corpus      documents: id, text
-#   <results>/models/{model}/model.json          model       which checkpoint, its shape; weights/ where converted
+#   <results>/models/{model}/model.json          model       which checkpoint, its shape; tokenizer.json, weights/
 #   <results>/tokens/{model}/{language}/
 #             {split}.npy, {split}.bytes.npy     tokens      int32 [chunks, length]; split is train or valid
 #   <results>/statistics/{model}/{language}.npz  statistics  count and total [layers, neurons]; {language}.shards/

@@ -7,6 +7,7 @@ nothing that differs between two runs on the same inputs: no time, no absolute p
 
 import contextlib
 import errno
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -57,6 +58,8 @@ def writing(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            stale.unlink(missing_ok=True)  # what a killed writer of this file left behind
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -120,6 +123,26 @@ def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
         raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
     except (ValueError, EOFError) as error:
         raise LapeError(f"{path}: is not a whole array ({error}); delete it and run the step again") from error
+
+
+def checked(header_path: str | Path, header: dict, suffix: str) -> Path:
+    """The data file beside a header, once its hash is the one that the header names.
+
+    A table that was cut between two rows still reads well; its hash tells.
+
+    Args:
+        header_path: path of the header.
+        header: its content; one that was written by hand may name no hash, then none is compared.
+        suffix: of the data file, which replaces the header's.
+
+    Raises:
+        LapeError: the file is missing, or is not the one that the header was written for.
+    """
+    path = Path(header_path).with_suffix(suffix)
+    expected = header.get("outputs", {}).get(path.name)
+    if expected not in (None, sha256(path)):
+        raise LapeError(f"{path}: is not the file that {header_path} was written for; run the step again")
+    return path
 
 
 def write_header(

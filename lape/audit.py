@@ -52,7 +52,7 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
                 f"cannot be checked ({type(error).__name__}: {(str(error) or 'no more is known').splitlines()[0]})",
             )
     if not any(artifacts[path]["artifact"] == "perplexity" for path in broken.intersection(artifacts)):
-        yield from _matrices(headers)
+        yield from _matrices(manifest["config"], headers)
 
 
 def _differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -206,13 +206,11 @@ _CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
 }
 
 
-def _matrices(headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
-    """Every model's matrix has a baseline, a control and a row for every language."""
-    rows = {path: header for path, header in headers.items() if header["artifact"] == "perplexity"}
-    for model in sorted({header["model"] for header in rows.values()}):
-        own = {path: header for path, header in rows.items() if header["model"] == model}
-        done = {header["deactivated"] for header in own.values()}
-        path, some = next(iter(own.items()))
-        missing = [name for name in ["baseline", *some["languages"], "random"] if name not in done]
+def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
+    """The matrix of every configured model has a baseline, a control and a row for every language."""
+    rows = [header for header in headers.values() if header["artifact"] == "perplexity"]
+    for model in config["models"]:
+        done = {header["deactivated"] for header in rows if header["model"] == model}
+        missing = [name for name in ["baseline", *config["languages"], "random"] if name not in done]
         if missing:
-            yield path, f"the matrix of {model} lacks the rows {', '.join(missing)}"
+            yield f"results/{config['run']}/perplexity/{model}", f"lacks the rows {', '.join(missing)}"

@@ -73,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _without_machine_options(argv: list[str]) -> list[str]:
     """The command as an artifact records it: without a log, and without a mirror that may hold a password."""
-    skipped = {position + offset for position, word in enumerate(argv) if word in ("--log", "--index") for offset in (0, 1)}
+    skipped = {
+        position + offset for position, word in enumerate(argv) if word in ("--log", "--index") for offset in (0, 1)
+    }
     return [word for position, word in enumerate(argv) if position not in skipped]
 
 
@@ -86,7 +88,9 @@ def _log_to(path: Path | None) -> None:
             os.makedirs(path.parent, exist_ok=True)
             handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
         except OSError as error:
-            raise LapeError(f"{path}: the log cannot be written ({error.strerror}); make its folder writable") from error
+            raise LapeError(
+                f"{path}: the log cannot be written ({error.strerror}); make its folder writable"
+            ) from error
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
     logging.getLogger("lape").setLevel(logging.INFO)
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from lape.artifact import read_json, sha256
+from lape.artifact import read_json, sha256, writing
 from lape.errors import LapeError
 from lape.ffn import find_ffn
 
@@ -151,23 +151,28 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
     return model.eval(), header
 
 
-def load_tokenizer(model_json: str | Path):
-    """Load the fast tokenizer of a `model` artifact.
+def save_tokenizer(path: str, revision: str | None, trust_remote_code: bool, output: str | Path) -> int | None:
+    """Write a checkpoint's fast tokenizer as one tokenizer.json, which loads without transformers.
+
+    Args:
+        path, revision, trust_remote_code: see `describe`.
+        output: the file to write.
+
+    Returns:
+        the id of its BOS token, None where it has none.
 
     Raises:
         LapeError: there is none, or it is a slow one, which does not say which bytes a token covers.
     """
-    header = read_json(model_json, "model")
-    path, revision = _location(model_json, header)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, revision=revision, trust_remote_code=header["parameters"]["trust_remote_code"]
-        )
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)}); save its files anew") from error
     if not tokenizer.is_fast:
         raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
-    return tokenizer
+    with writing(output) as temporary:
+        temporary.write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    return tokenizer.bos_token_id
 
 
 def _location(model_json: str | Path, header: dict) -> tuple[str, str | None]:

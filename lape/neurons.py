@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape.artifact import read_json, writing
+from lape.artifact import checked, read_json, writing
 from lape.errors import LapeError
 
 
@@ -21,6 +21,7 @@ class Neurons:
         sets: names of the sets, in order: the languages, or "random" for a control.
         layers, neurons_per_layer: L and I.
         summary: what else the header records (method, threshold, entropy at the cut, ...).
+        origin: what messages call them: the header's path, where they were read from one.
     """
 
     table: pd.DataFrame
@@ -28,6 +29,7 @@ class Neurons:
     layers: int
     neurons_per_layer: int
     summary: dict = field(default_factory=dict)
+    origin: str = "neurons"
 
     def indices(self, sets: str | Sequence[str]) -> dict[int, np.ndarray]:
         """Neurons of one or several sets: layer -> sorted int64 indices; layers without any are left out.
@@ -38,11 +40,10 @@ class Neurons:
         sets = [sets] if isinstance(sets, str) else list(sets)
         for name in sets:
             if name not in self.sets:
-                raise LapeError(f"neurons: no set {name!r}; there are {', '.join(self.sets)}")
+                raise LapeError(f"{self.origin}: no set {name!r}; there are {', '.join(self.sets)}")
         chosen = self.table[[not set(languages).isdisjoint(sets) for languages in self.table["languages"]]]
         return {
-            int(layer): np.sort(rows["index"].to_numpy(np.int64))
-            for layer, rows in chosen.groupby("layer", sort=True)
+            int(layer): np.sort(rows["index"].to_numpy(np.int64)) for layer, rows in chosen.groupby("layer", sort=True)
         }
 
     def counts(self) -> dict[str, int]:
@@ -64,12 +65,13 @@ class Neurons:
         """
         header_path = Path(header_path)
         header = read_json(header_path, "neurons")
-        path = header_path.with_suffix(".tsv")
+        path = checked(header_path, header, ".tsv")
         try:
             # Codes such as "nan" or "na" are languages, not missing values.
             table = pd.read_csv(path, sep="\t", keep_default_na=False)
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
-            neurons = cls(table, tuple(header["sets"]), header["layers"], header["neurons_per_layer"], header)
+            shape = header["layers"], header["neurons_per_layer"]
+            neurons = cls(table, tuple(header["sets"]), *shape, header, str(header_path))
             fits = (
                 table["layer"].between(0, neurons.layers - 1).all()
                 and table["index"].between(0, neurons.neurons_per_layer - 1).all()

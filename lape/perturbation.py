@@ -77,7 +77,7 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
     model_shape = find_ffn(model).shape
     if shape != model_shape:
         raise LapeError(
-            f"neurons: selected in a model of {shape[0]} layers x {shape[1]} neurons, this one has "
+            f"{neurons.origin}: selected in a model of {shape[0]} layers x {shape[1]} neurons, this one has "
             f"{model_shape[0]} x {model_shape[1]}; select them on this model"
         )
     with zeroed(model, neurons.indices(sets)) as firing:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from tokenizers import Tokenizer
 
 from lape.errors import LapeError
 from lape.progress import progress
@@ -61,12 +62,12 @@ def split_rows(ids: Sequence[str], split: str, valid_share: float, seed: int) ->
 
 def pack(
     corpus: pa.Table,
-    tokenizer,
+    tokenizer: Tokenizer,
     *,
     split: str,
     budget: int,
     chunk_length: int,
-    bos: bool,
+    bos: int | None,
     seed: int,
     valid_share: float,
     allow_fewer: bool,
@@ -77,22 +78,20 @@ def pack(
 
     Args:
         corpus: columns id and text.
-        tokenizer: a fast tokenizer of transformers.
+        tokenizer: of the tokenizers library; `backend_tokenizer` of a fast tokenizer of transformers.
         split: "train" or "valid"; disjoint by document.
         budget: positions wanted; rounded down to whole chunks.
         chunk_length: T, positions in a chunk, BOS included.
-        bos: start every chunk with the tokenizer's BOS.
+        bos: id of the token that starts every chunk, None for none.
         seed, valid_share: see `split_rows`.
         allow_fewer: use what there is when the split has fewer tokens than wanted.
         vocab_size: rows of the model's embedding.
         label: how messages name the text, such as "fr train".
 
     Raises:
-        LapeError: too few tokens, a budget below one chunk, no BOS token, or ids outside the model's vocabulary.
+        LapeError: too few tokens, a budget below one chunk, or ids outside the model's vocabulary.
     """
-    if bos and tokenizer.bos_token_id is None:
-        raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
-    content = chunk_length - bos  # tokens of text in a chunk
+    content = chunk_length - (bos is not None)  # tokens of text in a chunk
     wanted = budget // chunk_length * content
     if not wanted:
         raise LapeError(f"{label}: {budget} tokens are less than one chunk; raise the budget or lower chunk_length")
@@ -113,14 +112,14 @@ def pack(
     used = chunks * content
     packed = ids[:used].reshape(chunks, content)
     sizes = lengths[:used].reshape(chunks, content)
-    if bos:
-        packed = np.insert(packed, 0, tokenizer.bos_token_id, axis=1)
+    if bos is not None:
+        packed = np.insert(packed, 0, bos, axis=1)
     else:
         sizes = sizes[:, 1:]  # nothing predicts a chunk's first token
     return PackedTokens(packed, sizes.sum(axis=1), documents, len(rows), len(ids) - used)
 
 
-def _tokenize(texts: pa.ChunkedArray, rows: np.ndarray, tokenizer, wanted: int, label: str):
+def _tokenize(texts: pa.ChunkedArray, rows: np.ndarray, tokenizer: Tokenizer, wanted: int, label: str):
     """Token ids and the bytes each covers, of whole documents in the order of `rows`, until `wanted`."""
     ids: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
@@ -128,15 +127,14 @@ def _tokenize(texts: pa.ChunkedArray, rows: np.ndarray, tokenizer, wanted: int, 
     with progress(wanted, f"tokens {label}") as bar:
         for start in range(0, len(rows), _BATCH):
             batch = texts.take(pa.array(rows[start : start + _BATCH])).to_pylist()
-            encoded = tokenizer(batch, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            for text, tokens, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            for text, encoding in zip(batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True):
                 if total >= wanted:
                     break
-                ids.append(np.array(tokens, dtype=np.int32))
-                lengths.append(token_bytes(text, offsets))
-                total += len(tokens)
+                ids.append(np.array(encoding.ids, dtype=np.int32))
+                lengths.append(token_bytes(text, encoding.offsets))
+                total += len(encoding.ids)
                 documents += 1
-                bar.update(min(len(tokens), wanted - bar.n))
+                bar.update(min(len(encoding.ids), wanted - bar.n))
             if total >= wanted:
                 break
     empty = np.empty(0, np.int32)

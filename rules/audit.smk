@@ -38,7 +38,7 @@ rule report:
         content=REPORT_ITEMS,
         manifest="<results>/manifest.json",
         config="<results>/config.json",
-        captions=code("captions/*.rst"),
+        captions=code("rules/captions/*.rst"),
     output:
         "<results>/report.html",
     log:

@@ -8,7 +8,7 @@ rule figure2:
     output:
         svg=report(
             "<results>/figures/figure2.svg",
-            caption="../captions/figure2.rst",
+            caption="captions/figure2.rst",
             category="Figures",
             labels={"item": "Figure 2 (LAPE): change of perplexity"},
         ),
@@ -31,7 +31,7 @@ rule figure2_log_ratio:
     output:
         svg=report(
             "<results>/figures/figure2_log_ratio.svg",
-            caption="../captions/figure2_log_ratio.rst",
+            caption="captions/figure2_log_ratio.rst",
             category="Figures",
             labels={"item": "Figure 2 (LAPE): log ratio of perplexities"},
         ),
@@ -54,7 +54,7 @@ rule figure5:
     output:
         svg=report(
             "<results>/figures/figure5.svg",
-            caption="../captions/figure5.rst",
+            caption="captions/figure5.rst",
             category="Figures",
             labels={"item": "Figure 5: neurons per layer and language"},
         ),

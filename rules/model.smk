@@ -1,7 +1,8 @@
 """Which checkpoint a model is: its revision, its files' hashes, the shape of its FFN.
 
 Input: a downloaded GGUF file (embedded), a folder (path), or a repository of the hub.
-Output: model.json, which every later stage reads; for GGUF also the checkpoint converted to safetensors.
+Output: model.json, which every later stage reads, and its fast tokenizer as one file; for GGUF also the checkpoint
+converted to safetensors.
 """
 
 
@@ -11,6 +12,7 @@ rule model_embedded:
     output:
         weights=directory("<results>/models/{model}/weights"),
         header="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
     log:
         "<logs>/models/{model}/model.log",
     benchmark:
@@ -31,6 +33,7 @@ rule model_path:
         folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
     output:
         header="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
     log:
         "<logs>/models/{model}/model.log",
     benchmark:
@@ -49,6 +52,7 @@ rule model_path:
 rule model_hub:
     output:
         header="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
     log:
         "<logs>/models/{model}/model.log",
     benchmark:

@@ -12,7 +12,7 @@ rule baseline_table:
     output:
         csv=report(
             "<results>/tables/baseline.csv",
-            caption="../captions/baseline.rst",
+            caption="captions/baseline.rst",
             category="Tables",
             labels={"item": "Perplexity without deactivation"},
         ),
@@ -34,7 +34,7 @@ rule figure2_table:
     output:
         csv=report(
             "<results>/tables/figure2.csv",
-            caption="../captions/figure2.rst",
+            caption="captions/figure2.rst",
             category="Tables",
             labels={"item": "Data of Figure 2: perplexity under deactivation"},
         ),
@@ -56,7 +56,7 @@ rule table3:
     output:
         csv=report(
             "<results>/tables/table3.csv",
-            caption="../captions/table3.rst",
+            caption="captions/table3.rst",
             category="Tables",
             labels={"item": "Table 3: neurons per language"},
         ),
@@ -78,7 +78,7 @@ rule tables6_10:
     output:
         csv=report(
             "<results>/tables/tables6_10.csv",
-            caption="../captions/tables6_10.rst",
+            caption="captions/tables6_10.rst",
             category="Tables",
             labels={"item": "Tables 6-10: neurons per layer and language"},
         ),
@@ -100,7 +100,7 @@ rule figure5_table:
     output:
         csv=report(
             "<results>/tables/figure5.csv",
-            caption="../captions/figure5.rst",
+            caption="captions/figure5.rst",
             category="Tables",
             labels={"item": "Data of Figure 5: neurons per layer and language"},
         ),

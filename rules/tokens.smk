@@ -1,6 +1,6 @@
 """One language's documents as chunks of a model's tokens, for the statistics (train) or for perplexity (valid).
 
-Input: the corpus and the model's tokenizer.
+Input: the corpus, the model's tokenizer and its shape.
 Output: int32 chunks, the bytes that their predicted tokens cover, and the exact numbers of tokens and
 documents. The two splits share no document, and neither depends on the other's budget.
 """
@@ -11,6 +11,7 @@ rule tokens:
         corpus="<results>/corpus/{language}.parquet",
         corpus_header="<results>/corpus/{language}.json",
         model="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
         code=code("lape/tokens.py", "lape/commands/tokens.py"),
     output:
         chunks="<results>/tokens/{model}/{language}/{split}.npy",

@@ -11,8 +11,40 @@ ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("en", "fr", "ja")
 # Each language has words of its own, so that neurons and tokens differ between them.
 WORDS = {
-    "en": "the house of a small river runs under bright morning light and every window opens".split(),
-    "fr": "la maison près de cette rivière coule sous une lumière très claire où chaque fenêtre".split(),
+    "en": [
+        "the",
+        "house",
+        "of",
+        "a",
+        "small",
+        "river",
+        "runs",
+        "under",
+        "bright",
+        "morning",
+        "light",
+        "and",
+        "every",
+        "window",
+        "opens",
+    ],
+    "fr": [
+        "la",
+        "maison",
+        "près",
+        "de",
+        "cette",
+        "rivière",
+        "coule",
+        "sous",
+        "une",
+        "lumière",
+        "très",
+        "claire",
+        "où",
+        "chaque",
+        "fenêtre",
+    ],
     "ja": ["家の", "近くを", "小さな川が", "明るい", "朝の", "光の下で", "流れて", "すべての", "窓が", "開く"],
 }
 

@@ -73,6 +73,7 @@ def reseal() -> None:
         return next((n for n, stage in enumerate(STAGES) if str(path.relative_to(RUN)).startswith(stage)), len(STAGES))
 
     headers = [path for path in RUN.rglob("*.json") if ".shards" not in str(path) and path.parent != RUN]
+    headers.remove(RUN / "models/tiny/tokenizer.json")
     for path in sorted(headers, key=place):
         header = read_json(path)
         header["outputs"] = {name: sha256(path.parent / name) for name in header["outputs"]}
@@ -355,7 +356,7 @@ def test_matrix_without_a_row(run, faults, missing):
     manifest = read_json(MANIFEST)
     del manifest["artifacts"][str(RUN / f"perplexity/tiny/{missing}.json")]
     write_json(MANIFEST, manifest)
-    assert [what for _, what in faults() if what == f"the matrix of tiny lacks the rows {missing.split('/')[1]}"]
+    assert (str(RUN / "perplexity/tiny"), f"lacks the rows {missing.split('/')[1]}") in faults()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".md", ".tex"])

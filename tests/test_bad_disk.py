@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from stages import STAGES, arguments, check_refusal, cut, tree
 
+from lape import cli
+
 # What lies broken on the disk.
 
 
@@ -39,6 +41,8 @@ def test_figure_without_its_table(refused):
     Path("tables/figure5.csv").write_text("")
     refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv")
     Path("tables/figure5.csv").write_text("model,language\ntiny,fr\n")
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv", "was written for")
+    Path("tables/figure5.json").unlink()  # a table of the user's own has no header
     refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv", "no column 'method'")
     Path("tables/figure5.csv").unlink()
     refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv")
@@ -164,3 +168,20 @@ def test_read_only_results(read_only, refused, stage):
     name = Path(arguments(stage)[-1]).name
     refused(arguments(stage, output=f"out/{name}"), "out/", "cannot be written")
     refused([*arguments(stage), "--log", "out/logs/x.log"], "out/logs", "the log cannot be written")
+
+
+@pytest.mark.parametrize(
+    "stage, file",
+    [("figure", "tables/figure5.csv"), ("perplexity", "neurons/lape.tsv"), ("control", "neurons/lape.tsv")],
+)
+def test_table_that_is_cut_between_rows(refused, stage, file):
+    lines = Path(file).read_text().splitlines(keepends=True)
+    Path(file).write_text("".join(lines[:-1]))
+    refused(arguments(stage, output=f"out/{Path(arguments(stage)[-1]).name}"), file, "was written for")
+
+
+def test_what_a_killed_writer_left_goes_with_the_next(stages):
+    left = Path("neurons/.lape.tsv.abc.tsv")
+    left.write_text("half")
+    assert cli.main(arguments("select")) == 0
+    assert not left.exists()

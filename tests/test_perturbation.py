@@ -53,8 +53,9 @@ def test_an_empty_set_changes_no_bit(tiny_model):
 
 
 def test_a_perturbation_that_never_fires_fails(tiny_model):
-    with pytest.raises(LapeError, match="layer 0: the perturbation fired on 0 tokens"), deactivate(
-        tiny_model, neurons(), "fr"
+    with (
+        pytest.raises(LapeError, match="layer 0: the perturbation fired on 0 tokens"),
+        deactivate(tiny_model, neurons(), "fr"),
     ):
         pass
 

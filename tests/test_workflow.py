@@ -30,6 +30,7 @@ def _declared() -> set[str]:
     stems = {
         **{f"corpus/{language}": (".parquet", ".json") for language in LANGUAGES},
         "models/tiny/model": (".json",),
+        "models/tiny/tokenizer": (".json",),
         **{
             f"tokens/tiny/{language}/{split}": (".npy", ".bytes.npy", ".json")
             for language, split in itertools.product(LANGUAGES, ("train", "valid"))
@@ -82,7 +83,7 @@ def test_the_manifest_lists_every_artifact(complete_run):
 def test_the_report_holds_tables_figures_and_captions(complete_run):
     report = (complete_run.results / "report.html").read_text(encoding="utf-8")
     for item in {*TABLES, *FIGURES}:
-        caption = (complete_run.folder / "captions" / f"{item}.rst").read_text(encoding="utf-8")
+        caption = (complete_run.folder / "rules" / "captions" / f"{item}.rst").read_text(encoding="utf-8")
         # The first words: markup and line ends come out otherwise in HTML.
         assert " ".join(caption.split()[:7]) in report.replace("\\n", " ")
     for name in [f"tables/{item}.csv" for item in TABLES] + [f"figures/{item}.svg" for item in FIGURES]:
@@ -166,7 +167,7 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("captions/figure5.rst", {"report"}),
+        ("rules/captions/figure5.rst", {"report"}),
         ("lape/figures/style.py", {*FIGURES, *END}),
         ("lape/commands/table.py", {*TABLES_AND_FIGURES, *END}),
         (
@@ -183,7 +184,7 @@ def test_an_edited_file_reruns_what_depends_on_it(run, file, rules):
 
 def test_an_edited_caption_changes_only_the_report(run):
     before = run.hashes()
-    caption = run.folder / "captions" / "table3.rst"
+    caption = run.folder / "rules" / "captions" / "table3.rst"
     caption.write_text(caption.read_text(encoding="utf-8") + "\nA sentence of this test.\n", encoding="utf-8")
     run.run()
     after = run.hashes()
@@ -192,7 +193,7 @@ def test_an_edited_caption_changes_only_the_report(run):
 
 
 def test_a_fresh_checkout_of_the_same_files_reruns_nothing(run):
-    for path in [*run.folder.glob("lape/**/*.py"), *run.folder.glob("csrc/*"), *run.folder.glob("captions/*")]:
+    for path in [*run.folder.glob("lape/**/*.py"), *run.folder.glob("csrc/*"), *run.folder.glob("rules/captions/*")]:
         path.touch()
     assert run.pending() == {}
 

@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT, make_model, make_texts
 
 # What a run reads; the copy keeps modification times, as Snakemake compares them.
-PARTS = ("Snakefile", "rules", "envs", "config", "profiles", "captions", "csrc", "lape")
+PARTS = ("Snakefile", "rules", "envs", "config", "profiles", "csrc", "lape")
 LANGUAGES = ("fr", "ja")
 CONFIG = {
     "run": "tiny",

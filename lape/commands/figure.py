@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifact import checked, read_json, write_header
 from lape.errors import LapeError
 from lape.figures import FIGURES, draw, save
 from lape.tables import read, subjects
@@ -21,6 +21,9 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.suffix != ".pdf":
         raise LapeError(f"{output}: a figure is written as PDF first; give --output a name that ends in .pdf")
+    header = arguments.table.with_suffix(".json")
+    if header.is_file():
+        checked(header, read_json(header, "table"), ".csv")
     frame = read(arguments.table, FIGURES[arguments.item].columns)
     paths = save(draw(arguments.item, frame), output)
     write_header(

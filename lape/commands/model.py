@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device-map", help="auto: spread the model over all devices")
     parser.add_argument("--attn-implementation", help="eager, sdpa, flash_attention_2; default: transformers' choice")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
-    parser.add_argument("--output", type=Path, required=True, help="model.json")
+    parser.add_argument("--output", type=Path, required=True, help="model.json; tokenizer.json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         hashes, description["sizes"] = models.folder_identity(path)
         # A folder has no commit: the hash over its files' hashes names it.
         description["revision"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    tokenizer = arguments.output.with_name("tokenizer.json")
+    bos_token_id = models.save_tokenizer(str(path), arguments.revision, arguments.trust_remote_code, tokenizer)
     write_header(
         arguments.output,
         "model",
@@ -62,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         path=str(path),
         dtype=str(dtype).removeprefix("torch."),
         **description,
+        bos_token_id=bos_token_id,
         parameters={
             "dtype": arguments.dtype,
             "device": arguments.device,
@@ -70,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
             "trust_remote_code": arguments.trust_remote_code,
         },
         inputs=inputs,
-        outputs=outputs,
+        outputs=[tokenizer, *outputs],
     )
     logger.info(
         "model %s: %s, %d layers of %d neurons, %s",
@@ -100,7 +103,7 @@ def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
         temporary.rename(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LapeError(
-            f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or make its folder writable"
+            f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_array, read_json, write_header, writing
+from lape.artifact import checked, read_array, read_json, write_header, writing
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -51,9 +51,12 @@ def run(arguments: argparse.Namespace) -> None:
     rows, chunks_table = [], []
     with progress(sum(text["tokens"] for text in texts), label) as bar, context as firing:
         for path, text in zip(arguments.tokens, texts, strict=True):
-            chunks = read_array(path.with_suffix(".npy"), mmap=True)
-            text_bytes = read_array(path.with_suffix(".bytes.npy"))
-            nll = chunk_nll(model, chunks, arguments.batch_size, arguments.backend, bar.update)
+            chunks = read_array(checked(path, text, ".npy"), mmap=True)
+            text_bytes = read_array(checked(path, text, ".bytes.npy"))
+            try:
+                nll = chunk_nll(model, chunks, arguments.batch_size, arguments.backend, bar.update)
+            except LapeError as error:
+                raise LapeError(f"{label} on {text['language']}: {error}") from error
             predicted = chunks.shape[1] - 1
             chunks_table += [
                 {"evaluated": text["language"], "chunk": chunk, "tokens": predicted, "nll": value, "bytes": size}

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_json, write_header
+from lape.artifact import checked, read_json, write_header
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     if len(set(languages)) != len(languages):
         raise LapeError(f"--statistics: a language is named twice ({', '.join(languages)}); name each once")
 
-    data = [path.with_suffix(".npz") for path in arguments.statistics]
+    data = [checked(path, header, ".npz") for path, header in zip(arguments.statistics, headers, strict=True)]
     statistics = {language: ActivationStatistics.load(path) for language, path in zip(languages, data, strict=True)}
     parameters = {"ratio": arguments.ratio, "quantile": arguments.quantile}
     neurons = select_lape(statistics, **parameters)

@@ -6,7 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
-from lape.artifact import read_array, read_json, sha256, write_header, write_json
+from lape.artifact import checked, read_array, read_json, sha256, write_header, write_json
+from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.statistics import ActivationStatistics, record_statistics, shard_batches, token_batches
 
     torch.set_num_threads(arguments.threads)
-    tokens_path = arguments.tokens.with_suffix(".npy")
     tokens = read_json(arguments.tokens, "tokens")
+    tokens_path = checked(arguments.tokens, tokens, ".npy")
     chunks = read_array(tokens_path, mmap=True)
     parameters = {name: getattr(arguments, name) for name in ("batch_size", "shards", "threads", "backend")}
     # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
@@ -55,7 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
             file = folder / f"{number}.npz"
             shard = _finished(file, identity)
             if shard is None:
-                shard = record_statistics(model, token_batches(chunks, batches), arguments.backend, bar.update)
+                try:
+                    shard = record_statistics(model, token_batches(chunks, batches), arguments.backend, bar.update)
+                except LapeError as error:
+                    raise LapeError(f"{label}: {error}") from error
                 shard.save(file)
                 write_json(file.with_suffix(".json"), {**identity, "sha256": sha256(file)})
             else:
@@ -93,9 +97,11 @@ def _finished(file: Path, identity: dict):
     header = file.with_suffix(".json")
     if not (file.is_file() and header.is_file()):
         return None
-    if read_json(header) != {**identity, "sha256": sha256(file)}:
-        return None
-    return ActivationStatistics.load(file)
+    try:
+        same = read_json(header) == {**identity, "sha256": sha256(file)}
+        return ActivationStatistics.load(file) if same else None
+    except LapeError:
+        return None  # not whole: it is counted again
 
 
 def _remove_others(folder: Path, files: list[Path]) -> None:

@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from tokenizers import Tokenizer
 
-    from lape.model import load_tokenizer
     from lape.tokens import pack
 
     model = read_json(arguments.model, "model")
@@ -57,8 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
         "valid_share": arguments.valid_share,
         "allow_fewer": arguments.allow_fewer,
     }
-    tokenizer = load_tokenizer(arguments.model)
-    packed = pack(documents, tokenizer, **parameters, vocab_size=model["vocab_size"], label=label)
+    if arguments.bos and model["bos_token_id"] is None:
+        raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
+    tokenizer_path = arguments.model.with_name("tokenizer.json")
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    except Exception as error:  # the library raises nothing narrower
+        raise LapeError(f"{tokenizer_path}: is not a tokenizer ({error}); run the model step again") from error
+    settings = parameters | {"bos": model["bos_token_id"] if arguments.bos else None}
+    packed = pack(documents, tokenizer, **settings, vocab_size=model["vocab_size"], label=label)
 
     bytes_path = arguments.output.with_suffix(".bytes.npy")
     with writing(arguments.output) as temporary:
@@ -80,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         tokens_dropped=packed.tokens_dropped,
         predicted_bytes=int(packed.predicted_bytes.sum()),
         parameters=parameters,
-        inputs=[arguments.corpus, corpus_header, arguments.model],
+        inputs=[arguments.corpus, corpus_header, arguments.model, tokenizer_path],
         outputs=[arguments.output, bytes_path],
     )
     logger.info("tokens %s: %d in %d chunks from %d documents", label, tokens, len(packed.ids), packed.documents)

@@ -41,7 +41,9 @@ class Cleaner:
         try:
             self._exclude = None if exclude is None else re.compile(exclude)
         except re.error as error:
-            raise LapeError(f"exclude: {exclude!r} is not a regular expression ({error}); mend corpus.exclude") from error
+            raise LapeError(
+                f"exclude: {exclude!r} is not a regular expression ({error}); mend corpus.exclude"
+            ) from error
         self.dropped = {"short": 0, "excluded": 0, "duplicate": 0, "other_language": 0}
         self.detected: Counter[str] = Counter()
         self.undetected = 0
