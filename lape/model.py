@@ -1,9 +1,13 @@
 """Models: where their weights come from, what exactly they are, and how they are loaded."""
 
+import contextlib
+import functools
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import gguf as gguf_library
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
@@ -48,10 +52,11 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
         raise LapeError(f"{gguf}: no such file; run the download step")
     arguments = {"gguf_file": gguf.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, **arguments, quantization_config=GgufConfig(dequantize=True), dtype=dtype
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
+        with _one_gguf_reader():
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, **arguments, quantization_config=GgufConfig(dequantize=True), dtype=dtype
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise LapeError(f"{gguf}: cannot be read as a GGUF checkpoint ({_line(error)}); fetch it again") from error
     # The quantisation is undone: the saved checkpoint is a plain one.
@@ -59,6 +64,17 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
         del model.config.quantization_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _one_gguf_reader() -> Iterator[None]:
+    """Parse a file once: transformers does so for configuration, weights and tokenizer, 10 s each at 262k tokens."""
+    reader = gguf_library.GGUFReader
+    gguf_library.GGUFReader = functools.cache(reader)
+    try:
+        yield
+    finally:
+        gguf_library.GGUFReader = reader
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:

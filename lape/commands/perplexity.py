@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from lape import ops
+    from lape.allocator import keep_freed_memory
     from lape.model import load_model
     from lape.neurons import Neurons
     from lape.perplexity import chunk_nll, likelihood_measures
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if (arguments.neurons is None) != (arguments.deactivate is None):
         raise LapeError("--neurons and --deactivate go together; leave both out for the baseline")
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     texts = [read_json(path, "tokens") for path in arguments.tokens]
     model, description = load_model(arguments.model)

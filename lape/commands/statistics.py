@@ -28,10 +28,12 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from lape import ops
+    from lape.allocator import keep_freed_memory
     from lape.model import load_model
     from lape.progress import progress
     from lape.statistics import ActivationStatistics, record_statistics, shard_batches, token_batches
 
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     tokens = read_json(arguments.tokens, "tokens")
     tokens_path = checked(arguments.tokens, tokens, ".npy")
