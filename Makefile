@@ -8,10 +8,13 @@ BIN := .venv/bin
 # Jobs call `lape` and `snakemake`: put the environment's first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# A killed Snakemake leaves its lock behind; it is lifted where no Snakemake runs at all.
+# A killed Snakemake leaves its lock behind; it is lifted where the last `make run` was on this machine and no
+# Snakemake runs on it.
 run: setup
-	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
+	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && [ "$$(cat .venv/ran-on 2>/dev/null)" = "$$(hostname)" ] && \
+	command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
 	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
+	@hostname > .venv/ran-on
 	snakemake --cores $(CORES)
 
 test: setup

@@ -15,6 +15,10 @@ import torch
 from setuptools import setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
+sys.path.insert(0, str(Path(__file__).parent))  # a build front end does not put it there
+
+from lape.source import source_hash
+
 CPP = ["csrc/module.cpp", "csrc/simd.cpp", "csrc/stats_cpu.cpp", "csrc/nll_cpu.cpp"]
 CUDA = ["csrc/cuda_binding.cpp", "csrc/stats_kernel.cu", "csrc/nll_kernel.cu"]
 
@@ -67,6 +71,7 @@ def extension() -> CppExtension:
     # at::parallel_for runs serially in a file compiled without OpenMP; Apple's compiler has none.
     openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
     options = {
+        "define_macros": [("LAPE_SOURCE", f'"{source_hash("csrc")}"')],
         "extra_compile_args": {"cxx": flags + openmp, "nvcc": ["-O3"]},
         "extra_link_args": openmp,
         "depends": sorted(str(path) for path in Path("csrc").iterdir()),
@@ -76,7 +81,8 @@ def extension() -> CppExtension:
     if "TORCH_CUDA_ARCH_LIST" not in os.environ and not torch.cuda.is_available():
         blackwell = ";10.0" if toolkit >= (12, 8) else ""
         os.environ["TORCH_CUDA_ARCH_LIST"] = f"8.0;8.6;9.0{blackwell}+PTX"
-    return CUDAExtension("lape._C", CPP + CUDA, define_macros=[("LAPE_CUDA", None)], **options)
+    options["define_macros"].append(("LAPE_CUDA", None))
+    return CUDAExtension("lape._C", CPP + CUDA, **options)
 
 
 setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExtension})

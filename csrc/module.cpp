@@ -25,6 +25,7 @@ pybind11::dict build_info() {
 #endif
   info["cpp_standard"] = __cplusplus;
   info["torch"] = TORCH_VERSION;
+  info["source"] = LAPE_SOURCE;
 #ifdef LAPE_CUDA
   info["cuda"] = true;
   info["cuda_version"] =

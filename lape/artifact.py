@@ -2,7 +2,8 @@
 
 An artifact is one or more data files and a JSON header beside them. The header names what is inside
 (languages, model, parameters, seeds, versions), the SHA-256 of every input and of every data file, and
-nothing that differs between two runs on the same inputs: no time, no absolute path, no host.
+nothing that differs between two runs of the same code on the same inputs: no time and no host; paths are as
+they were given.
 """
 
 import contextlib
@@ -26,22 +27,30 @@ from lape.errors import LapeError
 
 # The command line that is running, set by `lape.cli`; empty where the library is used from Python.
 command: list[str] = []
+# The workflow's rule that runs it, likewise.
+rule: str | None = None
 
 # The packages whose version can change a number.
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "matplotlib", "langdetect")
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+    """SHA-256 of a file, in hexadecimal. A file that did not change is read once a process.
 
     Raises:
         LapeError: the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        status = os.stat(path)
+        return _sha256(os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+
+
+@cache
+def _sha256(path: str, inode: int, size: int, time: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -168,6 +177,7 @@ def write_header(
     folder = Path(path).parent
     header = {
         "artifact": artifact,
+        "rule": rule,
         "command": shlex.join(command) if command else None,
         **fields,
         "parameters": parameters,

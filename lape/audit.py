@@ -70,7 +70,7 @@ def _provenance(path: str, entry: dict, header: dict, hashes: dict[str, str]) ->
     folder = Path(path).parent
     if entry["files"] != {str(folder / name): digest for name, digest in header["outputs"].items()}:
         yield "names other data files or hashes than the manifest"
-    for key in ("command", "inputs", "parameters", "versions"):
+    for key in ("rule", "command", "inputs", "parameters", "versions"):
         if entry[key] != header[key]:
             yield f"has another entry for {key} than the manifest"
     for name, digest in header["inputs"].items():

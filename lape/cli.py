@@ -52,9 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     module = importlib.import_module(f"lape.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
     parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
+    parser.add_argument("--rule", help="the workflow's rule that runs this, for the header")
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
     artifact.command[:] = ["lape", *_without_machine_options(argv)]
+    artifact.rule = arguments.rule
     try:
         _log_to(arguments.log)
         module.run(arguments)
@@ -72,10 +74,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _without_machine_options(argv: list[str]) -> list[str]:
-    """The command as an artifact records it: without a log, and without a mirror that may hold a password."""
-    skipped = {
-        position + offset for position, word in enumerate(argv) if word in ("--log", "--index") for offset in (0, 1)
-    }
+    """The command as an artifact records it; a mirror's address may hold a password."""
+    options = [position for position, word in enumerate(argv) if word in ("--log", "--rule", "--index")]
+    skipped = {*options, *(position + 1 for position in options)}
     return [word for position, word in enumerate(argv) if position not in skipped]
 
 

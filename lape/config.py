@@ -24,6 +24,11 @@ def check_config(config: dict, schema_path: str | Path) -> None:
     if error is not None:
         raise LapeError(_explain(error))
 
+    if config["run"] == "downloads":
+        raise LapeError("config run: results/downloads is shared by all runs; choose another name")
+    for language in ("baseline", "random"):
+        if language in config["languages"]:
+            raise LapeError(f"config languages: {language!r} names a row of the matrix; call the language otherwise")
     for model in config["models"]:
         if model not in config["catalogue"]:
             raise LapeError(f"config models: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")

@@ -48,7 +48,10 @@ def _header_of(name: str) -> Path | None:
     for header in (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json")):
         if header.suffix != ".json" or not header.is_file():
             continue
-        content = read_json(header)
+        try:
+            content = read_json(header)
+        except LapeError:
+            continue  # JSON of another kind, beside a file from outside
         if header == path and "artifact" in content:
             return path
         if str(path.relative_to(header.parent)) in content.get("outputs", {}):
@@ -58,19 +61,16 @@ def _header_of(name: str) -> Path | None:
 
 def _entry(path: Path, run: Path) -> dict:
     header = read_json(path)
-    missing = [
-        key for key in ("artifact", "command", "inputs", "outputs", "parameters", "versions") if key not in header
-    ]
+    needed = ("artifact", "rule", "command", "inputs", "outputs", "parameters", "versions")
+    missing = [key for key in needed if key not in header]
     if missing:
         raise LapeError(f"{path}: is not an artifact header (no {missing[0]!r}); delete it and run the step again")
     written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     files = {str(path.parent / name): digest for name, digest in header["outputs"].items()}
-    command = header["command"]
     entry = {
         "artifact": header["artifact"],
-        # A rule runs the subcommand of its stage.
-        "rule": command.split()[1] if command else None,
-        "command": command,
+        "rule": header["rule"],
+        "command": header["command"],
         "sha256": sha256(path),
         "files": files,
         "inputs": header["inputs"],

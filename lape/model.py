@@ -7,36 +7,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import gguf as gguf_library
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from lape import ops
 from lape.artifact import read_json, sha256, writing
+from lape.checkpoint import PATTERNS, checkpoint_files
 from lape.errors import LapeError
 from lape.ffn import find_ffn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What identifies a checkpoint: its weights, its configuration and its tokenizer.
-_CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt")
 logger = logging.getLogger(__name__)
-
-
-def checkpoint_files(folder: str | Path) -> list[Path]:
-    """The files of a checkpoint folder that decide its behaviour, sorted.
-
-    Raises:
-        LapeError: the folder is missing or holds no configuration or no safetensors weights.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise LapeError(f"{folder}: no such model folder; mend the model's `path` in the config")
-    files = sorted(file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern))
-    for needed in ("config.json", "*.safetensors"):
-        if not any(file.match(needed) for file in files):
-            raise LapeError(f"{folder}: has no {needed}; save the model there with save_pretrained()")
-    return files
 
 
 def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
@@ -47,6 +30,8 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
     Raises:
         LapeError: the file is missing or not a GGUF checkpoint that transformers can read.
     """
+    from transformers import GgufConfig
+
     gguf = Path(gguf)
     if not gguf.is_file():
         raise LapeError(f"{gguf}: no such file; run the download step")
@@ -69,12 +54,14 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
 @contextlib.contextmanager
 def _one_gguf_reader() -> Iterator[None]:
     """Parse a file once: transformers does so for configuration, weights and tokenizer, 10 s each at 262k tokens."""
-    reader = gguf_library.GGUFReader
-    gguf_library.GGUFReader = functools.cache(reader)
+    import gguf
+
+    reader = gguf.GGUFReader
+    gguf.GGUFReader = functools.cache(reader)
     try:
         yield
     finally:
-        gguf_library.GGUFReader = reader
+        gguf.GGUFReader = reader
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:
@@ -88,34 +75,40 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" is the CUDA device where there is one, else the CPU.
+    """The torch device of a setting; "auto" is CUDA where there is a GPU and the extension can use it, else the CPU.
 
     Raises:
         LapeError: a CUDA device is asked for and there is none.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise LapeError(f"device {device!r}: torch sees no CUDA device; set the model's `device` to cpu or auto")
+        if not torch.cuda.is_available():
+            return "cpu"
+        extension = ops.build_info()
+        if extension is not None and not extension["cuda"]:
+            logger.warning("the extension has no CUDA, so the GPU is left alone; install nvcc and run `make setup`")
+            return "cpu"
+        return "cuda"
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise LapeError(f"device {device!r}: torch sees no such CUDA device; set the model's `device` to cpu or auto")
     return device
 
 
-def describe(path: str, revision: str | None, trust_remote_code: bool) -> dict:
+def describe(path: str | Path, trust_remote_code: bool) -> dict:
     """Shape and identity of a checkpoint, without loading its weights.
 
     Args:
-        path: a folder, or a repository of the hub.
-        revision: the hub's revision; resolved to its commit.
-        trust_remote_code: run code that the repository ships.
+        path: a checkpoint folder.
+        trust_remote_code: run code that it ships.
 
     Returns:
-        architecture, model_type, layers (L), neurons_per_layer (I), vocab_size, context_length, revision.
+        architecture, model_type, layers (L), neurons_per_layer (I), vocab_size, context_length.
 
     Raises:
         LapeError: the checkpoint cannot be read, or its architecture is not known.
     """
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -131,7 +124,6 @@ def describe(path: str, revision: str | None, trust_remote_code: bool) -> dict:
         "neurons_per_layer": neurons,
         "vocab_size": model.get_input_embeddings().num_embeddings,
         "context_length": getattr(decoder, "max_position_embeddings", None),
-        "revision": getattr(config, "_commit_hash", None) or revision,
     }
 
 
@@ -167,11 +159,37 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
     return model.eval(), header
 
 
-def save_tokenizer(path: str, revision: str | None, trust_remote_code: bool, output: str | Path) -> int | None:
+def fetch(repository: str, revision: str, trust_remote_code: bool) -> Path:
+    """Fetch a repository of the hub into its cache, once for all jobs.
+
+    Args:
+        repository: such as "meta-llama/Llama-2-7b-hf"; a token for a gated one comes from the environment.
+        revision: commit, tag or branch.
+        trust_remote_code: fetch Python files too.
+
+    Returns:
+        the folder in the cache; its name is the commit.
+
+    Raises:
+        LapeError: no such repository or revision, no access, or no network.
+    """
+    import huggingface_hub
+
+    patterns = [*PATTERNS, *(["*.py"] if trust_remote_code else [])]
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        raise LapeError(
+            f"{repository} at {revision}: cannot be fetched from the hub ({_line(error)}); check name, revision, "
+            "access (HF_TOKEN) and network"
+        ) from error
+
+
+def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path) -> int | None:
     """Write a checkpoint's fast tokenizer as one tokenizer.json, which loads without transformers.
 
     Args:
-        path, revision, trust_remote_code: see `describe`.
+        path, trust_remote_code: see `describe`.
         output: the file to write.
 
     Returns:
@@ -181,13 +199,17 @@ def save_tokenizer(path: str, revision: str | None, trust_remote_code: bool, out
         LapeError: there is none, or it is a slow one, which does not say which bytes a token covers.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)}); save its files anew") from error
     if not tokenizer.is_fast:
         raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
+    backend = tokenizer.backend_tokenizer
+    # Left over from training in some repositories: they would cut documents and fill chunks with padding.
+    backend.no_truncation()
+    backend.no_padding()
     with writing(output) as temporary:
-        temporary.write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+        temporary.write_text(backend.to_str(), encoding="utf-8")
     return tokenizer.bos_token_id
 
 

@@ -6,12 +6,14 @@ the operator anywhere. Neither operator has a gradient.
 """
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from lape.errors import LapeError
+from lape.source import source_hash
 
 BACKENDS = ("extension", "reference")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -28,15 +30,18 @@ def _load() -> tuple[ModuleType | None, str]:
     running = torch.__version__.split("+")[0]
     try:
         extension = importlib.import_module("lape._C")
-        built = extension.build_info()["torch"]
+        info = extension.build_info()
     except ModuleNotFoundError:
         return None, f"lape._C: the compiled extension is not built; {_BUILD}"
     except ImportError as error:
         return None, f"lape._C: the compiled extension does not load ({str(error).splitlines()[0]}); {_BUILD}"
     except RuntimeError as error:  # LAPE_SIMD names what this processor does not have
         return None, str(error)
-    if built != running:
-        return None, f"lape._C: the compiled extension was built for torch {built}, not {running}; {_BUILD}"
+    if info["torch"] != running:
+        return None, f"lape._C: the compiled extension was built for torch {info['torch']}, not {running}; {_BUILD}"
+    sources = Path(__file__).parent.parent / "csrc"
+    if sources.is_dir() and info["source"] != source_hash(sources):  # an edit that was not compiled
+        return None, f"lape._C: csrc/ is not what the extension was compiled from; {_BUILD}"
     return extension, ""
 
 

@@ -1,6 +1,7 @@
 """Perturbations: neurons switched off during a forward pass, as data and a context manager that proves it fired."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.ffn import find_ffn
 from lape.neurons import Neurons
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -46,9 +49,10 @@ class Firing:
         """
         for layer in self.neurons:
             if not self.calls[layer] or (rows is not None and self.rows[layer] != rows):
+                fed = "at least 1" if rows is None else rows
                 raise LapeError(
-                    f"layer {layer}: the perturbation fired on {self.rows[layer]} tokens of "
-                    f"{'at least 1' if rows is None else rows}; the model bypasses its activation module"
+                    f"layer {layer}: the perturbation fired on {self.rows[layer]} tokens of {fed}; the model bypasses "
+                    "its activation module: load it without fused kernels"
                 )
         if rows and self.neurons and not any(self.changed.values()):
             raise LapeError(f"the perturbation changed no activation in {rows} tokens; its neurons never fire here")
@@ -57,6 +61,8 @@ class Firing:
 @contextlib.contextmanager
 def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) -> Iterator[Firing]:
     """Set the activations of some languages' neurons to zero during the block (section 3.2 of the paper).
+
+    An empty set changes nothing; a warning says so.
 
     Args:
         model: a Hugging Face causal LM.
@@ -80,7 +86,10 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
             f"{neurons.origin}: selected in a model of {shape[0]} layers x {shape[1]} neurons, this one has "
             f"{model_shape[0]} x {model_shape[1]}; select them on this model"
         )
-    with zeroed(model, neurons.indices(sets)) as firing:
+    indices = neurons.indices(sets)
+    if not indices:
+        logger.warning("%s: the set %s is empty: nothing is deactivated", neurons.origin, sets)
+    with zeroed(model, indices) as firing:
         yield firing
     firing.check()
 

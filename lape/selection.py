@@ -92,6 +92,8 @@ def select_lape(statistics: Mapping[str, ActivationStatistics], ratio: float = 0
     entropy = np.where(above.any(axis=-1), entropies(probabilities), np.inf).reshape(-1)
 
     wanted = round(layers * neurons * ratio)
+    if not wanted:
+        raise LapeError(f"neurons.ratio: {ratio} of {layers * neurons} neurons is not one neuron; raise it")
     order = np.argsort(entropy, kind="stable")[:wanted]  # stable: ties stay in order of layer and index
     order = order[np.isfinite(entropy[order])]
     if len(order) < wanted:

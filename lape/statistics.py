@@ -94,8 +94,8 @@ class ActivationRecorder:
         for layer, rows in enumerate(self._rows):
             if rows != tokens:
                 raise LapeError(
-                    f"layer {layer}: its activation was seen at {rows} of {tokens} tokens; the hook did not fire on "
-                    "every one: set attn_implementation to eager and report the architecture"
+                    f"layer {layer}: its activation was seen at {rows} of {tokens} tokens; the model "
+                    "bypasses its activation module; load it without fused kernels"
                 )
         if tokens == 0:
             return ActivationStatistics.zeros(self._shape)
@@ -141,7 +141,7 @@ def record(model: nn.Module, backend: str = "extension") -> Iterator[ActivationR
 @torch.inference_mode()
 def record_statistics(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: Iterable[Tensor | np.ndarray],
     backend: str = "extension",
     on_batch: Callable[[int], None] = lambda tokens: None,
 ) -> ActivationStatistics:
@@ -149,7 +149,7 @@ def record_statistics(
 
     Args:
         model: a Hugging Face causal LM.
-        batches: integer tensors [B, T] of token ids, without padding.
+        batches: integers [B, T], token ids without padding: tensors, arrays or nested lists.
         backend: see `record`.
         on_batch: called with each batch's number of tokens, for progress.
 
@@ -161,9 +161,10 @@ def record_statistics(
     tokens = 0
     with record(model, backend) as recorder:
         for batch in batches:
-            decoder(input_ids=batch.to(device), use_cache=False)
-            tokens += batch.numel()
-            on_batch(batch.numel())
+            ids = torch.as_tensor(batch, device=device)
+            decoder(input_ids=ids, use_cache=False)
+            tokens += ids.numel()
+            on_batch(ids.numel())
     return recorder.statistics(tokens)
 
 

@@ -27,7 +27,7 @@ class PackedTokens:
         ids: int32 [N, T], the chunks; BOS first in each where asked for.
         predicted_bytes: int64 [N], UTF-8 bytes of the text that a chunk's predicted tokens cover: all its
             tokens but the first position.
-        documents: documents that gave at least one token.
+        documents: documents that were sampled; the last one may lie behind the last whole chunk.
         documents_in_split: documents that the split holds in all.
         tokens_dropped: tokens of these documents past the last whole chunk.
     """

@@ -30,7 +30,7 @@ rule manifest:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape manifest --log {log} {input.headers} --config {input.config} --output {output}"
+        "lape manifest --log {log} --rule {rule} {input.headers} --config {input.config} --output {output}"
 
 
 rule report:
@@ -49,5 +49,5 @@ rule report:
         snakefile=code("Snakefile"),
     # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
     shell:
-        "snakemake --nolock --snakefile {params.snakefile} --configfile {input.config} "
+        "snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
         "--report {output} {input.content} > {log} 2>&1"

@@ -1,6 +1,8 @@
 """Functions and constants that the rules share; nothing here computes."""
 
+import glob
 import json
+import os
 import re
 import shlex
 import shutil
@@ -9,12 +11,16 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
+from lape.checkpoint import checkpoint_files
 from lape.config import check_config
 from lape.errors import LapeError
 from snakemake.exceptions import WorkflowError
 
 try:
     check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
+    for name in config["models"]:
+        if config["catalogue"][name]["source"] == "path":
+            checkpoint_files(config["catalogue"][name]["path"])
 except LapeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -35,20 +41,25 @@ REPORT_ITEMS = [
 ]
 
 
+def one_of(names):
+    """A regular expression that matches these names and nothing else; nothing at all where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
-    model="|".join(config["catalogue"]),
-    language="|".join(config["languages"]),
+    model=one_of(config["catalogue"]),
+    language=one_of(config["languages"]),
     split="train|valid",
-    deactivated="|".join(["baseline", "random", *config["languages"]]),
-    download="|".join(config["downloads"]) or "(?!)",
-    file="|".join(re.escape(download["save_as"]) for download in config["downloads"].values()) or "(?!)",
+    deactivated=one_of(["random", *config["languages"]]),
+    download=one_of(config["downloads"]),
+    file=one_of(download["save_as"] for download in config["downloads"].values()),
 
 
 def code(*patterns):
     """Files of this repository whose edit changes a rule's numbers; Snakemake does not watch imports."""
-    base = Path(workflow.basedir)
+    here, base = Path.cwd().resolve(), Path(workflow.basedir).resolve()
     files = [file for pattern in patterns for file in sorted(base.glob(pattern))]
-    return [str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file) for file in files]
+    return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
 
 
 def optional(flag, value):
@@ -71,8 +82,20 @@ def corpus_input(wildcards):
         if isinstance(pattern, dict):
             pattern = pattern[wildcards.language]
         pattern = pattern.replace("{language}", wildcards.language)
-        return sorted(str(path) for path in Path().glob(pattern) if path.is_file())
+        return sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
     return []
+
+
+def corpus_settings():
+    """Settings of the configured source, as its reader takes them."""
+    settings = dict(config["corpus"][config["corpus"]["source"]])
+    del settings["exclude"]  # an option of the command, whatever the source
+    return settings
+
+
+def checkpoint(wildcards):
+    """Files of a model's folder: a file that is written anew must be noticed, a folder's time stays."""
+    return [str(file) for file in checkpoint_files(config["catalogue"][wildcards.model]["path"])]
 
 
 def model_flags(wildcards):

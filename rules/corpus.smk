@@ -22,14 +22,14 @@ rule corpus:
     params:
         source=config["corpus"]["source"],
         # A function: Snakemake would replace {language} in a plain string.
-        settings=lambda wildcards: json.dumps(config["corpus"][config["corpus"]["source"]]),
+        settings=lambda wildcards: json.dumps(corpus_settings()),
         file=lambda wildcards, input: optional(
             "--file", input.text if config["corpus"]["source"] == "embedded" else None
         ),
         language_check=config["corpus"]["language_check"],
         minimum_characters=config["corpus"]["minimum_characters"],
-        exclude=lambda wildcards: optional("--exclude", config["corpus"]["exclude"]),
+        exclude=lambda wildcards: optional("--exclude", config["corpus"][config["corpus"]["source"]]["exclude"]),
     shell:
-        "lape corpus --log {log} --language {wildcards.language} --source {params.source} "
+        "lape corpus --log {log} --rule {rule} --language {wildcards.language} --source {params.source} "
         "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
         "--minimum-characters {params.minimum_characters} {params.exclude} --output {output.documents}"

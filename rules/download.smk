@@ -19,7 +19,6 @@ rule download:
         version=lambda wildcards: config["downloads"][wildcards.download]["version"],
         file=lambda wildcards: config["downloads"][wildcards.download]["file"],
         sha256=lambda wildcards: config["downloads"][wildcards.download]["sha256"],
-        index=optional("--index", config["index"]),
     shell:
-        "lape download --log {log} {params.packages} --version {params.version} --file {params.file:q} "
-        "--sha256 {params.sha256} {params.index} --output {output.file}"
+        "lape download --log {log} --rule {rule} {params.packages} --version {params.version:q} --file {params.file:q} "
+        "--sha256 {params.sha256} --output {output.file}"

@@ -9,6 +9,7 @@ converted to safetensors.
 rule model_embedded:
     input:
         gguf=lambda wildcards: downloaded(config["catalogue"][wildcards.model]["download"]),
+        code=code("lape/model.py", "lape/checkpoint.py", "lape/commands/model.py"),
     output:
         weights=directory("<results>/models/{model}/weights"),
         header="<results>/models/{model}/model.json",
@@ -18,19 +19,22 @@ rule model_embedded:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model="|".join(EMBEDDED_MODELS) or "(?!)",
+        model=one_of(EMBEDDED_MODELS),
     conda:
         "../envs/lape.yaml"
+    resources:
+        gpu=gpus,
     params:
         flags=model_flags,
     shell:
-        "lape model --log {log} --name {wildcards.model} --gguf {input.gguf} --weights {output.weights} "
+        "lape model --log {log} --rule {rule} --name {wildcards.model} --gguf {input.gguf} --weights {output.weights} "
         "{params.flags} --output {output.header}"
 
 
 rule model_path:
     input:
-        folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
+        files=checkpoint,
+        code=code("lape/model.py", "lape/checkpoint.py", "lape/commands/model.py"),
     output:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
@@ -39,17 +43,22 @@ rule model_path:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model="|".join(PATH_MODELS) or "(?!)",
+        model=one_of(PATH_MODELS),
     conda:
         "../envs/lape.yaml"
+    resources:
+        gpu=gpus,
     params:
+        folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
         flags=model_flags,
     shell:
-        "lape model --log {log} --name {wildcards.model} --path {input.folder} {params.flags} "
+        "lape model --log {log} --rule {rule} --name {wildcards.model} --path {params.folder:q} {params.flags} "
         "--output {output.header}"
 
 
 rule model_hub:
+    input:
+        code=code("lape/model.py", "lape/checkpoint.py", "lape/commands/model.py"),
     output:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
@@ -58,14 +67,16 @@ rule model_hub:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model="|".join(HUB_MODELS) or "(?!)",
+        model=one_of(HUB_MODELS),
     retries: 2
     conda:
         "../envs/lape.yaml"
+    resources:
+        gpu=gpus,
     params:
         repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],
         revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],
         flags=model_flags,
     shell:
-        "lape model --log {log} --name {wildcards.model} --hub {params.repository} "
-        "--revision {params.revision} {params.flags} --output {output.header}"
+        "lape model --log {log} --rule {rule} --name {wildcards.model} --hub {params.repository:q} "
+        "--revision {params.revision:q} {params.flags} --output {output.header}"

@@ -11,7 +11,7 @@ rule baseline:
         model="<results>/models/{model}/model.json",
         tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
         chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
-        code=code("lape/perplexity.py", "lape/ops.py", "lape/commands/perplexity.py", "csrc/*"),
+        code=code("lape/perplexity.py", "lape/ops.py", "lape/model.py", "lape/commands/perplexity.py", "csrc/*"),
     output:
         chunks="<results>/perplexity/{model}/none/baseline.tsv",
         header="<results>/perplexity/{model}/none/baseline.json",
@@ -28,7 +28,7 @@ rule baseline:
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --model {input.model} --tokens {input.tokens} "
+        "lape perplexity --log {log} --rule {rule} --model {input.model} --tokens {input.tokens} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
         "--output {output.chunks}"
 
@@ -45,6 +45,7 @@ rule perplexity:
             "lape/perturbation.py",
             "lape/ffn.py",
             "lape/ops.py",
+            "lape/model.py",
             "lape/commands/perplexity.py",
             "csrc/*",
         ),
@@ -66,6 +67,6 @@ rule perplexity:
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
+        "lape perplexity --log {log} --rule {rule} --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
         "--deactivate {wildcards.deactivated} --batch-size {params.batch_size} --backend {params.backend} "
         "--threads {threads} --output {output.chunks}"

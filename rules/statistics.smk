@@ -11,7 +11,14 @@ rule statistics:
         model="<results>/models/{model}/model.json",
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
-        code=code("lape/statistics.py", "lape/ffn.py", "lape/ops.py", "lape/commands/statistics.py", "csrc/*"),
+        code=code(
+            "lape/statistics.py",
+            "lape/ffn.py",
+            "lape/ops.py",
+            "lape/model.py",
+            "lape/commands/statistics.py",
+            "csrc/*",
+        ),
     output:
         sums="<results>/statistics/{model}/{language}.npz",
         header="<results>/statistics/{model}/{language}.json",
@@ -29,6 +36,6 @@ rule statistics:
         shards=config["statistics"]["shards"],
         backend=config["statistics"]["backend"],
     shell:
-        "lape statistics --log {log} --model {input.model} --tokens {input.tokens} "
+        "lape statistics --log {log} --rule {rule} --model {input.model} --tokens {input.tokens} "
         "--batch-size {params.batch_size} --shards {params.shards} --backend {params.backend} "
         "--threads {threads} --output {output.sums}"

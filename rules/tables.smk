@@ -7,7 +7,7 @@ Output: one file an item, named as in the paper; one observation a row.
 
 rule baseline_table:
     input:
-        headers=perplexity_headers,
+        headers=expand("<results>/perplexity/{model}/none/baseline.json", model=config["models"]),
         code=code("lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -24,7 +24,7 @@ rule baseline_table:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} baseline {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule {rule} baseline {input.headers} --output {output.csv}"
 
 
 rule figure2_table:
@@ -46,7 +46,7 @@ rule figure2_table:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} figure2 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule {rule} figure2 {input.headers} --output {output.csv}"
 
 
 rule table3:
@@ -68,7 +68,7 @@ rule table3:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} table3 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule {rule} table3 {input.headers} --output {output.csv}"
 
 
 rule tables6_10:
@@ -90,7 +90,7 @@ rule tables6_10:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} tables6_10 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule {rule} tables6_10 {input.headers} --output {output.csv}"
 
 
 rule figure5_table:
@@ -112,4 +112,4 @@ rule figure5_table:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} figure5 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule {rule} figure5 {input.headers} --output {output.csv}"

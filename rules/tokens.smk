@@ -23,6 +23,7 @@ rule tokens:
         "<benchmarks>/tokens/{model}/{language}/{split}.tsv"
     conda:
         "../envs/lape.yaml"
+    threads: config["threads"]
     params:
         budget=lambda wildcards: config["tokens"][wildcards.split],
         chunk_length=config["tokens"]["chunk_length"],
@@ -31,6 +32,6 @@ rule tokens:
         valid_share=config["tokens"]["valid_share"],
         allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",
     shell:
-        "lape tokens --log {log} --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
+        "lape tokens --log {log} --rule {rule} --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
         "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
-        "--valid-share {params.valid_share} {params.allow_fewer} --output {output.chunks}"
+        "--valid-share {params.valid_share} {params.allow_fewer} --threads {threads} --output {output.chunks}"

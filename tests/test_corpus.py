@@ -302,7 +302,7 @@ def test_other_languages_are_recorded_or_dropped(tmp_path):
     corpus, header = build(tmp_path, texts, language_check="drop")
     assert corpus["text"] == [FRENCH, "1234 5678"]
     assert header["detected_languages"] == {"fr": 1}
-    assert (header["undetected"], header["share_other_language"]) == (1, 0)
+    assert (header["undetected"], header["share_other_language"]) == (1, 0.5)  # of what the source held
     assert header["dropped"]["other_language"] == 2
 
     corpus, header = build(tmp_path, texts, language_check="off")

@@ -1,5 +1,6 @@
 """Fetch a file from the Python package index and check its SHA-256; nothing is installed or imported."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -22,7 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--sha256", required=True, metavar="HEX", help="expected SHA-256 of the joined file")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="path of the joined file")
-    parser.add_argument("--index", metavar="URL", help="package index to use (default: the public one)")
+    parser.add_argument(
+        "--index",
+        metavar="URL",
+        default=os.environ.get("LAPE_INDEX"),
+        help="package index to use (default: the environment variable LAPE_INDEX, else the public one)",
+    )
 
 
 def run(arguments: Namespace) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from lape.artifact import write_header
+from lape.checkpoint import checkpoint_files
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -40,22 +41,22 @@ def run(arguments: argparse.Namespace) -> None:
         source, path = "embedded", arguments.weights
         _convert(models, arguments.gguf, path, dtype)
         inputs = [arguments.gguf]
-        outputs = models.checkpoint_files(path)
+        outputs = checkpoint_files(path)
     elif arguments.path:
         source, path = "path", arguments.path
-        inputs = models.checkpoint_files(path)
+        inputs = checkpoint_files(path)
     else:
-        source, path = "hub", arguments.hub
         if not arguments.revision:
-            raise LapeError(f"model {arguments.name}: a hub model needs its `revision`, so that it is pinned")
+            raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
+        source, path = "hub", arguments.hub
+    folder = models.fetch(path, arguments.revision, arguments.trust_remote_code) if source == "hub" else path
 
-    description = models.describe(str(path), arguments.revision, arguments.trust_remote_code)
-    if source != "hub":
-        hashes, description["sizes"] = models.folder_identity(path)
-        # A folder has no commit: the hash over its files' hashes names it.
-        description["revision"] = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    description = models.describe(folder, arguments.trust_remote_code)
+    hashes, sizes = models.folder_identity(folder)
+    # A folder has no commit: the hash over its files' hashes names it.
+    revision = folder.name if source == "hub" else hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
     tokenizer = arguments.output.with_name("tokenizer.json")
-    bos_token_id = models.save_tokenizer(str(path), arguments.revision, arguments.trust_remote_code, tokenizer)
+    bos_token_id = models.save_tokenizer(folder, arguments.trust_remote_code, tokenizer)
     write_header(
         arguments.output,
         "model",
@@ -63,8 +64,11 @@ def run(arguments: argparse.Namespace) -> None:
         source=source,
         path=str(path),
         dtype=str(dtype).removeprefix("torch."),
+        revision=revision,
         **description,
         bos_token_id=bos_token_id,
+        hashes=hashes,
+        sizes=sizes,
         parameters={
             "dtype": arguments.dtype,
             "device": arguments.device,
@@ -93,6 +97,8 @@ def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
         raise LapeError("--gguf needs --weights; name the folder for the converted checkpoint")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for stale in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(stale)  # what a killed conversion left behind
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error

@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from lape.artifact import checked, read_array, read_json, sha256, write_header, write_json
+from lape.artifact import checked, read_array, read_json, sha256, versions, write_header, write_json
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -39,16 +39,17 @@ def run(arguments: argparse.Namespace) -> None:
     tokens_path = checked(arguments.tokens, tokens, ".npy")
     chunks = read_array(tokens_path, mmap=True)
     parameters = {name: getattr(arguments, name) for name in ("batch_size", "shards", "threads", "backend")}
+    model, description = load_model(arguments.model)
+    device = str(model.get_input_embeddings().weight.device)
     # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
     identity = {
+        **parameters,
         "model": sha256(arguments.model),
         "tokens": sha256(tokens_path),
         "code": _code_hash(),
-        **parameters,
+        "device": device,
+        "versions": {package: versions()[package] for package in ("torch", "transformers")},
     }
-
-    model, description = load_model(arguments.model)
-    device = str(model.get_input_embeddings().weight.device)
     label = f"{description['name']} {tokens['language']}"
     folder = arguments.output.with_suffix(".shards")
     whole = ActivationStatistics.zeros((description["layers"], description["neurons_per_layer"]))

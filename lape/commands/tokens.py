@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from lape.artifact import read_json, write_header, writing
@@ -20,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
     parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")
     parser.add_argument("--allow-fewer", action="store_true", help="use what there is when the text is too short")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="SPLIT.npy; SPLIT.bytes.npy and .json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -89,7 +89,8 @@ def build_corpus(
                     corpus.add(file, identity, text)
             corpus.flush(file)
         _report(language, language_check, cleaner, reading, corpus.documents)
-    other = sum(cleaner.detected.values()) - cleaner.detected[language]
+    gone = cleaner.dropped["other_language"]
+    other = sum(cleaner.detected.values()) - cleaner.detected[language] + gone
     artifact.write_header(
         output.with_suffix(".json"),
         "corpus",
@@ -101,7 +102,7 @@ def build_corpus(
         scripts=script_shares(corpus.characters),
         detected_languages=dict(sorted(cleaner.detected.items(), key=lambda item: (-item[1], item[0]))),
         undetected=cleaner.undetected,
-        share_other_language=round(other / corpus.documents, 6) if cleaner.checkable else None,
+        share_other_language=round(other / (corpus.documents + gone), 6) if cleaner.checkable else None,
         dropped=cleaner.dropped,
         bad_lines={"count": reading.bad, "examples": reading.examples},
         parameters={
