@@ -30,7 +30,7 @@ rule manifest:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape manifest --log {log} --rule {rule} {input.headers} --config {input.config} --output {output}"
+        "lape manifest --log {log} --rule manifest {input.headers} --config {input.config} --output {output}"
 
 
 rule report:

@@ -30,6 +30,6 @@ rule corpus:
         minimum_characters=config["corpus"]["minimum_characters"],
         exclude=lambda wildcards: optional("--exclude", config["corpus"][config["corpus"]["source"]]["exclude"]),
     shell:
-        "lape corpus --log {log} --rule {rule} --language {wildcards.language} --source {params.source} "
+        "lape corpus --log {log} --rule corpus --language {wildcards.language} --source {params.source} "
         "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
         "--minimum-characters {params.minimum_characters} {params.exclude} --output {output.documents}"

@@ -20,5 +20,5 @@ rule download:
         file=lambda wildcards: config["downloads"][wildcards.download]["file"],
         sha256=lambda wildcards: config["downloads"][wildcards.download]["sha256"],
     shell:
-        "lape download --log {log} --rule {rule} {params.packages} --version {params.version:q} --file {params.file:q} "
+        "lape download --log {log} --rule download {params.packages} --version {params.version:q} --file {params.file:q} "
         "--sha256 {params.sha256} --output {output.file}"

@@ -21,7 +21,7 @@ rule figure2:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape figure --log {log} --rule {rule} figure2 {input.table} --output {output.pdf}"
+        "lape figure --log {log} --rule figure2 figure2 {input.table} --output {output.pdf}"
 
 
 rule figure2_log_ratio:
@@ -44,7 +44,7 @@ rule figure2_log_ratio:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape figure --log {log} --rule {rule} figure2_log_ratio {input.table} --output {output.pdf}"
+        "lape figure --log {log} --rule figure2_log_ratio figure2_log_ratio {input.table} --output {output.pdf}"
 
 
 rule figure5:
@@ -67,4 +67,4 @@ rule figure5:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape figure --log {log} --rule {rule} figure5 {input.table} --output {output.pdf}"
+        "lape figure --log {log} --rule figure5 figure5 {input.table} --output {output.pdf}"

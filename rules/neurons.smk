@@ -24,7 +24,7 @@ rule select:
         ratio=config["neurons"]["ratio"],
         quantile=config["neurons"]["quantile"],
     shell:
-        "lape select --log {log} --rule {rule} --statistics {input.headers} --ratio {params.ratio} "
+        "lape select --log {log} --rule select --statistics {input.headers} --ratio {params.ratio} "
         "--quantile {params.quantile} --output {output.neurons}"
 
 
@@ -45,4 +45,4 @@ rule control:
     params:
         seed=config["neurons"]["control_seed"],
     shell:
-        "lape control --log {log} --rule {rule} --neurons {input.header} --seed {params.seed} --output {output.neurons}"
+        "lape control --log {log} --rule control --neurons {input.header} --seed {params.seed} --output {output.neurons}"

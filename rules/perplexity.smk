@@ -28,7 +28,7 @@ rule baseline:
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --rule {rule} --model {input.model} --tokens {input.tokens} "
+        "lape perplexity --log {log} --rule baseline --model {input.model} --tokens {input.tokens} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
         "--output {output.chunks}"
 
@@ -67,6 +67,6 @@ rule perplexity:
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --rule {rule} --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
+        "lape perplexity --log {log} --rule perplexity --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
         "--deactivate {wildcards.deactivated} --batch-size {params.batch_size} --backend {params.backend} "
         "--threads {threads} --output {output.chunks}"

@@ -36,6 +36,6 @@ rule statistics:
         shards=config["statistics"]["shards"],
         backend=config["statistics"]["backend"],
     shell:
-        "lape statistics --log {log} --rule {rule} --model {input.model} --tokens {input.tokens} "
+        "lape statistics --log {log} --rule statistics --model {input.model} --tokens {input.tokens} "
         "--batch-size {params.batch_size} --shards {params.shards} --backend {params.backend} "
         "--threads {threads} --output {output.sums}"

@@ -24,7 +24,7 @@ rule baseline_table:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} --rule {rule} baseline {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule baseline_table baseline {input.headers} --output {output.csv}"
 
 
 rule figure2_table:
@@ -46,7 +46,7 @@ rule figure2_table:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} --rule {rule} figure2 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule figure2_table figure2 {input.headers} --output {output.csv}"
 
 
 rule table3:
@@ -68,7 +68,7 @@ rule table3:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} --rule {rule} table3 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule table3 table3 {input.headers} --output {output.csv}"
 
 
 rule tables6_10:
@@ -90,7 +90,7 @@ rule tables6_10:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} --rule {rule} tables6_10 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule tables6_10 tables6_10 {input.headers} --output {output.csv}"
 
 
 rule figure5_table:
@@ -112,4 +112,4 @@ rule figure5_table:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape table --log {log} --rule {rule} figure5 {input.headers} --output {output.csv}"
+        "lape table --log {log} --rule figure5_table figure5 {input.headers} --output {output.csv}"

@@ -32,6 +32,6 @@ rule tokens:
         valid_share=config["tokens"]["valid_share"],
         allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",
     shell:
-        "lape tokens --log {log} --rule {rule} --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
+        "lape tokens --log {log} --rule tokens --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
         "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
         "--valid-share {params.valid_share} {params.allow_fewer} --threads {threads} --output {output.chunks}"
