@@ -69,7 +69,7 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
     if dtype != "auto":
         return DTYPES[dtype]
     if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return torch.bfloat16 if native else torch.float32
 
