@@ -60,7 +60,8 @@ def faults(lape):
             return []
         *found, last = lines
         assert status == 1
-        assert last == f"lape audit: {MANIFEST}: {len(found)} faults; delete what is named and run the workflow again"
+        remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
+        assert last == f"lape audit: {MANIFEST}: {len(found)} faults; {remedy}"
         return [tuple(line.split(": ", 1)) for line in found]
 
     return audit

@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path, fault in faults:
         logger.error("%s: %s", path, fault)
     if faults:
-        raise LapeError(f"{arguments.manifest}: {len(faults)} faults; delete what is named and run the workflow again")
+        remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
+        raise LapeError(f"{arguments.manifest}: {len(faults)} faults; {remedy}")
     files = sum(1 + len(entry["files"]) for entry in manifest["artifacts"].values())
     logger.info("%s: %d artifacts, %d files, all as they were", arguments.manifest, len(manifest["artifacts"]), files)
