@@ -94,7 +94,3 @@ def _log_to(path: Path | None) -> None:
             ) from error
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
     logging.getLogger("lape").setLevel(logging.INFO)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -32,20 +32,12 @@ def check_config(config: dict, schema_path: str | Path) -> None:
     for model in config["models"]:
         if model not in config["catalogue"]:
             raise LapeError(f"config models: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
-        download = config["catalogue"][model].get("download")
-        if download is not None and download not in config["downloads"]:
-            raise LapeError(
-                f"config catalogue.{model}.download: {download!r} is not in downloads"
-                f"{_nearest(download, config['downloads'])}"
-            )
+        if "download" in config["catalogue"][model]:
+            _check_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
     corpus = config["corpus"]
     if corpus["source"] == "embedded":
         embedded = corpus["embedded"]
-        if embedded["download"] not in config["downloads"]:
-            raise LapeError(
-                f"config corpus.embedded.download: {embedded['download']!r} is not in downloads"
-                f"{_nearest(embedded['download'], config['downloads'])}"
-            )
+        _check_download(config, "corpus.embedded", embedded["download"])
         for language in config["languages"]:
             if language not in embedded["order"]:
                 raise LapeError(
@@ -56,6 +48,12 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         for language in config["languages"]:
             if language not in pattern:
                 raise LapeError(f"config corpus.files.pattern: no glob for language {language!r}; add one")
+
+
+def _check_download(config: dict, section: str, name: str) -> None:
+    known = config["downloads"]
+    if name not in known:
+        raise LapeError(f"config {section}.download: {name!r} is not in downloads{_nearest(name, known)}")
 
 
 def _explain(error: jsonschema.ValidationError) -> str:

@@ -5,6 +5,8 @@ section 2.1); in a GLU it is a column of the gate (Eq. 3). What is observed or e
 of the activation module, before the up projection multiplies it.
 """
 
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -78,6 +80,17 @@ def find_ffn(model: nn.Module) -> FFN:
     if len(widths) != 1:
         raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({sorted(widths)})")
     return FFN(activations, widths.pop())
+
+
+@contextlib.contextmanager
+def forward_hooks(hooks: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]:
+    """Forward hooks, each on its module, for the time of a block; they go however the block ends."""
+    handles = [module.register_forward_hook(hook) for module, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _layers(model: nn.Module, activation: str, model_type: str) -> nn.ModuleList:

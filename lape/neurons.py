@@ -50,6 +50,17 @@ class Neurons:
         """Number of neurons in each set; one neuron can belong to several."""
         return {name: sum(name in languages for languages in self.table["languages"]) for name in self.sets}
 
+    def description(self) -> dict:
+        """What the header of a neurons artifact says of its table, the summary included."""
+        return {
+            "sets": list(self.sets),
+            "layers": self.layers,
+            "neurons_per_layer": self.neurons_per_layer,
+            "layer_numbering": "from 0",
+            **self.summary,
+            "counts": self.counts(),
+        }
+
     def save(self, path: str | Path) -> None:
         """Write the table as TSV: UTF-8, full precision, languages joined by commas."""
         table = self.table.assign(languages=[",".join(languages) for languages in self.table["languages"]])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lape.errors import LapeError
-from lape.ffn import find_ffn
+from lape.ffn import find_ffn, forward_hooks
 from lape.neurons import Neurons
 
 logger = logging.getLogger(__name__)
@@ -111,12 +111,5 @@ def zeroed(model: nn.Module, indices: Mapping[int, np.ndarray]) -> Iterator[Firi
 
         return edit
 
-    handles = [
-        activations[layer].register_forward_hook(hook(layer, torch.from_numpy(indices[layer])))
-        for layer in firing.neurons
-    ]
-    try:
+    with forward_hooks((activations[layer], hook(layer, torch.from_numpy(indices[layer]))) for layer in firing.neurons):
         yield firing
-    finally:
-        for handle in handles:
-            handle.remove()

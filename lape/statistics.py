@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lape import ops
 from lape.artifact import writing
 from lape.errors import LapeError
-from lape.ffn import find_ffn
+from lape.ffn import find_ffn, forward_hooks
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,8 @@ def record(model: nn.Module, backend: str = "extension") -> Iterator[ActivationR
     def hook(layer: int) -> Callable:
         return lambda module, inputs, output: recorder._add(layer, output, backend)
 
-    handles = [module.register_forward_hook(hook(layer)) for layer, module in enumerate(ffn.activations)]
-    try:
+    with forward_hooks((module, hook(layer)) for layer, module in enumerate(ffn.activations)):
         yield recorder
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.inference_mode()

@@ -1,8 +1,6 @@
 """Functions and constants that the rules share; nothing here computes."""
 
-import glob
 import json
-import os
 import re
 import shlex
 import shutil
@@ -14,6 +12,7 @@ sys.path.insert(0, workflow.basedir)
 from lape.checkpoint import checkpoint_files
 from lape.config import check_config
 from lape.errors import LapeError
+from lape.globs import matching_files
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -78,11 +77,7 @@ def corpus_input(wildcards):
     if corpus["source"] == "embedded":
         return downloaded(corpus["embedded"]["download"])
     if corpus["source"] == "files":
-        pattern = corpus["files"]["pattern"]
-        if isinstance(pattern, dict):
-            pattern = pattern[wildcards.language]
-        pattern = pattern.replace("{language}", wildcards.language)
-        return sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+        return matching_files(corpus["files"]["pattern"], wildcards.language)
     return []
 
 

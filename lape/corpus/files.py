@@ -1,6 +1,5 @@
 """The user's own files: plain text, JSON lines (also compressed) and Parquet, read as a stream."""
 
-import glob
 import io
 import json
 import os.path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lape.corpus.reading import Reading
 from lape.errors import LapeError
+from lape.globs import matching_files
 
 _BATCH = 1000  # rows of a Parquet file in memory at once
 
@@ -60,11 +60,12 @@ def _matching(pattern: str | Mapping[str, str], language: str) -> list[Path]:
         if language not in pattern:
             raise LapeError(f"pattern: has no glob for {language!r}, only for {', '.join(pattern)}; add one")
         pattern = pattern[language]
-    pattern = pattern.replace("{language}", language)
-    paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(name)]
+    paths = matching_files(pattern, language)
     if not paths:
-        raise LapeError(f"{pattern}: no file matches; correct the pattern of language {language!r}")
-    return paths
+        raise LapeError(
+            f"{pattern.replace('{language}', language)}: no file matches; correct the pattern of language {language!r}"
+        )
+    return [Path(path) for path in paths]
 
 
 def _reader(path: Path):
