@@ -1,5 +1,5 @@
 # `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
-.PHONY: run test setup lint format gpu-check clean
+.PHONY: run test setup lint format bench gpu-check clean
 
 PYTHON ?= python3
 CORES ?= all
@@ -47,10 +47,21 @@ format: setup
 	snakefmt Snakefile rules
 	clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
 
+# What the engine costs beside what else counts activations: a table, and JSON in bench/results. Under 5 minutes.
+bench: setup .venv-bench/installed
+	.venv-bench/bin/python -m bench.engine
+
+# The other tools bring many packages of their own; the extension is the one that `setup` built in place.
+.venv-bench/installed: envs/requirements.txt envs/requirements-bench.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --requirement envs/requirements.txt --requirement envs/requirements-bench.txt
+	touch $@
+
 # On a GPU machine whose Python has torch, transformers and pytest: nothing is installed.
 gpu-check:
 	$(PYTHON) setup.py --quiet build_ext --inplace
 	$(PYTHON) -m pytest -m cuda -rs
+	$(PYTHON) -m bench.engine --device cuda
 
 clean:
-	rm -rf .venv build lape.egg-info lape/_C*.so
+	rm -rf .venv .venv-bench build lape.egg-info lape/_C*.so

@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # a build front end does not put
 
 from lape.source import source_hash
 
-CPP = ["csrc/module.cpp", "csrc/simd.cpp", "csrc/stats_cpu.cpp", "csrc/nll_cpu.cpp"]
-CUDA = ["csrc/cuda_binding.cpp", "csrc/stats_kernel.cu", "csrc/nll_kernel.cu"]
+CPP = [
+    f"csrc/{name}.cpp" for name in ("module", "simd", "eager_activation", "stats_cpu", "glu_cpu", "edit_cpu", "nll_cpu")
+]
+CUDA = ["csrc/cuda_binding.cpp", *(f"csrc/{name}_kernel.cu" for name in ("stats", "glu", "edit", "nll"))]
 
 
 def nvcc_version() -> tuple[int, int] | None:

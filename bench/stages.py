@@ -1,6 +1,6 @@
 """Time and peak memory of a finished run by stage, from the benchmarks that the workflow wrote.
 
-    python bench/stages.py results/default [--json FILE]
+    python -m bench.stages results/default [--json FILE]
 
 Seconds are summed over a stage's jobs; jobs that ran side by side took less time on the clock. The machine and
 the versions are those of the run's manifest and of the machine that prints the table.
@@ -12,7 +12,11 @@ import os
 import platform
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from bench.report import Row, processor
+from bench.timing import Spread
 
 
 def stages(run: Path) -> pd.DataFrame:
@@ -32,13 +36,30 @@ def stages(run: Path) -> pd.DataFrame:
     return table.reindex([stage for stage in order if stage in table.index])
 
 
+def stage_rows(run: Path) -> list[Row]:
+    """Section 7, from a run that is there, whatever machine it ran on; nothing where there is none."""
+    if not (run / "benchmarks").is_dir():
+        return []
+    table = stages(run)
+    rows = [
+        Row(7, stage, _one(row.seconds), "s", note=f"{row.jobs:.0f} jobs, peak {row.peak_mib * 2**20 / 1e9:.2f} GB")
+        for stage, row in table.iterrows()
+    ]
+    note = f"of {run}, summed: less on the clock where jobs ran side by side"
+    return [*rows, Row(7, "all stages after downloads", _one(table["seconds"].sum()), "s", ("under", 300.0), note)]
+
+
+def _one(value: float) -> Spread:
+    return Spread.of(np.array([value]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", default=Path("results/default"))
     parser.add_argument("--json", type=Path, help="write the table there too, with the machine and the versions")
     arguments = parser.parse_args()
     table = stages(arguments.run)
-    machine = {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()}
+    machine = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     print(f"{arguments.run} on {machine['processor']} ({machine['cores']} cores)\n")
     print(table.round(1).to_string())
     print(f"\nall jobs: {table['seconds'].sum():.0f} s")
@@ -46,17 +67,6 @@ def main() -> None:
         manifest = json.loads((arguments.run / "manifest.json").read_text())
         content = {**machine, "versions": manifest["versions"], "stages": table.reset_index().to_dict("records")}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"
 
 
 if __name__ == "__main__":

@@ -3,20 +3,65 @@
 
 #include <cuda_runtime_api.h>
 
+#include "activation.h"
+#include "edit.h"
 #include "rows.h"
+#include "sums.h"
 
 namespace lape {
 
 enum class Format { float32, bfloat16, float16 };
 
-// Rows that one thread adds up: fixed, so that a sum's bits do not depend on the device.
-constexpr int kRowBlock = 64;
+// Workspaces of the statistics: what each block of rows adds, written before it is read. Rows of several
+// groups are sorted by group first.
+struct Partials {
+  int row_block;   // rows of a block
+  int64_t blocks;  // some may stay empty where rows are sorted by group
+  double* total;   // [blocks, columns]
+  double* square;  // [blocks, columns]
+  uint16_t* hits;  // [blocks, 1 + thresholds, columns]: above zero, above each threshold
+  int32_t* taken;  // [blocks]: rows that joined the sums
+  int32_t* found;  // [groups + 1]: rows of each group, at last those of none; null where not sorted
+  int32_t* order;  // [groups + 1, rows]: the rows of each group in order; null where not sorted
+};
 
-inline int64_t row_blocks(const Rows& rows) { return (rows.number() + kRowBlock - 1) / kRowBlock; }
+constexpr int64_t divide_up(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// Adds to count[columns] and total[columns]. The workspaces hold row_blocks(rows) * columns values each.
-void launch_activation_stats(Format format, const void* x, const Rows& rows, int64_t* count, double* total,
-                             int32_t* count_workspace, double* total_workspace, cudaStream_t stream);
+// Rows of a block: by shape alone, so that a sum's bits do not depend on the device. The larger a block, the
+// less is written between the passes; the smaller, the sooner a thousand thread blocks keep a device busy.
+constexpr int kMaxRowBlock = 256;
+inline int row_block_of(const Rows& rows) {
+  int size = kMaxRowBlock;
+  while (size > 32 && divide_up(rows.number(), size) * divide_up(rows.columns, 256) < 1024) size /= 2;
+  return size;
+}
+
+// Where rows are sorted by group a block holds rows of one: each group, and the rows of none, may leave a
+// block unfilled.
+inline int64_t row_blocks_of(const Rows& rows, int64_t groups, bool sorted) {
+  return divide_up(rows.number(), row_block_of(rows)) + (sorted ? groups : 0);
+}
+
+// Adds the statistics of x. `group`: [rows], or null where every row is of group 0.
+void launch_activation_stats(Format format, const void* x, const Rows& rows, const int64_t* group,
+                             const Sums& sums, const Partials& partials, cudaStream_t stream);
+
+// Writes out[rows, columns] = activation(gate) * up, without the product where up is null, and adds the
+// statistics of activation(gate).
+void launch_glu_stats(Format format, Activation activation, const void* gate, const Rows& gate_rows,
+                      const void* up, const Rows& up_rows, void* out, const int64_t* group, const Sums& sums,
+                      const Partials& partials, cudaStream_t stream);
+
+// What comes before and after the first pass of both: sorts the rows by group; adds the partial sums up.
+void launch_sort_rows(const int64_t* group, int64_t rows, int64_t groups, const Partials& partials,
+                      cudaStream_t stream);
+void launch_add_partials(int64_t columns, const Sums& sums, const Partials& partials, cudaStream_t stream);
+
+// Edits x in place; adds the number of values that differ afterwards to changed[perturbations].
+// `choice`: [rows], or null where every row takes perturbation 0; `number`: edits of all perturbations. An
+// edit, a mode or a perturbation that does not exist is left out.
+void launch_ffn_edit(Format format, void* x, const Rows& rows, const Edits& edits, int64_t number,
+                     const int64_t* choice, int64_t* changed, cudaStream_t stream);
 
 // Writes nll[rows]; NaN where the target is out of range.
 void launch_token_nll(Format format, const void* logits, const Rows& rows, const int64_t* target, double* nll,

@@ -26,17 +26,24 @@ LAPE_INLINE uint32_t as_bits(float value) {
   return bits;
 }
 
-// A format has the unsigned type that holds its bits, the bits of +infinity and an exact conversion.
+// A format has the unsigned type that holds its bits, the bits of +infinity, an exact conversion to float and
+// one back that rounds to nearest, ties to even.
 struct Float32 {
   using Bits = uint32_t;
   static constexpr Bits infinity = 0x7f800000;
   static LAPE_INLINE float to_float(Bits bits) { return as_float(bits); }
+  static LAPE_INLINE Bits from_float(float value) { return as_bits(value); }
 };
 
 struct BFloat16 {
   using Bits = uint16_t;
   static constexpr Bits infinity = 0x7f80;
   static LAPE_INLINE float to_float(Bits bits) { return as_float(static_cast<uint32_t>(bits) << 16); }
+  static LAPE_INLINE Bits from_float(float value) {
+    const uint32_t bits = as_bits(value);
+    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return static_cast<Bits>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+  }
 };
 
 struct Float16 {
@@ -53,6 +60,16 @@ struct Float16 {
     const float subnormal = as_float((126u << 23) | (wide & 0x3ff)) - 0.5f;
     const uint32_t value = exponent == 0 ? as_bits(subnormal) : normal;
     return as_float((wide & 0x8000) << 16 | value);
+  }
+  static LAPE_INLINE Bits from_float(float value) {
+    const uint32_t bits = as_bits(value), magnitude = bits & 0x7fffffff;
+    // The bias goes from 127 to 15; a carry out of the mantissa moves the exponent, up to infinity.
+    const uint32_t normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+    // Added to 0.5, whose last bit is worth the smallest subnormal half, a smaller value is rounded there.
+    const uint32_t subnormal = as_bits(as_float(magnitude) + 0.5f) - (126u << 23);
+    const uint32_t finite = magnitude < (113u << 23) ? subnormal : normal;
+    const uint32_t large = magnitude > 0x7f800000 ? 0x7e00 : 0x7c00;  // NaN, or 65520 and above
+    return static_cast<Bits>((bits >> 16 & 0x8000) | (magnitude >= 0x477ff000 ? large : finite));
   }
 };
 

@@ -1,118 +1,149 @@
-// lape::activation_stats on CUDA: sums over fixed blocks of rows, then over the blocks, both in a fixed
-// order.
-#include "pack.cuh"
+// lape::activation_stats on CUDA, and the parts that lape::glu_stats shares with it: sums over blocks of
+// rows, then over the blocks, both in a fixed order.
+#include "sums.cuh"
 
 namespace lape {
 namespace {
 
-constexpr int kThreads = 128;  // first pass: a thread has `width` neighbouring columns
-constexpr int kLanes = 32;     // second pass: columns of a thread block
-constexpr int kSlices = 16;    // second pass: threads that share a column
+constexpr int kSortThreads = 1024;
+constexpr int kSlices = 16;  // second pass: threads that share a column
 
-template <typename Number, int width>
-__global__ void __launch_bounds__(kThreads, 1)
-    sum_row_blocks(const typename Number::Bits* __restrict__ x, Rows rows, int64_t column_blocks,
-                   int32_t* __restrict__ count_workspace, double* __restrict__ total_workspace) {
-  using Values = Pack<typename Number::Bits, width>;
-  const int64_t row_block = blockIdx.x / column_blocks;
-  const int64_t column = (blockIdx.x % column_blocks * kThreads + threadIdx.x) * width;
-  if (column >= rows.columns) return;
-  const int64_t first = row_block * kRowBlock;
-  const int64_t left = rows.number() - first;
-  const int number = left < kRowBlock ? static_cast<int>(left) : kRowBlock;
+template <typename Number, int width_>
+struct Activations {
+  static constexpr int width = width_, batch = 8;
+  static constexpr bool writes = false;
+  using Loaded = Words<Number, width>;
+  const typename Number::Bits* x;
+  Rows rows;
 
-  // A division for the first row alone: the others follow at one stride, or at the step to the next group.
-  const auto* place = x + rows.offset(first) + column;
-  const int64_t step = rows.outer_stride - (rows.inner - 1) * rows.inner_stride;
-  int64_t inner = first % rows.inner;
-  int32_t hits[width] = {};
-  double sums[width] = {};
-#pragma unroll 8
-  for (int r = 0; r < number; ++r) {
-    const Values pack = *reinterpret_cast<const Values*>(place);
-    const bool last = ++inner == rows.inner;
-    place += last ? step : rows.inner_stride;
-    inner = last ? 0 : inner;
-#pragma unroll
-    for (int k = 0; k < width; ++k) {
-      hits[k] += is_positive<Number>(pack.values[k]);
-      sums[k] += static_cast<double>(Number::to_float(pack.values[k]));
-    }
+  using Place = int64_t;
+  __device__ __forceinline__ Place place(int32_t row) const { return row_start(rows, row); }
+  __device__ __forceinline__ Loaded load(Place place, int lane, int column) const {
+    return *reinterpret_cast<const Loaded*>(x + of_lane(place, lane) + column);
   }
-  const int64_t partial = row_block * rows.columns + column;
+  __device__ __forceinline__ void use(const Loaded& loaded, Place, int, int, bool,
+                                      float (&values)[width]) const {
 #pragma unroll
-  for (int k = 0; k < width; ++k) {
-    count_workspace[partial + k] = hits[k];
-    total_workspace[partial + k] = sums[k];
+    for (int k = 0; k < width; ++k) values[k] = loaded.get(k);
   }
+};
+
+// Thread block g lists the rows of group g in order; the last one lists those of no group.
+__global__ void __launch_bounds__(kSortThreads)
+    sort_rows(const int64_t* __restrict__ group, int64_t rows, int64_t groups, int32_t* __restrict__ found,
+              int32_t* __restrict__ order) {
+  __shared__ int counts[kSortThreads / kLanes];
+  const int64_t wanted = blockIdx.x;
+  const unsigned warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+  int before = 0;  // rows listed in the passes up to now
+  for (int64_t first = 0; first < rows; first += kSortThreads) {
+    const int64_t row = first + threadIdx.x;
+    const int64_t its = row < rows ? group[row] : groups;
+    const bool mine = row < rows && (its < 0 || its > groups ? groups : its) == wanted;
+    const unsigned others = __ballot_sync(0xffffffffu, mine);
+    if (lane == 0) counts[warp] = __popc(others);
+    const int all = __syncthreads_count(mine);
+    int place = before + __popc(others & ((1u << lane) - 1));
+    for (unsigned w = 0; w < warp; ++w) place += counts[w];
+    if (mine) order[wanted * rows + place] = static_cast<int32_t>(row);
+    before += all;
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) found[wanted] = before;
 }
 
-// Thread (lane, slice) adds every kSlices-th row block of its column; the first slice adds the slices up.
+// Thread (lane, slice) adds every kSlices-th block of its column and group; the first slice adds the slices.
 __global__ void __launch_bounds__(kLanes* kSlices)
-    sum_partials(const int32_t* __restrict__ count_workspace, const double* __restrict__ total_workspace,
-                 int64_t blocks, int64_t columns, int64_t* __restrict__ count, double* __restrict__ total) {
-  __shared__ int64_t shared_hits[kSlices][kLanes];
-  __shared__ double shared_sums[kSlices][kLanes];
+    add_partials(int64_t columns, const Sums sums, const Partials partials) {
+  constexpr int kCounters = 2 + kMaxThresholds;  // rows, above zero, above the thresholds
+  __shared__ double shared_total[kSlices][kLanes], shared_square[kSlices][kLanes];
+  __shared__ int shared_hits[kCounters][kSlices][kLanes];
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kLanes + threadIdx.x;
-  int64_t hits = 0;
-  double sum = 0;
-  if (column < columns) {
-#pragma unroll 4
-    for (int64_t block = threadIdx.y; block < blocks; block += kSlices) {
-      hits += count_workspace[block * columns + column];
-      sum += total_workspace[block * columns + column];
+  const int64_t group = blockIdx.y;
+  int64_t begin = 0, end = partials.blocks;
+  if (partials.order != nullptr) {
+    for (int64_t g = 0; g <= group; ++g) {
+      begin = g == 0 ? 0 : end;
+      end = begin + (partials.found[g] + partials.row_block - 1) / partials.row_block;
     }
   }
-  shared_hits[threadIdx.y][threadIdx.x] = hits;
-  shared_sums[threadIdx.y][threadIdx.x] = sum;
+  double total = 0, square = 0;
+  int hits[kCounters] = {};
+  if (column < columns) {
+#pragma unroll 4
+    for (int64_t block = begin + threadIdx.y; block < end; block += kSlices) {
+      total += partials.total[block * columns + column];
+      square += partials.square[block * columns + column];
+      hits[0] += partials.taken[block];
+      const uint16_t* place = partials.hits + block * (1 + sums.thresholds) * columns + column;
+#pragma unroll
+      for (int t = 0; t <= kMaxThresholds; ++t) {
+        if (t <= sums.thresholds) hits[1 + t] += place[t * columns];
+      }
+    }
+  }
+  shared_total[threadIdx.y][threadIdx.x] = total;
+  shared_square[threadIdx.y][threadIdx.x] = square;
+#pragma unroll
+  for (int t = 0; t < kCounters; ++t) shared_hits[t][threadIdx.y][threadIdx.x] = hits[t];
   __syncthreads();
   if (threadIdx.y != 0 || column >= columns) return;
   for (int slice = 1; slice < kSlices; ++slice) {
-    hits += shared_hits[slice][threadIdx.x];
-    sum += shared_sums[slice][threadIdx.x];
+    total += shared_total[slice][threadIdx.x];
+    square += shared_square[slice][threadIdx.x];
+#pragma unroll
+    for (int t = 0; t < kCounters; ++t) hits[t] += shared_hits[t][slice][threadIdx.x];
   }
-  count[column] += hits;
-  total[column] += sum;
-}
-
-template <typename Number, int width>
-void launch_first(const void* x, const Rows& rows, int32_t* count_workspace, double* total_workspace,
-                  cudaStream_t stream) {
-  const int64_t column_blocks = (rows.columns + kThreads * width - 1) / (kThreads * width);
-  const auto grid = static_cast<unsigned>(column_blocks * row_blocks(rows));
-  sum_row_blocks<Number, width><<<grid, kThreads, 0, stream>>>(
-      static_cast<const typename Number::Bits*>(x), rows, column_blocks, count_workspace, total_workspace);
+  const int64_t place = group * columns + column;
+  sums.total[place] += total;
+  sums.square[place] += square;
+  sums.count[place] += hits[1];
+#pragma unroll
+  for (int t = 0; t < kMaxThresholds; ++t) {
+    if (t < sums.thresholds) sums.above[t * sums.groups * columns + place] += hits[2 + t];
+  }
+  if (column == 0) sums.rows[group] += hits[0];
 }
 
 template <typename Number>
-void launch_packed(const void* x, const Rows& rows, int32_t* count_workspace, double* total_workspace,
-                   cudaStream_t stream) {
+void launch(const void* x, const Rows& rows, const int64_t* group, const Sums& sums, const Partials& partials,
+            cudaStream_t stream) {
+  using Bits = typename Number::Bits;
+  constexpr int width = kFullWidth<Number>;
   // The width changes which thread has a column, never the order of its sum.
-  if (packs<typename Number::Bits, 4>(x, rows)) {
-    launch_first<Number, 4>(x, rows, count_workspace, total_workspace, stream);
+  if (packs<Bits, width>(x, rows)) {
+    const Activations<Number, width> source{static_cast<const Bits*>(x), rows};
+    launch_sums(source, rows, group, sums, partials, stream);
   } else {
-    launch_first<Number, 1>(x, rows, count_workspace, total_workspace, stream);
+    const Activations<Number, 1> source{static_cast<const Bits*>(x), rows};
+    launch_sums(source, rows, group, sums, partials, stream);
   }
 }
 
 }  // namespace
 
-void launch_activation_stats(Format format, const void* x, const Rows& rows, int64_t* count, double* total,
-                             int32_t* count_workspace, double* total_workspace, cudaStream_t stream) {
+void launch_sort_rows(const int64_t* group, int64_t rows, int64_t groups, const Partials& partials,
+                      cudaStream_t stream) {
+  sort_rows<<<static_cast<unsigned>(groups + 1), kSortThreads, 0, stream>>>(group, rows, groups,
+                                                                            partials.found, partials.order);
+}
+
+void launch_add_partials(int64_t columns, const Sums& sums, const Partials& partials, cudaStream_t stream) {
+  const int64_t groups = partials.order == nullptr ? 1 : sums.groups;
+  const dim3 grid(static_cast<unsigned>(divide_up(columns, kLanes)), static_cast<unsigned>(groups));
+  add_partials<<<grid, dim3(kLanes, kSlices), 0, stream>>>(columns, sums, partials);
+}
+
+void launch_activation_stats(Format format, const void* x, const Rows& rows, const int64_t* group,
+                             const Sums& sums, const Partials& partials, cudaStream_t stream) {
   switch (format) {
     case Format::float32:
-      launch_packed<Float32>(x, rows, count_workspace, total_workspace, stream);
-      break;
+      return launch<Float32>(x, rows, group, sums, partials, stream);
     case Format::bfloat16:
-      launch_packed<BFloat16>(x, rows, count_workspace, total_workspace, stream);
-      break;
+      return launch<BFloat16>(x, rows, group, sums, partials, stream);
     case Format::float16:
-      launch_packed<Float16>(x, rows, count_workspace, total_workspace, stream);
-      break;
+      return launch<Float16>(x, rows, group, sums, partials, stream);
   }
-  const auto grid = static_cast<unsigned>((rows.columns + kLanes - 1) / kLanes);
-  sum_partials<<<grid, dim3(kLanes, kSlices), 0, stream>>>(count_workspace, total_workspace, row_blocks(rows),
-                                                           rows.columns, count, total);
 }
 
 }  // namespace lape

@@ -108,31 +108,38 @@ def _check_statistics(path: Path, header: dict) -> Iterator[str]:
     whole = ActivationStatistics.load(path.with_suffix(".npz"))
     if whole.count.shape != (header["layers"], header["neurons_per_layer"]) or whole.tokens != header["tokens"]:
         yield f"has shape {whole.count.shape} and {whole.tokens} tokens, not those of its header"
-    if whole.count.min() < 0 or whole.count.max() > whole.tokens:
+    if whole.count.min() < 0 or (whole.count > whole.denominator).any():
         yield f"has a count outside 0 ... {whole.tokens}"
-    if not np.isfinite(whole.total).all():
-        yield "has a sum that is NaN or infinite"
-    added = ActivationStatistics.zeros(whole.count.shape)
-    for shard in header["shards"]:
-        part = ActivationStatistics.load(path.parent / shard["file"])
+    if (whole.square < 0).any() or (whole.total**2 > whole.square * whole.denominator * (1 + 1e-9) + 1e-6).any():
+        yield "has a sum of activations that its sum of squares does not allow"
+    parts = [ActivationStatistics.load(path.parent / shard["file"]) for shard in header["shards"]]
+    for shard, part in zip(header["shards"], parts, strict=True):
         if part.tokens != shard["tokens"]:
             yield f"shard {shard['file']} has {part.tokens} tokens, the header says {shard['tokens']}"
-        added += part
+    added = sum(parts[1:], parts[0])
     if added.tokens != whole.tokens or not np.array_equal(added.count, whole.count):
         yield "is not the sum of its shards"
-    elif not np.array_equal(added.total, whole.total):
+    elif not all(
+        np.array_equal(getattr(added, name), getattr(whole, name)) for name in ("totals", "squares", "above", "rows")
+    ):
         yield "its activation sums are not those of its shards"
     # The tokens that were counted are the ones that lie there, exactly.
     for name in header["inputs"]:
-        if name.endswith(".npy") and read_array(name, mmap=True).size != whole.tokens:
-            yield f"counted {whole.tokens} tokens, {name} holds another number"
+        if name.endswith(".npy"):
+            chunks = read_array(name, mmap=True)
+            there = chunks[:, header["parameters"]["skip_first"] :].size
+            if there != whole.tokens:
+                yield f"counted {whole.tokens} tokens, {name} holds another number"
 
 
 def _check_neurons(path: Path, header: dict) -> Iterator[str]:
     neurons = Neurons.load(path)
     if neurons.counts() != header["counts"]:
         yield f"holds {neurons.counts()} neurons, the header says {header['counts']}"
-    if len(neurons.table) != header["selected"] or neurons.table.duplicated(["layer", "index"]).any():
+    if (
+        len(neurons.table) != header["selected"]
+        or pd.DataFrame({"layer": neurons.table["layer"], "place": neurons.places()}).duplicated().any()
+    ):
         yield f"holds {len(neurons.table)} rows, the header says {header['selected']} different neurons"
     if header["method"] == "random":
         (source,) = _inputs(header, "neurons")
@@ -153,10 +160,10 @@ def _check_neurons(path: Path, header: dict) -> Iterator[str]:
     for name, value in {**again.summary, "tokens": tokens}.items():
         if header[name] != value:
             yield f"its {name} is {header[name]}, selecting again gives {value}"
-    columns = ["layer", "index", "languages"]
+    columns = [name for name in ("layer", "expert", "index", "languages") if name in again.table]
     if not again.table[columns].equals(neurons.table[columns]):
         yield "selecting again from its statistics gives other neurons"
-    rows = again.table["layer"], again.table["index"]
+    rows = again.table["layer"], again.places()
     if not np.array_equal(activation_probabilities(statistics)[rows], probabilities):
         yield "its probabilities are not those of its statistics"
 

@@ -1,85 +1,126 @@
-"""Where a decoder computes its FFN activations: one table from architecture to module.
+"""Where a decoder computes its FFN activations: one table from architecture to modules.
 
 A neuron is one column of the FFN's first projection followed by the activation function (Tang et al. 2024,
-section 2.1); in a GLU it is a column of the gate (Eq. 3). What is observed or edited is therefore the output
-of the activation module, before the up projection multiplies it.
+section 2.1); in a GLU it is a column of the gate (Eq. 3), in a mixture of experts a column of one expert's gate.
+What is observed or edited is therefore the output of the activation function, before the up projection
+multiplies it.
 """
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from lape.errors import LapeError
+from lape.probe import probe_ffn
 
-# model_type of the configuration -> (activation module, projection that it feeds), inside a decoder layer.
-_GLU = ("mlp.act_fn", "mlp.down_proj")
-FFN_MODULES: dict[str, tuple[str, str]] = {
-    "bloom": ("mlp.gelu_impl", "mlp.dense_4h_to_h"),
+
+class Architecture(NamedTuple):
+    """Modules of an FFN, by their paths inside a decoder layer.
+
+    Attributes:
+        activation: the activation module.
+        down: the projection that the activations (times `up`, in a GLU) feed; "" within experts.
+        gate: a GLU's first projection; it computes gate and up side by side where `up` is "". "" elsewhere.
+        up: a GLU's other projection.
+        experts: the module that holds all experts of a mixture; "" in a dense FFN.
+    """
+
+    activation: str
+    down: str
+    gate: str = ""
+    up: str = ""
+    experts: str = ""
+
+
+_GLU = Architecture("mlp.act_fn", "mlp.down_proj", gate="mlp.gate_proj", up="mlp.up_proj")
+_EXPERTS = Architecture("mlp.experts.act_fn", "", experts="mlp.experts")
+# By the model_type of the configuration.
+ARCHITECTURES: dict[str, Architecture] = {
+    "bloom": Architecture("mlp.gelu_impl", "mlp.dense_4h_to_h"),
     "cohere": _GLU,
     "cohere2": _GLU,
-    "falcon": ("mlp.act", "mlp.dense_4h_to_h"),
+    "falcon": Architecture("mlp.act", "mlp.dense_4h_to_h"),
     "gemma": _GLU,
     "gemma2": _GLU,
     "gemma3_text": _GLU,
-    "gpt2": ("mlp.act", "mlp.c_proj"),
-    "gpt_neox": ("mlp.act", "mlp.dense_4h_to_h"),
-    "gptj": ("mlp.act", "mlp.fc_out"),
+    "gpt2": Architecture("mlp.act", "mlp.c_proj"),
+    "gpt_neox": Architecture("mlp.act", "mlp.dense_4h_to_h"),
+    "gptj": Architecture("mlp.act", "mlp.fc_out"),
     "granite": _GLU,
     "llama": _GLU,
     "mistral": _GLU,
-    "mpt": ("ffn.act", "ffn.down_proj"),
+    "mixtral": _EXPERTS,
+    "mpt": Architecture("ffn.act", "ffn.down_proj"),
     "olmo2": _GLU,
-    "opt": ("activation_fn", "fc2"),
-    "phi": ("mlp.activation_fn", "mlp.fc2"),
-    "phi3": ("mlp.activation_fn", "mlp.down_proj"),
+    "opt": Architecture("activation_fn", "fc2"),
+    "phi": Architecture("mlp.activation_fn", "mlp.fc2"),
+    "phi3": Architecture("mlp.activation_fn", "mlp.down_proj", gate="mlp.gate_up_proj"),
     "qwen2": _GLU,
     "qwen3": _GLU,
+    "qwen3_moe": _EXPERTS,
     "smollm3": _GLU,
-    "xglm": ("activation_fn", "fc2"),
+    "xglm": Architecture("activation_fn", "fc2"),
 }
 
 
 @dataclass(frozen=True)
 class FFN:
-    """The FFN activations of a model.
+    """The FFNs of a model's L layers, in order.
 
     Attributes:
-        activations: the activation module of each of the L layers, in order.
-        neurons_per_layer: I, the columns of the first projection.
+        architecture: the paths of the modules, from the table or from a probe.
+        layers: the decoder layers.
+        width: neurons of one FFN, or of one expert.
+        experts: experts of a layer; 1 in a dense FFN. Neuron j of expert e is number e * width + j of its layer.
     """
 
-    activations: list[nn.Module]
-    neurons_per_layer: int
+    architecture: Architecture
+    layers: list[nn.Module] = field(repr=False)
+    width: int
+    experts: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(L, I): layers and neurons per layer."""
-        return len(self.activations), self.neurons_per_layer
+        """(L, I): layers and neurons per layer, over all experts."""
+        return len(self.layers), self.experts * self.width
+
+    def modules(self, part: str) -> list[nn.Module]:
+        """The module of every layer at one of the architecture's paths, such as "activation"."""
+        return [layer.get_submodule(getattr(self.architecture, part)) for layer in self.layers]
 
 
 def find_ffn(model: nn.Module) -> FFN:
-    """Find the activation module of every FFN of a Hugging Face causal LM.
+    """Find the FFNs of a Hugging Face causal LM.
+
+    An architecture that the table does not have is probed: a forward pass of a few tokens shows which activation
+    module feeds which projection.
 
     Raises:
-        LapeError: the architecture is not in the table, or the model is not built as the table says.
+        LapeError: the FFN cannot be found, or layers differ in their number of neurons.
     """
-    model_type = model.get_decoder().config.model_type
-    if model_type not in FFN_MODULES:
-        raise LapeError(
-            f"architecture {model_type!r}: its FFN is not known; add its activation module and down projection "
-            f"to FFN_MODULES in lape/ffn.py (known: {', '.join(FFN_MODULES)})"
-        )
-    activation, projection = FFN_MODULES[model_type]
-    layers = _layers(model, activation, model_type)
-    activations = [layer.get_submodule(activation) for layer in layers]
-    if len({id(module) for module in activations}) != len(activations):
+    decoder = model.get_decoder()
+    model_type = decoder.config.model_type
+    architecture = ARCHITECTURES.get(model_type)
+    if architecture is None:
+        architecture = Architecture(*probe_ffn(decoder, model_type, input_device(model)))
+    layers = _layers(decoder, architecture, model_type)
+    ffn = FFN(architecture, layers, 0)
+    if architecture.experts:
+        shapes = {
+            (module.gate_up_proj.shape[1] // 2, module.gate_up_proj.shape[0]) for module in ffn.modules("experts")
+        }
+    else:
+        shapes = {(_input_width(module), 1) for module in ffn.modules("down")}
+    if len({id(module) for module in ffn.modules("activation")}) != len(layers):
         raise LapeError(f"architecture {model_type!r}: layers share one activation module and cannot be told apart")
-    widths = {_input_width(layer.get_submodule(projection)) for layer in layers}
-    if len(widths) != 1:
-        raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({sorted(widths)})")
-    return FFN(activations, widths.pop())
+    if len(shapes) != 1:
+        widths = sorted(width for width, _ in shapes)
+        raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({widths})")
+    return FFN(architecture, layers, *shapes.pop())
 
 
 @contextlib.contextmanager
@@ -93,22 +134,76 @@ def forward_hooks(hooks: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]
             handle.remove()
 
 
-def _layers(model: nn.Module, activation: str, model_type: str) -> nn.ModuleList:
-    """The one module list of the decoder whose members all have the activation module."""
+@contextlib.contextmanager
+def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]:
+    """Other forward functions, each on its module, for the time of a block."""
+    with contextlib.ExitStack() as stack:
+        for module, forward in forwards:
+            # accelerate, where it moves a module's weights, keeps the forward that it wraps under this name.
+            name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
+            stack.callback(_restore, module, name, module.__dict__.get(name))
+            setattr(module, name, forward)
+        yield
 
-    def has_activation(layer: nn.Module) -> bool:
-        try:
-            return isinstance(layer.get_submodule(activation), nn.Module)
-        except AttributeError:
-            return False
 
-    lists = [child for child in model.get_decoder().children() if isinstance(child, nn.ModuleList)]
-    found = [layers for layers in lists if len(layers) and all(has_activation(layer) for layer in layers)]
-    if len(found) != 1:
-        raise LapeError(f"architecture {model_type!r}: no list of layers with {activation!r}; mend lape/ffn.py")
-    return found[0]
+@contextlib.contextmanager
+def recompiled(decoder: nn.Module) -> Iterator[None]:
+    """Let torch.compile, where it is on, trace the decoder anew in a block, and again behind it."""
+    if decoder._compiled_call_impl is None:
+        yield
+        return
+    torch.compiler.reset()
+    try:
+        yield
+    finally:
+        torch.compiler.reset()
+
+
+def _restore(module: nn.Module, name: str, previous: Callable | None) -> None:
+    if previous is None:
+        delattr(module, name)
+    else:
+        setattr(module, name, previous)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes: the device of its weights, or the one that accelerate brings them to."""
+    hook = next((part._hf_hook for part in module.modules() if hasattr(part, "_hf_hook")), None)
+    moved = getattr(hook, "execution_device", None)
+    if moved is not None:
+        return torch.device(moved)
+    return next((weight.device for weight in module.parameters()), torch.device("cpu"))
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where a model takes its token ids."""
+    return device_of(model.get_input_embeddings())
+
+
+def output_width(projection: nn.Module) -> int:
+    """Columns that a linear layer writes."""
+    return getattr(projection, "out_features", None) or projection.weight.shape[1]
 
 
 def _input_width(projection: nn.Module) -> int:
     """Columns that a linear layer reads; transformers' Conv1D (GPT-2) stores its weight transposed."""
     return getattr(projection, "in_features", None) or projection.weight.shape[0]
+
+
+def _layers(decoder: nn.Module, architecture: Architecture, model_type: str) -> list[nn.Module]:
+    """The members of the one module list of the decoder that all have the FFN's modules."""
+
+    def has_ffn(layer: nn.Module) -> bool:
+        try:
+            return all(isinstance(layer.get_submodule(path), nn.Module) for path in architecture if path)
+        except AttributeError:
+            return False
+
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList)]
+    found = [layers for layers in lists if len(layers) and all(has_ffn(layer) for layer in layers)]
+    if len(found) != 1:
+        wanted = ", ".join(path for path in architecture if path)
+        raise LapeError(
+            f"architecture {model_type!r}: no list of layers that all have {wanted}; mend its entry in lape/ffn.py"
+        )
+    return list(found[0])

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from lape import ops
@@ -19,6 +20,8 @@ from lape.errors import LapeError
 from lape.ffn import find_ffn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# How a model is loaded: settings of its entry in the catalogue, kept in its artifact.
+SETTINGS = ("dtype", "device", "device_map", "attn_implementation", "quantization", "compile", "trust_remote_code")
 logger = logging.getLogger(__name__)
 
 
@@ -102,7 +105,8 @@ def describe(path: str | Path, trust_remote_code: bool) -> dict:
         trust_remote_code: run code that it ships.
 
     Returns:
-        architecture, model_type, layers (L), neurons_per_layer (I), vocab_size, context_length.
+        architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
+        context_length.
 
     Raises:
         LapeError: the checkpoint cannot be read, or its architecture is not known.
@@ -115,13 +119,14 @@ def describe(path: str | Path, trust_remote_code: bool) -> dict:
         raise LapeError(
             f"{path}: cannot be read as a causal language model ({_line(error)}); mend the model's entry or its files"
         ) from error
-    layers, neurons = find_ffn(model).shape
+    ffn = find_ffn(model)
     decoder = model.get_decoder().config
     return {
         "architecture": type(model).__name__,
         "model_type": decoder.model_type,
-        "layers": layers,
-        "neurons_per_layer": neurons,
+        "layers": ffn.shape[0],
+        "neurons_per_layer": ffn.shape[1],
+        "experts": ffn.experts,
         "vocab_size": model.get_input_embeddings().num_embeddings,
         "context_length": getattr(decoder, "max_position_embeddings", None),
     }
@@ -140,6 +145,7 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
     path, revision = _location(model_json, header)
     parameters = header["parameters"]
     device = resolve_device(parameters["device"])
+    quantization = quantization_config(parameters["quantization"], DTYPES[header["dtype"]])
     transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -147,16 +153,39 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
             revision=revision,
             dtype=DTYPES[header["dtype"]],
             attn_implementation=parameters["attn_implementation"],
-            device_map=parameters["device_map"],
+            device_map=parameters["device_map"] or (device if quantization else None),
+            quantization_config=quantization,
             trust_remote_code=parameters["trust_remote_code"],
         )
-        if parameters["device_map"] is None:
+        if parameters["device_map"] is None and quantization is None:
             model = model.to(device)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise LapeError(f"{path}: the model cannot be loaded ({_line(error)}); fetch or save its files anew") from error
     except torch.OutOfMemoryError as error:
         raise LapeError(f"{path}: does not fit on {device}; set the model's `device_map` to auto") from error
+    if header["experts"] > 1:
+        # The one implementation in which each expert's activations exist by themselves; the baseline uses it too.
+        model.set_experts_implementation("eager")
+    if parameters["compile"]:
+        model.get_decoder().compile()
     return model.eval(), header
+
+
+def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """transformers' configuration of quantised loading; None where weights stay as they are.
+
+    Raises:
+        LapeError: bitsandbytes is not installed.
+    """
+    if setting is None:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LapeError(
+            f"quantization {setting}: bitsandbytes is not installed; `pip install bitsandbytes`, or leave it out"
+        )
+    if setting == "bitsandbytes-8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4")
 
 
 def fetch(repository: str, revision: str, trust_remote_code: bool) -> Path:

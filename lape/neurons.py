@@ -16,12 +16,14 @@ class Neurons:
     """Selected neurons of a model of L layers with I neurons each.
 
     Attributes:
-        table: one row a neuron, sorted by layer and index, with columns layer and index (both from 0) and
-            languages (a tuple of the sets that the neuron belongs to); more columns say why it was selected.
+        table: one row a neuron, sorted by layer, expert and index, with columns layer, expert (in a mixture of experts
+            alone), index within the FFN or the expert (all from 0) and languages (a tuple of the sets that the
+            neuron belongs to); more columns say why it was selected.
         sets: names of the sets, in order: the languages, or "random" for a control.
-        layers, neurons_per_layer: L and I.
+        layers, neurons_per_layer: L and I, over all experts.
         summary: what else the header records (method, threshold, entropy at the cut, ...).
         origin: what messages call them: the header's path, where they were read from one.
+        experts: experts of a layer; 1 in a dense FFN.
     """
 
     table: pd.DataFrame
@@ -30,9 +32,12 @@ class Neurons:
     neurons_per_layer: int
     summary: dict = field(default_factory=dict)
     origin: str = "neurons"
+    experts: int = 1
 
     def indices(self, sets: str | Sequence[str]) -> dict[int, np.ndarray]:
-        """Neurons of one or several sets: layer -> sorted int64 indices; layers without any are left out.
+        """Neurons of one or several sets: layer -> sorted int64 places in it; layers without any are left out.
+
+        The place of neuron j of expert e is e * I / experts + j.
 
         Raises:
             LapeError: there is no such set.
@@ -41,10 +46,16 @@ class Neurons:
         for name in sets:
             if name not in self.sets:
                 raise LapeError(f"{self.origin}: no set {name!r}; there are {', '.join(self.sets)}")
-        chosen = self.table[[not set(languages).isdisjoint(sets) for languages in self.table["languages"]]]
-        return {
-            int(layer): np.sort(rows["index"].to_numpy(np.int64)) for layer, rows in chosen.groupby("layer", sort=True)
-        }
+        chosen = np.array([not set(languages).isdisjoint(sets) for languages in self.table["languages"]], bool)
+        layers, places = self.table["layer"].to_numpy()[chosen], self.places()[chosen]
+        return {int(layer): np.sort(places[layers == layer]) for layer in np.unique(layers)}
+
+    def places(self) -> np.ndarray:
+        """int64, each row's place among the neurons of its layer."""
+        index = self.table["index"].to_numpy(np.int64)
+        if self.experts == 1:
+            return index
+        return self.table["expert"].to_numpy(np.int64) * (self.neurons_per_layer // self.experts) + index
 
     def counts(self) -> dict[str, int]:
         """Number of neurons in each set; one neuron can belong to several."""
@@ -56,6 +67,7 @@ class Neurons:
             "sets": list(self.sets),
             "layers": self.layers,
             "neurons_per_layer": self.neurons_per_layer,
+            "experts": self.experts,
             "layer_numbering": "from 0",
             **self.summary,
             "counts": self.counts(),
@@ -82,10 +94,12 @@ class Neurons:
             table = pd.read_csv(path, sep="\t", keep_default_na=False)
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
             shape = header["layers"], header["neurons_per_layer"]
-            neurons = cls(table, tuple(header["sets"]), *shape, header, str(header_path))
+            neurons = cls(table, tuple(header["sets"]), *shape, header, str(header_path), header.get("experts", 1))
+            places = pd.Series(neurons.places())
             fits = (
                 table["layer"].between(0, neurons.layers - 1).all()
-                and table["index"].between(0, neurons.neurons_per_layer - 1).all()
+                and table["index"].between(0, neurons.neurons_per_layer // neurons.experts - 1).all()
+                and places.between(0, neurons.neurons_per_layer - 1).all()
                 and set().union(*table["languages"], set()) <= set(neurons.sets)
             )
         except OSError as error:
@@ -95,3 +109,17 @@ class Neurons:
         if not fits:
             raise LapeError(f"{path}: names layers, indices or sets that {header_path} does not have; select again")
         return neurons
+
+
+def located(chosen: np.ndarray, neurons_per_layer: int, experts: int) -> dict[str, np.ndarray]:
+    """The columns of a table that say where neurons are.
+
+    Args:
+        chosen: int64, layer * neurons_per_layer + place.
+        neurons_per_layer, experts: see `Neurons`.
+    """
+    layer, place = np.divmod(chosen, neurons_per_layer)
+    if experts == 1:
+        return {"layer": layer, "index": place}
+    expert, index = np.divmod(place, neurons_per_layer // experts)
+    return {"layer": layer, "expert": expert, "index": index}

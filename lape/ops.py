@@ -1,33 +1,51 @@
-"""The two hot loops as operators: counting activations, and the negative log-likelihood of a token.
+"""The hot loops as operators: activation statistics, the GLU step with them, edits, the likelihood of a token.
 
-Each has three equal implementations: plain torch (`reference_...`, the oracle), C++ for the CPU and CUDA. The
+Each has three equal implementations: plain torch (`lape.reference`, the oracle), C++ for the CPU and CUDA. The
 schema is defined here whether or not the extension is built, so that an exported or compiled graph can name
-the operator anywhere. Neither operator has a gradient.
+the operator anywhere. No operator has a gradient.
 """
 
-import importlib
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lape import reference
 from lape.errors import LapeError
 from lape.source import source_hash
 
 BACKENDS = ("extension", "reference")
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# The activation functions of `glu_stats`, as transformers' modules compute them.
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu")
+# What an edit does with an activation: set it to the value, to the larger of both, add, multiply.
+MODES = ("set", "max", "add", "scale")
 _BUILD = "build it with `pip install --no-build-isolation -e .`, or set backend: reference"
 
+_SUMS = "Tensor(a!) count, Tensor(b!) total, Tensor(c!) square, Tensor(d!) above, Tensor(e!) rows"
 _library = torch.library.Library("lape", "DEF")
-_tags = (torch.Tag.pt2_compliant_tag,)
-_library.define("activation_stats(Tensor x, Tensor(a!) count, Tensor(b!) total) -> ()", tags=_tags)
-_library.define("token_nll(Tensor logits, Tensor target) -> Tensor", tags=_tags)
+for _schema in (
+    f"activation_stats(Tensor x, Tensor? group, float[] thresholds, {_SUMS}) -> ()",
+    f"glu_stats(Tensor gate, Tensor? up, str activation, Tensor? group, float[] thresholds, {_SUMS}) -> Tensor",
+    # Not "mode": an argument of that name collides with one of torch's own where it traces.
+    "ffn_edit(Tensor(a!) x, Tensor index, Tensor kind, Tensor value, Tensor offset, Tensor? choice, Tensor(b!) changed)"
+    " -> ()",
+    "token_nll(Tensor logits, Tensor target) -> Tensor",
+):
+    _library.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
 
 def _load() -> tuple[ModuleType | None, str]:
     """The compiled module, or None and what to do: absence is no fault until an operator is called."""
     running = torch.__version__.split("+")[0]
+    sources = Path(__file__).parent.parent / "csrc"
+    found = importlib.util.find_spec("lape._C")
+    # Looked for before it is loaded: torch ends the process where a kernel does not fit its schema.
+    if found and sources.is_dir() and source_hash(sources).encode() not in Path(found.origin).read_bytes():
+        return None, f"lape._C: csrc/ is not what the extension was compiled from; {_BUILD}"
     try:
         extension = importlib.import_module("lape._C")
         info = extension.build_info()
@@ -39,18 +57,16 @@ def _load() -> tuple[ModuleType | None, str]:
         return None, str(error)
     if info["torch"] != running:
         return None, f"lape._C: the compiled extension was built for torch {info['torch']}, not {running}; {_BUILD}"
-    sources = Path(__file__).parent.parent / "csrc"
-    if sources.is_dir() and info["source"] != source_hash(sources):  # an edit that was not compiled
-        return None, f"lape._C: csrc/ is not what the extension was compiled from; {_BUILD}"
     return extension, ""
 
 
 _extension, _fault = _load()
+_info = None if _extension is None else _extension.build_info()
 
 
 def build_info() -> dict | None:
     """Compiler, C++ standard, torch, CUDA and SIMD level of the extension; None where there is none to use."""
-    return None if _extension is None else _extension.build_info()
+    return _info
 
 
 def active_backend(device: torch.device | str, backend: str = "extension") -> str:
@@ -70,37 +86,145 @@ def active_backend(device: torch.device | str, backend: str = "extension") -> st
         raise LapeError(f"backend: {backend!r} is unknown; use one of {', '.join(BACKENDS)}")
     if backend == "reference":
         return "reference"
-    if _extension is None:
+    if _info is None:
         raise LapeError(_fault)
     kind = torch.device(device).type
-    if kind == "cuda" and not _extension.build_info()["cuda"]:
+    if kind == "cuda" and not _info["cuda"]:
         raise LapeError(f"lape._C: the compiled extension was built without CUDA; with CUDA's nvcc installed {_BUILD}")
     if kind not in ("cpu", "cuda"):
         raise LapeError(f"lape._C: the compiled extension has no kernel for {kind}; set backend: reference")
     return "cpp" if kind == "cpu" else "cuda"
 
 
-def activation_stats(x: Tensor, count: Tensor, total: Tensor, backend: str = "extension") -> None:
-    """Add to each neuron's number of activations and to its sum of activations, in place.
+class Sums(NamedTuple):
+    """Sums over rows, for G groups of rows (languages) and I neurons; the operators add to them in place.
 
-    A neuron is activated where the value is above zero in its own dtype (Tang et al. 2024, section 2.2). The
-    result is the same to the last bit on every run; on the CPU also for every number of threads and however
-    the rows are split into calls. A NaN is never counted, and makes the neuron's total NaN.
+    Attributes:
+        count: int64 [G, I], rows with x > 0, in x's own dtype (Tang et al. 2024, section 2.2).
+        total: float64 [G, I], sum of x.
+        square: float64 [G, I], sum of x squared.
+        above: int64 [K, G, I], rows with x > thresholds[k].
+        rows: int64 [G], rows of the group.
+        thresholds: K numbers, at most 4; each is rounded to float32.
+    """
+
+    count: Tensor
+    total: Tensor
+    square: Tensor
+    above: Tensor
+    rows: Tensor
+    thresholds: tuple[float, ...] = ()
+
+    @classmethod
+    def zeros(
+        cls, neurons: int, groups: int = 1, thresholds: Sequence[float] = (), device: torch.device | str = "cpu"
+    ) -> "Sums":
+        """Sums over no row."""
+        shape, thresholds = (groups, neurons), tuple(thresholds)
+        return cls(
+            torch.zeros(shape, dtype=torch.int64, device=device),
+            torch.zeros(shape, dtype=torch.float64, device=device),
+            torch.zeros(shape, dtype=torch.float64, device=device),
+            torch.zeros((len(thresholds), *shape), dtype=torch.int64, device=device),
+            torch.zeros(groups, dtype=torch.int64, device=device),
+            thresholds,
+        )
+
+
+class Edits(NamedTuple):
+    """P perturbations as one list of M edits: perturbation p is the edits offset[p] ... offset[p + 1] - 1.
+
+    Attributes:
+        index: int64 [M], the neuron, no neuron twice in a perturbation.
+        mode: int64 [M], the place in MODES.
+        value: float32 [M].
+        offset: int64 [P + 1].
+        changed: int64 [P]; the number of activations whose value an edit changed is added.
+    """
+
+    index: Tensor
+    mode: Tensor
+    value: Tensor
+    offset: Tensor
+    changed: Tensor
+
+
+def activation_stats(x: Tensor, sums: Sums, group: Tensor | None = None, backend: str = "extension") -> None:
+    """Add the statistics of activations to `sums`, in one read of them.
+
+    A NaN is never counted, and makes the neuron's total and square NaN. The result is the same to the last bit
+    on every run; on the CPU also for every number of threads and however the rows are split into calls.
 
     Args:
         x: activations [..., I], float32, bfloat16 or float16, any strides.
-        count: int64 [I], contiguous; the number of rows with x > 0 is added.
-        total: float64 [I], contiguous; the sum of x is added.
+        sums: what is added to.
+        group: int64, contiguous, of x's shape without its last dimension: the row's group, below G; a row of a
+            negative group (BOS, padding) is left out. None: all rows are of group 0.
         backend: "extension" or "reference".
 
     Raises:
         LapeError: the extension cannot run on x's device.
-        RuntimeError: a wrong shape, dtype or device.
+        RuntimeError: a wrong shape, dtype or device, or on the CPU a group that is not below G. Elsewhere such
+            a row is left out, since to raise would mean to wait for the device.
     """
     if active_backend(x.device, backend) == "reference":
-        reference_activation_stats(x, count, total)
+        reference.activation_stats(x, group, sums.thresholds, *sums[:5])
     else:
-        torch.ops.lape.activation_stats(x, count, total)
+        torch.ops.lape.activation_stats(x, group, sums.thresholds, *sums[:5])
+
+
+def glu_stats(
+    gate: Tensor,
+    up: Tensor | None,
+    activation: str,
+    sums: Sums,
+    group: Tensor | None = None,
+    backend: str = "extension",
+) -> Tensor:
+    """The GLU step act(gate) * up (Eq. 3), with the statistics of act(gate) added to `sums` in the same pass.
+
+    The result has the bits of eager torch: the activation is rounded to the dtype, then the product. (The exception
+    is eager's own: on the CPU some functions round differently where it takes elements one by one, which are the last
+    few of a thread's share and columns that are not neighbours.)
+
+    Args:
+        gate: [..., I], float32, bfloat16 or float16, any strides.
+        up: as gate; None for an FFN without a gate, whose step is act(gate) alone.
+        activation: one of ACTIVATIONS.
+        sums, group, backend: see `activation_stats`.
+
+    Returns:
+        contiguous, of gate's shape and dtype.
+
+    Raises:
+        LapeError, RuntimeError: see `activation_stats`; also an unknown activation.
+    """
+    if active_backend(gate.device, backend) == "reference":
+        return reference.glu_stats(gate, up, activation, group, sums.thresholds, *sums[:5])
+    return torch.ops.lape.glu_stats(gate, up, activation, group, sums.thresholds, *sums[:5])
+
+
+def ffn_edit(x: Tensor, edits: Edits, choice: Tensor | None = None, backend: str = "extension") -> None:
+    """Edit activations in place: only the edited neurons are read and written.
+
+    Each is computed in float32 and rounded to x's dtype. "max" leaves a NaN.
+
+    Args:
+        x: activations [..., I], float32, bfloat16 or float16, its rows at two strides at most.
+        edits: the perturbations; `changed` is added to.
+        choice: int64, contiguous, of x's shape without its last dimension: the row's perturbation, below P; a row of
+            a negative choice is left alone. None: all rows take perturbation 0.
+        backend: "extension" or "reference".
+
+    Raises:
+        LapeError: the extension cannot run on x's device.
+        RuntimeError: a wrong shape, dtype or device, rows that cannot be edited in place, or on the CPU an index,
+            mode or choice out of range. Elsewhere such an edit is left out.
+    """
+    if active_backend(x.device, backend) == "reference":
+        reference.ffn_edit(x, *edits[:4], choice, edits.changed)
+    else:
+        torch.ops.lape.ffn_edit(x, *edits[:4], choice, edits.changed)
 
 
 def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Tensor:
@@ -122,65 +246,28 @@ def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Ten
             row is NaN, since to raise would mean to wait for the device.
     """
     if active_backend(logits.device, backend) == "reference":
-        return reference_token_nll(logits, target)
+        return reference.token_nll(logits, target)
     return torch.ops.lape.token_nll(logits, target)
 
 
-@torch.no_grad()
-def reference_activation_stats(x: Tensor, count: Tensor, total: Tensor) -> None:
-    """`activation_stats` in plain torch, on any device."""
-    _check_statistics(x, count, total)
-    rows = x[None] if x.dim() == 1 else x.flatten(0, -2)  # [R, I]
-    count += (rows > 0).sum(0)
-    total += rows.sum(0, dtype=torch.float64)
-
-
-@torch.no_grad()
-def reference_token_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """`token_nll` in plain torch and float64, on any device."""
-    _check_nll(logits, target)
-    vocabulary = logits.shape[1]
-    inside = (target >= 0) & (target < vocabulary)
-    if logits.device.type == "cpu" and not inside.all():
-        raise RuntimeError(f"target {target[~inside][0].item()} is outside the vocabulary of {vocabulary}")
-    values = logits.double()
-    chosen = values.gather(1, target.where(inside, 0)[:, None])[:, 0]
-    return (values.logsumexp(1) - chosen).where(inside, torch.nan)
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise RuntimeError(message)
-
-
-def _check_statistics(x: Tensor, count: Tensor, total: Tensor) -> None:
-    _require(x.dtype in _DTYPES, f"x must be float32, bfloat16 or float16, not {x.dtype}")
-    _require(x.dim() >= 1, "x must have at least one dimension, the neurons")
-    _require(count.dtype == torch.int64, f"count must be int64, not {count.dtype}")
-    _require(total.dtype == torch.float64, f"total must be float64, not {total.dtype}")
-    neurons = x.shape[-1:]
-    for sums in (count, total):
-        _require(sums.shape == neurons, f"count and total must have shape {[*neurons]}, not {[*sums.shape]}")
-        _require(sums.device == x.device, f"x, count and total must be on one device, not {x.device}, {sums.device}")
-        _require(sums.is_contiguous(), "count and total must be contiguous")
-
-
-def _check_nll(logits: Tensor, target: Tensor) -> None:
-    _require(logits.dtype in _DTYPES, f"logits must be float32, bfloat16 or float16, not {logits.dtype}")
-    _require(logits.dim() == 2, f"logits must have shape [rows, vocabulary], not {[*logits.shape]}")
-    _require(target.dtype == torch.int64, f"target must be int64, not {target.dtype}")
-    rows = logits.shape[:1]
-    _require(target.shape == rows, f"target must have shape {[*rows]}, not {[*target.shape]}")
-    devices = f"{logits.device}, {target.device}"
-    _require(target.device == logits.device, f"logits and target must be on one device, not {devices}")
-
-
 @torch.library.register_fake("lape::activation_stats", lib=_library)
-def _(x: Tensor, count: Tensor, total: Tensor) -> None:
-    _check_statistics(x, count, total)
+def _(x, group, thresholds, count, total, square, above, rows) -> None:
+    reference.check_statistics(x, group, thresholds, count, total, square, above, rows)
+
+
+@torch.library.register_fake("lape::glu_stats", lib=_library)
+def _(gate, up, activation, group, thresholds, count, total, square, above, rows) -> Tensor:
+    reference.check_glu(gate, up, activation)
+    reference.check_statistics(gate, group, thresholds, count, total, square, above, rows)
+    return gate.new_empty(gate.shape)
+
+
+@torch.library.register_fake("lape::ffn_edit", lib=_library)
+def _(x, index, mode, value, offset, choice, changed) -> None:
+    reference.check_edit(x, index, mode, value, offset, choice, changed)
 
 
 @torch.library.register_fake("lape::token_nll", lib=_library)
 def _(logits: Tensor, target: Tensor) -> Tensor:
-    _check_nll(logits, target)
+    reference.check_nll(logits, target)
     return logits.new_empty(logits.shape[0], dtype=torch.float64)

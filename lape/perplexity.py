@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lape import ops
 from lape.errors import LapeError
+from lape.ffn import input_device, replaced_forwards
 
 # Positions whose logits exist at once: 128 x 262,144 bfloat16 logits are 64 MiB.
 _LOGITS_IN_MEMORY = 2**25
@@ -40,7 +41,7 @@ def chunk_nll(
         LapeError: the likelihood is not finite.
     """
     decoder = model.get_decoder()
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     sums = []
     for start in range(0, len(chunks), batch_size):
         ids = torch.from_numpy(chunks[start : start + batch_size].astype(np.int64)).to(device)
@@ -74,15 +75,12 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, row
 @contextlib.contextmanager
 def _returning(decoder: nn.Module, output) -> Iterator[None]:
     """While inside, the decoder returns `output` and computes nothing."""
-    previous = decoder.__dict__.get("forward")
-    decoder.forward = lambda *args, **kwargs: output
+    compiled, decoder._compiled_call_impl = decoder._compiled_call_impl, None  # of torch.compile
     try:
-        yield
+        with replaced_forwards([(decoder, lambda *args, **kwargs: output)]):
+            yield
     finally:
-        if previous is None:
-            del decoder.forward
-        else:
-            decoder.forward = previous
+        decoder._compiled_call_impl = compiled
 
 
 def likelihood_measures(nll: float, tokens: int, text_bytes: int) -> dict[str, float]:

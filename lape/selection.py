@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from lape.errors import LapeError
-from lape.neurons import Neurons
+from lape.neurons import Neurons, located
 from lape.statistics import ActivationStatistics
 
 logger = logging.getLogger(__name__)
 
 
 def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> np.ndarray:
-    """Share of tokens at which each neuron fires (Eq. 4).
+    """Share of tokens at which each neuron fires (Eq. 4); 0 where no token reached its expert.
 
     Args:
         statistics: language -> statistics of one model.
@@ -31,22 +31,26 @@ def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> 
         LapeError: a language without tokens, or statistics of different shapes.
     """
     shapes = {language: value.count.shape for language, value in statistics.items()}
-    if len(set(shapes.values())) != 1:
+    if len({(value.count.shape, value.rows.shape) for value in statistics.values()}) != 1:
         raise LapeError(f"statistics: languages differ in shape ({shapes}); count them all on one model")
     for language, value in statistics.items():
         if value.tokens == 0:
             raise LapeError(f"statistics: {language} has no tokens; raise tokens.train")
-    return np.stack([(value.count / value.tokens).astype(np.float32) for value in statistics.values()], axis=-1)
+    (shape,) = set(shapes.values())
+    probabilities = np.empty((*shape, len(statistics)), np.float32)
+    for k, value in enumerate(statistics.values()):
+        probabilities[..., k] = value.count / np.maximum(value.denominator, 1)  # divided in float64, then rounded
+    return probabilities
 
 
 def entropies(probabilities: np.ndarray) -> np.ndarray:
     """Entropy over languages of each neuron's L1-normalised activation probabilities (Eq. 5), natural log.
 
     Args:
-        probabilities: float32 [L, I, K].
+        probabilities: float32 [..., K].
 
     Returns:
-        float32 [L, I], between 0 and ln K; 0 for a neuron that never fires.
+        float32 [...], between 0 and ln K; 0 for a neuron that never fires.
     """
     sums = probabilities.sum(axis=-1, keepdims=True)
     shares = np.divide(probabilities, sums, out=np.zeros_like(probabilities), where=sums > 0)
@@ -57,7 +61,8 @@ def entropies(probabilities: np.ndarray) -> np.ndarray:
 def select_lape(statistics: Mapping[str, ActivationStatistics], ratio: float = 0.01, quantile: float = 0.95) -> Neurons:
     """The `ratio` of neurons with the lowest entropy, each assigned to every language above the threshold.
 
-    1. P = count / tokens in float32, and its entropy H over languages.
+    1. P = count / tokens (in a mixture of experts: tokens routed to the expert) in float32, and its entropy H over
+       languages.
     2. T = the round(L I K quantile)-th smallest of all P. A neuron with no language strictly above T is out.
     3. The round(L I ratio) neurons with the smallest H, over all layers; ties go to the lower layer, then index.
     4. A neuron belongs to every language with P > T.
@@ -86,28 +91,31 @@ def select_lape(statistics: Mapping[str, ActivationStatistics], ratio: float = 0
     probabilities = activation_probabilities(statistics)
     layers, neurons, _ = probabilities.shape
 
-    flat = probabilities.reshape(-1)
-    threshold = np.partition(flat, max(round(flat.size * quantile), 1) - 1)[max(round(flat.size * quantile), 1) - 1]
+    rank = max(round(probabilities.size * quantile), 1) - 1
+    threshold = np.partition(probabilities, rank, axis=None)[rank]
     above = probabilities > threshold
-    entropy = np.where(above.any(axis=-1), entropies(probabilities), np.inf).reshape(-1)
+    candidates = np.flatnonzero(above.any(axis=-1))  # in order of layer, then index
 
     wanted = round(layers * neurons * ratio)
     if not wanted:
         raise LapeError(f"neurons.ratio: {ratio} of {layers * neurons} neurons is not one neuron; raise it")
+    if len(candidates) < wanted:
+        logger.warning(
+            "neurons: %d are wanted and only %d exceed the threshold %.6g", wanted, len(candidates), threshold
+        )
+    entropy = entropies(probabilities.reshape(-1, len(languages))[candidates])
     order = np.argsort(entropy, kind="stable")[:wanted]  # stable: ties stay in order of layer and index
-    order = order[np.isfinite(entropy[order])]
-    if len(order) < wanted:
-        logger.warning("neurons: %d are wanted and only %d exceed the threshold %.6g", wanted, len(order), threshold)
     entropy_at_cut = float(entropy[order[-1]]) if len(order) else None
 
     chosen = np.sort(order)
-    layer, index = np.divmod(chosen, neurons)
-    table = pd.DataFrame({"layer": layer, "index": index, "entropy": entropy[chosen].astype(np.float64)})
+    (experts,) = {value.rows.shape[1] for value in statistics.values()}
+    flat = candidates[chosen]
+    table = pd.DataFrame({**located(flat, neurons, experts), "entropy": entropy[chosen].astype(np.float64)})
     for k, language in enumerate(languages):
-        table[f"probability_{language}"] = probabilities[layer, index, k].astype(np.float64)
+        table[f"probability_{language}"] = probabilities.reshape(-1, len(languages))[flat, k].astype(np.float64)
     table["languages"] = [
         tuple(language for language, member in zip(languages, row, strict=True) if member)
-        for row in above[layer, index]
+        for row in above.reshape(-1, len(languages))[flat].tolist()
     ]
     summary = {
         "threshold": float(threshold),
@@ -116,7 +124,7 @@ def select_lape(statistics: Mapping[str, ActivationStatistics], ratio: float = 0
         "wanted": wanted,
         "selected": len(chosen),
     }
-    return Neurons(table, tuple(languages), layers, neurons, summary)
+    return Neurons(table, tuple(languages), layers, neurons, summary, experts=experts)
 
 
 def random_control(neurons: Neurons, seed: int) -> Neurons:
@@ -131,6 +139,7 @@ def random_control(neurons: Neurons, seed: int) -> Neurons:
     """
     size = max(neurons.counts().values(), default=0)
     drawn = np.random.default_rng(seed).choice(neurons.layers * neurons.neurons_per_layer, size, replace=False)
-    layer, index = np.divmod(np.sort(drawn), neurons.neurons_per_layer)
-    table = pd.DataFrame({"layer": layer, "index": index, "languages": [("random",)] * size})
-    return Neurons(table, ("random",), neurons.layers, neurons.neurons_per_layer, {"selected": size})
+    places = located(np.sort(drawn), neurons.neurons_per_layer, neurons.experts)
+    table = pd.DataFrame({**places, "languages": [("random",)] * size})
+    shape = neurons.layers, neurons.neurons_per_layer
+    return Neurons(table, ("random",), *shape, {"selected": size}, experts=neurons.experts)

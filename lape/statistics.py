@@ -1,52 +1,104 @@
 """Activation statistics: how often, and how strongly, every neuron fires (Tang et al. 2024, Eq. 4).
 
-One forward pass over a language's tokens yields, per layer and neuron, the number of tokens at which the
-activation exceeds zero and the activation's sum. Every position counts, so the denominator of an activation
-probability is exactly the number of tokens.
+Per layer and neuron: the number of tokens at which the activation exceeds zero (and further thresholds), the sum
+of the activation and of its square. Every position counts, so the denominator of an activation probability is
+exactly the number of tokens; in a mixture of experts it is the number of tokens that were routed to the
+neuron's expert.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from lape import ops
 from lape.artifact import writing
 from lape.errors import LapeError
-from lape.ffn import find_ffn, forward_hooks
+
+# Sums of activations are kept as two int64, whole + fraction * 2**-40, with the fraction in [0, 2**40): they add
+# up to the same bits in any order and grouping, which floating point does not.
+FRACTION_BITS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ActivationStatistics:
-    """Sums over tokens; two of them add up.
+    """Sums over tokens of L layers of I neurons; two of them add up, exactly.
 
     Attributes:
         count: int64 [L, I], tokens at which the activation is above zero.
-        total: float64 [L, I], sum of the activation.
-        tokens: tokens that were seen, the denominator.
+        tokens: tokens that were counted.
+        rows: int64 [L, E], tokens that reached each expert; E is 1 in a dense FFN, where it is `tokens`.
+        totals: int64 [2, L, I], whole and fraction of the sum of the activation; see `total`.
+        squares: int64 [2, L, I], likewise of its square; see `square`.
+        above: int64 [K, L, I], tokens at which the activation is above each threshold.
+        thresholds: the K thresholds.
     """
 
     count: np.ndarray
-    total: np.ndarray
     tokens: int
+    rows: np.ndarray
+    totals: np.ndarray
+    squares: np.ndarray
+    above: np.ndarray
+    thresholds: tuple[float, ...] = field(default=())
+
+    @property
+    def total(self) -> np.ndarray:
+        """float64 [L, I], sum of the activation."""
+        return self.totals[0] + self.totals[1] * 2.0**-FRACTION_BITS
+
+    @property
+    def square(self) -> np.ndarray:
+        """float64 [L, I], sum of the squared activation."""
+        return self.squares[0] + self.squares[1] * 2.0**-FRACTION_BITS
+
+    @property
+    def denominator(self) -> np.ndarray:
+        """int64 [L, I], tokens that reached each neuron."""
+        return self.rows.repeat(self.count.shape[1] // self.rows.shape[1], axis=1)
 
     def __add__(self, other: "ActivationStatistics") -> "ActivationStatistics":
-        return ActivationStatistics(self.count + other.count, self.total + other.total, self.tokens + other.tokens)
+        if (self.count.shape, self.rows.shape, self.thresholds) != (
+            other.count.shape,
+            other.rows.shape,
+            other.thresholds,
+        ):
+            raise LapeError("statistics: shapes or thresholds differ; count both on one model with one setting")
+        return ActivationStatistics(
+            count=self.count + other.count,
+            tokens=self.tokens + other.tokens,
+            rows=self.rows + other.rows,
+            totals=carried(self.totals + other.totals),
+            squares=carried(self.squares + other.squares),
+            above=self.above + other.above,
+            thresholds=self.thresholds,
+        )
 
     @classmethod
-    def zeros(cls, shape: tuple[int, int]) -> "ActivationStatistics":
-        """Statistics over no token, for L layers of I neurons."""
-        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.float64), 0)
+    def of_counts(
+        cls, count: np.ndarray, tokens: int, experts: int = 1, thresholds: tuple[float, ...] = ()
+    ) -> "ActivationStatistics":
+        """Statistics of counts alone: every token reached every expert, all other sums are zero."""
+        layers = count.shape[0]
+        zeros = np.zeros((2, *count.shape), np.int64)
+        rows = np.full((layers, experts), tokens, np.int64)
+        above = np.zeros((len(thresholds), *count.shape), np.int64)
+        return cls(
+            count=count, tokens=tokens, rows=rows, totals=zeros, squares=zeros, above=above, thresholds=thresholds
+        )
 
     def save(self, path: str | Path) -> None:
         """Write as an uncompressed npz, atomically; the same statistics give the same bytes."""
         with writing(path) as temporary:
-            np.savez(temporary, count=self.count, total=self.total, tokens=np.int64(self.tokens))
+            np.savez(
+                temporary,
+                count=self.count,
+                tokens=np.int64(self.tokens),
+                rows=self.rows,
+                totals=self.totals,
+                squares=self.squares,
+                above=self.above,
+                thresholds=np.array(self.thresholds, np.float64),
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> "ActivationStatistics":
@@ -57,128 +109,18 @@ class ActivationStatistics:
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["count"], arrays["total"], int(arrays["tokens"]))
+                return cls(
+                    **{name: arrays[name] for name in ("count", "rows", "totals", "squares", "above")},
+                    tokens=int(arrays["tokens"]),
+                    thresholds=tuple(arrays["thresholds"].tolist()),
+                )
         except OSError as error:
             raise LapeError(f"{path}: cannot be read ({error.strerror}); run the statistics step") from error
         except Exception as error:  # a truncated or foreign file fails in many ways
             raise LapeError(f"{path}: holds no activation statistics; delete it and run again") from error
 
 
-class ActivationRecorder:
-    """Counts on the model's devices while `record` is active; `statistics` reads them."""
-
-    def __init__(self, layers: int, neurons: int):
-        self._shape = (layers, neurons)
-        self._sums: list[tuple[Tensor, Tensor] | None] = [None] * layers
-        self._rows = [0] * layers
-
-    def _add(self, layer: int, activation: Tensor, backend: str) -> None:
-        neurons = self._shape[1]
-        if activation.shape[-1] != neurons:
-            raise LapeError(f"layer {layer}: {activation.shape[-1]} activations where {neurons} neurons are expected")
-        if self._sums[layer] is None:
-            device = activation.device
-            count = torch.zeros(neurons, dtype=torch.int64, device=device)
-            total = torch.zeros(neurons, dtype=torch.float64, device=device)
-            self._sums[layer] = (count, total)
-        ops.activation_stats(activation, *self._sums[layer], backend=backend)
-        self._rows[layer] += activation.numel() // neurons
-
-    def statistics(self, tokens: int) -> ActivationStatistics:
-        """What was recorded, checked against the number of tokens that were fed.
-
-        Raises:
-            LapeError: a layer saw another number of tokens (its hook did not fire), or an activation was NaN
-                or infinite.
-        """
-        for layer, rows in enumerate(self._rows):
-            if rows != tokens:
-                raise LapeError(
-                    f"layer {layer}: its activation was seen at {rows} of {tokens} tokens; the model "
-                    "bypasses its activation module; load it without fused kernels"
-                )
-        if tokens == 0:
-            return ActivationStatistics.zeros(self._shape)
-        count = np.stack([count.cpu().numpy() for count, _ in self._sums])
-        total = np.stack([total.cpu().numpy() for _, total in self._sums])
-        broken = np.flatnonzero(~np.isfinite(total).all(axis=1))
-        if len(broken):
-            raise LapeError(
-                f"activations are NaN or infinite in layers {', '.join(map(str, broken))}; "
-                "set the model's dtype to float32 or bfloat16, or check its weights"
-            )
-        return ActivationStatistics(count, total, tokens)
-
-
-@contextlib.contextmanager
-def record(model: nn.Module, backend: str = "extension") -> Iterator[ActivationRecorder]:
-    """Record the activation of every FFN neuron during the forward passes inside the block.
-
-    Args:
-        model: a Hugging Face causal LM.
-        backend: "extension" (C++ or CUDA, by the tensor's device) or "reference" (plain torch).
-
-    Yields:
-        the recorder; call its `statistics(tokens)` after the passes.
-
-    Raises:
-        LapeError: the architecture is not known, or the extension is not built.
-    """
-    ffn = find_ffn(model)
-    recorder = ActivationRecorder(*ffn.shape)
-
-    def hook(layer: int) -> Callable:
-        return lambda module, inputs, output: recorder._add(layer, output, backend)
-
-    with forward_hooks((module, hook(layer)) for layer, module in enumerate(ffn.activations)):
-        yield recorder
-
-
-@torch.inference_mode()
-def record_statistics(
-    model: nn.Module,
-    batches: Iterable[Tensor | np.ndarray],
-    backend: str = "extension",
-    on_batch: Callable[[int], None] = lambda tokens: None,
-) -> ActivationStatistics:
-    """Activation statistics of a model over batches of tokens. The LM head is not computed.
-
-    Args:
-        model: a Hugging Face causal LM.
-        batches: integers [B, T], token ids without padding: tensors, arrays or nested lists.
-        backend: see `record`.
-        on_batch: called with each batch's number of tokens, for progress.
-
-    Raises:
-        LapeError: see `record` and `ActivationRecorder.statistics`.
-    """
-    decoder = model.get_decoder()
-    device = model.get_input_embeddings().weight.device
-    tokens = 0
-    with record(model, backend) as recorder:
-        for batch in batches:
-            ids = torch.as_tensor(batch, device=device)
-            decoder(input_ids=ids, use_cache=False)
-            tokens += ids.numel()
-            on_batch(ids.numel())
-    return recorder.statistics(tokens)
-
-
-def shard_batches(chunks: int, batch_size: int, shards: int) -> list[list[slice]]:
-    """Cut N chunks into batches, and the batches into shards of nearly equal size.
-
-    Batches do not depend on the number of shards, so that any number of shards runs the same forward passes
-    and adds up to the same integers.
-
-    Returns:
-        per shard, the slices of chunks that form its batches; a shard may be empty.
-    """
-    batches = [slice(start, min(start + batch_size, chunks)) for start in range(0, chunks, batch_size)]
-    bounds = [len(batches) * shard // shards for shard in range(shards + 1)]
-    return [batches[first:last] for first, last in pairwise(bounds)]
-
-
-def token_batches(chunks: np.ndarray, slices: Iterable[slice]) -> Iterator[Tensor]:
-    """Batches int64 [B, T] from memory-mapped chunks int32 [N, T]."""
-    for part in slices:
-        yield torch.from_numpy(chunks[part].astype(np.int64))
+def carried(pairs: np.ndarray) -> np.ndarray:
+    """Wholes and fractions [2, ...] with every fraction in [0, 2**40)."""
+    whole, fraction = pairs
+    return np.stack([whole + (fraction >> FRACTION_BITS), fraction & (2**FRACTION_BITS - 1)])

@@ -23,9 +23,9 @@ try:
 except LapeError as error:
     raise WorkflowError(str(error)) from None
 
-EMBEDDED_MODELS, PATH_MODELS, HUB_MODELS = (
-    [name for name, model in config["catalogue"].items() if model["source"] == source]
-    for source in ("embedded", "path", "hub")
+GGUF_MODELS, PATH_MODELS, HUB_MODELS = (
+    [name for name, model in config["catalogue"].items() if model["source"] in sources]
+    for sources in (("embedded", "gguf"), ("path",), ("hub",))
 )
 # The sets whose deactivation is measured: method and name of each.
 DEACTIVATIONS = [
@@ -71,6 +71,12 @@ def downloaded(name):
     return f"results/downloads/{name}/{config['downloads'][name]['save_as']}"
 
 
+def gguf(wildcards):
+    """The GGUF file of a model: a download, or a file of the user's."""
+    model = config["catalogue"][wildcards.model]
+    return downloaded(model["download"]) if model["source"] == "embedded" else model["path"]
+
+
 def corpus_input(wildcards):
     """What a language's corpus is made from: the downloaded file, the files of its glob, or nothing (hub)."""
     corpus = config["corpus"]
@@ -96,9 +102,9 @@ def checkpoint(wildcards):
 def model_flags(wildcards):
     """Command-line form of the settings that every source of a model shares."""
     model = config["catalogue"][wildcards.model]
-    keys = ("dtype", "device", "device_map", "attn_implementation")
+    keys = ("dtype", "device", "device_map", "attn_implementation", "quantization")
     flags = [optional(f"--{key.replace('_', '-')}", model.get(key)) for key in keys]
-    flags.append("--trust-remote-code" if model.get("trust_remote_code") else "")
+    flags += [f"--{key.replace('_', '-')}" for key in ("compile", "trust_remote_code") if model.get(key)]
     return " ".join(filter(None, flags))
 
 

@@ -1,14 +1,14 @@
 """Which checkpoint a model is: its revision, its files' hashes, the shape of its FFN.
 
-Input: a downloaded GGUF file (embedded), a folder (path), or a repository of the hub.
+Input: a GGUF file (embedded, gguf), a folder (path), or a repository of the hub.
 Output: model.json, which every later stage reads, and its fast tokenizer as one file; for GGUF also the checkpoint
 converted to safetensors.
 """
 
 
-rule model_embedded:
+rule model_gguf:
     input:
-        gguf=lambda wildcards: downloaded(config["catalogue"][wildcards.model]["download"]),
+        gguf=gguf,
         code=code("lape/model.py", "lape/checkpoint.py", "lape/commands/model.py"),
     output:
         weights=directory("<results>/models/{model}/weights"),
@@ -19,7 +19,7 @@ rule model_embedded:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model=one_of(EMBEDDED_MODELS),
+        model=one_of(GGUF_MODELS),
     conda:
         "../envs/lape.yaml"
     resources:
@@ -27,7 +27,7 @@ rule model_embedded:
     params:
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_embedded --name {wildcards.model} --gguf {input.gguf} --weights {output.weights} "
+        "lape model --log {log} --rule model_gguf --name {wildcards.model} --gguf {input.gguf} --weights {output.weights} "
         "{params.flags} --output {output.header}"
 
 

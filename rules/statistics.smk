@@ -1,7 +1,7 @@
 """How often every FFN neuron fires on one language, and the sum of its activation (Eq. 4 of the paper).
 
 Input: the language's train tokens and the model.
-Output: int64 counts and float64 sums [layers, neurons]. The folder {language}.shards beside it holds the parts
+Output: exact sums [layers, neurons]. The folder {language}.shards beside it holds the parts
 that add up to them; it is no output of the rule, as Snakemake would delete finished parts before a rerun.
 """
 
@@ -13,8 +13,13 @@ rule statistics:
         tokens="<results>/tokens/{model}/{language}/train.json",
         code=code(
             "lape/statistics.py",
+            "lape/recording.py",
+            "lape/fused.py",
             "lape/ffn.py",
+            "lape/probe.py",
+            "lape/batches.py",
             "lape/ops.py",
+            "lape/reference.py",
             "lape/model.py",
             "lape/commands/statistics.py",
             "csrc/*",
@@ -33,9 +38,13 @@ rule statistics:
         gpu=gpus,
     params:
         batch_size=config["statistics"]["batch_size"],
+        memory=optional("--memory", config["statistics"]["memory"]),
+        skip_first=config["statistics"]["skip_first"],
+        thresholds=config["statistics"]["thresholds"],
         shards=config["statistics"]["shards"],
         backend=config["statistics"]["backend"],
     shell:
         "lape statistics --log {log} --rule statistics --model {input.model} --tokens {input.tokens} "
-        "--batch-size {params.batch_size} --shards {params.shards} --backend {params.backend} "
+        "--batch-size {params.batch_size} {params.memory} --skip-first {params.skip_first} "
+        "--thresholds {params.thresholds} --shards {params.shards} --backend {params.backend} "
         "--threads {threads} --output {output.sums}"

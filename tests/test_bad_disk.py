@@ -131,7 +131,7 @@ def test_output_larger_than_the_disk(small_disk, refused):
 
 def test_header_that_does_not_fit(small_disk, lape):
     """The data fit and their header does not: they are whole, and without a header no artifact."""
-    fill(small_disk, 3 * 4096)  # one page a file: the shard, its header and the sum
+    fill(small_disk, 5 * 4096)  # the shard (two pages), its header and the sum (two pages)
     status, messages = lape(*arguments("statistics", shards="1", output="out/fr.npz"))
     check_refusal(status, messages, "statistics", "out/fr.json", "no space left")
     assert set(tree(small_disk)) == {"other.bin", "fr.shards/0.npz", "fr.shards/0.json", "fr.npz"}

@@ -1,13 +1,19 @@
 """Every architecture of the table: statistics equal a plain forward hook, edits reach the logits."""
 
+import contextlib
+
+import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lape import fused
 from lape.errors import LapeError
-from lape.ffn import FFN_MODULES, find_ffn
-from lape.perturbation import zeroed
-from lape.statistics import record_statistics
+from lape.ffn import ARCHITECTURES, find_ffn
+from lape.perturbation import Perturbation, perturbed
+from lape.recording import record, record_statistics
 
 # Names of one quantity differ between configurations; each takes those that it knows.
 SIZES = dict(
@@ -17,6 +23,7 @@ SIZES = dict(
     d_model=16,
     word_embed_proj_dim=16,
     intermediate_size=32,
+    moe_intermediate_size=32,
     ffn_dim=32,
     num_hidden_layers=2,
     num_layers=2,
@@ -27,64 +34,205 @@ SIZES = dict(
     n_head=2,
     n_heads=2,
     num_key_value_heads=2,
+    num_local_experts=4,
+    num_experts=4,
+    num_experts_per_tok=2,
     pad_token_id=0,
     bos_token_id=0,
     eos_token_id=1,
     rotary_dim=4,
 )
+MIXTURES = [name for name, architecture in ARCHITECTURES.items() if architecture.experts]
+DENSE = [name for name in ARCHITECTURES if name not in MIXTURES]
+# Their activation is a formula of transformers', no function that the fused kernel knows.
+HOOKED = ("bloom", "gpt2", "gptj", "phi")
 
 
-def tiny(model_type: str, dtype: torch.dtype = torch.float32):
-    sizes = dict(SIZES)
+def tiny(model_type: str, dtype: torch.dtype = torch.float32, **settings):
+    sizes = SIZES | settings
     if model_type not in ("falcon", "gpt2", "bloom", "mpt", "opt", "xglm", "gptj", "gpt_neox", "phi"):
         sizes["head_dim"] = 8
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes), dtype=dtype).eval()
+    config = AutoConfig.for_model(model_type, **sizes)
+    return AutoModelForCausalLM.from_config(config, dtype=dtype, experts_implementation="eager").eval()
 
 
 def ids() -> torch.Tensor:
     return torch.randint(2, 100, (3, 7), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("model_type", FFN_MODULES)
-def test_statistics_equal_a_plain_forward_hook(model_type, dtype):
-    model = tiny(model_type, dtype)
-    statistics = record_statistics(model, [ids()])
+def hooked_activations(model) -> list[torch.Tensor]:
+    """What a plain forward hook sees of each layer: [L] tensors [tokens, I]."""
     seen = []
-    handles = [
-        module.register_forward_hook(lambda module, inputs, output: seen.append(output.flatten(0, -2)))
-        for module in find_ffn(model).activations
-    ]
-    with torch.inference_mode():
+
+    def hook(module, inputs, output):
+        seen.append(output.flatten(0, -2))
+
+    with contextlib.ExitStack() as stack, torch.inference_mode():
+        for module in find_ffn(model).modules("activation"):
+            stack.callback(module.register_forward_hook(hook).remove)
         model(input_ids=ids(), use_cache=False)
-    for handle in handles:
-        handle.remove()
-    assert statistics.count.shape == (2, find_ffn(model).neurons_per_layer) == (2, seen[0].shape[-1])
+    return seen
+
+
+def assert_equal(statistics, layer: int, columns: slice, rows: torch.Tensor) -> None:
+    """The statistics of some neurons of a layer are those of activations [rows, I]."""
+    wide = rows.double()
+    assert (statistics.count[layer, columns] == (rows > 0).sum(0).numpy()).all()
+    assert (statistics.above[0, layer, columns] == (rows > 2**-7).sum(0).numpy()).all()
+    # Sums are kept in steps of 2**-40.
+    np.testing.assert_allclose(statistics.total[layer, columns], wide.sum(0).numpy(), rtol=0, atol=2.0**-40)
+    np.testing.assert_allclose(statistics.square[layer, columns], wide.square().sum(0).numpy(), rtol=0, atol=2.0**-40)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("pass_", ["fused", "hooks"])
+@pytest.mark.parametrize("model_type", DENSE)
+def test_statistics_equal_a_plain_forward_hook(model_type, pass_, dtype):
+    model = tiny(model_type, dtype)
+    statistics = record_statistics(model, [ids()], thresholds=[2**-7], fused=pass_ == "fused")
+    seen = hooked_activations(model)
+    assert statistics.count.shape == find_ffn(model).shape == (2, seen[0].shape[-1])
     assert statistics.tokens == ids().numel() == len(seen[0])
     for layer, rows in enumerate(seen):
-        assert (statistics.count[layer] == (rows > 0).sum(0).numpy()).all()
-        assert (statistics.total[layer] == rows.sum(0, dtype=torch.float64).numpy()).all()
+        assert_equal(statistics, layer, slice(None), rows)
     assert 0 < statistics.count.sum() < statistics.count.size * statistics.tokens
 
 
-@pytest.mark.parametrize("model_type", FFN_MODULES)
-def test_deactivating_everything_changes_logits_and_nothing_changes_no_bit(model_type):
+@pytest.mark.parametrize("model_type", MIXTURES)
+def test_statistics_of_experts_equal_a_plain_forward_hook(model_type):
+    """The eager loop calls the activation module once for each expert that has tokens, in their order."""
     model = tiny(model_type)
-    neurons = find_ffn(model).neurons_per_layer
+    statistics = record_statistics(model, [ids()], thresholds=[2**-7])
+    ffn = find_ffn(model)
+    assert (ffn.experts, ffn.width, statistics.count.shape) == (4, 32, (2, 128))
+    assert (statistics.rows.sum(axis=1) == 2 * ids().numel()).all(), "every token is routed to two experts"
+    seen = iter(hooked_activations(model))
+    for layer in range(2):
+        for expert in range(4):
+            columns = slice(32 * expert, 32 * expert + 32)
+            if statistics.rows[layer, expert]:
+                rows = next(seen)
+                assert len(rows) == statistics.rows[layer, expert]
+                assert_equal(statistics, layer, columns, rows)
+            else:
+                assert not statistics.count[layer, columns].any()
+            assert (statistics.denominator[layer, columns] == statistics.rows[layer, expert]).all()
+    assert next(seen, None) is None
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_recording_changes_no_bit_of_the_output_and_leaves_nothing_behind(model_type):
+    model = tiny(model_type, torch.bfloat16)
+    before = {name: dict(module.__dict__) for name, module in model.named_modules()}
     with torch.inference_mode():
         logits = model(input_ids=ids()).logits
-        with zeroed(model, {}):
+        with record(model) as recorder:
+            assert recorder.fused == (model_type not in HOOKED)
             assert torch.equal(model(input_ids=ids()).logits, logits)
-        with zeroed(model, {layer: torch.arange(neurons).numpy() for layer in range(2)}) as firing:
+    assert all(module.__dict__.keys() == before[name].keys() for name, module in model.named_modules())
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_deactivating_everything_changes_logits_and_nothing_changes_no_bit(model_type):
+    model = tiny(model_type)
+    neurons = find_ffn(model).shape[1]
+    with torch.inference_mode():
+        logits = model(input_ids=ids()).logits
+        with perturbed(model, Perturbation({})):
+            assert torch.equal(model(input_ids=ids()).logits, logits)
+        with perturbed(model, Perturbation({0: np.arange(neurons)}, mode="scale", values=1.0)) as firing:
+            assert torch.equal(model(input_ids=ids()).logits, logits)
+        assert firing.changed == {0: 0} and firing.rows[0] >= ids().numel()
+        with perturbed(model, Perturbation({layer: np.arange(neurons) for layer in range(2)})) as firing:
             changed = model(input_ids=ids()).logits
         assert torch.equal(model(input_ids=ids()).logits, logits), "a hook was left behind"
-    firing.check(ids().numel())
+    tokens = ids().numel() * (2 if model_type in MIXTURES else 1)
+    firing.check(tokens)
     assert (changed - logits).abs().max() > 1e-4
-    assert firing.rows == {0: ids().numel(), 1: ids().numel()}
+    assert firing.rows == {0: tokens, 1: tokens}
 
 
-def test_an_unknown_architecture_is_refused_by_name():
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("codegen", **SIZES | {"n_head": 4, "n_embd": 32}))
-    with pytest.raises(LapeError, match=r"'codegen'.*lape/ffn.py"):
+@pytest.mark.parametrize(
+    ("model_type", "projections"), [("llama", 2), ("phi3", 1), ("opt", 1), ("gpt2", 1), ("mixtral", 2)]
+)
+def test_nothing_behind_the_last_activation_is_computed(model_type, projections):
+    """`projections`: those that are left out, each once a token (a mixture's down projection by two experts)."""
+    model = tiny(model_type)
+    decoder, neurons = model.get_decoder(), find_ffn(model).width
+
+    def operations() -> int:
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            decoder(input_ids=ids(), use_cache=False)
+        return counter.get_total_flops()
+
+    whole = operations()
+    with record(model, complete=False):
+        assert whole - operations() == projections * 2 * ids().numel() * 16 * neurons
+    assert operations() == whole
+
+
+def test_layers_of_different_width_are_refused():
+    model = tiny("llama")
+    model.model.layers[1].mlp.down_proj = nn.Linear(48, 16)
+    with pytest.raises(LapeError, match=r"'llama': layers differ in their number of neurons \(\[32, 48\]\)"):
         find_ffn(model)
+
+
+def test_an_ffn_that_does_more_than_its_glu_is_not_fused(monkeypatch):
+    model = tiny("llama")
+    plain = type(model.model.layers[0].mlp).forward
+    monkeypatch.setattr(type(model.model.layers[0].mlp), "forward", lambda self, x: plain(self, x) + 1)
+    with record(model) as recorder:
+        assert not recorder.fused
+        model(input_ids=ids())
+        recorder.end_batch()
+    assert recorder.statistics(ids().numel()).count.any()
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_pytorch_tanh", "relu", "relu2", "quick_gelu"])
+def test_activation_functions_are_known_by_what_they_compute(name):
+    from transformers.activations import ACT2FN
+
+    for dtype in (torch.float32, torch.bfloat16):
+        known = fused.activation_name(ACT2FN[name], dtype, torch.device("cpu"))
+        assert known == {"gelu_pytorch_tanh": "gelu_tanh"}.get(name, name)
+    assert fused.activation_name(nn.Tanh(), torch.float32, torch.device("cpu")) is None
+
+
+# Architectures that are not in the table.
+
+
+@pytest.mark.parametrize(
+    ("model_type", "paths"),
+    [
+        ("llama", ("mlp.act_fn", "mlp.down_proj")),
+        ("gpt_neox", ("mlp.act", "mlp.dense_4h_to_h")),
+        ("opt", ("activation_fn", "fc2")),
+        ("phi3", ("mlp.activation_fn", "mlp.down_proj")),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_probe_finds_what_the_table_says(monkeypatch, model_type, paths, device):
+    with torch.device(device):
+        model = tiny(model_type)
+    known = find_ffn(model)
+    monkeypatch.delitem(ARCHITECTURES, model_type)
+    found = find_ffn(model)
+    assert found.architecture[:2] == paths == known.architecture[:2]
+    assert found.shape == known.shape
+
+
+@pytest.mark.parametrize("model_type", ["nemotron", "starcoder2", "stablelm", "codegen"])
+def test_an_architecture_outside_the_table_is_probed_and_counted(model_type):
+    assert model_type not in ARCHITECTURES
+    model = tiny(model_type, **({"num_attention_heads": 4, "hidden_size": 64} if model_type == "codegen" else {}))
+    statistics = record_statistics(model, [ids()], thresholds=[2**-7])
+    for layer, rows in enumerate(hooked_activations(model)):
+        assert_equal(statistics, layer, slice(None), rows)
+
+
+def test_what_a_probe_cannot_find_is_refused_by_name(monkeypatch):
+    monkeypatch.delitem(ARCHITECTURES, "mixtral")
+    with pytest.raises(LapeError, match=r"'mixtral': .*probe found no activation module.*; add its modules to ARCHITE"):
+        find_ffn(tiny("mixtral"))

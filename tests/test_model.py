@@ -6,15 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import accelerate
+import numpy as np
 import pytest
 import torch
 from conftest import make_model, make_text
 from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lape import model as models
 from lape import ops
-from lape.artifact import read_json
+from lape.artifact import read_json, write_json
 from lape.errors import LapeError
+from lape.perturbation import Perturbation, perturbed
+from lape.recording import record_statistics
 
 FLAGS = ["--device", "cpu", "--dtype", "float32"]
 
@@ -59,6 +64,73 @@ def test_auto_is_the_cpu_where_the_extension_has_no_cuda(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(LapeError, match="'cuda:9': torch sees no such CUDA device"):
         models.resolve_device("cuda:9")
+
+
+BATCH = torch.arange(2, 42).view(4, 10)
+
+
+def load(tmp_path, lape, *flags: str, **shape):
+    """A tiny model through `lape model` and `load_model`, with some settings."""
+    folder = make_model(tmp_path / "tiny", **shape)
+    output = tmp_path / "model.json"
+    status, messages = lape("model", "--name", "tiny", "--path", folder, *FLAGS, *flags, "--output", output)
+    assert status == 0, messages
+    return models.load_model(output)
+
+
+def test_settings_of_a_model_take_effect(tmp_path, lape):
+    model, header = load(tmp_path, lape, "--attn-implementation", "eager", "--device-map", "auto", "--compile")
+    assert model.config._attn_implementation == header["parameters"]["attn_implementation"] == "eager"
+    assert header["parameters"]["device_map"] == "auto" and header["parameters"]["compile"]
+    assert model.get_decoder()._compiled_call_impl is not None
+    model.get_decoder()._compiled_call_impl = None  # compiling takes long, and tests/test_statistics.py does
+    assert record_statistics(model, [BATCH]).tokens == 40
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_quantised_weights_are_counted_and_perturbed(tmp_path, lape, bits):
+    pytest.importorskip("bitsandbytes")
+    settings = ("--quantization", f"bitsandbytes-{bits}")
+    model, _ = load(tmp_path, lape, *settings, hidden_size=64, intermediate_size=128)
+    assert type(model.model.layers[0].mlp.gate_proj).__name__ == {"8bit": "Linear8bitLt", "4bit": "Linear4bit"}[bits]
+    fused, hooked = (record_statistics(model, [BATCH], fused=fused) for fused in (True, False))
+    assert fused.count.shape == (3, 128) and (fused.count == hooked.count).all()
+    assert (fused.totals == hooked.totals).all()
+    with perturbed(model, Perturbation({1: np.arange(128)})) as firing, torch.inference_mode():
+        model(input_ids=BATCH)
+    assert firing.changed[1] > 0
+
+
+def test_quantisation_without_its_package_is_refused_before_anything_is_read(tmp_path, lape, monkeypatch):
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    words = ["--name", "tiny", "--path", tmp_path / "none", *FLAGS, "--quantization", "bitsandbytes-4bit"]
+    status, messages = lape("model", *words, "--output", tmp_path / "model.json")
+    assert status == 1 and "bitsandbytes is not installed; `pip install bitsandbytes`" in messages
+
+
+def test_weights_that_accelerate_moves_are_counted(tiny_model):
+    """Weights stay elsewhere and come for each call: modules' forwards are accelerate's own."""
+    expected = record_statistics(tiny_model, [BATCH])
+    accelerate.cpu_offload(tiny_model, execution_device=torch.device("cpu"))
+    assert tiny_model.model.layers[0].mlp.gate_proj.weight.is_meta
+    for fused in (True, False):
+        counted = record_statistics(tiny_model, [BATCH], fused=fused)
+        assert (counted.count == expected.count).all() and (counted.totals == expected.totals).all()
+
+
+def test_a_mixture_of_experts_is_loaded_with_experts_apart(tmp_path):
+    config = AutoConfig.for_model(
+        "mixtral", vocab_size=99, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=4,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
+    described = models.describe(tmp_path / "moe", False)
+    assert (described["layers"], described["neurons_per_layer"], described["experts"]) == (2, 128, 4)
+    parameters = dict.fromkeys(models.SETTINGS) | {"device": "cpu", "trust_remote_code": False}
+    header = {"artifact": "model", "source": "path", "path": str(tmp_path / "moe"), "sizes": {}, "dtype": "float32"}
+    write_json(tmp_path / "model.json", {**header, **described, "parameters": parameters})
+    model, _ = models.load_model(tmp_path / "model.json")
+    assert model.config._experts_implementation == "eager"
 
 
 def test_an_extension_of_other_sources_is_refused(monkeypatch, tmp_path):

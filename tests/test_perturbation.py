@@ -8,7 +8,7 @@ import torch
 from lape.errors import LapeError
 from lape.ffn import find_ffn
 from lape.neurons import Neurons
-from lape.perturbation import deactivate
+from lape.perturbation import Perturbation, deactivate, perturbed
 
 
 def neurons(layers=3, width=32) -> Neurons:
@@ -25,7 +25,7 @@ IDS = torch.arange(2, 12).view(2, 5)
 def test_the_set_and_nothing_else_is_zeroed(tiny_model):
     seen = {}
     with deactivate(tiny_model, neurons(), "fr") as firing:
-        for layer, module in enumerate(find_ffn(tiny_model).activations):
+        for layer, module in enumerate(find_ffn(tiny_model).modules("activation")):
             module.register_forward_hook(lambda module, inputs, output, layer=layer: seen.update({layer: output}))
         tiny_model(input_ids=IDS)
     assert (seen[0][..., [1, 5]] == 0).all() and (seen[2][..., 31] == 0).all()
@@ -90,5 +90,101 @@ def test_neurons_of_another_shape_are_refused(tiny_model, layers, width):
 def test_hooks_go_when_the_block_fails(tiny_model):
     with pytest.raises(RuntimeError, match="stop"), deactivate(tiny_model, neurons(), "fr"):
         raise RuntimeError("stop")
-    assert not any(module._forward_hooks for module in find_ffn(tiny_model).activations)
+    assert not any(module._forward_hooks for module in find_ffn(tiny_model).modules("activation"))
     assert isinstance(neurons().indices("fr")[0], np.ndarray)
+
+
+def activations(model, **inputs) -> torch.Tensor:
+    """[L, B, T, I], as they leave the hooks that are there."""
+    seen, handles = [], []
+    for module in find_ffn(model).modules("activation"):
+        handles.append(module.register_forward_hook(lambda module, inputs, output: seen.append(output.clone())))
+    with torch.inference_mode():
+        model(input_ids=IDS, **inputs)
+    for handle in handles:
+        handle.remove()
+    return torch.stack(seen)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("set", lambda x, v: v.expand_as(x)),
+        ("max", torch.maximum),
+        ("add", torch.add),
+        ("scale", torch.mul),
+    ],
+)
+def test_modes_take_a_value_for_each_neuron(tiny_model, mode, expected):
+    before = activations(tiny_model)
+    values = torch.tensor([0.25, -0.5])
+    perturbation = Perturbation({2: np.array([3, 7])}, mode, {2: values.numpy()})
+    with perturbed(tiny_model, perturbation) as firing:
+        after = activations(tiny_model)
+    assert torch.equal(after[:2], before[:2])
+    assert torch.equal(after[2][..., [3, 7]], expected(before[2][..., [3, 7]], values))
+    untouched = [j for j in range(32) if j not in (3, 7)]
+    assert torch.equal(after[2][..., untouched], before[2][..., untouched])
+    assert firing.changed == {2: int((after != before).sum())}
+
+
+def test_each_sequence_of_a_batch_can_take_its_own_perturbation(tiny_model):
+    several = [
+        Perturbation({0: np.array([1])}, values=9.0),
+        Perturbation({0: np.array([2]), 1: np.array([0])}, values=8.0),
+    ]
+    before = activations(tiny_model)
+    with perturbed(tiny_model, several, choice=torch.tensor([1, -1])) as firing:
+        after = activations(tiny_model)
+    assert (after[0, 0, :, 2] == 8).all() and (after[1, 0, :, 0] == 8).all()
+    assert torch.equal(after[0, 0, :, 1], before[0, 0, :, 1])
+    assert torch.equal(after[:, 1], before[:, 1])
+    assert firing.neurons == {0: 2, 1: 1} and firing.changed == {0: 5, 1: 5}
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "generated"])
+def test_positions_follow_the_cache(tiny_model, positions):
+    """Four tokens are generated: one pass over the prompt, three passes over a token each."""
+    seen = []
+    with perturbed(tiny_model, Perturbation({1: np.array([4])}, values=7.0), positions=positions):
+        module = find_ffn(tiny_model).modules("activation")[1]
+        handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output[..., 4].clone()))
+        tiny_model.generate(IDS, max_new_tokens=4, min_new_tokens=4, do_sample=False)
+        handle.remove()
+    assert [tuple(values.shape) for values in seen] == [(2, 5), (2, 1), (2, 1), (2, 1)]
+    edited = [bool((values == 7).all()) for values in seen]
+    assert edited == {"all": [True] * 4, "prompt": [True] + [False] * 3, "generated": [False] + [True] * 3}[positions]
+
+
+def test_a_compiled_model_is_perturbed(tiny_model):
+    plain = Perturbation({0: np.arange(8), 2: np.arange(4)})
+    with torch.inference_mode():
+        with perturbed(tiny_model, plain):
+            expected = tiny_model(input_ids=IDS).logits
+        unperturbed = tiny_model(input_ids=IDS).logits
+        tiny_model.get_decoder().compile(backend="aot_eager")
+        with perturbed(tiny_model, plain) as firing:
+            compiled = tiny_model(input_ids=IDS).logits
+        torch.testing.assert_close(compiled, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(tiny_model(input_ids=IDS).logits, unperturbed, rtol=1e-5, atol=1e-5)
+    firing.check(10)
+    assert firing.rows == {0: 10, 2: 10}
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "settings", "message"),
+    [
+        (Perturbation({}, "clamp"), {}, "mode: 'clamp' is unknown; use one of set, max, add, scale"),
+        (Perturbation({3: np.array([0])}), {}, "layer 3 or one of its neurons is outside the model's 3 layers x 32"),
+        (Perturbation({0: np.array([32])}), {}, "layer 0 or one of its neurons is outside"),
+        (Perturbation({0: np.array([-1])}), {}, "layer 0 or one of its neurons is outside"),
+        (
+            Perturbation({}),
+            {"positions": "answer"},
+            "positions: 'answer' is unknown; use one of all, prompt, generated",
+        ),
+    ],
+)
+def test_bad_perturbations_are_refused(tiny_model, perturbation, settings, message):
+    with pytest.raises(LapeError, match=message), perturbed(tiny_model, perturbation, **settings):
+        pass

@@ -20,7 +20,7 @@ def statistics(layers, neurons, languages, tokens, seed, levels=None) -> dict[st
     for k, language in enumerate(LANGUAGES[:languages]):
         n = tokens + (k if levels is None else 0)
         count = rng.integers(0, n + 1, (layers, neurons)) if levels is None else rng.choice(levels, (layers, neurons))
-        result[language] = ActivationStatistics(count.astype(np.int64), np.zeros((layers, neurons)), n)
+        result[language] = ActivationStatistics.of_counts(count.astype(np.int64), n)
     return result
 
 
@@ -83,24 +83,23 @@ def test_selection_equals_the_definition(layers, neurons, languages, tokens, lev
 
 
 def test_exact_ties_at_the_cut_go_to_the_lower_layer_then_index():
-    # Every neuron fires on one language only: all entropies are 0.
-    count = np.zeros((3, 10), np.int64)
-    stats = {
-        "en": ActivationStatistics(count + 10, count * 0.0, 10),
-        "fr": ActivationStatistics(count, count * 0.0, 10),
-    }
-    selected = select_lape(stats, ratio=0.4, quantile=0.5)
+    # Half of the neurons never fire, a quarter fires on both languages, a quarter on one: their entropies are 0.
+    en, fr = np.zeros((2, 3, 200), np.int64)
+    en[:, 1::2] = 10
+    fr[:, 1::4] = 10
+    stats = {"en": ActivationStatistics.of_counts(en, 10), "fr": ActivationStatistics.of_counts(fr, 10)}
+    selected = select_lape(stats, ratio=0.2, quantile=0.5)
     assert selected.summary["threshold"] == 0
     assert list(zip(selected.table["layer"], selected.table["index"], strict=True)) == [
-        divmod(position, 10) for position in range(12)
+        divmod(position, 200) for position in range(3, 480, 4)
     ]
-    assert selected.counts() == {"en": 12, "fr": 0}  # a language without neurons is still there, by name
+    assert selected.counts() == {"en": 120, "fr": 0}  # a language without neurons is still there, by name
 
 
 def test_fewer_candidates_than_wanted_are_all_taken_and_said(caplog):
     count = np.ones((1, 100), np.int64)
     count[0, :3] = 10
-    stats = {name: ActivationStatistics(count, count * 0.0, 10) for name in ("en", "fr")}
+    stats = {name: ActivationStatistics.of_counts(count, 10) for name in ("en", "fr")}
     selected = select_lape(stats, ratio=0.5, quantile=0.97)
     assert list(selected.table["index"]) == [0, 1, 2]
     assert "50 are wanted and only 3" in caplog.text
@@ -110,7 +109,7 @@ def test_fewer_candidates_than_wanted_are_all_taken_and_said(caplog):
 def test_a_neuron_that_never_fires_is_never_selected():
     count = np.zeros((1, 10), np.int64)
     count[0, 0] = 5
-    stats = {name: ActivationStatistics(count, count * 0.0, 10) for name in ("en", "fr")}
+    stats = {name: ActivationStatistics.of_counts(count, 10) for name in ("en", "fr")}
     assert list(select_lape(stats, ratio=1.0, quantile=0.5).table["index"]) == [0]
 
 

@@ -21,7 +21,7 @@ CONFIG = {
     "catalogue": {"tiny": {"source": "path", "path": "model", "device": "cpu", "dtype": "float32"}},
     "corpus": {"source": "files", "language_check": "off", "files": {"pattern": "texts/{language}/*"}},
     "tokens": {"chunk_length": 16, "train": 512, "valid": 128},
-    "statistics": {"shards": 4, "batch_size": 2},
+    "statistics": {"shards": 4, "batch_size": 2, "thresholds": [0.1]},
     "neurons": {"ratio": 0.1},
 }
 

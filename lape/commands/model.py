@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--device-map", help="auto: spread the model over all devices")
     parser.add_argument("--attn-implementation", help="eager, sdpa, flash_attention_2; default: transformers' choice")
+    parser.add_argument(
+        "--quantization", choices=["bitsandbytes-8bit", "bitsandbytes-4bit"], help="load quantised weights"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
     parser.add_argument("--output", type=Path, required=True, help="model.json; tokenizer.json beside it")
 
@@ -35,10 +39,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     device = models.resolve_device(arguments.device)
     dtype = models.resolve_dtype(arguments.dtype, device)
+    models.quantization_config(arguments.quantization, dtype)  # a missing package is known before anything is fetched
     inputs: list[Path] = []
     outputs: list[Path] = []
     if arguments.gguf:
-        source, path = "embedded", arguments.weights
+        source, path = "gguf", arguments.weights
         _convert(models, arguments.gguf, path, dtype)
         inputs = [arguments.gguf]
         outputs = checkpoint_files(path)
@@ -69,13 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         bos_token_id=bos_token_id,
         hashes=hashes,
         sizes=sizes,
-        parameters={
-            "dtype": arguments.dtype,
-            "device": arguments.device,
-            "device_map": arguments.device_map,
-            "attn_implementation": arguments.attn_implementation,
-            "trust_remote_code": arguments.trust_remote_code,
-        },
+        parameters={name: getattr(arguments, name) for name in models.SETTINGS},
         inputs=inputs,
         outputs=[tokenizer, *outputs],
     )

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lape import ops
     from lape.allocator import keep_freed_memory
+    from lape.ffn import input_device
     from lape.model import load_model
     from lape.neurons import Neurons
     from lape.perplexity import chunk_nll, likelihood_measures
@@ -41,9 +42,9 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     texts = [read_json(path, "tokens") for path in arguments.tokens]
     model, description = load_model(arguments.model)
-    device = str(model.get_input_embeddings().weight.device)
+    device = str(input_device(model))
     method, deactivated, neurons = "none", "baseline", None
-    context = contextlib.nullcontext(Firing({}))
+    context = contextlib.nullcontext(Firing({}, {}))
     if arguments.neurons:
         neurons = Neurons.load(arguments.neurons)
         method, deactivated = neurons.summary["method"], arguments.deactivate

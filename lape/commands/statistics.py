@@ -12,10 +12,18 @@ from lape.errors import LapeError
 logger = logging.getLogger(__name__)
 
 
+def batch_size(text: str) -> int | None:
+    """Chunks of a forward pass; None for "auto"."""
+    return None if text == "auto" else int(text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, required=True, help="train.json of the language's tokens")
-    parser.add_argument("--batch-size", type=int, default=4, help="chunks a forward pass")
+    parser.add_argument("--batch-size", type=batch_size, help="chunks a forward pass, or auto (the default)")
+    parser.add_argument("--memory", type=float, help="GiB for the activations of a pass (with auto); default: half")
+    parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
+    parser.add_argument("--thresholds", type=float, nargs="*", default=[], help="count activations above these too")
     parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
@@ -29,45 +37,58 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lape import ops
     from lape.allocator import keep_freed_memory
+    from lape.batches import fitting_batch_size, shard_batches, token_batches
+    from lape.ffn import input_device
     from lape.model import load_model
     from lape.progress import progress
-    from lape.statistics import ActivationStatistics, record_statistics, shard_batches, token_batches
+    from lape.recording import counting
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     tokens = read_json(arguments.tokens, "tokens")
     tokens_path = checked(arguments.tokens, tokens, ".npy")
     chunks = read_array(tokens_path, mmap=True)
-    parameters = {name: getattr(arguments, name) for name in ("batch_size", "shards", "threads", "backend")}
+    parameters = {
+        name: getattr(arguments, name) for name in ("skip_first", "thresholds", "shards", "threads", "backend")
+    }
     model, description = load_model(arguments.model)
-    device = str(model.get_input_embeddings().weight.device)
+    device = input_device(model)
+    label = f"{description['name']} {tokens['language']}"
+    folder = arguments.output.with_suffix(".shards")
     # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
     identity = {
         **parameters,
         "model": sha256(arguments.model),
         "tokens": sha256(tokens_path),
         "code": _code_hash(),
-        "device": device,
+        "device": str(device),
         "versions": {package: versions()[package] for package in ("torch", "transformers")},
     }
-    label = f"{description['name']} {tokens['language']}"
-    folder = arguments.output.with_suffix(".shards")
-    whole = ActivationStatistics.zeros((description["layers"], description["neurons_per_layer"]))
-    files, shards = [], []
-    with progress(chunks.size, f"statistics {label}") as bar:
-        for number, batches in enumerate(shard_batches(len(chunks), arguments.batch_size, arguments.shards)):
+    if arguments.batch_size is None:
+        # Free memory changes between runs: go on with the size that was found at first.
+        size = _earlier_batch_size(folder, identity)
+        identity["batch_size"] = size or fitting_batch_size(
+            model, chunks.shape[1], arguments.memory, at_most=len(chunks) // arguments.shards
+        )
+    else:
+        identity["batch_size"] = arguments.batch_size
+    whole, files, shards = None, [], []
+    settings = {name: getattr(arguments, name) for name in ("thresholds", "skip_first")}
+    with progress(chunks.size, f"statistics {label}") as bar, counting(model, arguments.backend, **settings) as count:
+        for number, slices in enumerate(shard_batches(len(chunks), identity["batch_size"], arguments.shards)):
             file = folder / f"{number}.npz"
             shard = _finished(file, identity)
             if shard is None:
+                batches = token_batches(chunks, slices, pin=device.type == "cuda")
                 try:
-                    shard = record_statistics(model, token_batches(chunks, batches), arguments.backend, bar.update)
+                    shard = count(batches, bar.update)
                 except LapeError as error:
                     raise LapeError(f"{label}: {error}") from error
                 shard.save(file)
                 write_json(file.with_suffix(".json"), {**identity, "sha256": sha256(file)})
             else:
-                bar.update(shard.tokens)
-            whole += shard
+                bar.update(sum(chunks[part].size for part in slices))
+            whole = shard if whole is None else whole + shard
             files += [file, file.with_suffix(".json")]
             shards.append({"file": f"{folder.name}/{file.name}", "tokens": shard.tokens})
     _remove_others(folder, files)
@@ -81,16 +102,29 @@ def run(arguments: argparse.Namespace) -> None:
         model_revision=description["revision"],
         layers=description["layers"],
         neurons_per_layer=description["neurons_per_layer"],
+        experts=description["experts"],
         tokens=whole.tokens,
         shards=shards,
-        device=device,
+        device=str(device),
         backend=ops.active_backend(device, arguments.backend),
         dtype=description["dtype"],
-        parameters=parameters,
+        parameters={"batch_size": identity["batch_size"], **parameters},
         inputs=[arguments.model, arguments.tokens, tokens_path],
         outputs=[arguments.output, *files],
     )
-    logger.info("statistics %s: %d tokens in %d shards on %s", label, whole.tokens, len(shards), device)
+    logger.info(
+        "statistics %s: %d tokens in %d shards on %s, %d chunks a pass",
+        *(label, whole.tokens, len(shards), device, identity["batch_size"]),
+    )
+
+
+def _earlier_batch_size(folder: Path, identity: dict) -> int | None:
+    """The size of batches of an interrupted run under the same identity; None where there was none."""
+    try:
+        first = read_json(folder / "0.json")
+    except LapeError:
+        return None
+    return first.get("batch_size") if first.items() >= identity.items() else None
 
 
 def _finished(file: Path, identity: dict):
@@ -116,6 +150,6 @@ def _remove_others(folder: Path, files: list[Path]) -> None:
 
 def _code_hash() -> str:
     """Hash of what counts: the modules of the forward pass and the compiled extension."""
-    modules = ("lape.statistics", "lape.ffn", "lape.ops", "lape._C")
-    files = [sys.modules[name].__file__ for name in modules if name in sys.modules]
+    names = ("statistics", "recording", "fused", "ffn", "batches", "ops", "reference", "_C")
+    files = [sys.modules[f"lape.{name}"].__file__ for name in names if f"lape.{name}" in sys.modules]
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

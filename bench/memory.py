@@ -1,0 +1,36 @@
+"""Peak memory, each in a fresh process: what an earlier measurement left behind does not count."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from lape.errors import LapeError
+
+
+def in_fresh_process(module: str, *arguments: str) -> dict:
+    """Run a module of the benchmark by itself; returns the JSON object that it prints last.
+
+    Raises:
+        LapeError: it failed.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise LapeError(f"{module}: failed ({reason}); run `python {' '.join(command[1:])}`")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    try:
+        # ru_maxrss of a child begins at what its parent held; this does not.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 2**10
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)

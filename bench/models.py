@@ -1,0 +1,125 @@
+"""The models that are timed: real shapes with random weights, so that nothing is downloaded. Speed is the same."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from lape.model import DTYPES
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model's architecture and the settings of its configuration."""
+
+    name: str
+    model_type: str
+    settings: dict = field(hash=False)
+
+
+GEMMA = Shape(
+    "Gemma 3 270M",
+    "gemma3_text",
+    dict(
+        hidden_size=640,
+        num_hidden_layers=18,
+        intermediate_size=2048,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=256,
+        vocab_size=262144,
+        sliding_window=512,
+    ),
+)
+SMOLLM2 = Shape(
+    "SmolLM2 135M",
+    "llama",
+    dict(
+        hidden_size=576,
+        num_hidden_layers=30,
+        intermediate_size=1536,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        vocab_size=49152,
+        tie_word_embeddings=True,
+    ),
+)
+LLAMA2 = Shape(
+    "LLaMA-2-7B",
+    "llama",
+    dict(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        intermediate_size=11008,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        vocab_size=32000,
+        max_position_embeddings=4096,
+    ),
+)
+TINY = Shape(
+    "tiny LLaMA",
+    "llama",
+    dict(
+        hidden_size=16,
+        num_hidden_layers=3,
+        intermediate_size=32,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        vocab_size=100,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A batch of one model: `batch` chunks of `length` random tokens. `peers`: other tools run on it, too."""
+
+    shape: Shape
+    dtype: str
+    batch: int
+    length: int
+    peers: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.shape.name} {self.dtype}, {self.batch} x {self.length}"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the batch."""
+        return self.batch * self.length
+
+    def model(self, device: str) -> PreTrainedModel:
+        """The model with random weights, ready to run; the same weights every time."""
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(self.shape.model_type, **self.shape.settings)
+        with torch.device(device):
+            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[self.dtype], attn_implementation="sdpa")
+        return model.eval()
+
+    def chunks(self) -> np.ndarray:
+        """int32 [batch, length], random token ids."""
+        vocabulary = self.shape.settings["vocab_size"]
+        return np.random.default_rng(0).integers(0, vocabulary, (self.batch, self.length), np.int32)
+
+    def ids(self, device: str) -> Tensor:
+        """`chunks` as int64 on a device."""
+        return torch.from_numpy(self.chunks().astype(np.int64)).to(device)
+
+
+def flops(model: PreTrainedModel, work: Work) -> float:
+    """Floating point operations that counting on a batch needs, at the least.
+
+    Two a weight of a decoder matrix and token, without the last layer's up and down projection, which no count
+    depends on; and the two products of causal attention, half a square a head (Gemma's window is not shorter than
+    its chunks).
+    """
+    decoder = model.get_decoder()
+    weights = sum(module.weight.numel() for module in decoder.modules() if isinstance(module, nn.Linear))
+    last = decoder.layers[-1].mlp
+    weights -= last.up_proj.weight.numel() + last.down_proj.weight.numel()
+    config = decoder.config
+    attention = len(decoder.layers) * 2 * work.length * config.num_attention_heads * config.head_dim
+    return work.tokens * (2.0 * weights + attention)

@@ -1,0 +1,66 @@
+"""How much is measured on which device, and the goals there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.models import GEMMA, LLAMA2, SMOLLM2, TINY, Work
+from lape.model import resolve_dtype
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a device measures.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        turns: of each contender.
+        passes: what sections 1 to 3 run.
+        perplexity: what section 5 runs.
+        squares: edges of the square matrices of section 3, beside those of the model's shape.
+        widths: model -> neurons a layer, of the arrays of section 4.
+        vocabulary: columns of its logits.
+        array: bytes of each of its arrays; far past the cache.
+        selection: layers, neurons a layer and languages of section 6.
+        run: of the workflow, whose stages section 7 shows where it is finished.
+        forward, hooks, ceiling, bandwidth: goals of sections 1, 2 (against plain hooks), 3 and 4.
+    """
+
+    device: str
+    turns: int
+    passes: tuple[Work, ...]
+    perplexity: Work
+    squares: tuple[int, ...]
+    widths: dict[str, int]
+    vocabulary: int
+    array: int
+    selection: tuple[int, int, int]
+    run: Path | None
+    forward: float = 1.0
+    hooks: float = 1.0
+    ceiling: float = 0.75
+    bandwidth: float = 0.8
+
+
+_WIDTHS = {"LLaMA-2-7B": 11008, "LLaMA-2-70B": 28672}
+_COMMON = dict(widths=_WIDTHS, vocabulary=32000, selection=(80, 28672, 7), run=Path("results/default"))
+
+
+def setting(device: str, smallest: bool) -> Setting:
+    """What is measured on a device; `smallest` checks in seconds that everything runs, and its figures mean nothing."""
+    if smallest:
+        tiny = Work(TINY, "float32", 2, 16, peers=True)
+        small = dict(widths={"tiny": 64}, vocabulary=100, array=2**14, selection=(3, 64, 3), run=None)
+        return Setting(device, turns=1, passes=(tiny,), perplexity=tiny, squares=(64,), **small)
+    if device == "cuda":
+        work = Work(LLAMA2, "bfloat16", 4, 4096, peers=True)
+        goals = dict(forward=1.03, hooks=1.15, ceiling=0.7, bandwidth=0.85)
+        shape = dict(passes=(work,), perplexity=work, squares=(4096, 8192, 16384))
+        return Setting(device, turns=7, **shape, array=2**30, **_COMMON, **goals)
+    passes = [Work(GEMMA, "float32", 2, 512), Work(SMOLLM2, "float32", 2, 512, peers=True)]
+    # Where the processor does not compute in bfloat16, passes in it would take an hour.
+    if native := resolve_dtype("auto", device) == torch.bfloat16:
+        passes += [Work(GEMMA, "bfloat16", 4, 512), Work(SMOLLM2, "bfloat16", 4, 512, peers=True)]
+    perplexity = Work(GEMMA, "bfloat16" if native else "float32", 2, 512)
+    return Setting(device, 5, tuple(passes), perplexity, squares=(1024, 2048), array=2**28, **_COMMON)

@@ -1,0 +1,118 @@
+// The loop that adds rows to statistics on the CPU.
+#pragma once
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+
+#include "simd.h"
+#include "sums.h"
+
+namespace lape {
+
+constexpr int kRows = 8;         // rows added per pass over a strip
+constexpr int64_t kStrip = 512;  // columns whose sums stay in the first-level cache
+
+// Adds `number` rows of `columns` values. A column's sum runs over its rows in order, on top of what is
+// there: its bits depend neither on threads nor on how the rows were split into calls. A square of two
+// float32 is exact in float64, so that a fused multiply-add changes no bit.
+template <typename Format, int number>
+struct AddRows {
+  using Bits = typename Format::Bits;
+  static LAPE_INLINE void run(const Bits* const* rows, int64_t columns, int64_t* __restrict__ count,
+                              double* __restrict__ total, double* __restrict__ square) {
+    const Bits* row[number];
+    for (int r = 0; r < number; ++r) row[r] = rows[r];
+    for (int64_t c = 0; c < columns; ++c) {
+      double sum = total[c], squares = square[c];
+      uint32_t hits = 0;  // GCC 12 miscounts float16 in 16 bits when it vectorises for AVX2
+#pragma GCC unroll 8
+      for (int r = 0; r < number; ++r) {
+        const auto value = static_cast<double>(Format::to_float(row[r][c]));
+        sum += value;
+        squares += value * value;
+        hits += is_positive<Format>(row[r][c]);
+      }
+      total[c] = sum;
+      square[c] = squares;
+      count[c] += hits;
+    }
+  }
+};
+
+template <typename Format, int number>
+struct AddAbove {
+  using Bits = typename Format::Bits;
+  static LAPE_INLINE void run(const Bits* const* rows, int64_t columns, float threshold,
+                              int64_t* __restrict__ above) {
+    const Bits* row[number];
+    for (int r = 0; r < number; ++r) row[r] = rows[r];
+    for (int64_t c = 0; c < columns; ++c) {
+      uint32_t hits = 0;
+#pragma GCC unroll 8
+      for (int r = 0; r < number; ++r) hits += Format::to_float(row[r][c]) > threshold;
+      above[c] += hits;
+    }
+  }
+};
+
+// Takes rows of a strip of columns one by one, all of one group at a time, and adds them kRows together.
+template <typename Format>
+class Strip {
+ public:
+  using Bits = typename Format::Bits;
+
+  // `first` and `columns`: the strip; `width`: columns of all strips.
+  Strip(const Sums& sums, int64_t first, int64_t columns, int64_t width)
+      : sums_(sums), level_(simd_level()), first_(first), columns_(columns), width_(width) {}
+
+  // `row` points at the strip's first value and must stay there until `finish` or kRows more rows.
+  void add(const Bits* row, int64_t group) {
+    if (group < 0) return;
+    if (group != group_) finish();
+    group_ = group;
+    rows_[held_++] = row;
+    if (held_ == kRows) flush<kRows>(rows_);
+  }
+
+  void finish() {
+    const int held = held_;
+    for (int r = 0; r < held; ++r) flush<1>(rows_ + r);
+  }
+
+ private:
+  template <int number>
+  void flush(const Bits* const* rows) {
+    const int64_t at = group_ * width_ + first_;
+    run_simd<AddRows<Format, number>>(level_, rows, columns_, sums_.count + at, sums_.total + at,
+                                      sums_.square + at);
+    for (int k = 0; k < sums_.thresholds; ++k) {
+      run_simd<AddAbove<Format, number>>(level_, rows, columns_, sums_.threshold[k],
+                                         sums_.above + k * sums_.groups * width_ + at);
+    }
+    held_ = 0;
+  }
+
+  const Sums& sums_;
+  const Simd level_;
+  const int64_t first_, columns_, width_;
+  const Bits* rows_[kRows];
+  int held_ = 0;
+  int64_t group_ = 0;
+};
+
+// Counts the rows of each group; none: all rows are of group 0.
+inline void add_group_rows(const int64_t* group, int64_t number, const Sums& sums) {
+  if (group == nullptr) {
+    sums.rows[0] += number;
+    return;
+  }
+  for (int64_t r = 0; r < number; ++r) {
+    TORCH_CHECK(group[r] < sums.groups, "group ", group[r], " of row ", r, " is not below ", sums.groups);
+  }
+  for (int64_t r = 0; r < number; ++r) {
+    if (group[r] >= 0) ++sums.rows[group[r]];
+  }
+}
+
+}  // namespace lape

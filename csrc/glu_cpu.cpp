@@ -1,0 +1,178 @@
+// lape::glu_stats on the CPU: a tile of activations stays in the cache between the activation function, the
+// statistics and the product.
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <torch/library.h>
+
+#include <type_traits>
+#include <vector>
+
+#include "add_rows.h"
+#include "arguments.h"
+#include "eager_activation.h"
+
+namespace lape {
+namespace {
+
+constexpr int64_t kTile = int64_t{1} << 17;  // float32 activations that a call of eager torch computes
+constexpr int64_t kWide = 4096;  // columns at a time: long enough for the processor to fetch ahead
+constexpr int64_t kGrain = int64_t{1} << 14;  // elements below which another thread does not pay
+
+// out = activation * up, rounded once, as eager torch does.
+template <typename Format>
+struct Multiply {
+  using Bits = typename Format::Bits;
+  static LAPE_INLINE void run(const Bits* __restrict__ activation, const Bits* __restrict__ up,
+                              int64_t columns, Bits* __restrict__ out) {
+    for (int64_t c = 0; c < columns; ++c) {
+      out[c] = Format::from_float(Format::to_float(activation[c]) * Format::to_float(up[c]));
+    }
+  }
+};
+
+template <typename Format>
+struct Glu {
+  using Bits = typename Format::Bits;
+  const Bits *gate, *up;  // up: none where null
+  Rows gate_rows, up_rows;
+  Bits* out;  // [rows, columns], contiguous
+  const int64_t* group;
+  const Sums& sums;
+  Simd level = simd_level();
+
+  // Writes table[gate]. Scalar work is too slow to reach the next row's lines in time by itself: fetch them,
+  // and the lines about to be written, meanwhile.
+  void look_up(const Bits* table, int64_t row, int64_t next, int64_t first, int64_t columns,
+               Bits* activation) const {
+    constexpr int64_t kLine = 64 / sizeof(Bits);
+    const Bits* values = gate + gate_rows.offset(row) + first;
+    const Bits* next_gate = gate + gate_rows.offset(next) + first;
+    const Bits* next_up = up == nullptr ? next_gate : up + up_rows.offset(next) + first;
+    const Bits* target = out + row * gate_rows.columns + first;
+    int64_t c = 0;
+    for (; c + kLine <= columns; c += kLine) {
+      __builtin_prefetch(next_gate + c);
+      __builtin_prefetch(next_up + c);
+      __builtin_prefetch(target + c, 1);
+      for (int64_t k = c; k < c + kLine; ++k) activation[k] = table[values[k]];
+    }
+    for (; c < columns; ++c) activation[c] = table[values[c]];
+  }
+
+  int64_t group_of(int64_t row) const { return group == nullptr ? 0 : group[row]; }
+
+  void finish_row(const Bits* activation, int64_t row, int64_t first, int64_t columns,
+                  Strip<Format>& strip) const {
+    Bits* target = out + row * gate_rows.columns + first;
+    if (up == nullptr) {
+      std::copy_n(activation, columns, target);
+    } else {
+      run_simd<Multiply<Format>>(level, activation, up + up_rows.offset(row) + first, columns, target);
+    }
+    strip.add(activation, group_of(row));
+  }
+};
+
+// 16-bit formats: the activation is looked up.
+template <typename Format>
+void run_lookup(const Glu<Format>& glu, const uint16_t* table) {
+  const int64_t number = glu.gate_rows.number();
+  const int64_t grain = std::max<int64_t>(64, kGrain / number);
+  at::parallel_for(0, glu.gate_rows.columns, grain, [&](int64_t begin, int64_t end) {
+    std::vector<uint16_t> tile(kRows * kWide);
+    for (int64_t first = begin; first < end; first += kWide) {
+      const int64_t columns = std::min(kWide, end - first);
+      Strip<Format> strip(glu.sums, first, columns, glu.gate_rows.columns);
+      for (int64_t r = 0; r < number; ++r) {
+        if (r % kRows == 0) strip.finish();  // the tile is about to be written again
+        uint16_t* activation = tile.data() + r % kRows * kWide;
+        glu.look_up(table, r, std::min(r + 1, number - 1), first, columns, activation);
+        glu.finish_row(activation, r, first, columns, strip);
+      }
+      strip.finish();
+    }
+  });
+}
+
+// float32: eager torch computes the activation of whole rows, a tile at a time.
+void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
+  const Rows& gate = glu.gate_rows;
+  const int64_t number = gate.number(), width = gate.columns;
+  const int64_t tile_rows = std::min(number, (kTile / width + kRows - 1) / kRows * kRows);
+  const at::Tensor tile = at::empty({tile_rows, width}, at::kFloat);
+  const auto* activations = reinterpret_cast<const uint32_t*>(tile.const_data_ptr<float>());
+  for (int64_t top = 0, rows; top < number; top += rows) {
+    const int64_t left = gate.inner - top % gate.inner;  // rows at one stride
+    rows = std::min(tile_rows, left);
+    if (left == rows + 1) --rows;  // a row by itself is contiguous whatever the gate is
+    auto* start = const_cast<uint32_t*>(glu.gate + gate.offset(top));
+    at::Tensor input = at::from_blob(start, {rows, width}, {gate.inner_stride, 1}, at::kFloat);
+    at::Tensor output = tile.narrow(0, 0, rows);
+    // Of two implementations eager torch takes that of the whole gate: rows that lie one after another do so
+    // in a gate that is not contiguous too. Transposed they are not, and still read in the same order.
+    if (!contiguous) input = input.t(), output = output.t();
+    eager_activation(kind, input, output);
+    at::parallel_for(0, width, std::max<int64_t>(64, kGrain / rows), [&](int64_t begin, int64_t end) {
+      for (int64_t first = begin; first < end; first += kWide) {
+        const int64_t columns = std::min(kWide, end - first);
+        Strip<Float32> strip(glu.sums, first, columns, width);
+        for (int64_t r = 0; r < rows; ++r) {
+          glu.finish_row(activations + r * width + first, top + r, first, columns, strip);
+        }
+        strip.finish();
+      }
+    });
+  }
+}
+
+template <typename Format>
+void run(Activation kind, const at::Tensor& gate, const Rows& gate_rows, const at::Tensor& up,
+         const Rows& up_rows, bool contiguous, at::Tensor& out, const int64_t* group, const Sums& sums) {
+  using Bits = typename Format::Bits;
+  const Glu<Format> glu{static_cast<const Bits*>(gate.const_data_ptr()),
+                        up.defined() ? static_cast<const Bits*>(up.const_data_ptr()) : nullptr,
+                        gate_rows,
+                        up_rows,
+                        static_cast<Bits*>(out.mutable_data_ptr()),
+                        group,
+                        sums};
+  if constexpr (std::is_same_v<Format, Float32>) {
+    run_eager(glu, kind, contiguous);
+  } else {
+    run_lookup(glu, activation_table(kind, gate.scalar_type(), contiguous));
+  }
+}
+
+at::Tensor glu_stats(const at::Tensor& gate, const std::optional<at::Tensor>& up, std::string_view activation,
+                     const std::optional<at::Tensor>& group, at::ArrayRef<double> thresholds,
+                     at::Tensor count, at::Tensor total, at::Tensor square, at::Tensor above,
+                     at::Tensor rows) {
+  check_glu(gate, up);
+  const Activation kind = parse_activation(activation);
+  const Sums sums = checked_sums(gate, group, thresholds, count, total, square, above, rows);
+  const auto [gates, gate_rows] = as_rows(gate);
+  const auto [ups, up_rows] = up.has_value() ? as_rows(*up) : std::tuple{at::Tensor(), gate_rows};
+  const int64_t* groups = group.has_value() ? group->const_data_ptr<int64_t>() : nullptr;
+  const bool contiguous = gate.is_contiguous();  // which its rows, where they had to be copied, always are
+  add_group_rows(groups, gate_rows.number(), sums);
+  at::Tensor out = at::empty(gate.sizes(), gate.options());
+  if (gate.numel() == 0) return out;
+  switch (gate.scalar_type()) {
+    case at::kFloat:
+      run<Float32>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
+      break;
+    case at::kBFloat16:
+      run<BFloat16>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
+      break;
+    default:
+      run<Float16>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
+  }
+  return out;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(lape, CPU, library) { library.impl("glu_stats", glu_stats); }
+
+}  // namespace lape

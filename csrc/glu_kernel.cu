@@ -1,0 +1,185 @@
+// lape::glu_stats on CUDA: the activation, its statistics and the product in one pass.
+//
+// Each activation is the expression of torch's own CUDA kernel, so that with the same compiler the same
+// float32 comes out before it is rounded; eager torch stores the activation, and between the steps of relu2
+// and quick_gelu the steps, in the tensor's dtype. Products that eager rounds to memory are __fmul_rn, which
+// the compiler may not contract with a following addition.
+#include "sums.cuh"
+
+namespace lape {
+namespace {
+
+// The quotients of a row's values, rounded to nearest as those of `/`. That has a branch a division for
+// operands that are very small or large, which keeps the next one waiting; here the row has one.
+template <int width>
+__device__ __forceinline__ void divide(const float (&dividend)[width], const float (&divisor)[width],
+                                       float (&quotient)[width]) {
+  constexpr float kLarge = 1ull << 60, kSmall = 1.0f / kLarge;
+  bool ordinary = true;
+#pragma unroll
+  for (int k = 0; k < width; ++k) {
+    const float x = dividend[k], y = divisor[k];  // y: 1 and more, or NaN
+    ordinary = ordinary && fabsf(x) > kSmall && fabsf(x) < kLarge && y < kLarge;
+    float inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(y));
+    inverse = __fmaf_rn(inverse, __fmaf_rn(-y, inverse, 1.0f), inverse);
+    const float near = __fmul_rn(x, inverse);
+    quotient[k] = __fmaf_rn(inverse, __fmaf_rn(-y, near, x), near);
+  }
+  if (ordinary) return;
+#pragma unroll
+  for (int k = 0; k < width; ++k) quotient[k] = dividend[k] / divisor[k];
+}
+
+// Replaces a row's values by their activations.
+template <typename Number, Activation activation, int width>
+__device__ __forceinline__ void activate(float (&values)[width]) {
+  float divisor[width], dividend[width];
+#pragma unroll
+  for (int k = 0; k < width; ++k) {
+    float& x = values[k];
+    if constexpr (activation == Activation::silu) {
+      divisor[k] = 1.0f + expf(-x);
+    } else if constexpr (activation == Activation::gelu) {
+      constexpr float kAlpha = 0.70710678118654752440;
+      x = rounded<Number>(x * 0.5f * (1.0f + erff(x * kAlpha)));
+    } else if constexpr (activation == Activation::gelu_tanh) {
+      constexpr float kBeta = 1.41421356237309504880 * 1.12837916709551257390 * 0.5, kKappa = 0.044715;
+      const float cube = x * x * x;
+      const float inner = kBeta * (x + kKappa * cube);
+      x = rounded<Number>(0.5f * x * (1.0f + tanhf(inner)));
+    } else if constexpr (activation == Activation::quick_gelu) {
+      divisor[k] = 1.0f + expf(-rounded<Number>(__fmul_rn(x, static_cast<float>(1.702))));
+      dividend[k] = 1.0f;
+    } else {
+      x = isnan(x) ? x : fmaxf(x, 0.0f);
+      if constexpr (activation == Activation::relu2) x = rounded<Number>(__fmul_rn(x, x));
+    }
+  }
+  if constexpr (activation == Activation::silu) {
+    float quotient[width];
+    divide(values, divisor, quotient);
+#pragma unroll
+    for (int k = 0; k < width; ++k) values[k] = rounded<Number>(quotient[k]);
+  } else if constexpr (activation == Activation::quick_gelu) {
+    float quotient[width];
+    divide(dividend, divisor, quotient);
+#pragma unroll
+    for (int k = 0; k < width; ++k)
+      values[k] = rounded<Number>(__fmul_rn(values[k], rounded<Number>(quotient[k])));
+  }
+}
+
+template <typename Number, Activation activation, int width_>
+struct Glu {
+  // The longer activations leave registers for fewer rows, and hide the reading longer.
+  static constexpr bool kLong = activation == Activation::gelu || activation == Activation::gelu_tanh;
+  static constexpr int width = width_, batch = kLong ? 2 : 4;
+  static constexpr bool writes = true;
+  using Bits = typename Number::Bits;
+  using Values = Words<Number, width>;
+  struct Loaded {
+    Values gate, up;
+  };
+  const Bits* gate;
+  Rows gate_rows;
+  const Bits* up;  // null: no product
+  Rows up_rows;
+  Bits* out;
+
+  struct Place {
+    int64_t gate, up;
+    int32_t row;
+  };
+  __device__ __forceinline__ Place place(int32_t row) const {
+    return {row_start(gate_rows, row), row_start(up_rows, row), row};
+  }
+  __device__ __forceinline__ Loaded load(const Place& place, int lane, int column) const {
+    Loaded loaded;
+    loaded.gate = *reinterpret_cast<const Values*>(gate + of_lane(place.gate, lane) + column);
+    if (up != nullptr) loaded.up = *reinterpret_cast<const Values*>(up + of_lane(place.up, lane) + column);
+    return loaded;
+  }
+  __device__ __forceinline__ void use(const Loaded& loaded, const Place& place, int lane, int column,
+                                      bool inside, float (&values)[width]) const {
+    Values result;
+#pragma unroll
+    for (int k = 0; k < width; ++k) values[k] = loaded.gate.get(k);
+    activate<Number, activation>(values);
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+      const float product = up == nullptr ? values[k] : __fmul_rn(values[k], loaded.up.get(k));
+      result.set(k, from_float<Number>(product));
+    }
+    const int64_t row = of_lane(place.row, lane);
+    auto* target = reinterpret_cast<Values*>(out + row * gate_rows.columns + column);
+    if (inside) *target = result;
+  }
+};
+
+struct Arguments {
+  const void* gate;
+  const Rows& gate_rows;
+  const void* up;
+  const Rows& up_rows;
+  void* out;
+  const int64_t* group;
+  const Sums& sums;
+  const Partials& partials;
+  cudaStream_t stream;
+};
+
+template <typename Number, Activation activation, int width>
+void launch_width(const Arguments& a) {
+  using Bits = typename Number::Bits;
+  const Glu<Number, activation, width> source{static_cast<const Bits*>(a.gate), a.gate_rows,
+                                              static_cast<const Bits*>(a.up), a.up_rows,
+                                              static_cast<Bits*>(a.out)};
+  launch_sums(source, a.gate_rows, a.group, a.sums, a.partials, a.stream);
+}
+
+template <typename Number, Activation activation>
+void launch(const Arguments& a) {
+  using Bits = typename Number::Bits;
+  constexpr int width = kFullWidth<Number>;
+  const bool whole = packs<Bits, width>(a.gate, a.gate_rows) &&
+                     packs<Bits, width>(a.out, {1, 1, 0, 0, width}) &&
+                     (a.up == nullptr || packs<Bits, width>(a.up, a.up_rows));
+  return whole ? launch_width<Number, activation, width>(a) : launch_width<Number, activation, 1>(a);
+}
+
+template <typename Number>
+void launch(Activation activation, const Arguments& a) {
+  switch (activation) {
+    case Activation::silu:
+      return launch<Number, Activation::silu>(a);
+    case Activation::gelu:
+      return launch<Number, Activation::gelu>(a);
+    case Activation::gelu_tanh:
+      return launch<Number, Activation::gelu_tanh>(a);
+    case Activation::relu:
+      return launch<Number, Activation::relu>(a);
+    case Activation::relu2:
+      return launch<Number, Activation::relu2>(a);
+    case Activation::quick_gelu:
+      return launch<Number, Activation::quick_gelu>(a);
+  }
+}
+
+}  // namespace
+
+void launch_glu_stats(Format format, Activation activation, const void* gate, const Rows& gate_rows,
+                      const void* up, const Rows& up_rows, void* out, const int64_t* group, const Sums& sums,
+                      const Partials& partials, cudaStream_t stream) {
+  const Arguments a{gate, gate_rows, up, up_rows, out, group, sums, partials, stream};
+  switch (format) {
+    case Format::float32:
+      return launch<Float32>(activation, a);
+    case Format::bfloat16:
+      return launch<BFloat16>(activation, a);
+    case Format::float16:
+      return launch<Float16>(activation, a);
+  }
+}
+
+}  // namespace lape

@@ -1,0 +1,75 @@
+"""How the chunks of a language become batches of a forward pass, and the batches shards."""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lape.errors import LapeError
+from lape.ffn import input_device
+from lape.memory import free_memory, peak_memory
+
+# Tokens of one pass, beyond which a pass gets no faster: they fill a device and still fit a processor's cache.
+_TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
+
+
+def shard_batches(chunks: int, batch_size: int, shards: int) -> list[list[slice]]:
+    """Cut N chunks into batches, and the batches into shards of nearly equal size.
+
+    Batches do not depend on the number of shards, so that any number of shards runs the same forward passes
+    and adds up to the same bits.
+
+    Returns:
+        per shard, the slices of chunks that form its batches; a shard may be empty.
+    """
+    batches = [slice(start, min(start + batch_size, chunks)) for start in range(0, chunks, batch_size)]
+    bounds = [len(batches) * shard // shards for shard in range(shards + 1)]
+    return [batches[first:last] for first, last in pairwise(bounds)]
+
+
+def token_batches(chunks: np.ndarray, slices: Iterable[slice], pin: bool = False) -> Iterator[Tensor]:
+    """Batches int64 [B, T] from memory-mapped chunks int32 [N, T].
+
+    Args:
+        chunks: token ids.
+        slices: see `shard_batches`.
+        pin: into pinned memory, from which a GPU copies while it computes.
+    """
+    for part in slices:
+        batch = torch.from_numpy(chunks[part].astype(np.int64))
+        yield batch.pin_memory() if pin else batch
+
+
+@torch.inference_mode()
+def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None = None, at_most: int = 2**31) -> int:
+    """The largest power of two of chunks that fills a pass and whose activations fit the memory.
+
+    One chunk is tried; its peak memory tells what several take.
+
+    Args:
+        model: a Hugging Face causal LM, on its device.
+        chunk_length: T, tokens of a chunk.
+        at_most: chunks that there are to a shard.
+        memory: GiB that the activations of a pass may take; None: half of what is free.
+
+    Raises:
+        LapeError: not even one chunk fits.
+    """
+    device = input_device(model)
+    decoder = model.get_decoder()
+    ids = torch.zeros(1, chunk_length, dtype=torch.int64, device=device)
+    allowed = free_memory(device) / 2 if memory is None else memory * 2**30
+    try:
+        one = peak_memory(lambda: decoder(input_ids=ids, use_cache=False), device)
+    except torch.OutOfMemoryError:
+        one = float("inf")
+    if one > allowed:
+        raise LapeError(
+            f"a chunk of {chunk_length} tokens takes {one / 2**30:.1f} GiB of the {allowed / 2**30:.1f} that it may; "
+            "lower tokens.chunk_length, or raise the section's memory"
+        )
+    wanted = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length)
+    fitting = max(1, min(wanted, at_most, int(allowed // max(one, 1))))
+    return 1 << (fitting.bit_length() - 1)

@@ -1,0 +1,96 @@
+"""The benchmark runs in its smallest form; its figures are never asserted."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lape.errors import LapeError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def engine(*arguments: str | Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bench.engine", "--smallest", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_every_section_is_measured_and_kept(tmp_path):
+    done = engine("--output", tmp_path)
+    assert not done.returncode, done.stderr
+    (file,) = tmp_path.iterdir()
+    content = json.loads(file.read_text())
+    assert file.stem.replace("-", "") in "".join(filter(str.isalnum, content["machine"]["device"]))
+    assert content["versions"]["torch"] == torch.__version__
+    assert content["versions"]["extension"]["simd"]
+    rows = content["rows"]
+    # Section 7 shows a finished run, which is not here.
+    assert [*dict.fromkeys(row["section"] for row in rows)] == [1, 2, 3, 4, 5, 6]
+    for row in rows:
+        assert row["what"] in done.stdout
+        if row["note"] != "not installed":
+            low, median, high = (row["measured"][name] for name in ("low", "median", "high"))
+            assert 0 < low <= median <= high < math.inf
+    (hooks,) = (row for row in rows if row["what"].endswith("plain hooks"))
+    assert "counts equal" in hooks["note"]
+    assert {row["what"].split()[0] for row in rows if row["section"] == 4} == {
+        "activation_stats",
+        "glu_stats",
+        "ffn_edit",
+        "token_nll",
+    }
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_device_is_one_line(tmp_path):
+    done = engine("--device", "cuda", "--output", tmp_path)
+    assert done.returncode and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("bench: device 'cuda'")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_wrong_count_is_never_timed(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from bench import passes
+    from bench.setting import setting
+
+    def wrong(model, batches):
+        statistics = record(model, batches)
+        statistics.count[0, 0] += 1
+        return statistics
+
+    record = passes.record_statistics
+    monkeypatch.setattr(passes, "record_statistics", wrong)
+    this = setting("cpu", smallest=True)
+    with pytest.raises(LapeError, match="1 counts differ"):
+        passes.pass_rows(this.passes[0], this)
+
+
+def test_contenders_take_turns(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from bench.timing import alternate
+
+    called = []
+
+    def contender(name: str, seconds: float):
+        return lambda: (called.append(name), time.sleep(seconds))
+
+    seconds = alternate({"a": contender("a", 0.06), "b": contender("b", 0.12)}, 2, "cpu")
+    assert "".join(called) == "abababab"[: len(called)] and len(called) == 6
+    assert np.all(seconds["a"] >= 0.06) and np.all(seconds["b"] >= 0.12)
+
+
+def test_a_short_contender_is_called_often_and_timed_by_the_call(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from bench.timing import alternate
+
+    called = []
+    (seconds,) = alternate({"a": lambda: (called.append(0), time.sleep(0.005))}, 1, "cpu").values()
+    assert len(called) > 3
+    assert 0.005 <= seconds[0] < 0.05
