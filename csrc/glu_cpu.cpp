@@ -15,7 +15,7 @@
 namespace lape {
 namespace {
 
-constexpr int64_t kTile = int64_t{1} << 17;  // float32 activations that a call of eager torch computes
+constexpr int64_t kTile = int64_t{1} << 16;  // float32 activations that a call of eager torch computes
 constexpr int64_t kWide = 4096;  // columns at a time: long enough for the processor to fetch ahead
 constexpr int64_t kGrain = int64_t{1} << 14;  // elements below which another thread does not pay
 
@@ -30,6 +30,18 @@ struct Multiply {
     }
   }
 };
+
+// One store for eight values: twice as fast as one for each.
+LAPE_INLINE void look_up_8(const uint16_t* table, const uint16_t* values, uint16_t* result) {
+#ifdef __GNUC__
+  using Eight __attribute__((vector_size(16))) = uint16_t;
+  const Eight found = {table[values[0]], table[values[1]], table[values[2]], table[values[3]],
+                       table[values[4]], table[values[5]], table[values[6]], table[values[7]]};
+  std::memcpy(result, &found, sizeof(found));
+#else
+  for (int k = 0; k < 8; ++k) result[k] = table[values[k]];
+#endif
+}
 
 template <typename Format>
 struct Glu {
@@ -55,7 +67,7 @@ struct Glu {
       __builtin_prefetch(next_gate + c);
       __builtin_prefetch(next_up + c);
       __builtin_prefetch(target + c, 1);
-      for (int64_t k = c; k < c + kLine; ++k) activation[k] = table[values[k]];
+      for (int64_t k = c; k < c + kLine; k += 8) look_up_8(table, values + k, activation + k);
     }
     for (; c < columns; ++c) activation[c] = table[values[c]];
   }
@@ -95,35 +107,42 @@ void run_lookup(const Glu<Format>& glu, const uint16_t* table) {
   });
 }
 
-// float32: eager torch computes the activation of whole rows, a tile at a time.
+// float32: eager torch computes the activation of a tile. A thread has whole vectors of columns and all rows,
+// since to start and join threads for every tile would take longer than the tile.
 void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
+  constexpr int64_t kUnit = 64;  // columns
   const Rows& gate = glu.gate_rows;
-  const int64_t number = gate.number(), width = gate.columns;
-  const int64_t tile_rows = std::min(number, (kTile / width + kRows - 1) / kRows * kRows);
-  const at::Tensor tile = at::empty({tile_rows, width}, at::kFloat);
-  const auto* activations = reinterpret_cast<const uint32_t*>(tile.const_data_ptr<float>());
-  for (int64_t top = 0, rows; top < number; top += rows) {
-    const int64_t left = gate.inner - top % gate.inner;  // rows at one stride
-    rows = std::min(tile_rows, left);
-    if (left == rows + 1) --rows;  // a row by itself is contiguous whatever the gate is
-    auto* start = const_cast<uint32_t*>(glu.gate + gate.offset(top));
-    at::Tensor input = at::from_blob(start, {rows, width}, {gate.inner_stride, 1}, at::kFloat);
-    at::Tensor output = tile.narrow(0, 0, rows);
-    // Of two implementations eager torch takes that of the whole gate: rows that lie one after another do so
-    // in a gate that is not contiguous too. Transposed they are not, and still read in the same order.
-    if (!contiguous) input = input.t(), output = output.t();
-    eager_activation(kind, input, output);
-    at::parallel_for(0, width, std::max<int64_t>(64, kGrain / rows), [&](int64_t begin, int64_t end) {
-      for (int64_t first = begin; first < end; first += kWide) {
-        const int64_t columns = std::min(kWide, end - first);
-        Strip<Float32> strip(glu.sums, first, columns, width);
-        for (int64_t r = 0; r < rows; ++r) {
-          glu.finish_row(activations + r * width + first, top + r, first, columns, strip);
-        }
-        strip.finish();
+  const int64_t number = gate.number(), width = gate.columns, units = (width + kUnit - 1) / kUnit;
+  const int64_t grain = std::max<int64_t>(1, kGrain / number / kUnit);
+  at::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kUnit, columns = std::min(end * kUnit, width) - first;
+    const int64_t tile_rows = (kTile / columns + 15) / 16 * 16;
+    const at::Tensor inputs = at::empty({contiguous ? tile_rows : 0, columns}, at::kFloat);
+    const at::Tensor outputs = at::empty({tile_rows, columns}, at::kFloat);
+    const auto* activations = reinterpret_cast<const uint32_t*>(outputs.const_data_ptr<float>());
+    Strip<Float32> strip(glu.sums, first, columns, width);
+    for (int64_t top = 0, rows; top < number; top += rows) {
+      const int64_t left = gate.inner - top % gate.inner;  // rows at one stride
+      rows = std::min(tile_rows, left);
+      if (left == rows + 1) --rows;  // a row by itself is contiguous whatever the gate is
+      auto* start = const_cast<uint32_t*>(glu.gate + gate.offset(top) + first);
+      at::Tensor input = at::from_blob(start, {rows, columns}, {gate.inner_stride, 1}, at::kFloat);
+      at::Tensor output = outputs.narrow(0, 0, rows);
+      // Of two implementations eager torch takes that of the whole gate, contiguous or not. What is
+      // transposed is not, and still read in the same order.
+      if (contiguous) {
+        input = inputs.narrow(0, 0, rows).copy_(input);
+      } else {
+        input = input.t();
+        output = output.t();
       }
-    });
-  }
+      eager_activation(kind, input, output);
+      for (int64_t r = 0; r < rows; ++r) {
+        glu.finish_row(activations + r * columns, top + r, first, columns, strip);
+      }
+      strip.finish();  // the tile is about to be written again
+    }
+  });
 }
 
 template <typename Format>
@@ -144,35 +163,51 @@ void run(Activation kind, const at::Tensor& gate, const Rows& gate_rows, const a
   }
 }
 
-at::Tensor glu_stats(const at::Tensor& gate, const std::optional<at::Tensor>& up, std::string_view activation,
-                     const std::optional<at::Tensor>& group, at::ArrayRef<double> thresholds,
-                     at::Tensor count, at::Tensor total, at::Tensor square, at::Tensor above,
-                     at::Tensor rows) {
-  check_glu(gate, up);
+// `out`, contiguous, may be the gate itself: a tile of activations is read before its product is written.
+void write_product(const at::Tensor& gate, const std::optional<at::Tensor>& up, std::string_view activation,
+                   const std::optional<at::Tensor>& group, const Sums& sums, at::Tensor& out) {
   const Activation kind = parse_activation(activation);
-  const Sums sums = checked_sums(gate, group, thresholds, count, total, square, above, rows);
   const auto [gates, gate_rows] = as_rows(gate);
   const auto [ups, up_rows] = up.has_value() ? as_rows(*up) : std::tuple{at::Tensor(), gate_rows};
   const int64_t* groups = group.has_value() ? group->const_data_ptr<int64_t>() : nullptr;
   const bool contiguous = gate.is_contiguous();  // which its rows, where they had to be copied, always are
   add_group_rows(groups, gate_rows.number(), sums);
-  at::Tensor out = at::empty(gate.sizes(), gate.options());
-  if (gate.numel() == 0) return out;
+  if (gate.numel() == 0) return;
   switch (gate.scalar_type()) {
     case at::kFloat:
-      run<Float32>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
-      break;
+      return run<Float32>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
     case at::kBFloat16:
-      run<BFloat16>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
-      break;
+      return run<BFloat16>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
     default:
-      run<Float16>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
+      return run<Float16>(kind, gates, gate_rows, ups, up_rows, contiguous, out, groups, sums);
   }
+}
+
+at::Tensor glu_stats(const at::Tensor& gate, const std::optional<at::Tensor>& up, std::string_view activation,
+                     const std::optional<at::Tensor>& group, at::ArrayRef<double> thresholds,
+                     at::Tensor count, at::Tensor total, at::Tensor square, at::Tensor above,
+                     at::Tensor rows) {
+  check_glu(gate, up);
+  const Sums sums = checked_sums(gate, group, thresholds, count, total, square, above, rows);
+  at::Tensor out = at::empty(gate.sizes(), gate.options());
+  write_product(gate, up, activation, group, sums, out);
   return out;
+}
+
+void glu_stats_(at::Tensor gate, const std::optional<at::Tensor>& up, std::string_view activation,
+                const std::optional<at::Tensor>& group, at::ArrayRef<double> thresholds, at::Tensor count,
+                at::Tensor total, at::Tensor square, at::Tensor above, at::Tensor rows) {
+  check_glu(gate, up);
+  TORCH_CHECK(gate.is_contiguous(), "gate must be contiguous to be overwritten");
+  const Sums sums = checked_sums(gate, group, thresholds, count, total, square, above, rows);
+  write_product(gate, up, activation, group, sums, gate);
 }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(lape, CPU, library) { library.impl("glu_stats", glu_stats); }
+TORCH_LIBRARY_IMPL(lape, CPU, library) {
+  library.impl("glu_stats", glu_stats);
+  library.impl("glu_stats_", glu_stats_);
+}
 
 }  // namespace lape

@@ -30,6 +30,8 @@ _library = torch.library.Library("lape", "DEF")
 for _schema in (
     f"activation_stats(Tensor x, Tensor? group, float[] thresholds, {_SUMS}) -> ()",
     f"glu_stats(Tensor gate, Tensor? up, str activation, Tensor? group, float[] thresholds, {_SUMS}) -> Tensor",
+    # On the CPU alone, where memory that is in the cache is worth having.
+    f"glu_stats_(Tensor(f!) gate, Tensor? up, str activation, Tensor? group, float[] thresholds, {_SUMS}) -> ()",
     # Not "mode": an argument of that name collides with one of torch's own where it traces.
     "ffn_edit(Tensor(a!) x, Tensor index, Tensor kind, Tensor value, Tensor offset, Tensor? choice, Tensor(b!) changed)"
     " -> ()",
@@ -180,6 +182,7 @@ def glu_stats(
     sums: Sums,
     group: Tensor | None = None,
     backend: str = "extension",
+    overwrite: bool = False,
 ) -> Tensor:
     """The GLU step act(gate) * up (Eq. 3), with the statistics of act(gate) added to `sums` in the same pass.
 
@@ -192,6 +195,7 @@ def glu_stats(
         up: as gate; None for an FFN without a gate, whose step is act(gate) alone.
         activation: one of ACTIVATIONS.
         sums, group, backend: see `activation_stats`.
+        overwrite: the result may take the gate's memory, which is then not to be read again.
 
     Returns:
         contiguous, of gate's shape and dtype.
@@ -201,6 +205,9 @@ def glu_stats(
     """
     if active_backend(gate.device, backend) == "reference":
         return reference.glu_stats(gate, up, activation, group, sums.thresholds, *sums[:5])
+    if overwrite and gate.device.type == "cpu" and gate.is_contiguous():
+        torch.ops.lape.glu_stats_(gate, up, activation, group, sums.thresholds, *sums[:5])
+        return gate
     return torch.ops.lape.glu_stats(gate, up, activation, group, sums.thresholds, *sums[:5])
 
 
@@ -260,6 +267,12 @@ def _(gate, up, activation, group, thresholds, count, total, square, above, rows
     reference.check_glu(gate, up, activation)
     reference.check_statistics(gate, group, thresholds, count, total, square, above, rows)
     return gate.new_empty(gate.shape)
+
+
+@torch.library.register_fake("lape::glu_stats_", lib=_library)
+def _(gate, up, activation, group, thresholds, count, total, square, above, rows) -> None:
+    reference.check_glu(gate, up, activation)
+    reference.check_statistics(gate, group, thresholds, count, total, square, above, rows)
 
 
 @torch.library.register_fake("lape::ffn_edit", lib=_library)

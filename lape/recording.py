@@ -80,7 +80,9 @@ class ActivationRecorder:
     def step(self, layer: int, expert: int, gate: Tensor, up: Tensor | None, rows: Tensor | None) -> Tensor:
         """The GLU step of a layer's expert, recorded; see `lape.fused.Step`."""
         sums, group = self._sums[layer][expert], self._group(gate, rows)
-        return ops.glu_stats(gate, up, self._activation, sums, group, self._backend)
+        # A GLU's gate is a projection's own output, which nothing else reads but a gradient.
+        overwrite = up is not None and not torch.is_grad_enabled()
+        return ops.glu_stats(gate, up, self._activation, sums, group, self._backend, overwrite)
 
     def observe(self, layer: int, activation: Tensor) -> None:
         """Record the output of a layer's activation module."""

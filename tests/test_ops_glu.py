@@ -268,3 +268,21 @@ def test_bad_glu_arguments_raise(gate, up, activation, message, backend):
 def test_five_thresholds_are_refused(backend):
     with pytest.raises(RuntimeError, match="4 thresholds, not 5"):
         ops.glu_stats(torch.zeros(2, 3), None, "silu", ops.Sums.zeros(3, 1, (0.0,) * 5), backend=backend)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_overwriting_the_gate_gives_the_same_bits(dtype, backend, device):
+    torch.manual_seed(0)
+    gate, up = (torch.randn(2, 37, 1200, device=device).to(dtype) for _ in range(2))
+    for rows in (slice(None), slice(3, None)):  # in place, and where that cannot be
+        sums, expected = zeros_for(gate), zeros_for(gate)
+        product = ops.glu_stats(gate[:, rows], up[:, rows], "silu", expected, backend=backend)
+        out = ops.glu_stats(gate.clone()[:, rows], up[:, rows], "silu", sums, backend=backend, overwrite=True)
+        assert torch.equal(out, product) and out.is_contiguous()
+        for one, other in zip(sums[:5], expected[:5], strict=True):
+            assert torch.equal(one, other)
+    if device == "cpu" and backend == "extension":
+        own = gate.clone()
+        assert ops.glu_stats(own, up, "silu", zeros_for(gate), overwrite=True).data_ptr() == own.data_ptr()
