@@ -6,7 +6,7 @@
 #   <results>/models/{model}/model.json          model       which checkpoint, its shape; tokenizer.json, weights/
 #   <results>/tokens/{model}/{language}/
 #             {split}.npy, {split}.bytes.npy     tokens      int32 [chunks, length]; split is train or valid
-#   <results>/statistics/{model}/{language}.npz  statistics  count and total [layers, neurons]; {language}.shards/
+#   <results>/statistics/{model}/{language}.npz  statistics  exact sums [layers, neurons]; {language}.shards/
 #   <results>/neurons/{model}/lape.tsv           select      language-specific neurons
 #   <results>/neurons/{model}/random.tsv         control     the random control
 #   <results>/perplexity/{model}/{method}/

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lape.errors import LapeError
+from lape.memory import resident_peak
 
 
 def in_fresh_process(module: str, *arguments: str) -> dict:
@@ -26,11 +27,7 @@ def in_fresh_process(module: str, *arguments: str) -> dict:
 
 def peak_bytes() -> int:
     """The most memory that this process has held."""
-    try:
-        # ru_maxrss of a child begins at what its parent held; this does not.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 2**10
-    except OSError:
-        pass
+    # On Linux ru_maxrss of a child begins at what its parent held.
+    if sys.platform.startswith("linux"):
+        return resident_peak()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)

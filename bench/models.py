@@ -82,9 +82,10 @@ class Work:
     batch: int
     length: int
     peers: bool = False
+    attention: str = "sdpa"
 
     def __str__(self) -> str:
-        return f"{self.shape.name} {self.dtype}, {self.batch} x {self.length}"
+        return f"{self.shape.name} {self.dtype} {self.attention}, {self.batch} x {self.length}"
 
     @property
     def tokens(self) -> int:
@@ -96,7 +97,9 @@ class Work:
         torch.manual_seed(0)
         config = AutoConfig.for_model(self.shape.model_type, **self.shape.settings)
         with torch.device(device):
-            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[self.dtype], attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=DTYPES[self.dtype], attn_implementation=self.attention
+            )
         return model.eval()
 
     def chunks(self) -> np.ndarray:

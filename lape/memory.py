@@ -37,10 +37,10 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = psutil.Process().memory_info().rss
     function()
-    return max(0, _resident_peak() - before)
+    return max(0, resident_peak() - before)
 
 
-def _resident_peak() -> int:
+def resident_peak() -> int:
     """Highest resident memory of this process in bytes, as Linux tells it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

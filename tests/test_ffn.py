@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from op_cases import DEVICES
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -48,17 +49,18 @@ DENSE = [name for name in ARCHITECTURES if name not in MIXTURES]
 HOOKED = ("bloom", "gpt2", "gptj", "phi")
 
 
-def tiny(model_type: str, dtype: torch.dtype = torch.float32, **settings):
+def tiny(model_type: str, dtype: torch.dtype = torch.float32, device: str = "cpu", **settings):
     sizes = SIZES | settings
     if model_type not in ("falcon", "gpt2", "bloom", "mpt", "opt", "xglm", "gptj", "gpt_neox", "phi"):
         sizes["head_dim"] = 8
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **sizes)
-    return AutoModelForCausalLM.from_config(config, dtype=dtype, experts_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, experts_implementation="eager").eval()
+    return model if device == "cpu" else model.to(device)
 
 
-def ids() -> torch.Tensor:
-    return torch.randint(2, 100, (3, 7), generator=torch.Generator().manual_seed(0))
+def ids(device: str = "cpu") -> torch.Tensor:
+    return torch.randint(2, 100, (3, 7), generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def hooked_activations(model) -> list[torch.Tensor]:
@@ -66,12 +68,12 @@ def hooked_activations(model) -> list[torch.Tensor]:
     seen = []
 
     def hook(module, inputs, output):
-        seen.append(output.flatten(0, -2))
+        seen.append(output.flatten(0, -2).cpu())
 
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for module in find_ffn(model).modules("activation"):
             stack.callback(module.register_forward_hook(hook).remove)
-        model(input_ids=ids(), use_cache=False)
+        model(input_ids=ids(model.device), use_cache=False)
     return seen
 
 
@@ -85,11 +87,12 @@ def assert_equal(statistics, layer: int, columns: slice, rows: torch.Tensor) -> 
     np.testing.assert_allclose(statistics.square[layer, columns], wide.square().sum(0).numpy(), rtol=0, atol=2.0**-40)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("pass_", ["fused", "hooks"])
 @pytest.mark.parametrize("model_type", DENSE)
-def test_statistics_equal_a_plain_forward_hook(model_type, pass_, dtype):
-    model = tiny(model_type, dtype)
+def test_statistics_equal_a_plain_forward_hook(model_type, pass_, dtype, device):
+    model = tiny(model_type, dtype, device)
     statistics = record_statistics(model, [ids()], thresholds=[2**-7], fused=pass_ == "fused")
     seen = hooked_activations(model)
     assert statistics.count.shape == find_ffn(model).shape == (2, seen[0].shape[-1])
@@ -99,10 +102,11 @@ def test_statistics_equal_a_plain_forward_hook(model_type, pass_, dtype):
     assert 0 < statistics.count.sum() < statistics.count.size * statistics.tokens
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model_type", MIXTURES)
-def test_statistics_of_experts_equal_a_plain_forward_hook(model_type):
+def test_statistics_of_experts_equal_a_plain_forward_hook(model_type, device):
     """The eager loop calls the activation module once for each expert that has tokens, in their order."""
-    model = tiny(model_type)
+    model = tiny(model_type, device=device)
     statistics = record_statistics(model, [ids()], thresholds=[2**-7])
     ffn = find_ffn(model)
     assert (ffn.experts, ffn.width, statistics.count.shape) == (4, 32, (2, 128))
@@ -121,32 +125,34 @@ def test_statistics_of_experts_equal_a_plain_forward_hook(model_type):
     assert next(seen, None) is None
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_recording_changes_no_bit_of_the_output_and_leaves_nothing_behind(model_type):
-    model = tiny(model_type, torch.bfloat16)
+def test_recording_changes_no_bit_of_the_output_and_leaves_nothing_behind(model_type, device):
+    model = tiny(model_type, torch.bfloat16, device)
     before = {name: dict(module.__dict__) for name, module in model.named_modules()}
     with torch.inference_mode():
-        logits = model(input_ids=ids()).logits
+        logits = model(input_ids=ids(device)).logits
         with record(model) as recorder:
             assert recorder.fused == (model_type not in HOOKED)
-            assert torch.equal(model(input_ids=ids()).logits, logits)
+            assert torch.equal(model(input_ids=ids(device)).logits, logits)
     assert all(module.__dict__.keys() == before[name].keys() for name, module in model.named_modules())
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_deactivating_everything_changes_logits_and_nothing_changes_no_bit(model_type):
-    model = tiny(model_type)
+def test_deactivating_everything_changes_logits_and_nothing_changes_no_bit(model_type, device):
+    model = tiny(model_type, device=device)
     neurons = find_ffn(model).shape[1]
     with torch.inference_mode():
-        logits = model(input_ids=ids()).logits
+        logits = model(input_ids=ids(device)).logits
         with perturbed(model, Perturbation({})):
-            assert torch.equal(model(input_ids=ids()).logits, logits)
+            assert torch.equal(model(input_ids=ids(device)).logits, logits)
         with perturbed(model, Perturbation({0: np.arange(neurons)}, mode="scale", values=1.0)) as firing:
-            assert torch.equal(model(input_ids=ids()).logits, logits)
+            assert torch.equal(model(input_ids=ids(device)).logits, logits)
         assert firing.changed == {0: 0} and firing.rows[0] >= ids().numel()
         with perturbed(model, Perturbation({layer: np.arange(neurons) for layer in range(2)})) as firing:
-            changed = model(input_ids=ids()).logits
-        assert torch.equal(model(input_ids=ids()).logits, logits), "a hook was left behind"
+            changed = model(input_ids=ids(device)).logits
+        assert torch.equal(model(input_ids=ids(device)).logits, logits), "a hook was left behind"
     tokens = ids().numel() * (2 if model_type in MIXTURES else 1)
     firing.check(tokens)
     assert (changed - logits).abs().max() > 1e-4
