@@ -80,7 +80,7 @@ def _agreement(model, ids: Tensor, truth: Tensor, counts: Tensor, implementation
         own = plain_hooks(model)(ids)
     differing = f"{(counts != truth).sum()} of {truth.numel()} counts differ"
     if torch.equal(counts, own):
-        return f"counts equal under {implementation} attention, its own ({differing} from sdpa's)"
+        return f"counts equal under {implementation} attention, its own ({differing} from the model's)"
     most = (counts - truth).abs().max()
     return f"{differing}, by at most {most}; {(counts != own).sum()} under {implementation} attention, its own"
 

@@ -116,7 +116,7 @@ void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
   const int64_t grain = std::max<int64_t>(1, kGrain / number / kUnit);
   at::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) {
     const int64_t first = begin * kUnit, columns = std::min(end * kUnit, width) - first;
-    const int64_t tile_rows = (kTile / columns + 15) / 16 * 16;
+    const int64_t tile_rows = std::max<int64_t>(16, kTile / columns / 16 * 16);
     const at::Tensor inputs = at::empty({contiguous ? tile_rows : 0, columns}, at::kFloat);
     const at::Tensor outputs = at::empty({tile_rows, columns}, at::kFloat);
     const auto* activations = reinterpret_cast<const uint32_t*>(outputs.const_data_ptr<float>());

@@ -51,7 +51,7 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None
     Args:
         model: a Hugging Face causal LM, on its device.
         chunk_length: T, tokens of a chunk.
-        at_most: chunks that there are to a shard.
+        at_most: chunks that there are.
         memory: GiB that the activations of a pass may take; None: half of what is free.
 
     Raises:
@@ -62,13 +62,15 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None
     ids = torch.zeros(1, chunk_length, dtype=torch.int64, device=device)
     allowed = free_memory(device) / 2 if memory is None else memory * 2**30
     try:
+        decoder(input_ids=ids[:, :1], use_cache=False)  # weights that lie in a file come into memory
         one = peak_memory(lambda: decoder(input_ids=ids, use_cache=False), device)
     except torch.OutOfMemoryError:
-        one = float("inf")
-    if one > allowed:
+        one = None
+    if one is None or one > allowed:
+        taken = "more than there is" if one is None else f"{one / 2**30:.1f} GiB"
         raise LapeError(
-            f"a chunk of {chunk_length} tokens takes {one / 2**30:.1f} GiB of the {allowed / 2**30:.1f} that it may; "
-            "lower tokens.chunk_length, or raise the section's memory"
+            f"a chunk of {chunk_length} tokens takes {taken} of the {allowed / 2**30:.1f} GiB that it may; lower "
+            "tokens.chunk_length, raise statistics.memory, or spread the model (`device_map: auto`)"
         )
     wanted = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length)
     fitting = max(1, min(wanted, at_most, int(allowed // max(one, 1))))

@@ -7,6 +7,7 @@ multiplies it.
 """
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -88,6 +89,13 @@ class FFN:
         """(L, I): layers and neurons per layer, over all experts."""
         return len(self.layers), self.experts * self.width
 
+    def saw(self, rows: int, tokens: int) -> bool:
+        """Whether activations of a layer that were seen at so many rows are those of all tokens.
+
+        A mixture routes every token to several experts, to as many in every layer.
+        """
+        return rows == tokens or (self.experts > 1 and tokens > 0 and rows > 0 and rows % tokens == 0)
+
     def modules(self, part: str) -> list[nn.Module]:
         """The module of every layer at one of the architecture's paths, such as "activation"."""
         return [layer.get_submodule(getattr(self.architecture, part)) for layer in self.layers]
@@ -134,6 +142,18 @@ def forward_hooks(hooks: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]
             handle.remove()
 
 
+# Modules whose forward pass is another one for the time being.
+_replaced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def check_not_replaced(ffn: FFN) -> None:
+    """Raise LapeError where FFNs are computed by a recording or a perturbation already: hooks would not fire."""
+    if any(module in _replaced for layer in ffn.layers for module in layer.modules()):
+        raise LapeError(
+            "the model's FFNs are recorded or perturbed already; leave that block, or record with fused=False"
+        )
+
+
 @contextlib.contextmanager
 def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]:
     """Other forward functions, each on its module, for the time of a block."""
@@ -143,6 +163,7 @@ def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterato
             name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
             stack.callback(_restore, module, name, module.__dict__.get(name))
             setattr(module, name, forward)
+            _replaced.add(module)
         yield
 
 
@@ -160,6 +181,7 @@ def recompiled(decoder: nn.Module) -> Iterator[None]:
 
 
 def _restore(module: nn.Module, name: str, previous: Callable | None) -> None:
+    _replaced.discard(module)
     if previous is None:
         delattr(module, name)
     else:

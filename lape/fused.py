@@ -22,17 +22,21 @@ def activation_name(module: nn.Module, dtype: torch.dtype, device: torch.device)
     """Which of `lape.ops.ACTIVATIONS` a module computes, by what it does with 4,096 values; None where it is none."""
     samples = torch.linspace(-12, 12, 2**12, dtype=dtype, device=device)
     with torch.no_grad():
-        output = module(samples.clone())
+        output = module.forward(samples.clone())  # not through anybody's hooks
         return next((name for name in ops.ACTIVATIONS if torch.equal(output, reference.FUNCTIONS[name](samples))), None)
 
 
-def fused_activation(ffn: FFN, dtype: torch.dtype) -> str | None:
+def fused_activation(ffn: FFN) -> str | None:
     """The activation function of a model whose FFN can run with a fused step, None where it cannot.
 
     A GLU's own forward pass and the one with its step taken out must agree to the last bit on a few random rows: an
-    FFN that does anything else besides is left as it is.
+    FFN that does anything else besides is left as it is, and so is one whose activation modules have hooks, which a
+    fused step would pass by.
     """
     part, activations = ffn.architecture, ffn.modules("activation")
+    if any(module._forward_hooks or module._forward_pre_hooks for module in activations):
+        return None
+    dtype = next(weight.dtype for weight in ffn.layers[0].parameters() if weight.is_floating_point())
     name = activation_name(activations[0], dtype, device_of(ffn.layers[0]))
     if name is None or len({type(module) for module in activations}) != 1:
         return None

@@ -159,7 +159,12 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
         )
         if parameters["device_map"] is None and quantization is None:
             model = model.to(device)
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    except (ValueError, ImportError) as error:
+        raise LapeError(
+            f"{path}: the model cannot be loaded ({_line(error)}); mend its attn_implementation, device_map or "
+            "quantization, or save its files anew"
+        ) from error
+    except (OSError, SafetensorError) as error:
         raise LapeError(f"{path}: the model cannot be loaded ({_line(error)}); fetch or save its files anew") from error
     except torch.OutOfMemoryError as error:
         raise LapeError(f"{path}: does not fit on {device}; set the model's `device_map` to auto") from error

@@ -75,12 +75,13 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, row
 @contextlib.contextmanager
 def _returning(decoder: nn.Module, output) -> Iterator[None]:
     """While inside, the decoder returns `output` and computes nothing."""
-    compiled, decoder._compiled_call_impl = decoder._compiled_call_impl, None  # of torch.compile
+    compiled = decoder.__dict__.pop("_compiled_call_impl", None)  # of torch.compile
     try:
         with replaced_forwards([(decoder, lambda *args, **kwargs: output)]):
             yield
     finally:
-        decoder._compiled_call_impl = compiled
+        if compiled is not None:
+            decoder._compiled_call_impl = compiled
 
 
 def likelihood_measures(nll: float, tokens: int, text_bytes: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lape import ops, reference
 from lape.errors import LapeError
-from lape.ffn import FFN, device_of, find_ffn, forward_hooks, recompiled
+from lape.ffn import FFN, check_not_replaced, device_of, find_ffn, forward_hooks, recompiled
 from lape.fused import stepped
 from lape.neurons import Neurons
 
@@ -37,7 +37,7 @@ class Perturbation:
     mode: str = "set"
     values: float | Mapping[int, np.ndarray] = 0.0
 
-    def edits(self, layer: int, first: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def within(self, layer: int, first: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and values of the neurons `first` ... `first + width - 1` of a layer, counted from `first`."""
         index = np.asarray(self.indices.get(layer, ()), np.int64)
         values = self.values[layer] if isinstance(self.values, Mapping) and len(index) else self.values
@@ -53,8 +53,9 @@ class Firing:
         neurons: layer -> number of neurons that are perturbed, over all perturbations.
     """
 
-    def __init__(self, neurons: dict[int, int], edits: dict[int, list[ops.Edits]]):
+    def __init__(self, neurons: dict[int, int], edits: dict[int, list[ops.Edits]], ffn: FFN | None = None):
         self.neurons = neurons
+        self._ffn = ffn  # None where nothing is perturbed
         self._edits = edits  # by layer and expert
         # On the device, so that nothing waits for it.
         self._seen = {
@@ -93,7 +94,7 @@ class Firing:
         """
         calls, seen = self.calls, self.rows
         for layer in self.neurons:
-            if not calls[layer] or (rows is not None and seen[layer] != rows):
+            if not calls[layer] or (rows is not None and not self._ffn.saw(seen[layer], rows)):
                 fed = "at least 1" if rows is None else rows
                 raise LapeError(
                     f"layer {layer}: the perturbation fired on {seen[layer]} tokens of {fed}; the model bypasses "
@@ -167,20 +168,22 @@ def perturbed(
     if positions not in POSITIONS:
         raise LapeError(f"positions: {positions!r} is unknown; use one of {', '.join(POSITIONS)}")
     ffn = find_ffn(model)
+    check_not_replaced(ffn)
     several = [perturbations] if isinstance(perturbations, Perturbation) else list(perturbations)
     _check(ffn, several)
     layers = sorted({layer for perturbation in several for layer, index in perturbation.indices.items() if len(index)})
     edits = {
         layer: [
             _edits(
-                [(p.mode, *p.edits(layer, expert * ffn.width, ffn.width)) for p in several],
+                [(p.mode, *p.within(layer, expert * ffn.width, ffn.width)) for p in several],
                 device_of(ffn.layers[layer]),
             )
             for expert in range(ffn.experts)
         ]
         for layer in layers
     }
-    firing = Firing({layer: sum(len(p.indices.get(layer, ())) for p in several) for layer in layers}, edits)
+    with torch.inference_mode(False):  # its record may outlive the mode in which it is made
+        firing = Firing({layer: sum(len(p.indices.get(layer, ())) for p in several) for layer in layers}, edits, ffn)
     edited = _Editor(firing, choice, positions, backend)
     with contextlib.ExitStack() as stack:
         if not layers:
@@ -245,6 +248,7 @@ class _Editor:
             choice = (choice.reshape(x.shape[:-1]) if rows is None else choice.reshape(-1)[rows]).contiguous()
         if torch.is_grad_enabled() and x.requires_grad:
             # Out of place and in plain torch: the activation function needs its output for the gradient.
+            ops.ffn_edit(x.detach().clone(), edits, choice, self._backend)  # counts what it changes
             return reference.edited(x, *edits[:4], choice)
         ops.ffn_edit(x, edits, choice, self._backend)
         return x
@@ -270,6 +274,10 @@ def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
             raise LapeError(f"mode: {perturbation.mode!r} is unknown; use one of {', '.join(ops.MODES)}")
         for layer, index in perturbation.indices.items():
             index = np.asarray(index)
+            if len(index) and (index.dtype.kind not in "iu" or len(np.unique(index)) != len(index)):
+                raise LapeError(f"perturbation: indices of layer {layer} are no integers, each once; pass such")
+            if isinstance(perturbation.values, Mapping) and np.shape(perturbation.values.get(layer)) != index.shape:
+                raise LapeError(f"perturbation: layer {layer} has no value for each of its indices; pass as many")
             if not 0 <= layer < layers or (len(index) and not (index.min() >= 0 and index.max() < neurons)):
                 raise LapeError(
                     f"perturbation: layer {layer} or one of its neurons is outside the model's {layers} layers x "

@@ -30,10 +30,15 @@ def probe_ffn(decoder: nn.Module, model_type: str, device: torch.device) -> tupl
     Raises:
         LapeError: there is not exactly one answer.
     """
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
+    if any(weight.dim() == 3 for layers in lists for weight in layers.parameters()):
+        raise LapeError(
+            f"architecture {model_type!r}: it is a mixture of experts that is not known; add its modules to "
+            "ARCHITECTURES in lape/ffn.py"
+        )
     paths = {
         (activation, down)
-        for layers in decoder.children()
-        if isinstance(layers, nn.ModuleList) and len(layers)
+        for layers in lists
         for activation in _activation_modules(layers)
         for down in _fed_by(decoder, layers, activation, device)
     }

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lape import ops
+from lape import ops, reference
 from lape.errors import LapeError
-from lape.ffn import FFN, device_of, find_ffn, forward_hooks, input_device, recompiled
+from lape.ffn import FFN, check_not_replaced, device_of, find_ffn, forward_hooks, input_device, recompiled
 from lape.fused import fused_activation, stepped, without_last_projection
 from lape.statistics import FRACTION_BITS, ActivationStatistics, carried
 
@@ -29,7 +29,7 @@ class _DeviceSums:
         self.rows = zeros(groups)
         # Of the batch that runs, in the order of its rows; and of all batches before it, exactly.
         self.moments = zeros(2, groups, ffn.width, dtype=torch.float64)
-        self.settled = zeros(2, 2, groups, ffn.width)
+        self.wholes, self.fractions = zeros(2, groups, ffn.width), zeros(2, groups, ffn.width)
         self.broken = torch.zeros(len(layers), dtype=torch.bool, device=device)
         self.parts = [
             [
@@ -49,8 +49,8 @@ class _DeviceSums:
         """Add the batch's sums to the exact ones: from here on no grouping of batches changes a bit."""
         self.broken |= ~(self.moments.abs() < 2.0**62).flatten(1).all(1)  # true for NaN too
         whole = self.moments.floor()
-        self.settled[:, :, 0] += whole.to(torch.int64)
-        self.settled[:, :, 1] += self.moments.sub_(whole).mul_(2.0**FRACTION_BITS).round_().to(torch.int64)
+        self.wholes += whole.to(torch.int64)
+        self.fractions += self.moments.sub_(whole).mul_(2.0**FRACTION_BITS).round_().to(torch.int64)
         self.moments.zero_()
 
 
@@ -80,13 +80,16 @@ class ActivationRecorder:
     def step(self, layer: int, expert: int, gate: Tensor, up: Tensor | None, rows: Tensor | None) -> Tensor:
         """The GLU step of a layer's expert, recorded; see `lape.fused.Step`."""
         sums, group = self._sums[layer][expert], self._group(gate, rows)
-        # A GLU's gate is a projection's own output, which nothing else reads but a gradient.
-        overwrite = up is not None and not torch.is_grad_enabled()
-        return ops.glu_stats(gate, up, self._activation, sums, group, self._backend, overwrite)
+        if torch.is_grad_enabled() and gate.requires_grad:
+            active = reference.FUNCTIONS[self._activation](gate)
+            ops.activation_stats(active.detach(), sums, group, self._backend)
+            return active if up is None else active * up
+        # A GLU's gate is a projection's own output, which nothing else reads.
+        return ops.glu_stats(gate, up, self._activation, sums, group, self._backend, overwrite=up is not None)
 
     def observe(self, layer: int, activation: Tensor) -> None:
         """Record the output of a layer's activation module."""
-        ops.activation_stats(activation, self._sums[layer][0], self._group(activation, None), self._backend)
+        ops.activation_stats(activation.detach(), self._sums[layer][0], self._group(activation, None), self._backend)
 
     def _group(self, x: Tensor, rows: Tensor | None) -> Tensor | None:
         if self.group is None:
@@ -102,7 +105,7 @@ class ActivationRecorder:
     def reset(self) -> None:
         """Forget what was recorded."""
         for sums in self._devices:
-            for tensor in (sums.count, sums.above, sums.rows, sums.moments, sums.settled, sums.broken):
+            for tensor in (sums.count, sums.above, sums.rows, sums.moments, sums.wholes, sums.fractions, sums.broken):
                 tensor.zero_()
 
     def statistics(self, tokens: int, group: int = 0) -> ActivationStatistics:
@@ -123,8 +126,9 @@ class ActivationRecorder:
         rows = gathered("rows", lambda x: x[:, :, group])  # [L, E]
         self._check(rows, tokens, gathered("broken", lambda x: x))
         layers = len(rows)
-        settled = gathered("settled", lambda x: x[..., group, :])  # [L, E, 2 (whole, fraction), 2 (total, square), I]
-        totals, squares = settled.transpose(3, 2, 0, 1, 4).reshape(2, 2, layers, -1)
+        # Each [L, E, 2 (total, square), I] -> [2 (total, square), 2 (whole, fraction), L, E * I]
+        pairs = np.stack([gathered(name, lambda x: x[..., group, :]) for name in ("wholes", "fractions")])
+        totals, squares = pairs.transpose(3, 0, 1, 2, 4).reshape(2, 2, layers, -1)
         above = gathered("above", lambda x: x[..., group, :])  # [L, E, K, I]
         return ActivationStatistics(
             count=gathered("count", lambda x: x[:, :, group]).reshape(layers, -1),
@@ -138,8 +142,7 @@ class ActivationRecorder:
 
     def _check(self, rows: np.ndarray, tokens: int, broken: np.ndarray) -> None:
         for layer, seen in enumerate(rows.sum(axis=1)):
-            # A token is routed to several experts, to as many in every layer.
-            if seen != tokens and (self._ffn.experts == 1 or not seen or not tokens or seen % tokens):
+            if not self._ffn.saw(int(seen), tokens):
                 raise LapeError(
                     f"layer {layer}: its activation was seen at {seen} of {tokens} tokens; the model "
                     "bypasses its activation module; load it without fused kernels"
@@ -178,13 +181,18 @@ def record(
         LapeError: the architecture is not known, or the extension is not built.
     """
     ffn = find_ffn(model)
+    check_not_replaced(ffn)
     ops.active_backend(input_device(model), backend)
     # A mixture's experts share one activation module: only from within is it known which expert runs.
     wanted = fused or bool(ffn.architecture.experts)
-    activation = fused_activation(ffn, model.get_input_embeddings().weight.dtype) if wanted else None
+    activation = fused_activation(ffn) if wanted else None
     if ffn.architecture.experts and activation is None:
-        raise LapeError("experts: their activation function is unknown; add it to ACTIVATIONS in lape/ops.py")
-    recorder = ActivationRecorder(ffn, groups, thresholds, activation, backend)
+        raise LapeError(
+            "experts: their activation function is unknown or has hooks; remove these, or add it to ACTIVATIONS in "
+            "lape/ops.py"
+        )
+    with torch.inference_mode(False):  # what it holds may outlive the mode in which it is made
+        recorder = ActivationRecorder(ffn, groups, thresholds, activation, backend)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recompiled(model.get_decoder()))
         if recorder.fused:
@@ -196,7 +204,7 @@ def record(
 
             modules = ffn.modules("activation")
             stack.enter_context(forward_hooks((module, hook(layer)) for layer, module in enumerate(modules)))
-        if not complete:
+        if not complete and not (recorder.fused and ffn.architecture.gate):  # a fused GLU stops by itself
             stack.enter_context(without_last_projection(ffn))
         yield recorder
 
@@ -250,7 +258,7 @@ def counting(
             for batch in batches:
                 # From pinned memory the copy waits for nothing: the next batch is queued while this one runs.
                 ids = torch.as_tensor(batch).to(device, non_blocking=True)
-                if skip_first:
+                if skip_first and (recorder.group is None or recorder.group.shape != ids.shape):
                     recorder.group = torch.zeros_like(ids)
                     recorder.group[:, :skip_first] = -1
                 decoder(input_ids=ids, use_cache=False)

@@ -13,6 +13,7 @@ rule baseline:
         chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
         code=code(
             "lape/perplexity.py",
+            "lape/ffn.py",
             "lape/ops.py",
             "lape/reference.py",
             "lape/model.py",
@@ -50,7 +51,9 @@ rule perplexity:
         code=code(
             "lape/perplexity.py",
             "lape/perturbation.py",
+            "lape/neurons.py",
             "lape/ffn.py",
+            "lape/probe.py",
             "lape/fused.py",
             "lape/ops.py",
             "lape/reference.py",

@@ -18,6 +18,7 @@ rule statistics:
             "lape/ffn.py",
             "lape/probe.py",
             "lape/batches.py",
+            "lape/memory.py",
             "lape/ops.py",
             "lape/reference.py",
             "lape/model.py",
@@ -40,11 +41,11 @@ rule statistics:
         batch_size=config["statistics"]["batch_size"],
         memory=optional("--memory", config["statistics"]["memory"]),
         skip_first=config["statistics"]["skip_first"],
-        thresholds=config["statistics"]["thresholds"],
+        thresholds=json.dumps(config["statistics"]["thresholds"]),
         shards=config["statistics"]["shards"],
         backend=config["statistics"]["backend"],
     shell:
         "lape statistics --log {log} --rule statistics --model {input.model} --tokens {input.tokens} "
         "--batch-size {params.batch_size} {params.memory} --skip-first {params.skip_first} "
-        "--thresholds {params.thresholds} --shards {params.shards} --backend {params.backend} "
+        "--thresholds {params.thresholds:q} --shards {params.shards} --backend {params.backend} "
         "--threads {threads} --output {output.sums}"

@@ -204,7 +204,8 @@ def test_activations_that_are_not_finite(refused, stage, value):
         model.model.layers[1].mlp.gate_proj.weight[5] = value
     model.save_pretrained("model")
     assert cli.main(arguments("model")) == 0
-    refused(arguments(stage, output=f"out/{Path(arguments(stage)[-1]).name}"), "NaN or infinite", "dtype")
+    words = arguments(stage, output=f"out/{Path(arguments(stage)[-1]).name}", batch_size="4")
+    refused(words, "NaN or infinite", "dtype")
 
 
 def test_neurons_of_another_shape(refused):

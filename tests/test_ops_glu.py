@@ -286,3 +286,9 @@ def test_overwriting_the_gate_gives_the_same_bits(dtype, backend, device):
     if device == "cpu" and backend == "extension":
         own = gate.clone()
         assert ops.glu_stats(own, up, "silu", zeros_for(gate), overwrite=True).data_ptr() == own.data_ptr()
+
+
+def test_more_columns_than_a_tile_has_values():
+    gate = torch.randn(3, 70_000)
+    product = with_threads(1, lambda: ops.glu_stats(gate, gate, "relu", zeros_for(gate)))
+    assert torch.equal(product, torch.relu(gate) * gate)

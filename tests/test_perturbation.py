@@ -9,6 +9,7 @@ from lape.errors import LapeError
 from lape.ffn import find_ffn
 from lape.neurons import Neurons
 from lape.perturbation import Perturbation, deactivate, perturbed
+from lape.recording import record, record_statistics
 
 
 def neurons(layers=3, width=32) -> Neurons:
@@ -74,8 +75,9 @@ def test_a_perturbation_that_changes_nothing_fails_where_the_tokens_are_known(ti
 
 
 def test_gradients_flow_around_the_deactivated_neurons(tiny_model):
-    with deactivate(tiny_model, neurons(), "fr"):
+    with deactivate(tiny_model, neurons(), "fr") as firing:
         tiny_model(input_ids=IDS).logits.sum().backward()
+    firing.check(10)
     gradient = tiny_model.model.layers[0].mlp.gate_proj.weight.grad
     assert (gradient[[1, 5]] == 0).all() and (gradient[2] != 0).any()
 
@@ -188,3 +190,21 @@ def test_a_compiled_model_is_perturbed(tiny_model):
 def test_bad_perturbations_are_refused(tiny_model, perturbation, settings, message):
     with pytest.raises(LapeError, match=message), perturbed(tiny_model, perturbation, **settings):
         pass
+
+
+@torch.inference_mode()
+def test_recording_and_perturbing_at_once(tiny_model):
+    """Inside a perturbation what flows is recorded, edits included; the other way round is refused."""
+    with perturbed(tiny_model, Perturbation({1: np.array([4])}, values=7.0)) as firing:
+        statistics = record_statistics(tiny_model, [IDS], thresholds=[6.9])
+        with record(tiny_model) as recorder:
+            assert not recorder.fused
+    assert statistics.above[0, 1, 4] == statistics.count[1, 4] == 10 and firing.rows == {1: 10}
+    with record(tiny_model):
+        for again in (record(tiny_model), perturbed(tiny_model, Perturbation({1: np.array([4])}))):
+            with pytest.raises(LapeError, match="recorded or perturbed already"), again:
+                pass
+    with record(tiny_model, fused=False) as recorder, perturbed(tiny_model, Perturbation({1: np.array([4])})) as firing:
+        tiny_model(input_ids=IDS)
+        recorder.end_batch()
+    assert firing.changed == {1: 10} and recorder.statistics(10).count.any()

@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     with writing(arguments.output) as temporary:
         pd.DataFrame(chunks_table).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    calls, rows_seen, changed = firing.calls, firing.rows, firing.changed
     inputs = [arguments.model, *arguments.tokens]
     inputs += [path.with_suffix(suffix) for path in arguments.tokens for suffix in (".npy", ".bytes.npy")]
     if arguments.neurons:
@@ -93,9 +94,9 @@ def run(arguments: argparse.Namespace) -> None:
                 {
                     "layer": layer,
                     "neurons": firing.neurons[layer],
-                    "calls": firing.calls[layer],
-                    "tokens": firing.rows[layer],
-                    "changed": firing.changed[layer],
+                    "calls": calls[layer],
+                    "tokens": rows_seen[layer],
+                    "changed": changed[layer],
                 }
                 for layer in firing.neurons
             ],

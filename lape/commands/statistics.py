@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import logging
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=batch_size, help="chunks a forward pass, or auto (the default)")
     parser.add_argument("--memory", type=float, help="GiB for the activations of a pass (with auto); default: half")
     parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
-    parser.add_argument("--thresholds", type=float, nargs="*", default=[], help="count activations above these too")
+    parser.add_argument("--thresholds", type=json.loads, default=[], help="also count activations above: '[0.5, 1]'")
     parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
@@ -48,6 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     tokens = read_json(arguments.tokens, "tokens")
     tokens_path = checked(arguments.tokens, tokens, ".npy")
     chunks = read_array(tokens_path, mmap=True)
+    if arguments.skip_first >= chunks.shape[1]:
+        raise LapeError(f"statistics.skip_first: {arguments.skip_first} of {chunks.shape[1]} positions; lower it")
     parameters = {
         name: getattr(arguments, name) for name in ("skip_first", "thresholds", "shards", "threads", "backend")
     }
@@ -63,12 +66,13 @@ def run(arguments: argparse.Namespace) -> None:
         "code": _code_hash(),
         "device": str(device),
         "versions": {package: versions()[package] for package in ("torch", "transformers")},
+        "wanted": {"batch_size": arguments.batch_size or "auto", "memory": arguments.memory},
     }
     if arguments.batch_size is None:
         # Free memory changes between runs: go on with the size that was found at first.
         size = _earlier_batch_size(folder, identity)
         identity["batch_size"] = size or fitting_batch_size(
-            model, chunks.shape[1], arguments.memory, at_most=len(chunks) // arguments.shards
+            model, chunks.shape[1], arguments.memory, at_most=len(chunks)
         )
     else:
         identity["batch_size"] = arguments.batch_size
@@ -150,6 +154,6 @@ def _remove_others(folder: Path, files: list[Path]) -> None:
 
 def _code_hash() -> str:
     """Hash of what counts: the modules of the forward pass and the compiled extension."""
-    names = ("statistics", "recording", "fused", "ffn", "batches", "ops", "reference", "_C")
+    names = ("statistics", "recording", "fused", "ffn", "probe", "batches", "ops", "reference", "model", "_C")
     files = [sys.modules[f"lape.{name}"].__file__ for name in names if f"lape.{name}" in sys.modules]
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
