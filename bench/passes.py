@@ -11,7 +11,7 @@ from bench.peers import PEERS, attention, plain_hooks
 from bench.report import Row, installed
 from bench.setting import Setting
 from bench.timing import Spread, alternate
-from lape import record_statistics
+from lape import counting, record_statistics
 from lape.errors import LapeError
 from lape.model import DTYPES
 
@@ -36,7 +36,6 @@ def pass_rows(work: Work, setting: Setting) -> list[Row]:
 
     multiply, multiply_flops, matrices = _ceiling(model, work, setting)
     contenders = {
-        "counted": lambda: record_statistics(model, [ids]),
         "base": base,
         "plain hooks": lambda: by_hooks(ids),
         "ceiling": multiply,
@@ -51,7 +50,9 @@ def pass_rows(work: Work, setting: Setting) -> list[Row]:
         contenders[name] = lambda count=count: count(ids)
         notes[name] = f"{version}; " + _agreement(model, ids, truth, count(ids), implementation)
 
-    seconds = alternate(contenders, setting.turns, device)
+    with counting(work.model(device)) as count_batches:  # a model of its own, so that the base forward stays bare
+        contenders["counted"] = lambda: count_batches([ids])
+        seconds = alternate(contenders, setting.turns, device)
     speed = {name: work.tokens / np.median(taken) for name, taken in seconds.items()}
 
     def row(section: int, what: str, name: str, goal: float) -> Row:

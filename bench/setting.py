@@ -65,4 +65,4 @@ def setting(device: str, smallest: bool) -> Setting:
         faster = dict(attention="eager")
         passes += [Work(GEMMA, "bfloat16", 4, 512, **faster), Work(SMOLLM2, "bfloat16", 4, 512, peers=True, **faster)]
     perplexity = Work(GEMMA, "bfloat16" if native else "float32", 2, 512)
-    return Setting(device, 5, tuple(passes), perplexity, squares=(1024, 2048), array=2**28, **_COMMON)
+    return Setting(device, 7, tuple(passes), perplexity, squares=(1024, 2048), array=2**28, **_COMMON)

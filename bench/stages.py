@@ -38,15 +38,22 @@ def stages(run: Path) -> pd.DataFrame:
 
 def stage_rows(run: Path) -> list[Row]:
     """Section 7, from a run that is there, whatever machine it ran on; nothing where there is none."""
-    if not (run / "benchmarks").is_dir():
+    if not (run / "report.html").is_file():
         return []
     table = stages(run)
     rows = [
         Row(7, stage, _one(row.seconds), "s", note=f"{row.jobs:.0f} jobs, peak {row.peak_mib * 2**20 / 1e9:.2f} GB")
         for stage, row in table.iterrows()
     ]
-    note = f"of {run}, summed: less on the clock where jobs ran side by side"
-    return [*rows, Row(7, "all stages after downloads", _one(table["seconds"].sum()), "s", ("under", 300.0), note)]
+    note = f"of {run}, from its first job to its report; the sum over jobs is {table['seconds'].sum():.0f} s"
+    return [*rows, Row(7, "the workflow after downloads", _one(clock(run)), "s", ("under", 300.0), note)]
+
+
+def clock(run: Path) -> float:
+    """Seconds from the start of a run's first job to its report; of use where it ran in one go."""
+    files = list(run.glob("benchmarks/*/**/*.tsv"))
+    starts = [file.stat().st_mtime - pd.read_csv(file, sep="\t", na_values="-")["s"].iloc[0] for file in files]
+    return (run / "report.html").stat().st_mtime - min(starts)
 
 
 def _one(value: float) -> Spread:
@@ -62,7 +69,7 @@ def main() -> None:
     machine = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     print(f"{arguments.run} on {machine['processor']} ({machine['cores']} cores)\n")
     print(table.round(1).to_string())
-    print(f"\nall jobs: {table['seconds'].sum():.0f} s")
+    print(f"\nall jobs: {table['seconds'].sum():.0f} s; on the clock: {clock(arguments.run):.0f} s")
     if arguments.json:
         manifest = json.loads((arguments.run / "manifest.json").read_text())
         content = {**machine, "versions": manifest["versions"], "stages": table.reset_index().to_dict("records")}

@@ -11,7 +11,7 @@
 namespace lape {
 
 constexpr int kRows = 8;         // rows added per pass over a strip
-constexpr int64_t kStrip = 512;  // columns whose sums stay in the first-level cache
+constexpr int64_t kStrip = 1024;  // columns whose sums stay in the first-level cache
 
 // Adds `number` rows of `columns` values. A column's sum runs over its rows in order, on top of what is
 // there: its bits depend neither on threads nor on how the rows were split into calls. A square of two

@@ -28,7 +28,10 @@ void edit(const at::Tensor& x, const Rows& rows, const Edits& edits, const int64
       const int64_t p = choice == nullptr ? 0 : choice[r];
       if (p < 0) continue;
       auto* row = values + rows.offset(r);
+      // The next row's values lie too far apart for the processor to fetch them ahead by itself.
+      const auto* next = values + rows.offset(std::min(r + 1, end - 1));
       for (int64_t m = edits.offset[p]; m < edits.offset[p + 1]; ++m) {
+        __builtin_prefetch(next + edits.index[m], 1);
         different[p] += edit_value<Format>(row[edits.index[m]], edits.mode[m], edits.value[m]);
       }
     }

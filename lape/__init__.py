@@ -20,6 +20,7 @@ _PUBLIC = {
     "ActivationStatistics": "lape.statistics",
     "record": "lape.recording",
     "record_statistics": "lape.recording",
+    "counting": "lape.recording",
     "activation_probabilities": "lape.selection",
     "entropies": "lape.selection",
     "select_lape": "lape.selection",
