@@ -10,7 +10,7 @@
 
 namespace lape {
 
-constexpr int kRows = 8;         // rows added per pass over a strip
+constexpr int kRows = 8;          // rows added per pass over a strip
 constexpr int64_t kStrip = 1024;  // columns whose sums stay in the first-level cache
 
 // Adds `number` rows of `columns` values. A column's sum runs over its rows in order, on top of what is
