@@ -161,7 +161,9 @@ def test_edited_counting_code_counts_again(run, file):
     jobs = run.pending()
     assert jobs["statistics"] == len(LANGUAGES)
     assert {"select", "perplexity", "manifest", "report"} <= set(jobs)
-    assert not {"corpus", "tokens", "model_path"} & set(jobs)
+    # The FFN's shape stands in the model's artifact, too.
+    unconcerned = {"corpus"} if file == "lape/ffn.py" else {"corpus", "tokens", "model_path"}
+    assert not unconcerned & set(jobs)
 
 
 def test_edited_counting_code_does_not_take_over_finished_shards(run):
