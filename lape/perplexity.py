@@ -13,8 +13,8 @@ from lape import ops
 from lape.errors import LapeError
 from lape.ffn import input_device, replaced_forwards
 
-# Positions whose logits exist at once: 128 x 262,144 bfloat16 logits are 64 MiB.
-_LOGITS_IN_MEMORY = 2**25
+# Logits that exist at once: 256 positions of 262,144 in bfloat16 are 128 MiB. Fewer read the head's weights too often.
+_LOGITS_IN_MEMORY = 2**26
 
 
 @torch.inference_mode()
