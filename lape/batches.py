@@ -51,8 +51,8 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None
     Args:
         model: a Hugging Face causal LM, on its device.
         chunk_length: T, tokens of a chunk.
-        at_most: chunks that there are.
         memory: GiB that the activations of a pass may take; None: half of what is free.
+        at_most: chunks that there are.
 
     Raises:
         LapeError: not even one chunk fits.

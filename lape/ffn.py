@@ -132,9 +132,19 @@ def find_ffn(model: nn.Module) -> FFN:
 
 
 @contextlib.contextmanager
-def forward_hooks(hooks: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]:
-    """Forward hooks, each on its module, for the time of a block; they go however the block ends."""
-    handles = [module.register_forward_hook(hook) for module, hook in hooks]
+def activation_hooks(
+    ffn: FFN, layers: Iterable[int], see: Callable[[int, torch.Tensor], torch.Tensor | None]
+) -> Iterator[None]:
+    """Call see(layer, activation) behind some layers' activation modules for the time of a block.
+
+    What it returns, unless None, takes the activation's place. The hooks go however the block ends.
+    """
+    modules = ffn.modules("activation")
+
+    def hook(layer: int) -> Callable:
+        return lambda module, inputs, output: see(layer, output)
+
+    handles = [modules[layer].register_forward_hook(hook(layer)) for layer in layers]
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ A perturbation is data and a context manager that proves that it fired.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lape import ops, reference
 from lape.errors import LapeError
-from lape.ffn import FFN, check_not_replaced, device_of, find_ffn, forward_hooks, recompiled
+from lape.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, recompiled
 from lape.fused import stepped
 from lape.neurons import Neurons
 
@@ -172,23 +172,23 @@ def perturbed(
     several = [perturbations] if isinstance(perturbations, Perturbation) else list(perturbations)
     _check(ffn, several)
     layers = sorted({layer for perturbation in several for layer, index in perturbation.indices.items() if len(index)})
-    edits = {
-        layer: [
-            _edits(
-                [(p.mode, *p.within(layer, expert * ffn.width, ffn.width)) for p in several],
-                device_of(ffn.layers[layer]),
-            )
-            for expert in range(ffn.experts)
-        ]
-        for layer in layers
-    }
     with torch.inference_mode(False):  # its record may outlive the mode in which it is made
+        edits = {
+            layer: [
+                _edits(
+                    [(p.mode, *p.within(layer, expert * ffn.width, ffn.width)) for p in several],
+                    device_of(ffn.layers[layer]),
+                )
+                for expert in range(ffn.experts)
+            ]
+            for layer in layers
+        }
         firing = Firing({layer: sum(len(p.indices.get(layer, ())) for p in several) for layer in layers}, edits, ffn)
+    if not layers:
+        yield firing
+        return
     edited = _Editor(firing, choice, positions, backend)
     with contextlib.ExitStack() as stack:
-        if not layers:
-            yield firing
-            return
         stack.enter_context(recompiled(model.get_decoder()))
         if choice is not None or positions != "all":
             stack.enter_context(edited.watching(model.get_decoder()))
@@ -200,12 +200,7 @@ def perturbed(
 
             stack.enter_context(stepped(ffn, step, stop=False))
         else:
-            modules = ffn.modules("activation")
-
-            def hook(layer: int) -> Callable:
-                return lambda module, inputs, output: edited(layer, 0, output, None)
-
-            stack.enter_context(forward_hooks((modules[layer], hook(layer)) for layer in layers))
+            stack.enter_context(activation_hooks(ffn, layers, lambda layer, x: edited(layer, 0, x, None)))
         yield firing
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lape import ops, reference
 from lape.errors import LapeError
-from lape.ffn import FFN, check_not_replaced, device_of, find_ffn, forward_hooks, input_device, recompiled
+from lape.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, input_device, recompiled
 from lape.fused import fused_activation, stepped, without_last_projection
 from lape.statistics import FRACTION_BITS, ActivationStatistics, carried
 
@@ -198,12 +198,7 @@ def record(
         if recorder.fused:
             stack.enter_context(stepped(ffn, recorder.step, stop=not complete))
         else:
-
-            def hook(layer: int) -> Callable:
-                return lambda module, inputs, output: recorder.observe(layer, output)
-
-            modules = ffn.modules("activation")
-            stack.enter_context(forward_hooks((module, hook(layer)) for layer, module in enumerate(modules)))
+            stack.enter_context(activation_hooks(ffn, range(len(ffn.layers)), recorder.observe))
         if not complete and not (recorder.fused and ffn.architecture.gate):  # a fused GLU stops by itself
             stack.enter_context(without_last_projection(ffn))
         yield recorder

@@ -208,3 +208,12 @@ def test_recording_and_perturbing_at_once(tiny_model):
         tiny_model(input_ids=IDS)
         recorder.end_batch()
     assert firing.changed == {1: 10} and recorder.statistics(10).count.any()
+
+
+def test_a_perturbation_entered_in_inference_mode_serves_outside_it(tiny_model):
+    context = perturbed(tiny_model, Perturbation({1: np.array([4])}))
+    with torch.inference_mode():
+        firing = context.__enter__()
+    tiny_model(input_ids=IDS).logits.sum().backward()
+    context.__exit__(None, None, None)
+    assert firing.changed == {1: 10} and firing.calls == {1: 1}
