@@ -7,14 +7,23 @@
 #   <results>/tokens/{model}/{language}/
 #             {split}.npy, {split}.bytes.npy     tokens      int32 [chunks, length]; split is train or valid
 #   <results>/statistics/{model}/{language}.npz  statistics  exact sums [layers, neurons]; {language}.shards/
-#   <results>/neurons/{model}/lape.tsv           select      language-specific neurons
-#   <results>/neurons/{model}/random.tsv         control     the random control
+#   <results>/neurons/{model}/
+#             {method}.tsv                       select      language-specific neurons: lape, lave, lap
+#             sweep-{ratio}.tsv                  sweep       LAPE's at another ratio
+#             random.tsv, matched_{method}.tsv   random, matched  random controls
+#   <results>/stability/{model}.json             stability   how sure the neurons are, from the statistics' shards
+#   <results>/instructions/{language}.jsonl      instructions  what PV trains on
+#   <results>/parameters/{model}/
+#             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language
+#             pv.safetensors                     select_parameters  language-specific parameters
+#             matched_pv.safetensors             control_parameters  random control of them
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
 #   <results>/tables/{item}.csv, .md, .tex       table       items named as in the paper
 #   <results>/figures/{item}.pdf, .svg, .png     figure
-#   <results>/manifest.json                      manifest    every artifact, its hash and provenance
-#   <results>/report.html                        report      tables and figures with captions
+#   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
+#   <results>/report.html                        report      its tables and figures with captions
+#   <results>/paper/manifest.json, report.html   paper       the same of the target `paper`
 #   <logs>, <benchmarks>                         logs/ and benchmarks/ of the run, one file a job
 
 
@@ -32,9 +41,12 @@ pathvars:
 
 localrules:
     all,
+    paper,
     config,
     manifest,
     report,
+    paper_manifest,
+    paper_report,
 
 
 rule all:
@@ -44,14 +56,24 @@ rule all:
         "<results>/report.html",
 
 
+rule paper:
+    input:
+        "<results>/paper/manifest.json",
+        "<results>/paper/report.html",
+
+
 include: "rules/download.smk"
 include: "rules/corpus.smk"
 include: "rules/model.smk"
 include: "rules/tokens.smk"
 include: "rules/statistics.smk"
 include: "rules/neurons.smk"
+include: "rules/stability.smk"
+include: "rules/instructions.smk"
+include: "rules/parameters.smk"
 include: "rules/perplexity.smk"
-include: "rules/tables.smk"
+include: "rules/perplexity_tables.smk"
+include: "rules/neuron_tables.smk"
 include: "rules/figures.smk"
 include: "rules/audit.smk"
 

@@ -8,9 +8,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from lape.artifact import read_array, read_json, sha256
+from lape.controls import random_control
 from lape.errors import LapeError
 from lape.neurons import Neurons
-from lape.selection import activation_probabilities, entropies, random_control, select_lape
+from lape.parameter_variation import control_parameters
+from lape.parameters import Parameters
+from lape.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
 from lape.statistics import ActivationStatistics
 from lape.tables import TABLES, texts
 
@@ -112,6 +115,8 @@ def _check_statistics(path: Path, header: dict) -> Iterator[str]:
         yield f"has a count outside 0 ... {whole.tokens}"
     if (whole.square < 0).any() or (whole.total**2 > whole.square * whole.denominator * (1 + 1e-9) + 1e-6).any():
         yield "has a sum of activations that its sum of squares does not allow"
+    if not header["shards"]:  # imported counts
+        return
     parts = [ActivationStatistics.load(path.parent / shard["file"]) for shard in header["shards"]]
     for shard, part in zip(header["shards"], parts, strict=True):
         if part.tokens != shard["tokens"]:
@@ -141,31 +146,67 @@ def _check_neurons(path: Path, header: dict) -> Iterator[str]:
         or pd.DataFrame({"layer": neurons.table["layer"], "place": neurons.places()}).duplicated().any()
     ):
         yield f"holds {len(neurons.table)} rows, the header says {header['selected']} different neurons"
-    if header["method"] == "random":
-        (source,) = _inputs(header, "neurons")
+    for source in _inputs(header, "neurons"):  # a control
         again = random_control(Neurons.load(source), **header["parameters"])
         if not again.table.equals(neurons.table):
             yield "drawing again gives other neurons"
         return
-    names = [f"probability_{language}" for language in header["languages"]]
-    probabilities = neurons.table[names].to_numpy(np.float32)
-    if not np.allclose(entropies(probabilities), neurons.table["entropy"], rtol=1e-6, atol=1e-7):
-        yield "its probabilities do not give its entropies"
     sources = {read_json(source)["language"]: source for source in _inputs(header, "statistics")}
+    if not sources:  # imported neurons
+        return
     statistics = {
         language: ActivationStatistics.load(sources[language].with_suffix(".npz")) for language in header["languages"]
     }
-    again = select_lape(statistics, **header["parameters"])
+    name, values = "probability", activation_probabilities(statistics)
+    if header["method"] == "lave":
+        name, values = "mean", mean_activations(statistics, header["parameters"]["negative"])
+    columns = neurons.table[[f"{name}_{language}" for language in header["languages"]]].to_numpy(np.float32)
+    if not np.allclose(entropies(columns), neurons.table["entropy"], rtol=1e-6, atol=1e-7):
+        yield f"its columns {name}_* do not give its entropies"
+    again = SELECTIONS[header["method"]](statistics, **header["parameters"])
     tokens = {language: value.tokens for language, value in statistics.items()}
-    for name, value in {**again.summary, "tokens": tokens}.items():
-        if header[name] != value:
-            yield f"its {name} is {header[name]}, selecting again gives {value}"
-    columns = [name for name in ("layer", "expert", "index", "languages") if name in again.table]
-    if not again.table[columns].equals(neurons.table[columns]):
+    for key, value in {**again.summary, "tokens": tokens}.items():
+        if header[key] != value:
+            yield f"its {key} is {header[key]}, selecting again gives {value}"
+    where = [key for key in ("layer", "expert", "index", "languages") if key in again.table]
+    if not again.table[where].equals(neurons.table[where]):
         yield "selecting again from its statistics gives other neurons"
-    rows = again.table["layer"], again.places()
-    if not np.array_equal(activation_probabilities(statistics)[rows], probabilities):
-        yield "its probabilities are not those of its statistics"
+    if not np.array_equal(values[neurons.table["layer"], neurons.places()], columns):
+        yield f"its columns {name}_* are not those of its statistics"
+
+
+def _check_stability(path: Path, header: dict) -> Iterator[str]:
+    (source,) = _inputs(header, "neurons")
+    table = Neurons.load(source).table
+    text = {"sep": "\t", "keep_default_na": False, "dtype": {"languages": str, "language": str}}
+    frequency = pd.read_csv(path.with_suffix(".frequency.tsv"), **text)
+    own = frequency[frequency["languages"] != ""].reset_index(drop=True)
+    where = [key for key in ("layer", "expert", "index") if key in table]
+    names = [",".join(languages) for languages in table["languages"]]
+    if not own[where].equals(table[where]) or own["languages"].tolist() != names:
+        yield f"its neurons are not those of {source}"
+    for language, rows in pd.read_csv(path.with_suffix(".resamples.tsv"), **text).groupby("language"):
+        column = f"frequency_{language}" if language in header["languages"] else "frequency"
+        if not np.isclose(frequency[column].sum() * header["parameters"]["resamples"], rows["neurons"].sum()):
+            yield f"its frequencies of {language} do not add up to its resamples"
+
+
+def _check_instructions(path: Path, header: dict) -> Iterator[str]:
+    with open(path.with_suffix(".jsonl"), encoding="utf-8") as file:
+        if (lines := sum(1 for _ in file)) != header["examples"]:
+            yield f"has {lines} examples, the header says {header['examples']}"
+
+
+def _check_parameters(path: Path, header: dict) -> Iterator[str]:
+    parameters = Parameters.load(path)
+    if parameters.counts() != header["counts"]:
+        yield f"holds {parameters.counts()} parameters, the header says {header['counts']}"
+    for source in _inputs(header, "parameters"):  # a control
+        again = control_parameters(Parameters.load(source), **header["parameters"])
+        for part in ("index", "member"):
+            ours, drawn = getattr(parameters, part), getattr(again, part)
+            if ours.keys() != drawn.keys() or any(not np.array_equal(ours[name], drawn[name]) for name in ours):
+                yield f"drawing again gives another {part}"
 
 
 def _check_perplexity(path: Path, header: dict) -> Iterator[str]:
@@ -185,19 +226,32 @@ def _check_perplexity(path: Path, header: dict) -> Iterator[str]:
         predicted = read_array(source.with_suffix(".npy"), mmap=True).shape[1] - 1
         if not np.array_equal(own["bytes"], sizes) or not (own["tokens"] == predicted).all():
             yield f"its chunks of {language} are not those of {source}"
-    hooks = header["hooks"]
-    if not all(layer["calls"] for layer in hooks["by_layer"]):
-        yield "a hook never fired"
-    expected = [Neurons.load(source).counts()[header["deactivated"]] for source in _inputs(header, "neurons")]
-    if [hooks["neurons"]] != (expected or [0]) or sum(layer["neurons"] for layer in hooks["by_layer"]) != hooks[
-        "neurons"
-    ]:
-        yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
+    yield from _check_deactivation(header)
+
+
+def _check_deactivation(header: dict) -> Iterator[str]:
+    """What was deactivated is the whole set, and every hook fired."""
+    hooks, language = header["hooks"], header["deactivated"]
+    for source in _inputs(header, "neurons"):
+        expected = Neurons.load(source).counts()[language]
+        if not hooks["neurons"] == sum(layer["neurons"] for layer in hooks["by_layer"]) == expected:
+            yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
+        if not all(layer["calls"] for layer in hooks["by_layer"]):
+            yield "a hook never fired"
+        read = sum(read_json(path)["tokens"] for path in _inputs(header, "tokens"))
+        if read_json(source).get("experts", 1) == 1 and any(layer["tokens"] != read for layer in hooks["by_layer"]):
+            yield f"its hooks did not see the {read} tokens that were read"
+    for source in _inputs(header, "parameters"):
+        expected = Parameters.load(source).counts()[language]
+        if hooks["parameters"] != expected or not hooks["nonzero"] <= expected:
+            yield f"it zeroed {hooks['parameters']} parameters, its set has {expected}"
+    if language == "baseline" and hooks:
+        yield "is the baseline and has hooks"
 
 
 def _check_table(path: Path, header: dict) -> Iterator[str]:
     item = header["item"]
-    frame = TABLES[item].rows(_inputs(header, TABLES[item].artifact))
+    frame = TABLES[item].rows(_inputs(header, TABLES[item].artifact), **header["parameters"])
     for suffix, text in texts(item, frame).items():
         if path.with_suffix(suffix).read_text(encoding="utf-8") != text:
             yield f"making {path.with_suffix(suffix).name} again from its inputs gives another"
@@ -208,16 +262,27 @@ _CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
     "tokens": _check_tokens,
     "statistics": _check_statistics,
     "neurons": _check_neurons,
+    "stability": _check_stability,
+    "instructions": _check_instructions,
+    "parameters": _check_parameters,
     "perplexity": _check_perplexity,
     "table": _check_table,
 }
 
 
 def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
-    """The matrix of every configured model has a baseline, a control and a row for every language."""
-    rows = [header for header in headers.values() if header["artifact"] == "perplexity"]
-    for model in config["models"]:
-        done = {header["deactivated"] for header in rows if header["model"] == model}
-        missing = [name for name in ["baseline", *config["languages"], "random"] if name not in done]
+    """Every configured model has a baseline and LAPE's matrix with its control, and no matrix lacks a row."""
+    done: dict[str, set[str]] = {}
+    for path, header in headers.items():
+        if header["artifact"] == "perplexity":
+            done.setdefault(str(Path(path).parent), set()).add(header["deactivated"])
+    folders = [f"results/{config['run']}/perplexity/{model}" for model in config["models"]]
+    wanted = {f"{folder}/{method}" for folder in folders for method in ("lape", "matched_lape")}
+    wanted |= {folder for folder, rows in done.items() if rows != {"baseline"} and "/sweep-" not in folder}
+    for folder in sorted(wanted):
+        missing = [language for language in config["languages"] if language not in done.get(folder, ())]
         if missing:
-            yield f"results/{config['run']}/perplexity/{model}", f"lacks the rows {', '.join(missing)}"
+            yield folder, f"lacks the row {', '.join(missing)}"
+    for folder in folders:
+        if "baseline" not in done.get(f"{folder}/none", ()):
+            yield folder, "lacks the row baseline"

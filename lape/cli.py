@@ -22,9 +22,16 @@ COMMANDS = {
     "corpus": "one language's text as documents",
     "model": "resolve a model: weights, revision, shape of its FFN",
     "tokens": "sample documents and pack them into chunks of tokens",
+    "instructions": "one language's instruction data",
     "statistics": "count how often every neuron fires",
-    "select": "find language-specific neurons (LAPE)",
-    "control": "draw a random set of neurons, the size of the largest language's",
+    "select": "find language-specific neurons (LAPE, LAVE or LAP)",
+    "control": "draw a random control of selected neurons",
+    "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
+    "import": "read the authors' released neurons or counts",
+    "export": "write neurons as the authors release theirs",
+    "finetune": "train a copy of a model on one language's instructions",
+    "select_parameters": "find language-specific parameters (PV)",
+    "control_parameters": "draw a random control of language-specific parameters",
     "perplexity": "perplexity of every language with one set of neurons deactivated",
     "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
     "figure": "a figure of the paper as PDF, SVG and PNG",
@@ -44,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         prog="lape",
         description="Find the neurons a language model uses for one language.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n" + "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items()),
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<{max(map(len, COMMANDS))}} {text}" for name, text in COMMANDS.items()),
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     name = parser.parse_args(argv[:1]).command

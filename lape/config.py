@@ -8,6 +8,9 @@ import yaml
 
 from lape.errors import LapeError
 
+# Names of rows of tables, which no language may have.
+RESERVED = ("baseline", "all")
+
 
 def check_config(config: dict, schema_path: str | Path) -> None:
     """Check a merged configuration against the schema, and what a schema cannot say.
@@ -26,14 +29,27 @@ def check_config(config: dict, schema_path: str | Path) -> None:
 
     if config["run"] == "downloads":
         raise LapeError("config run: results/downloads is shared by all runs; choose another name")
-    for language in ("baseline", "random"):
+    for language in RESERVED:
         if language in config["languages"]:
-            raise LapeError(f"config languages: {language!r} names a row of the matrix; call the language otherwise")
-    for model in config["models"]:
+            raise LapeError(f"config languages: {language!r} names a row of a table; call the language otherwise")
+    more = config["experiments"]["figure3"]["more_models"]
+    for key, model in [
+        *(("models", model) for model in config["models"]),
+        *(("experiments.figure3.more_models", m) for m in more),
+    ]:
         if model not in config["catalogue"]:
-            raise LapeError(f"config models: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
+            raise LapeError(f"config {key}: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
         if "download" in config["catalogue"][model]:
             _check_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
+    language = config["experiments"]["figure4"]["language"]
+    if language is not None and language not in config["languages"]:
+        raise LapeError(f"config experiments.figure4.language: {language!r} is not in languages; name one of them")
+    sizes = [config["parameter_variation"][key] for key in ("batch_size", "device_batch_size")]
+    if sizes[0] % sizes[1]:
+        raise LapeError(
+            f"config parameter_variation.batch_size: {sizes[0]} is no multiple of device_batch_size {sizes[1]}; "
+            "change one of them"
+        )
     corpus = config["corpus"]
     if corpus["source"] == "embedded":
         embedded = corpus["embedded"]
@@ -48,6 +64,12 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         for language in config["languages"]:
             if language not in pattern:
                 raise LapeError(f"config corpus.files.pattern: no glob for language {language!r}; add one")
+    instructions = config["instructions"]
+    for section, given in (("files.pattern", instructions["files"]["pattern"]), ("hub", instructions["hub"])):
+        if instructions["source"] == section.partition(".")[0] and isinstance(given, dict):
+            for language in config["languages"]:
+                if language not in given:
+                    raise LapeError(f"config instructions.{section}: nothing for language {language!r}; add it")
 
 
 def _check_download(config: dict, section: str, name: str) -> None:
@@ -69,7 +91,18 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if isinstance(error.instance, bool):
         # YAML reads no, off, yes and on as booleans; "no" is also Norwegian.
         return f"config {place}: YAML reads the word there as {error.instance}; put it in quotes"
+    if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
+        # YAML 1.1 reads 1e-5 as text, 1.0e-5 as a number.
+        return f"config {place}: YAML reads {error.instance} as text; write {float(error.instance):.1e}"
     return f"config {place}: {error.message}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _nearest(name: str, known) -> str:

@@ -132,8 +132,12 @@ def describe(path: str | Path, trust_remote_code: bool) -> dict:
     }
 
 
-def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
+def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dict]:
     """Load the model that a `model` artifact describes, in evaluation mode.
+
+    Args:
+        model_json: the artifact's header.
+        **settings: some of `SETTINGS`, where other than the artifact's are wanted.
 
     Returns:
         the model on its device, and the artifact's header.
@@ -143,15 +147,15 @@ def load_model(model_json: str | Path) -> tuple[PreTrainedModel, dict]:
     """
     header = read_json(model_json, "model")
     path, revision = _location(model_json, header)
-    parameters = header["parameters"]
-    device = resolve_device(parameters["device"])
-    quantization = quantization_config(parameters["quantization"], DTYPES[header["dtype"]])
+    parameters = header["parameters"] | {"dtype": header["dtype"]} | settings
+    device, dtype = resolve_device(parameters["device"]), DTYPES[parameters["dtype"]]
+    quantization = quantization_config(parameters["quantization"], dtype)
     transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
-            dtype=DTYPES[header["dtype"]],
+            dtype=dtype,
             attn_implementation=parameters["attn_implementation"],
             device_map=parameters["device_map"] or (device if quantization else None),
             quantization_config=quantization,

@@ -10,6 +10,9 @@ import pandas as pd
 from lape.artifact import checked, read_json, writing
 from lape.errors import LapeError
 
+# The columns that say where a neuron is.
+_PLACE = ("layer", "expert", "index")
+
 
 @dataclass(frozen=True)
 class Neurons:
@@ -19,7 +22,7 @@ class Neurons:
         table: one row a neuron, sorted by layer, expert and index, with columns layer, expert (in a mixture of experts
             alone), index within the FFN or the expert (all from 0) and languages (a tuple of the sets that the
             neuron belongs to); more columns say why it was selected.
-        sets: names of the sets, in order: the languages, or "random" for a control.
+        sets: names of the sets, in order: the languages.
         layers, neurons_per_layer: L and I, over all experts.
         summary: what else the header records (method, threshold, entropy at the cut, ...).
         origin: what messages call them: the header's path, where they were read from one.
@@ -57,9 +60,14 @@ class Neurons:
             return index
         return self.table["expert"].to_numpy(np.int64) * (self.neurons_per_layer // self.experts) + index
 
+    def membership(self) -> np.ndarray:
+        """bool [rows, K], whether each neuron belongs to each set."""
+        rows = [[name in languages for name in self.sets] for languages in self.table["languages"]]
+        return np.array(rows, bool).reshape(-1, len(self.sets))
+
     def counts(self) -> dict[str, int]:
         """Number of neurons in each set; one neuron can belong to several."""
-        return {name: sum(name in languages for languages in self.table["languages"]) for name in self.sets}
+        return dict(zip(self.sets, self.membership().sum(axis=0).tolist(), strict=True))
 
     def description(self) -> dict:
         """What the header of a neurons artifact says of its table, the summary included."""
@@ -92,6 +100,9 @@ class Neurons:
         try:
             # Codes such as "nan" or "na" are languages, not missing values.
             table = pd.read_csv(path, sep="\t", keep_default_na=False)
+            if table.empty:  # nothing tells its types
+                numbers = dict.fromkeys(table.columns.drop("languages"), "float64")
+                table = table.astype(numbers | {name: "int64" for name in _PLACE if name in table})
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
             shape = header["layers"], header["neurons_per_layer"]
             neurons = cls(table, tuple(header["sets"]), *shape, header, str(header_path), header.get("experts", 1))

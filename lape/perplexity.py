@@ -46,8 +46,7 @@ def chunk_nll(
     for start in range(0, len(chunks), batch_size):
         ids = torch.from_numpy(chunks[start : start + batch_size].astype(np.int64)).to(device)
         output = decoder(input_ids=ids, use_cache=False)
-        nll = torch.cat([_position_nll(model, decoder, output, ids, row, backend) for row in range(len(ids))])
-        sums.append(nll.view(len(ids), -1).sum(dim=1).cpu().numpy())
+        sums.append(_position_nll(model, decoder, output, ids, backend).sum(dim=1).cpu().numpy())
         on_batch(ids.numel())
     result = np.concatenate(sums)
     if not np.isfinite(result).all():
@@ -55,10 +54,10 @@ def chunk_nll(
     return result
 
 
-def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, row: int, backend: str) -> Tensor:
-    """NLL of every predicted position of one row [T - 1]: blocks of hidden states through the model's own head."""
-    hidden = output.last_hidden_state[row : row + 1, :-1]
-    targets = ids[row, 1:]
+def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, backend: str) -> Tensor:
+    """NLL of every predicted position [B, T - 1]: blocks of hidden states through the model's own head."""
+    hidden = output.last_hidden_state[:, :-1].flatten(0, 1)[None]
+    previous, targets = ids[None, :, :-1].flatten(1), ids[:, 1:].flatten()
     block = max(1, _LOGITS_IN_MEMORY // model.get_input_embeddings().num_embeddings)
     parts = []
     for start in range(0, hidden.shape[1], block):
@@ -66,10 +65,10 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, row
         piece.last_hidden_state = hidden[:, start : start + block]
         with _returning(decoder, piece):
             # The model's own forward: its head, scale and soft cap, whatever they are.
-            logits = model(input_ids=ids[row : row + 1, start : start + block], use_cache=False).logits[0]
+            logits = model(input_ids=previous[:, start : start + block], use_cache=False).logits[0]
         target = targets[start : start + block].to(logits.device)
         parts.append(ops.token_nll(logits, target, backend=backend))
-    return torch.cat(parts)
+    return torch.cat(parts).view(len(ids), -1)
 
 
 @contextlib.contextmanager

@@ -81,12 +81,14 @@ class Firing:
         self._seen[layer][0] += 1
         self._seen[layer][1] += rows
 
-    def check(self, rows: int | None = None) -> None:
+    def check(self, rows: int | None = None, must_change: bool = True) -> None:
         """Fail unless every hook fired.
 
         Args:
             rows: tokens that were fed; None to ask only for one call, as a short text may leave a ReLU neuron
                 at zero already.
+            must_change: with `rows`, fail where no activation was changed, too; neurons that were drawn by chance, as a
+                control's, may never fire.
 
         Raises:
             LapeError: a layer was never called; with `rows`, a layer saw another number of tokens, or the
@@ -100,7 +102,7 @@ class Firing:
                     f"layer {layer}: the perturbation fired on {seen[layer]} tokens of {fed}; the model bypasses "
                     "its activation module: load it without fused kernels"
                 )
-        if rows and self.neurons and not any(self.changed.values()):
+        if rows and must_change and self.neurons and not any(self.changed.values()):
             raise LapeError(f"the perturbation changed no activation in {rows} tokens; its neurons never fire here")
 
 
@@ -113,7 +115,7 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
     Args:
         model: a Hugging Face causal LM.
         neurons: selected neurons of a model of the same shape.
-        sets: a language (or "random", in a control), or several.
+        sets: a language, or several.
 
     Yields:
         the record of what fired; it is checked when the block ends without an error.

@@ -71,6 +71,7 @@ def pack(
     seed: int,
     valid_share: float,
     allow_fewer: bool,
+    excerpts: bool,
     vocab_size: int,
     label: str,
 ) -> PackedTokens:
@@ -85,6 +86,8 @@ def pack(
         bos: id of the token that starts every chunk, None for none.
         seed, valid_share: see `split_rows`.
         allow_fewer: use what there is when the split has fewer tokens than wanted.
+        excerpts: take of a document, from a random place, no more than fills the chunk, in place of the whole of it:
+            chunks of one text are alike, and an interval over chunks takes them for independent.
         vocab_size: rows of the model's embedding.
         label: how messages name the text, such as "fr train".
 
@@ -97,7 +100,8 @@ def pack(
         raise LapeError(f"{label}: {budget} tokens are less than one chunk; raise the budget or lower chunk_length")
 
     rows = split_rows(corpus["id"].to_pylist(), split, valid_share, seed)
-    ids, lengths, documents = _tokenize(corpus["text"], rows, tokenizer, wanted, label)
+    longest = content if excerpts else None
+    ids, lengths, documents = _tokenize(corpus["text"], rows, tokenizer, wanted, label, longest, seed)
     if len(ids) and ids.max() >= vocab_size:
         raise LapeError(
             f"{label}: the tokenizer gives id {ids.max()}, the model has {vocab_size} embeddings; "
@@ -119,8 +123,17 @@ def pack(
     return PackedTokens(packed, sizes.sum(axis=1), documents, len(rows), len(ids) - used)
 
 
-def _tokenize(texts: pa.ChunkedArray, rows: np.ndarray, tokenizer: Tokenizer, wanted: int, label: str):
-    """Token ids and the bytes each covers, of whole documents in the order of `rows`, until `wanted`."""
+def _tokenize(
+    texts: pa.ChunkedArray,
+    rows: np.ndarray,
+    tokenizer: Tokenizer,
+    wanted: int,
+    label: str,
+    longest: int | None,
+    seed: int,
+):
+    """Token ids and the bytes each covers, of documents, or excerpts, in the order of `rows`, until `wanted`."""
+    places = np.random.default_rng(seed)
     ids: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
     total = documents = 0
@@ -130,11 +143,14 @@ def _tokenize(texts: pa.ChunkedArray, rows: np.ndarray, tokenizer: Tokenizer, wa
             for text, encoding in zip(batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True):
                 if total >= wanted:
                     break
-                ids.append(np.array(encoding.ids, dtype=np.int32))
-                lengths.append(token_bytes(text, encoding.offsets))
-                total += len(encoding.ids)
+                # What is left of the chunk: no document is in two.
+                size = min(len(encoding.ids), longest - total % longest if longest else len(encoding.ids))
+                start = int(places.integers(len(encoding.ids) - size + 1)) if longest else 0
+                ids.append(np.array(encoding.ids[start : start + size], dtype=np.int32))
+                lengths.append(token_bytes(text, encoding.offsets)[start : start + size])
+                total += size
                 documents += 1
-                bar.update(min(len(encoding.ids), wanted - bar.n))
+                bar.update(min(size, wanted - bar.n))
             if total >= wanted:
                 break
     empty = np.empty(0, np.int32)

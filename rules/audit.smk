@@ -2,7 +2,7 @@
 
 Input: the tables and figures, from which the manifest follows every header back to the downloads; the captions.
 Output: config.json (the configuration as it was merged), manifest.json, which `lape audit` checks, and
-report.html, a self-contained page of tables and figures.
+report.html, a self-contained page of tables and figures; in paper/ both for the target `paper`.
 """
 
 
@@ -21,7 +21,7 @@ rule config:
 
 rule manifest:
     input:
-        headers=[str(Path(item).with_suffix(".json")) for item in REPORT_ITEMS],
+        headers=[str(Path(item).with_suffix(".json")) for item in DEFAULT_ITEMS],
         config="<results>/config.json",
     output:
         "<results>/manifest.json",
@@ -35,7 +35,7 @@ rule manifest:
 
 rule report:
     input:
-        content=REPORT_ITEMS,
+        content=DEFAULT_ITEMS,
         manifest="<results>/manifest.json",
         config="<results>/config.json",
         captions=code("rules/captions/*.rst"),
@@ -51,3 +51,25 @@ rule report:
     shell:
         "snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
         "--report {output} {input.content} > {log} 2>&1"
+
+
+use rule manifest as paper_manifest with:
+    input:
+        headers=[str(Path(item).with_suffix(".json")) for item in PAPER_ITEMS],
+        config="<results>/config.json",
+    output:
+        "<results>/paper/manifest.json",
+    log:
+        "<logs>/paper/manifest.log",
+
+
+use rule report as paper_report with:
+    input:
+        content=PAPER_ITEMS,
+        manifest="<results>/paper/manifest.json",
+        config="<results>/config.json",
+        captions=code("rules/captions/*.rst"),
+    output:
+        "<results>/paper/report.html",
+    log:
+        "<logs>/paper/report.log",

@@ -1,6 +1,8 @@
 """Functions and constants that the rules share; nothing here computes."""
 
+import glob
 import json
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +15,7 @@ from lape.checkpoint import checkpoint_files
 from lape.config import check_config
 from lape.errors import LapeError
 from lape.globs import matching_files
+from lape.paper import pretraining_shares
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -27,16 +30,26 @@ GGUF_MODELS, PATH_MODELS, HUB_MODELS = (
     [name for name, model in config["catalogue"].items() if model["source"] in sources]
     for sources in (("embedded", "gguf"), ("path",), ("hub",))
 )
-# The sets whose deactivation is measured: method and name of each.
-DEACTIVATIONS = [
-    ("none", "baseline"),
-    *(("lape", language) for language in config["languages"]),
-    ("random", "random"),
+# PV compares three languages or more.
+METHODS = [
+    method for method in config["experiments"]["figure2"]["methods"] if method != "pv" or len(config["languages"]) > 2
 ]
-# Tables and figures of the run, and what the report shows.
-REPORT_ITEMS = [
-    *(f"<results>/tables/{item}.csv" for item in ("baseline", "figure2", "table3", "tables6_10", "figure5")),
-    *(f"<results>/figures/{item}.svg" for item in ("figure2", "figure2_log_ratio", "figure5")),
+FIGURE3_MODELS = list(dict.fromkeys([*config["models"], *config["experiments"]["figure3"]["more_models"]]))
+# Tables and figures by the target that makes them; what the report shows.
+DEFAULT_ITEMS = [
+    *(f"<results>/tables/{item}.csv" for item in ("baseline", "deactivation", "table3", "tables6_10")),
+    *(f"<results>/figures/{item}.svg" for item in ("deactivation", "deactivation_log_ratio", "figure5")),
+]
+PAPER_TABLES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "diagonality")
+PAPER_TABLES += ("agreement", "stability", "stability_curve")
+PAPER_TABLES += ("table7",) * (not set(pretraining_shares().index).isdisjoint(config["languages"]))
+PAPER_TABLES += ("left_out",) * (len(config["languages"]) > 2)  # of two languages none can be left out
+PAPER_FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
+PAPER_FIGURES += ("stability", "stability_curve")
+PAPER_ITEMS = [
+    *DEFAULT_ITEMS,
+    *(f"<results>/tables/{item}.csv" for item in PAPER_TABLES),
+    *(f"<results>/figures/{item}.svg" for item in PAPER_FIGURES),
 ]
 
 
@@ -49,7 +62,8 @@ wildcard_constraints:
     model=one_of(config["catalogue"]),
     language=one_of(config["languages"]),
     split="train|valid",
-    deactivated=one_of(["random", *config["languages"]]),
+    deactivated=one_of(config["languages"]),
+    ratio=r"[\d.e-]+",
     download=one_of(config["downloads"]),
     file=one_of(download["save_as"] for download in config["downloads"].values()),
 
@@ -94,6 +108,30 @@ def corpus_settings():
     return settings
 
 
+def instructions_settings(wildcards):
+    """Settings of the configured source for one language, as its reader takes them.
+
+    Files are looked for in the working directory, then in this repository, where the default's are.
+    """
+    section, language = config["instructions"], wildcards.language
+    if section["source"] == "hub":
+        return section["hub"][language]
+    pattern = section["files"]["pattern"]
+    here = pattern[language] if isinstance(pattern, dict) else pattern
+    ours = os.path.join(glob.escape(os.path.relpath(Path(workflow.basedir).resolve())), here)
+    found = next((each for each in (here, ours) if matching_files(each, language)), here)
+    return {**section["files"], "pattern": found}
+
+
+def instructions_input(wildcards):
+    """What a language's instructions are made from: the files of its glob, or nothing (hub)."""
+    if config["instructions"]["source"] == "hub":
+        return []
+    pattern = instructions_settings(wildcards)["pattern"]
+    # Where nothing matches, Snakemake names the pattern before anything runs.
+    return matching_files(pattern, wildcards.language) or pattern.replace("{language}", wildcards.language)
+
+
 def checkpoint(wildcards):
     """Files of a model's folder: a file that is written anew must be noticed, a folder's time stays."""
     return [str(file) for file in checkpoint_files(config["catalogue"][wildcards.model]["path"])]
@@ -114,16 +152,113 @@ def gpus(wildcards):
     return int(device.startswith("cuda") or (device == "auto" and bool(shutil.which("nvidia-smi"))))
 
 
-def perplexity_headers(wildcards):
-    """Headers of every row of the matrix, of every model."""
+def chunk_length(wildcards):
+    """Positions in a chunk of a split."""
+    tokens = config["tokens"]
+    return (wildcards.split == "valid" and tokens["valid_chunk_length"]) or tokens["chunk_length"]
+
+
+def selection_flags(wildcards):
+    """Command-line form of what a method selects by, beside the ratio; a sweep of ratios has no quota."""
+    neurons, method = config["neurons"], getattr(wildcards, "method", "lape")
+    if method == "lap":
+        flags = [f"--probability {neurons['lap_probability']}"]
+    else:
+        flags = [f"--quantile {neurons['quantile']}"]
+    if method == "lave":
+        flags.append(f"--negative {neurons['lave_negative']}")
+    flags += [f"--minimum-tokens {neurons['minimum_tokens']}", f"--assignment {neurons['assignment']}"]
+    flags.append(optional("--entropy-ceiling", neurons["entropy_ceiling"]))
+    if hasattr(wildcards, "method"):
+        flags.append(optional("--quota", neurons["quota"]))
+    return " ".join(filter(None, flags))
+
+
+def launcher():
+    """What starts the fine-tuning's ranks, before the command; nothing for a single process."""
+    file = config["parameter_variation"]["launcher"]
+    return "" if file is None else f"accelerate launch --config_file {shlex.quote(file)} -m"
+
+
+def finetuning_flags():
+    """Command-line form of how PV fine-tunes."""
+    settings = config["parameter_variation"]
+    keys = ("epochs", "batch_size", "device_batch_size", "learning_rate", "optimizer", "seed")
+    keys += ("max_length", "precision")
+    flags = [optional(f"--{key.replace('_', '-')}", settings[key]) for key in keys]
+    flags += [f"--{key.replace('_', '-')}" for key in ("gradient_checkpointing", "freeze_embeddings") if settings[key]]
+    return " ".join(filter(None, flags))
+
+
+def chunks_of(headers):
+    """The chunks beside the headers that a function of the wildcards gives."""
+    return lambda wildcards: [header.removesuffix(".json") + ".tsv" for header in headers(wildcards)]
+
+
+def perplexity_headers(models, methods):
+    """Headers of whole matrices and of their baselines."""
     return [
-        f"<results>/perplexity/{model}/{method}/{deactivated}.json"
-        for model in config["models"]
-        for method, deactivated in DEACTIVATIONS
+        f"<results>/perplexity/{model}/{row}.json"
+        for model in models
+        for row in (
+            "none/baseline",
+            *(f"{method}/{language}" for method in methods for language in config["languages"]),
+        )
     ]
+
+
+def baseline_headers(wildcards):
+    """Every configured model, nothing deactivated."""
+    return perplexity_headers(config["models"], [])
+
+
+def deactivation_headers(wildcards):
+    """LAPE and its control on every configured model."""
+    return perplexity_headers(config["models"], ["lape", "matched_lape"])
+
+
+def figure2_headers(wildcards):
+    """Every method and its control on every configured model."""
+    return perplexity_headers(config["models"], [row for method in METHODS for row in (method, f"matched_{method}")])
+
+
+def figure3_headers(wildcards):
+    """LAPE and its control on more models."""
+    return perplexity_headers(FIGURE3_MODELS, ["lape", "matched_lape"])
+
+
+def figure4_headers(wildcards):
+    """One language deactivated at every ratio."""
+    neurons, ratios = config["neurons"], config["experiments"]["figure4"]["ratios"]
+    default = "fr" if "fr" in config["languages"] else config["languages"][0]
+    language = config["experiments"]["figure4"]["language"] or default
+
+    def selected(ratio):
+        # The matrix has this row already.
+        return "lape" if ratio == neurons["ratio"] and neurons["quota"] is None else f"sweep-{ratio}"
+
+    return [
+        f"<results>/perplexity/{model}/{row}.json"
+        for model in config["models"]
+        for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
+    ]
+
+
+def figure8_headers(wildcards):
+    """Random controls on every configured model: from all layers alike, and layer by layer."""
+    return perplexity_headers(config["models"], ["random", "matched_lape"])
+
+
+def diagonality_headers(wildcards):
+    """Every matrix of the other items."""
+    headers = [*figure2_headers(wildcards), *figure3_headers(wildcards), *figure8_headers(wildcards)]
+    return list(dict.fromkeys(headers))
 
 
 def print_outputs():
     """Say where the results are."""
     run = Path("results", config["run"])
-    print(f"\nTables   {run / 'tables'}\nFigures  {run / 'figures'}\nReport   {run / 'report.html'}")
+    reports = [path for path in (run / "report.html", run / "paper" / "report.html") if path.exists()]
+    print(f"\nTables   {run / 'tables'}\nFigures  {run / 'figures'}")
+    for path in reports:
+        print(f"Report   {path}")

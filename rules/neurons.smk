@@ -1,8 +1,8 @@
-"""Language-specific neurons: the lowest activation probability entropy (LAPE), and a random control.
+"""Language-specific neurons by LAPE, LAVE or LAP, and random controls of them.
 
-Input: every language's statistics of one model (select); the selected neurons (control).
-Output: a table of neurons with layer, index, entropy, probabilities and languages. The control's one set, drawn
-from all layers alike, is as large as the largest language's.
+Input: every language's statistics of one model (select, sweep); the selected neurons (random, matched).
+Output: a table of neurons with layer, index, languages, and what they were selected by. A control has a set as large
+as the language's own for every language: drawn from all layers alike (random), or layer by layer (matched).
 """
 
 
@@ -12,27 +12,50 @@ rule select:
         sums=expand("<results>/statistics/{{model}}/{language}.npz", language=config["languages"]),
         code=code("lape/selection.py", "lape/neurons.py", "lape/commands/select.py"),
     output:
-        neurons="<results>/neurons/{model}/lape.tsv",
-        header="<results>/neurons/{model}/lape.json",
+        neurons="<results>/neurons/{model}/{method}.tsv",
+        header="<results>/neurons/{model}/{method}.json",
     log:
-        "<logs>/neurons/{model}/lape.log",
+        "<logs>/neurons/{model}/{method}.log",
     benchmark:
-        "<benchmarks>/neurons/{model}/lape.tsv"
+        "<benchmarks>/neurons/{model}/{method}.tsv"
+    wildcard_constraints:
+        method="lape|lave|lap",
     conda:
         "../envs/lape.yaml"
     params:
         ratio=config["neurons"]["ratio"],
-        quantile=config["neurons"]["quantile"],
+        flags=selection_flags,
     shell:
-        "lape select --log {log} --rule select --statistics {input.headers} --ratio {params.ratio} "
-        "--quantile {params.quantile} --output {output.neurons}"
+        "lape select --log {log} --rule select --statistics {input.headers} --method {wildcards.method} "
+        "--ratio {params.ratio} {params.flags} --output {output.neurons}"
 
 
-rule control:
+rule sweep:
+    input:
+        headers=expand("<results>/statistics/{{model}}/{language}.json", language=config["languages"]),
+        sums=expand("<results>/statistics/{{model}}/{language}.npz", language=config["languages"]),
+        code=code("lape/selection.py", "lape/neurons.py", "lape/commands/select.py"),
+    output:
+        neurons="<results>/neurons/{model}/sweep-{ratio}.tsv",
+        header="<results>/neurons/{model}/sweep-{ratio}.json",
+    log:
+        "<logs>/neurons/{model}/sweep-{ratio}.log",
+    benchmark:
+        "<benchmarks>/neurons/{model}/sweep-{ratio}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        flags=selection_flags,
+    shell:
+        "lape select --log {log} --rule sweep --statistics {input.headers} --method lape "
+        "--ratio {wildcards.ratio} {params.flags} --output {output.neurons}"
+
+
+rule random:
     input:
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
-        code=code("lape/selection.py", "lape/neurons.py", "lape/commands/control.py"),
+        code=code("lape/controls.py", "lape/neurons.py", "lape/commands/control.py"),
     output:
         neurons="<results>/neurons/{model}/random.tsv",
         header="<results>/neurons/{model}/random.json",
@@ -45,4 +68,27 @@ rule control:
     params:
         seed=config["neurons"]["control_seed"],
     shell:
-        "lape control --log {log} --rule control --neurons {input.header} --seed {params.seed} --output {output.neurons}"
+        "lape control --log {log} --rule random --neurons {input.header} --seed {params.seed} --output {output.neurons}"
+
+
+rule matched:
+    input:
+        neurons="<results>/neurons/{model}/{method}.tsv",
+        header="<results>/neurons/{model}/{method}.json",
+        code=code("lape/controls.py", "lape/neurons.py", "lape/commands/control.py"),
+    output:
+        neurons="<results>/neurons/{model}/matched_{method}.tsv",
+        header="<results>/neurons/{model}/matched_{method}.json",
+    log:
+        "<logs>/neurons/{model}/matched_{method}.log",
+    benchmark:
+        "<benchmarks>/neurons/{model}/matched_{method}.tsv"
+    wildcard_constraints:
+        method="lape|lave|lap",
+    conda:
+        "../envs/lape.yaml"
+    params:
+        seed=config["neurons"]["control_seed"],
+    shell:
+        "lape control --log {log} --rule matched --neurons {input.header} --layer-matched --seed {params.seed} "
+        "--output {output.neurons}"

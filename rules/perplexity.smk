@@ -1,6 +1,6 @@
-"""Perplexity of every language with one set of neurons deactivated: one row of the paper's Figure 2.
+"""Perplexity of every language with one set of neurons, or of parameters, deactivated: one row of the paper's Figure 2.
 
-Input: every language's valid tokens, the model, and (but for the baseline) the neurons.
+Input: every language's valid tokens, the model, and (but for the baseline) the neurons or parameters.
 Output: the likelihood of every chunk, and in the header the measures by language and the proof that every
 hook fired. A row is a job, so that a cluster can spread them.
 """
@@ -11,6 +11,7 @@ rule baseline:
         model="<results>/models/{model}/model.json",
         tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
         chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
+        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
         code=code(
             "lape/perplexity.py",
             "lape/ffn.py",
@@ -46,6 +47,7 @@ rule perplexity:
         model="<results>/models/{model}/model.json",
         tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
         chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
+        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
         neurons="<results>/neurons/{model}/{method}.json",
         table="<results>/neurons/{model}/{method}.tsv",
         code=code(
@@ -69,16 +71,44 @@ rule perplexity:
     benchmark:
         "<benchmarks>/perplexity/{model}/{method}/{deactivated}.tsv"
     wildcard_constraints:
-        method="lape|random",
+        method=r"lape|lave|lap|random|matched_(lape|lave|lap)|sweep-[\d.e-]+",
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
     resources:
         gpu=gpus,
     params:
+        rule="perplexity",
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --rule perplexity --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
+        "lape perplexity --log {log} --rule {params.rule} --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
         "--deactivate {wildcards.deactivated} --batch-size {params.batch_size} --backend {params.backend} "
         "--threads {threads} --output {output.chunks}"
+
+
+use rule perplexity as perplexity_parameters with:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
+        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
+        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
+        neurons="<results>/parameters/{model}/{method}.json",
+        table="<results>/parameters/{model}/{method}.safetensors",
+        code=code(
+            "lape/perplexity.py",
+            "lape/zeroing.py",
+            "lape/parameters.py",
+            "lape/ffn.py",
+            "lape/ops.py",
+            "lape/reference.py",
+            "lape/model.py",
+            "lape/commands/perplexity.py",
+            "csrc/*",
+        ),
+    wildcard_constraints:
+        method="pv|matched_pv",
+    params:
+        rule="perplexity_parameters",
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],

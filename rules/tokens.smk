@@ -12,7 +12,7 @@ rule tokens:
         corpus_header="<results>/corpus/{language}.json",
         model="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
-        code=code("lape/tokens.py", "lape/commands/tokens.py"),
+        code=code("lape/tokens.py", "lape/tokenizer.py", "lape/commands/tokens.py"),
     output:
         chunks="<results>/tokens/{model}/{language}/{split}.npy",
         bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",
@@ -26,12 +26,13 @@ rule tokens:
     threads: config["threads"]
     params:
         budget=lambda wildcards: config["tokens"][wildcards.split],
-        chunk_length=config["tokens"]["chunk_length"],
+        chunk_length=chunk_length,
         bos="--bos" if config["tokens"]["bos"] else "",
         seed=config["tokens"]["seed"],
         valid_share=config["tokens"]["valid_share"],
         allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",
+        excerpts=lambda wildcards: "--excerpts" if wildcards.split == "valid" and config["tokens"]["excerpts"] else "",
     shell:
         "lape tokens --log {log} --rule tokens --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
         "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
-        "--valid-share {params.valid_share} {params.allow_fewer} --threads {threads} --output {output.chunks}"
+        "--valid-share {params.valid_share} {params.allow_fewer} {params.excerpts} --threads {threads} --output {output.chunks}"

@@ -20,14 +20,14 @@ STAGES = {
     "statistics": "statistics --model models/model.json --tokens tokens/fr/train.json --shards 4 "
     "--output statistics/fr.npz",
     "select": "select --statistics statistics/fr.json statistics/ja.json --ratio 0.1 --output neurons/lape.tsv",
-    "control": "control --neurons neurons/lape.json --output neurons/random.tsv",
+    "control": "control --neurons neurons/lape.json --layer-matched --output neurons/matched_lape.tsv",
     "baseline": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
     "--output perplexity/baseline.tsv",
     "perplexity": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
     "--neurons neurons/lape.json --deactivate fr --output perplexity/fr.tsv",
-    "table": "table figure5 neurons/lape.json --output tables/figure5.csv",
-    "figure": "figure figure5 tables/figure5.csv --output figures/figure5.pdf",
-    "manifest": "manifest tables/figure5.json --config config.json --output manifest.json",
+    "table": "table tables6_10 neurons/lape.json --output tables/tables6_10.csv",
+    "figure": "figure figure5 tables/tables6_10.csv --output figures/figure5.pdf",
+    "manifest": "manifest tables/tables6_10.json --config config.json --output manifest.json",
 }
 
 

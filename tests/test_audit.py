@@ -24,7 +24,7 @@ STAGES = (
     "tokens",
     "statistics",
     "neurons/tiny/lape",
-    "neurons/tiny/random",
+    "neurons/tiny/matched_lape",
     "perplexity",
     "tables",
 )
@@ -34,9 +34,14 @@ FILES = [
     *("tokens/tiny/fr/train.npy", "tokens/tiny/ja/valid.bytes.npy", "tokens/tiny/fr/valid.json"),
     *("statistics/tiny/fr.npz", "statistics/tiny/ja.json"),
     *("statistics/tiny/fr.shards/2.npz", "statistics/tiny/fr.shards/2.json"),
-    *("neurons/tiny/lape.tsv", "neurons/tiny/lape.json", "neurons/tiny/random.tsv", "neurons/tiny/random.json"),
+    *(
+        "neurons/tiny/lape.tsv",
+        "neurons/tiny/lape.json",
+        "neurons/tiny/matched_lape.tsv",
+        "neurons/tiny/matched_lape.json",
+    ),
     *("perplexity/tiny/none/baseline.tsv", "perplexity/tiny/none/baseline.json", "perplexity/tiny/lape/ja.json"),
-    *(f"tables/figure2{suffix}" for suffix in (".csv", ".md", ".tex", ".json")),
+    *(f"tables/deactivation{suffix}" for suffix in (".csv", ".md", ".tex", ".json")),
     *(f"figures/figure5{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")),
 ]
 
@@ -161,11 +166,11 @@ def test_a_stale_row_is_named(run, faults):
     run.configure(neurons={"control_seed": 1})
     run.run(str(MANIFEST))
     for suffix in (".json", ".tsv"):
-        shutil.copy(f"old/tiny/random/random{suffix}", RUN / "perplexity/tiny/random")
+        shutil.copy(f"old/tiny/matched_lape/fr{suffix}", RUN / "perplexity/tiny/matched_lape")
     last = [path for folder in ("tables", "figures") for path in (RUN / folder).glob("*.json")]
     write_json(MANIFEST, build_manifest(last, RUN, RUN / "config.json"))
-    stale = [fault for path, fault in faults() if path == str(RUN / "perplexity/tiny/random/random.json")]
-    assert [fault for fault in stale if f"was made from another {RUN / 'neurons/tiny/random.tsv'}" in fault]
+    stale = [fault for path, fault in faults() if path == str(RUN / "perplexity/tiny/matched_lape/fr.json")]
+    assert [fault for fault in stale if f"was made from another {RUN / 'neurons/tiny/matched_lape.tsv'}" in fault]
 
 
 # Numbers that are wrong under hashes that are right.
@@ -277,8 +282,8 @@ def other_neuron(table: pd.DataFrame) -> pd.DataFrame:
         ("lape", lambda table: pd.concat([table.iloc[:1], table.iloc[:1], table.iloc[2:]]), "different neurons"),
         ("lape", other_neuron, "selecting again from its statistics gives other neurons"),
         ("lape", lambda table: table.assign(probability_fr=table["probability_fr"] / 2), "not those of its statistics"),
-        ("random", lambda table: table.iloc[1:], "rows, the header says"),
-        ("random", other_neuron, "drawing again gives other neurons"),
+        ("matched_lape", lambda table: table.iloc[1:], "rows, the header says"),
+        ("matched_lape", other_neuron, "drawing again gives other neurons"),
     ],
 )
 def test_neurons_that_do_not_follow(run, faults, method, edit, fault):
@@ -353,12 +358,13 @@ def test_hooks_of_another_number_of_neurons(run, faults):
     assert [what for path, what in faults() if path == str(ROW) and "neurons" in what]
 
 
-@pytest.mark.parametrize("missing", ["lape/fr", "random/random", "none/baseline"])
+@pytest.mark.parametrize("missing", ["lape/fr", "matched_lape/ja", "none/baseline"])
 def test_matrix_without_a_row(run, faults, missing):
     manifest = read_json(MANIFEST)
     del manifest["artifacts"][str(RUN / f"perplexity/tiny/{missing}.json")]
     write_json(MANIFEST, manifest)
-    assert (str(RUN / "perplexity/tiny"), f"lacks the rows {missing.split('/')[1]}") in faults()
+    folder, row = (RUN / "perplexity/tiny" / missing).parent, missing.split("/")[1]
+    assert (str(folder if row != "baseline" else folder.parent), f"lacks the row {row}") in faults()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".md", ".tex"])
@@ -371,12 +377,13 @@ def test_table_that_does_not_follow(run, faults, suffix):
 
 
 def test_unreadable_artifacts_under_forged_hashes_are_named(run, faults):
-    broken = ["statistics/tiny/fr.npz", "tokens/tiny/fr/train.npy", "neurons/tiny/random.tsv", "corpus/ja.parquet"]
+    broken = ["statistics/tiny/fr.npz", "tokens/tiny/fr/train.npy", "corpus/ja.parquet"]
+    broken.append("neurons/tiny/matched_lape.tsv")
     for name in [*broken, "perplexity/tiny/lape/fr.tsv"]:
         (RUN / name).write_bytes(b"")
-    rewrite(RUN / "perplexity/tiny/random/random.json", hooks=[])
+    rewrite(RUN / "perplexity/tiny/matched_lape/fr.json", hooks=[])
     rewrite(RUN / "tables/table3.json", item="table99")
     reseal()
     named = {path for path, fault in faults() if fault.startswith("cannot be checked")}
-    assert {str((RUN / name).with_suffix(".json")) for name in [*broken, "perplexity/tiny/random/random.x"]} <= named
+    assert {str((RUN / name).with_suffix(".json")) for name in [*broken, "perplexity/tiny/matched_lape/fr.x"]} <= named
     assert str(RUN / "tables/table3.json") in named

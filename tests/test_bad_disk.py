@@ -38,14 +38,14 @@ def test_data_file_that_is_broken(refused, stage, file, fault):
 
 
 def test_figure_without_its_table(refused):
-    Path("tables/figure5.csv").write_text("")
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv")
-    Path("tables/figure5.csv").write_text("model,language\ntiny,fr\n")
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv", "was written for")
-    Path("tables/figure5.json").unlink()  # a table of the user's own has no header
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv", "no column 'method'")
-    Path("tables/figure5.csv").unlink()
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/figure5.csv")
+    Path("tables/tables6_10.csv").write_text("")
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv")
+    Path("tables/tables6_10.csv").write_text("model,language\ntiny,fr\n")
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv", "was written for")
+    Path("tables/tables6_10.json").unlink()  # a table of the user's own has no header
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv", "no column 'method'")
+    Path("tables/tables6_10.csv").unlink()
+    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_figure_without_its_table(refused):
         ("perplexity", "neurons/lape.json"),
         ("baseline", "tokens/ja/valid.json"),
         ("table", "neurons/lape.json"),
-        ("manifest", "tables/figure5.json"),
+        ("manifest", "tables/tables6_10.json"),
     ],
 )
 @pytest.mark.parametrize("fault", ["not JSON", "another header", "no dictionary", "missing"])
@@ -172,7 +172,7 @@ def test_read_only_results(read_only, refused, stage):
 
 @pytest.mark.parametrize(
     "stage, file",
-    [("figure", "tables/figure5.csv"), ("perplexity", "neurons/lape.tsv"), ("control", "neurons/lape.tsv")],
+    [("figure", "tables/tables6_10.csv"), ("perplexity", "neurons/lape.tsv"), ("control", "neurons/lape.tsv")],
 )
 def test_table_that_is_cut_between_rows(refused, stage, file):
     lines = Path(file).read_text().splitlines(keepends=True)

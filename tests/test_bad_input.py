@@ -211,7 +211,11 @@ def test_activations_that_are_not_finite(refused, stage, value):
 def test_neurons_of_another_shape(refused):
     make_model(Path("wide"), intermediate_size=48)
     assert cli.main(arguments("model", path="wide", output="models/wide.json")) == 0
-    refused(arguments("perplexity", model="models/wide.json", output="out/fr.tsv"), "3 layers x 32", "3 x 48")
+    words = arguments("perplexity", model="models/wide.json", output="out/fr.tsv")
+    refused(words, "neurons/lape.json", "found on tiny", "not on tiny")
+    header = json.loads(Path("neurons/lape.json").read_text())
+    Path("neurons/lape.json").write_text(json.dumps(header | {"model_revision": None}))  # as a released file's
+    refused(words, "3 layers x 32", "3 x 48")
 
 
 @pytest.mark.parametrize(("column", "value"), [("index", 32), ("layer", 3), ("layer", -1), ("languages", "de")])

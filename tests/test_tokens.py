@@ -21,8 +21,8 @@ def corpus(language="fr", documents=20, words=50) -> pa.Table:
 
 
 SETTINGS = dict(
-    split="train", budget=256, chunk_length=16, bos=0, seed=0, valid_share=0.2, allow_fewer=False, vocab_size=400,
-    label="fr train",
+    split="train", budget=256, chunk_length=16, bos=0, seed=0, valid_share=0.2, allow_fewer=False, excerpts=False,
+    vocab_size=400, label="fr train",
 )  # fmt: skip
 
 
@@ -49,6 +49,40 @@ def test_chunks_are_the_documents_in_sampled_order(tokenizer, language, bos):
     assert result.documents_in_split == 16
     if bos is not None:
         assert (result.ids[:, 0] == bos).all()
+
+
+def test_excerpts_are_one_chunk_of_a_document_at_most(tokenizer):
+    table = corpus(documents=40)
+    texts = table["text"].to_pylist()
+    result = packed(tokenizer, table, excerpts=True, budget=160)
+    assert result.ids.shape == (10, 16)
+    rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)[: result.documents]
+    starts = []
+    for row, chunk, size in zip(rows, result.ids, result.predicted_bytes, strict=True):  # all texts are longer
+        encoding = tokenizer.encode(texts[row], add_special_tokens=False)
+        own = chunk[1:].tolist()
+        found = [start for start in range(len(encoding.ids) - 14) if encoding.ids[start : start + 15] == own]
+        assert found
+        starts.append(found[0])
+        assert size == sum(token_bytes(texts[row], encoding.offsets)[found[0] : found[0] + 15])
+    assert len(set(starts)) > 5 and result.tokens_dropped == 0  # from all over the documents
+    again = packed(tokenizer, table, excerpts=True, budget=160)
+    assert np.array_equal(again.ids, result.ids)
+
+
+def test_no_document_is_in_two_chunks_of_excerpts(tokenizer):
+    words = [1, 2, 3, 40, 4] * 6  # some documents are shorter than a chunk
+    texts = [make_text("fr", count, number) for number, count in enumerate(words)]
+    table = pa.table({"id": [str(number) for number in range(len(texts))], "text": texts})
+    result = packed(tokenizer, table, excerpts=True, budget=96)
+    rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)[: result.documents]
+    left = 15  # tokens that the chunk still wants
+    for row in rows:
+        left = (left or 15) - min(len(tokenizer.encode(texts[row], add_special_tokens=False).ids), left or 15)
+    assert (
+        left == 0 and result.tokens_dropped == 0
+    )  # the last document ends the last chunk, as every other does its own
+    assert len(rows) > 6
 
 
 def test_bytes_are_those_of_the_predicted_tokens(tokenizer):

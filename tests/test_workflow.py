@@ -14,16 +14,17 @@ from workflow_run import CONFIG, LANGUAGES, Workspace
 
 pytestmark = pytest.mark.workflow
 
-TABLES = ("baseline", "figure2", "table3", "tables6_10", "figure5")
-FIGURES = ("figure2", "figure2_log_ratio", "figure5")
+TABLES = ("baseline", "deactivation", "table3", "tables6_10")
+FIGURES = ("deactivation", "deactivation_log_ratio", "figure5")
+METHODS = ("lape", "matched_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
 # Jobs that follow when the numbers of one stage change.
-TABLES_AND_FIGURES = {"baseline_table", "figure2_table", "table3", "tables6_10", "figure5_table", *FIGURES}
+TABLES_AND_FIGURES = {"baseline_table", "deactivation_table", "table3", "tables6_10", *FIGURES}
 END = {"manifest", "report"}
-# One row of the matrix and one figure: with these targets every stage runs, and half of the jobs.
-TARGETS = ("results/tiny/perplexity/tiny/random/random.json", "results/tiny/figures/figure5.svg")
+# One row of the control and one figure: with these targets every stage runs, and half of the jobs.
+TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/figure5.svg")
 UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
-ENDS = ("perplexity/tiny/random", "tables/figure5", "figures/figure5")
+ENDS = ("perplexity/tiny/matched_lape/fr", "tables/tables6_10", "figures/figure5")
 
 
 def _declared() -> set[str]:
@@ -38,9 +39,12 @@ def _declared() -> set[str]:
         },
         **{f"statistics/tiny/{language}": (".npz", ".json") for language in LANGUAGES},
         **dict.fromkeys(SHARDS, (".npz", ".json")),
-        **{f"neurons/tiny/{method}": (".tsv", ".json") for method in ("lape", "random")},
-        **{f"perplexity/tiny/lape/{language}": (".tsv", ".json") for language in LANGUAGES},
-        **{f"perplexity/tiny/{name}": (".tsv", ".json") for name in ("none/baseline", "random/random")},
+        **{f"neurons/tiny/{method}": (".tsv", ".json") for method in METHODS},
+        **{
+            f"perplexity/tiny/{method}/{language}": (".tsv", ".json")
+            for method, language in itertools.product(METHODS, LANGUAGES)
+        },
+        "perplexity/tiny/none/baseline": (".tsv", ".json"),
         **{f"tables/{item}": (".csv", ".md", ".tex", ".json") for item in TABLES},
         **{f"figures/{item}": (".pdf", ".svg", ".png", ".json") for item in FIGURES},
     }
@@ -71,7 +75,7 @@ def rule_of(header: Path) -> str:
     if header.parts[0] == "tables":
         return header.stem if header.stem.startswith("table") else f"{header.stem}_table"
     named = {"figures": header.stem, "models": "model_path"}
-    named |= {"neurons": {"lape": "select", "random": "control"}.get(header.stem)}
+    named |= {"neurons": {"lape": "select", "matched_lape": "matched"}.get(header.stem)}
     named |= {"perplexity": "baseline" if header.stem == "baseline" else "perplexity"}
     return named.get(header.parts[0], header.parts[0])
 
@@ -126,8 +130,8 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     before = run.times()
     run.configure(neurons={"ratio": 0.2})
     jobs = run.pending()
-    assert set(jobs) == {"select", "control", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {"baseline_table"}
-    assert jobs["perplexity"] == len(LANGUAGES) + 1
+    assert set(jobs) == {"select", "matched", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {"baseline_table"}
+    assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
     run.run(*TARGETS)
     after = run.times()
@@ -135,21 +139,21 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     assert rewritten == {name for name in _declared() if name.startswith(("neurons", *ENDS))}
     header = json.loads((run.results / "neurons/tiny/lape.json").read_text(encoding="utf-8"))
     assert (header["parameters"]["ratio"], header["wanted"]) == (0.2, 19)
-    assert not {"select", "control"} & set(run.pending())
+    assert not {"select", "matched"} & set(run.pending())
 
 
 def test_a_new_valid_budget_leaves_the_statistics_alone(run):
     run.configure(tokens={"valid": 64})
     jobs = run.pending()
-    figure2 = {"baseline_table", "figure2_table", "figure2", "figure2_log_ratio"}
-    assert set(jobs) == {"tokens", "baseline", "perplexity", "config", *figure2, *END}
+    matrix = {"baseline_table", "deactivation_table", "deactivation", "deactivation_log_ratio"}
+    assert set(jobs) == {"tokens", "baseline", "perplexity", "config", *matrix, *END}
     assert jobs["tokens"] == len(LANGUAGES)
 
 
 def test_a_new_seed_of_the_control_leaves_the_languages_alone(run):
     run.configure(neurons={"control_seed": 1})
     jobs = run.pending()
-    assert jobs["control"] == jobs["perplexity"] == 1
+    assert (jobs["matched"], jobs["perplexity"]) == (1, len(LANGUAGES))
     assert "select" not in jobs and "baseline" not in jobs
 
 
@@ -185,7 +189,7 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
         ("lape/commands/table.py", {*TABLES_AND_FIGURES, *END}),
         (
             "lape/perturbation.py",
-            {"perplexity", *END, "figure2_table", "figure2", "figure2_log_ratio"},
+            {"perplexity", *END, "deactivation_table", "deactivation", "deactivation_log_ratio"},
         ),
         ("lape/errors.py", set()),
     ],

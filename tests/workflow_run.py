@@ -18,11 +18,18 @@ CONFIG = {
     "run": "tiny",
     "models": ["tiny"],
     "languages": list(LANGUAGES),
-    "catalogue": {"tiny": {"source": "path", "path": "model", "device": "cpu", "dtype": "float32"}},
+    "catalogue": {
+        name: {"source": "path", "path": folder, "device": "cpu", "dtype": "float32"}
+        for name, folder in (("tiny", "model"), ("other", "other"))
+    },
     "corpus": {"source": "files", "language_check": "off", "files": {"pattern": "texts/{language}/*"}},
-    "tokens": {"chunk_length": 16, "train": 512, "valid": 128},
+    "tokens": {"chunk_length": 16, "train": 512, "valid": 256, "valid_chunk_length": 16, "excerpts": False},
     "statistics": {"shards": 4, "batch_size": 2, "thresholds": [0.1]},
     "neurons": {"ratio": 0.1},
+    "instructions": {"examples": 6},
+    "parameter_variation": {"epochs": 1, "batch_size": 2, "device_batch_size": 2, "max_length": 512},
+    "stability": {"resamples": 20},
+    "experiments": {"figure3": {"more_models": ["other"]}, "figure4": {"language": "fr", "ratios": [0.05, 0.2]}},
 }
 
 
@@ -45,6 +52,7 @@ class Workspace:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, folder / part)
         make_model(folder / "model")
+        make_model(folder / "other", seed=1)
         make_texts(folder / "texts", words=150)
         workspace = cls(folder)
         workspace.configure()
@@ -55,9 +63,13 @@ class Workspace:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workspace(folder)
 
-    def configure(self, **sections: dict) -> None:
+    def configure(self, **sections: dict | list) -> None:
         """Write the configuration, with other values for some keys of some sections."""
-        config = CONFIG | {name: CONFIG.get(name, {}) | values for name, values in sections.items()}
+        merged = {
+            name: CONFIG[name] | values if isinstance(CONFIG.get(name), dict) else values
+            for name, values in sections.items()
+        }
+        config = CONFIG | merged
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def command(self, *arguments: str) -> dict:
@@ -82,15 +94,16 @@ class Workspace:
         """Make targets, or everything."""
         return self.snakemake("--cores", str(cores), "--", *targets)
 
-    def pending(self) -> dict[str, int]:
+    def pending(self, *targets: str) -> dict[str, int]:
         """The rules that a run would execute, and how many jobs of each; empty where nothing is to be done."""
-        output = self.snakemake("--dry-run")
+        output = self.snakemake("--dry-run", *targets)
         if "Nothing to be done" in output:
             return {}
         stats = output.split("Job stats:")[1].split("\n\n")[0]
         jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
         assert jobs.pop("total") == sum(jobs.values())
-        jobs.pop("all", None)
+        for target in ("all", "paper"):
+            jobs.pop(target, None)
         return jobs
 
     def artifacts(self) -> dict[str, Path]:

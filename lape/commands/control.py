@@ -1,4 +1,4 @@
-"""Draw a random control: as many neurons as the largest language-specific set, from all layers alike."""
+"""Draw a random control: for every language as many neurons as were selected, by chance."""
 
 import argparse
 from pathlib import Path
@@ -8,26 +8,29 @@ from lape.artifact import write_header
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neurons", type=Path, required=True, help="header of the selected neurons")
+    parser.add_argument("--layer-matched", action="store_true", help="as many in every layer as were selected there")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="random.tsv; random.json beside it")
+    parser.add_argument("--output", type=Path, required=True, help="METHOD.tsv; METHOD.json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from lape.controls import random_control
     from lape.neurons import Neurons
-    from lape.selection import random_control
 
     selected = Neurons.load(arguments.neurons)
-    control = random_control(selected, arguments.seed)
+    parameters = {"seed": arguments.seed, "layer_matched": arguments.layer_matched}
+    control = random_control(selected, **parameters)
     control.save(arguments.output)
     write_header(
         arguments.output.with_suffix(".json"),
         "neurons",
-        method="random",
+        method=f"matched_{selected.summary['method']}" if arguments.layer_matched else "random",
         model=selected.summary["model"],
         model_revision=selected.summary["model_revision"],
+        checkpoint=selected.summary.get("checkpoint"),
         languages=selected.summary["languages"],
         **control.description(),
-        parameters={"seed": arguments.seed},
+        parameters=parameters,
         inputs=[arguments.neurons, arguments.neurons.with_suffix(".tsv")],
         outputs=[arguments.output],
     )

@@ -11,7 +11,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--settings",
         required=True,
-        type=_settings,
+        type=json_object,
         metavar="JSON",
         help="settings of the source: the section corpus.<source> of the configuration",
     )
@@ -29,7 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
 
 
-def _settings(text: str) -> dict:
+def json_object(text: str) -> dict:
+    """The type of an option that takes settings."""
     try:
         settings = json.loads(text)
     except ValueError as error:

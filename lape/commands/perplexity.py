@@ -1,4 +1,4 @@
-"""Perplexity of every language with one set of neurons deactivated, or with none (the baseline)."""
+"""Perplexity of every language with one set of neurons, or of parameters, deactivated, or with none (the baseline)."""
 
 import argparse
 import logging
@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="valid.json of every language")
-    parser.add_argument("--neurons", type=Path, help="header of the neurons; left out: the baseline")
-    parser.add_argument("--deactivate", metavar="SET", help="a language, or random (with --neurons)")
+    parser.add_argument("--neurons", type=Path, help="header of the neurons or parameters; left out: the baseline")
+    parser.add_argument("--deactivate", metavar="LANGUAGE", help="whose neurons or parameters (with --neurons)")
     parser.add_argument("--batch-size", type=int, default=4, help="chunks a forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
@@ -31,9 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.allocator import keep_freed_memory
     from lape.ffn import input_device
     from lape.model import load_model
-    from lape.neurons import Neurons
     from lape.perplexity import chunk_nll, likelihood_measures
-    from lape.perturbation import Firing, deactivate
     from lape.progress import progress
 
     if (arguments.neurons is None) != (arguments.deactivate is None):
@@ -43,16 +41,14 @@ def run(arguments: argparse.Namespace) -> None:
     texts = [read_json(path, "tokens") for path in arguments.tokens]
     model, description = load_model(arguments.model)
     device = str(input_device(model))
-    method, deactivated, neurons = "none", "baseline", None
-    context = contextlib.nullcontext(Firing({}, {}))
+    region, context, deactivated = {"method": "none"}, contextlib.nullcontext(), arguments.deactivate or "baseline"
     if arguments.neurons:
-        neurons = Neurons.load(arguments.neurons)
-        method, deactivated = neurons.summary["method"], arguments.deactivate
-        context = deactivate(model, neurons, deactivated)
+        region, context, proof = _region(model, description, arguments.neurons, deactivated)
+    method, parameters = region["method"], region.get("parameters", {})
 
     label = f"perplexity {description['name']} {method} {deactivated}"
     rows, chunks_table = [], []
-    with progress(sum(text["tokens"] for text in texts), label) as bar, context as firing:
+    with progress(sum(text["tokens"] for text in texts), label) as bar, context as record:
         for path, text in zip(arguments.tokens, texts, strict=True):
             chunks = read_array(checked(path, text, ".npy"), mmap=True)
             text_bytes = read_array(checked(path, text, ".bytes.npy"))
@@ -68,16 +64,17 @@ def run(arguments: argparse.Namespace) -> None:
             tokens, size = predicted * len(chunks), int(text_bytes.sum())
             measures = likelihood_measures(float(nll.sum()), tokens, size)
             rows.append({"evaluated": text["language"], "tokens": tokens, "bytes": size, **measures})
-    if neurons is not None:
-        firing.check(sum(text["tokens"] for text in texts))
+    hooks = {}
+    if arguments.neurons:
+        control = method.startswith(("random", "matched_"))
+        hooks = proof(record, sum(text["tokens"] for text in texts), control)
 
     with writing(arguments.output) as temporary:
         pd.DataFrame(chunks_table).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    calls, rows_seen, changed = firing.calls, firing.rows, firing.changed
     inputs = [arguments.model, *arguments.tokens]
     inputs += [path.with_suffix(suffix) for path in arguments.tokens for suffix in (".npy", ".bytes.npy")]
     if arguments.neurons:
-        inputs += [arguments.neurons, arguments.neurons.with_suffix(".tsv")]
+        inputs += [arguments.neurons, *(arguments.neurons.with_name(name) for name in region["outputs"])]
     write_header(
         arguments.output.with_suffix(".json"),
         "perplexity",
@@ -85,22 +82,10 @@ def run(arguments: argparse.Namespace) -> None:
         model_revision=description["revision"],
         method=method,
         deactivated=deactivated,
+        ratio=None if parameters.get("quota") else parameters.get("ratio"),
         languages=[text["language"] for text in texts],
         rows=rows,
-        hooks={
-            "layers": len(firing.neurons),
-            "neurons": sum(firing.neurons.values()),
-            "by_layer": [
-                {
-                    "layer": layer,
-                    "neurons": firing.neurons[layer],
-                    "calls": calls[layer],
-                    "tokens": rows_seen[layer],
-                    "changed": changed[layer],
-                }
-                for layer in firing.neurons
-            ],
-        },
+        hooks=hooks,
         device=device,
         backend=ops.active_backend(device, arguments.backend),
         dtype=description["dtype"],
@@ -109,3 +94,53 @@ def run(arguments: argparse.Namespace) -> None:
         outputs=[arguments.output],
     )
     logger.info("%s: %s", label, ", ".join(f"{row['evaluated']} {row['ppl']:.2f}" for row in rows))
+
+
+def _region(model, description: dict, header_path: Path, language: str):
+    """Header of the neurons or parameters, the context that deactivates a language's, and what reads its record."""
+    kind = read_json(header_path).get("artifact")
+    if kind == "parameters":
+        from lape.parameters import Parameters as Region
+        from lape.zeroing import zeroed as deactivate
+    else:
+        from lape.neurons import Neurons as Region
+        from lape.perturbation import deactivate
+
+    region = Region.load(header_path)
+    header = region.summary
+    if header.get("model_revision") not in (None, description["revision"]):  # a released file names none
+        raise LapeError(
+            f"{header_path}: found on {header['model']} at {header['model_revision']}, not on {description['name']}; "
+            "find them on this model"
+        )
+    proof = _parameters_proof if kind == "parameters" else _neurons_proof
+    return header, deactivate(model, region, language), proof
+
+
+def _parameters_proof(record, tokens: int, control: bool) -> dict:
+    """What a deactivation did, for the header; `zeroed` has checked it."""
+    return {"matrices": len(record.matrices), "parameters": record.parameters, "nonzero": record.nonzero}
+
+
+def _neurons_proof(record, tokens: int, control: bool) -> dict:
+    """What a deactivation did, for the header.
+
+    Raises:
+        LapeError: it did not see all tokens, or changed nothing, which a control may.
+    """
+    record.check(tokens, must_change=not control)
+    calls, rows, changed = record.calls, record.rows, record.changed
+    return {
+        "layers": len(record.neurons),
+        "neurons": sum(record.neurons.values()),
+        "by_layer": [
+            {
+                "layer": layer,
+                "neurons": neurons,
+                "calls": calls[layer],
+                "tokens": rows[layer],
+                "changed": changed[layer],
+            }
+            for layer, neurons in record.neurons.items()
+        ],
+    }

@@ -1,4 +1,4 @@
-"""Find language-specific neurons: the lowest language activation probability entropy (LAPE)."""
+"""Find language-specific neurons by one of the methods that need the statistics alone: LAPE, LAVE or LAP."""
 
 import argparse
 import logging
@@ -6,19 +6,26 @@ from pathlib import Path
 
 from lape.artifact import checked, read_json, write_header
 from lape.errors import LapeError
+from lape.selection import ASSIGNMENTS, NEGATIVE, SELECTIONS
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--statistics", type=Path, nargs="+", required=True, help="LANGUAGE.json of every language")
+    parser.add_argument("--method", choices=SELECTIONS, default="lape")
     parser.add_argument("--ratio", type=float, default=0.01, help="share of all neurons that is selected")
-    parser.add_argument("--quantile", type=float, default=0.95, help="of all activation probabilities: the threshold")
+    parser.add_argument("--quantile", type=float, default=0.95, help="of all values: the threshold (lape, lave)")
+    parser.add_argument("--negative", choices=NEGATIVE, default="zero", help="what a negative mean counts as (lave)")
+    parser.add_argument("--probability", type=float, default=0.95, help="what a neuron's must exceed (lap)")
+    parser.add_argument("--minimum-tokens", type=int, default=0, help="leave out neurons that fewer tokens reached")
+    parser.add_argument("--entropy-ceiling", type=float, help="share of ln K above which a neuron is left out")
+    parser.add_argument("--assignment", choices=ASSIGNMENTS, default="threshold", help="languages of a neuron")
+    parser.add_argument("--quota", type=int, help="neurons a language, in place of --ratio")
     parser.add_argument("--output", type=Path, required=True, help="METHOD.tsv; METHOD.json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.selection import select_lape
     from lape.statistics import ActivationStatistics
 
     headers = [read_json(path, "statistics") for path in arguments.statistics]
@@ -32,15 +39,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     data = [checked(path, header, ".npz") for path, header in zip(arguments.statistics, headers, strict=True)]
     statistics = {language: ActivationStatistics.load(path) for language, path in zip(languages, data, strict=True)}
-    parameters = {"ratio": arguments.ratio, "quantile": arguments.quantile}
-    neurons = select_lape(statistics, **parameters)
+    own = {"lape": ("quantile",), "lave": ("quantile", "negative"), "lap": ("probability",)}[arguments.method]
+    shared = ("minimum_tokens", "entropy_ceiling", "assignment", "quota")
+    parameters = {name: getattr(arguments, name) for name in ("ratio", *own, *shared)}
+    neurons = SELECTIONS[arguments.method](statistics, **parameters)
     neurons.save(arguments.output)
     write_header(
         arguments.output.with_suffix(".json"),
         "neurons",
-        method="lape",
+        method=arguments.method,
         model=model,
         model_revision=revision,
+        checkpoint=headers[0].get("checkpoint"),
         languages=languages,
         tokens={language: value.tokens for language, value in statistics.items()},
         **neurons.description(),

@@ -71,9 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.batch_size is None:
         # Free memory changes between runs: go on with the size that was found at first.
         size = _earlier_batch_size(folder, identity)
-        identity["batch_size"] = size or fitting_batch_size(
-            model, chunks.shape[1], arguments.memory, at_most=len(chunks)
-        )
+        # No shard shall be without a pass: `lape stability` compares them.
+        share = -(-len(chunks) // arguments.shards)
+        identity["batch_size"] = size or fitting_batch_size(model, chunks.shape[1], arguments.memory, at_most=share)
     else:
         identity["batch_size"] = arguments.batch_size
     whole, files, shards = None, [], []
@@ -104,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         language=tokens["language"],
         model=description["name"],
         model_revision=description["revision"],
+        checkpoint=description["path"] if description["source"] == "hub" else None,
         layers=description["layers"],
         neurons_per_layer=description["neurons_per_layer"],
         experts=description["experts"],

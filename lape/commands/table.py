@@ -12,6 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("item", choices=TABLES, help="the item of the paper")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT.json", help="headers of the artifacts to read")
     parser.add_argument("--output", required=True, type=Path, metavar="ITEM.csv", help="the tidy table to write")
+    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap, where the item has intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's draws and of random sign flips")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -19,7 +21,8 @@ def run(arguments: argparse.Namespace) -> None:
     if output.suffix != ".csv":
         raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
     table = TABLES[arguments.item]
-    frame = table.rows(arguments.inputs)
+    parameters = {name: getattr(arguments, name) for name in table.parameters}
+    frame = table.rows(arguments.inputs, **parameters)
     written = {output.with_suffix(suffix): text for suffix, text in texts(arguments.item, frame).items()}
     for path, text in written.items():
         with writing(path) as temporary:
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         **subjects(frame),
         columns=list(frame.columns),
         rows=len(frame),
-        parameters={},
+        parameters=parameters,
         inputs=[path for header in arguments.inputs for path in (header, *table.data(header))],
         outputs=written,
     )

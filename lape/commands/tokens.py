@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
     parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")
     parser.add_argument("--allow-fewer", action="store_true", help="use what there is when the text is too short")
+    parser.add_argument("--excerpts", action="store_true", help="one chunk's tokens of a document, not all of it")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="SPLIT.npy; SPLIT.bytes.npy and .json beside it")
 
@@ -30,8 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from tokenizers import Tokenizer
 
+    from lape.tokenizer import load_tokenizer
     from lape.tokens import pack
 
     model = read_json(arguments.model, "model")
@@ -59,14 +60,12 @@ def run(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "valid_share": arguments.valid_share,
         "allow_fewer": arguments.allow_fewer,
+        "excerpts": arguments.excerpts,
     }
     if arguments.bos and model["bos_token_id"] is None:
         raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
     tokenizer_path = arguments.model.with_name("tokenizer.json")
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_path))
-    except Exception as error:  # the library raises nothing narrower
-        raise LapeError(f"{tokenizer_path}: is not a tokenizer ({error}); run the model step again") from error
+    tokenizer = load_tokenizer(tokenizer_path)
     settings = parameters | {"bos": model["bos_token_id"] if arguments.bos else None}
     packed = pack(documents, tokenizer, **settings, vocab_size=model["vocab_size"], label=label)
 

@@ -3,7 +3,7 @@
 import io
 import json
 import os.path
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,8 +41,8 @@ def read_files(
         LapeError: no file matches, a file has an unknown extension or cannot be read, or a Parquet file
             lacks a column.
     """
-    paths = _matching(pattern, language)
-    readers = [_reader(path) for path in paths]
+    paths = matching_paths(pattern, language)
+    readers = [reader_of(path, _READERS) for path in paths]
     # Names alone would collide in a pattern over several folders, whole paths may be another machine's.
     folder = os.path.commonpath([path.parent for path in paths])
     for path, reader in zip(paths, readers, strict=True):
@@ -55,7 +55,12 @@ def read_files(
             raise LapeError(f"{path}: is not a readable Parquet file ({error}); mend or remove it") from error
 
 
-def _matching(pattern: str | Mapping[str, str], language: str) -> list[Path]:
+def matching_paths(pattern: str | Mapping[str, str], language: str) -> list[Path]:
+    """The files of one language, sorted.
+
+    Raises:
+        LapeError: there is no glob for the language, or no file matches it.
+    """
     if isinstance(pattern, Mapping):
         if language not in pattern:
             raise LapeError(f"pattern: has no glob for {language!r}, only for {', '.join(pattern)}; add one")
@@ -68,11 +73,16 @@ def _matching(pattern: str | Mapping[str, str], language: str) -> list[Path]:
     return [Path(path) for path in paths]
 
 
-def _reader(path: Path):
-    for extension, reader in _READERS.items():
+def reader_of(path: Path, readers: Mapping[str, Callable]) -> Callable:
+    """The reader of a file by its extension.
+
+    Raises:
+        LapeError: none has it.
+    """
+    for extension, reader in readers.items():
         if path.name.lower().endswith(extension):
             return reader
-    raise LapeError(f"{path}: unknown extension; texts are read from {', '.join(_READERS)}")
+    raise LapeError(f"{path}: unknown extension; texts are read from {', '.join(readers)}")
 
 
 def _read_text(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
@@ -87,6 +97,15 @@ def _read_text(path: Path, name: str, reading: Reading, text_column: str, id_col
 
 
 def _read_lines(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
+    for where, row in json_lines(path, name, reading):
+        if text_column not in row:
+            reading.refuse(where, f"no column {text_column!r}")
+        elif document := reading.document(where, row.get(id_column) if id_column else where, row[text_column]):
+            yield document
+
+
+def json_lines(path: Path, name: str, reading: Reading) -> Iterator[tuple[str, dict]]:
+    """Yield `<name>:<line, from 1>` and content of every line that is a JSON object; other lines are refused."""
     # Arrow reads on over the frames of a file that was compressed in parts, and refuses a truncated one.
     with pa.input_stream(str(path), compression="detect") as stream, io.BufferedReader(stream) as lines:
         for number, line in enumerate(lines, 1):
@@ -99,12 +118,10 @@ def _read_lines(path: Path, name: str, reading: Reading, text_column: str, id_co
             except (ValueError, RecursionError) as error:
                 reading.refuse(where, f"not JSON ({error})")
                 continue
-            if not isinstance(row, dict):
+            if isinstance(row, dict):
+                yield where, row
+            else:
                 reading.refuse(where, "not a JSON object")
-            elif text_column not in row:
-                reading.refuse(where, f"no column {text_column!r}")
-            elif document := reading.document(where, row.get(id_column) if id_column else where, row[text_column]):
-                yield document
 
 
 def _read_parquet(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):

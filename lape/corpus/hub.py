@@ -38,9 +38,9 @@ def read_hub(
         LapeError: the dataset cannot be reached or read, or lacks the configuration, split or column.
     """
     config = config and config.replace("{language}", language)
-    name = path if config is None else f"{path} ({config})"
+    name = dataset_name(path, config)
     found = 0
-    with closing(_rows(name, path, config, revision, split)) as rows:
+    with closing(dataset_rows(path, config, revision, split)) as rows:
         for number, row in enumerate(rows):
             for column in (text_column, id_column):
                 if column is not None and column not in row:
@@ -53,8 +53,17 @@ def read_hub(
                     return
 
 
-def _rows(name: str, path: str, config: str | None, revision: str | None, split: str) -> Iterator[dict]:
-    """The dataset's rows. Closed early rather than left to the interpreter's end, where Arrow's threads abort it."""
+def dataset_name(path: str, config: str | None) -> str:
+    """What messages call a dataset."""
+    return path if config is None else f"{path} ({config})"
+
+
+def dataset_rows(path: str, config: str | None, revision: str | None, split: str) -> Iterator[dict]:
+    """The dataset's rows, for the caller to close: left to the interpreter's end, Arrow's threads abort it.
+
+    Raises:
+        LapeError: the dataset cannot be reached or read, or lacks the configuration or split.
+    """
     from datasets import load_dataset
 
     try:
@@ -65,6 +74,6 @@ def _rows(name: str, path: str, config: str | None, revision: str | None, split:
         # Whatever lies below (network, hub, file formats) has exceptions of its own; none is ours.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise LapeError(
-            f"dataset {name}: cannot be read ({reason}); check its name, configuration, revision and split, and the "
-            "network, or set another corpus source"
+            f"dataset {dataset_name(path, config)}: cannot be read ({reason}); check its name, configuration, revision "
+            "and split, and the network, or set another source"
         ) from error

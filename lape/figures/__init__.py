@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from lape.figures import deactivation, layers
+from lape.figures import agreement, deactivation, layers, ratio, sharing, stability
 from lape.figures.style import save, styled
 
 __all__ = ["FIGURES", "Figure", "draw", "save"]
@@ -30,9 +30,18 @@ class Figure:
 
 
 FIGURES = {
+    "deactivation": Figure(deactivation.COLUMNS, deactivation.deactivation),
+    "deactivation_log_ratio": Figure(deactivation.COLUMNS, deactivation.deactivation_log_ratio),
     "figure2": Figure(deactivation.COLUMNS, deactivation.figure2),
-    "figure2_log_ratio": Figure(deactivation.COLUMNS, deactivation.figure2_log_ratio),
+    "figure3": Figure(deactivation.FIGURE3_COLUMNS, deactivation.figure3),
+    "figure4": Figure(ratio.COLUMNS, ratio.figure4),
     "figure5": Figure(layers.COLUMNS, layers.figure5),
+    "figure8": Figure(deactivation.COLUMNS, deactivation.figure8),
+    "sharing": Figure(sharing.COLUMNS, sharing.sharing),
+    "sharing_histogram": Figure(sharing.HISTOGRAM_COLUMNS, sharing.sharing_histogram),
+    "agreement": Figure(agreement.COLUMNS, agreement.agreement),
+    "stability": Figure(stability.COLUMNS, stability.stability),
+    "stability_curve": Figure(stability.CURVE_COLUMNS, stability.stability_curve),
 }
 
 

@@ -1,140 +1,148 @@
-"""Fig. 2: what deactivating one language's neurons does to every language, with the control of Fig. 8."""
+"""Figs. 2, 3 and 8: what deactivating one language's neurons does to every language."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from lape.figures.style import COLOURS, GREY
-from lape.tables.layout import rounded
-from lape.tables.perplexity import RANDOM, matrix, nll_change, ppl_change
+from lape.figures.heatmap import PAGE, cell_side, colour_bar, heatmap
+from lape.tables.measurements import CONTROL
+from lape.tables.perplexity import matrix, methods_and_controls, significant
 
-COLUMNS = ("model", "deactivated", "evaluated", "nll", "ppl", "baseline_nll", "baseline_ppl")
+COLUMNS = ("model", "method", "deactivated", "evaluated", "nll", "control_nll", "ppl_change", "nll_change", "p_holm")
+FIGURE3_COLUMNS = (*COLUMNS, "bits_change")
 
-_PAGE = 7.0  # inches, the text width of a two-column page
-_LABELLED = 20  # languages up to which a cell has room for its number
+_Scale = Callable[[pd.Series], Normalize]
+
+_NAMES = {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}
+_LABELS = {
+    "ppl_change": "PPL change",
+    "nll_change": "ln(PPL / baseline PPL), nats per token",
+    "bits_change": "change of bits per byte",
+}
+
+
+def deactivation(frame: pd.DataFrame) -> Figure:
+    """PPL change of each method beside its control, one row of panels a model: row deactivated, column evaluated.
+
+    The scale is linear up to 1 and logarithmic above, as the changes span 0 to several hundred. Bold numbers differ
+    from the control's.
+
+    Args:
+        frame: the table of `lape.tables.perplexity.changes`.
+    """
+    return _panels(frame, "ppl_change", _ppl_scale)
+
+
+def deactivation_log_ratio(frame: pd.DataFrame) -> Figure:
+    """ln(PPL / baseline PPL), the NLL change in nats per token, laid out as `deactivation`; comparable over languages.
+
+    Args:
+        frame: the table of `lape.tables.perplexity.changes`.
+    """
+    return _panels(frame, "nll_change", _linear_scale)
 
 
 def figure2(frame: pd.DataFrame) -> Figure:
-    """PPL change, one panel a model: row deactivated, column evaluated (Fig. 2; last row: Fig. 8's control).
-
-    The scale is linear up to 1 and logarithmic above, as the changes span 0 to several hundred.
+    """PPL change of every method side by side on one scale (Fig. 2), their controls left out.
 
     Args:
         frame: the table of `lape.tables.perplexity.changes`.
     """
-
-    def norm(low: float, high: float) -> Normalize:
-        # At least 10: changes below one point of PPL must not look like an effect.
-        return SymLogNorm(linthresh=1, vmin=low, vmax=max(high, 10), base=10)
-
-    return _panels(frame, ppl_change, norm, "PPL change")
+    return _panels(frame[~frame["method"].isin(methods_and_controls(frame)[1])], "ppl_change", _ppl_scale)
 
 
-def figure2_log_ratio(frame: pd.DataFrame) -> Figure:
-    """ln(PPL / baseline PPL), the NLL change in nats per token, laid out as `figure2`; comparable over languages.
+def figure3(frame: pd.DataFrame) -> Figure:
+    """Per model the change of PPL and of bits per byte, which compares tokenizers, each on one scale (Fig. 3).
 
     Args:
         frame: the table of `lape.tables.perplexity.changes`.
     """
-
-    def norm(low: float, high: float) -> Normalize:
-        # At least 0.5 nats, for the same reason.
-        return Normalize(low, max(high, 0.5))
-
-    return _panels(frame, nll_change, norm, "ln(PPL / baseline PPL), nats per token")
-
-
-def _panels(
-    frame: pd.DataFrame,
-    value: Callable[[pd.DataFrame], pd.Series],
-    norm: Callable[[float, float], Normalize],
-    label: str,
-) -> Figure:
-    """One heatmap a model, all on one colour scale."""
-    matrices = {model: matrix(block, value(block)) for model, block in frame.groupby("model", sort=False)}
-    scale = norm(min(0.0, value(frame).min()), value(frame).max())
-    size = max(len(cells.columns) for cells in matrices.values())
-    cell = 0.42 if size <= _LABELLED else 0.13
-    side = size * cell + 0.6
-    across = min(len(matrices), max(int(_PAGE / side), math.ceil(math.sqrt(len(matrices)))))
-    down = math.ceil(len(matrices) / across)
-
-    width, height = across * side + 0.7, down * (side + 1.35 * cell + 0.25)
-    figure = Figure(figsize=(width, height), layout="compressed")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis in axes[len(matrices) :]:
-        axis.remove()
-    axes = axes[: len(matrices)]
-    for number, (axis, (model, cells)) in enumerate(zip(axes, matrices.items(), strict=True)):
-        _heatmap(axis, cells, scale)
-        axis.set_title(model)
-        if number % across == 0:
-            axis.set_ylabel("deactivated language")
-        if number + across >= len(matrices):
-            axis.set_xlabel("evaluated language")
-    # An eighth of an inch wide, whatever the size of the figure.
-    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=list(axes), aspect=8 * height, pad=0.15 / width)
-    bar.set_label(label)
-    bar.outline.set_linewidth(0.4)
-    if isinstance(scale, SymLogNorm):
-        ticks = [0.0, *(10.0**power for power in range(math.ceil(math.log10(scale.vmax)) + 1))]
-        ticks = [tick for tick in ticks if tick <= scale.vmax]
-        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    frame = frame[~frame["method"].isin(methods_and_controls(frame)[1])]
+    scales = {"ppl_change": _ppl_scale(frame["ppl_change"]), "bits_change": _linear_scale(frame["bits_change"])}
+    matrices = list(_matrices(frame))
+    side = max(_side(block) for block in matrices)
+    figure = Figure(figsize=(2 * side + 0.3, len(matrices) * (side + 0.3) + 0.6), layout="compressed")
+    axes = figure.subplots(len(matrices), len(scales), squeeze=False)
+    for line, block in zip(axes, matrices, strict=True):
+        for axis, (column, scale) in zip(line, scales.items(), strict=True):
+            _panel(axis, block, column, scale)
+        line[0].set_ylabel("deactivated language")
+    for axis in axes[-1]:
+        axis.set_xlabel("evaluated language")
+    for place, (column, scale) in enumerate(scales.items()):
+        where = {"location": "bottom", "aspect": 8 * side, "pad": 0.05 / len(matrices)}
+        colour_bar(figure, list(axes[:, place]), scale, _LABELS[column], **where)
     return figure
 
 
-def _heatmap(axis: Axes, cells: pd.DataFrame, scale: Normalize) -> None:
-    """Cells with their numbers; the random control stands apart below."""
-    rows, columns = cells.shape
-    labelled = max(rows - 1, columns) <= _LABELLED
-    tops = np.arange(rows) + np.where(cells.index == RANDOM, max(0.35, rows / 40), 0.0)
-    for block in (cells.index != RANDOM, cells.index == RANDOM):
-        if block.any():
-            edges = np.append(tops[block], tops[block][-1] + 1)
-            corner, sides = (0, edges[0]), (columns, edges[-1] - edges[0])
-            axis.add_patch(
-                Rectangle(corner, *sides, fill=False, edgecolor=GREY, linewidth=0.5, clip_on=False, zorder=3)
-            )
-            axis.pcolormesh(
-                np.arange(columns + 1),
-                edges,
-                cells.to_numpy()[block],
-                norm=scale,
-                cmap=COLOURS,
-                edgecolors="white" if labelled else "none",
-                linewidth=0.6,
-                # Ten thousand rectangles a panel would choke a viewer.
-                rasterized=not labelled,
-            )
-    if labelled:
-        _numbers(axis, cells, tops, scale)
-    axis.set_aspect("equal")
-    axis.set_ylim(tops[-1] + 1, 0)
-    upright = columns <= _LABELLED and max(map(len, cells.columns)) <= 3
-    axis.set_xticks(np.arange(columns) + 0.5, cells.columns, rotation=0 if upright else 90)
-    axis.set_yticks(tops + 0.5, cells.index)
-    axis.tick_params(length=0, labelsize=None if labelled else 6)
-    axis.spines[:].set_visible(False)
+def figure8(frame: pd.DataFrame) -> Figure:
+    """PPL change of the random sets side by side (Fig. 8), on a scale as long as that of language-specific neurons.
+
+    Args:
+        frame: the table of `lape.tables.perplexity.changes`.
+    """
+    # To 100 at least, an effect of the usual size in Fig. 2: small changes must look small.
+    return _panels(frame, "ppl_change", lambda values: _ppl_scale(values, 100))
 
 
-def _numbers(axis: Axes, cells: pd.DataFrame, tops: np.ndarray, scale: Normalize) -> None:
-    """Write every cell's number, black or white, whichever its colour leaves readable."""
-    shades = matplotlib.colormaps[COLOURS](scale(cells.to_numpy()))[..., :3]
-    luminance = np.where(shades <= 0.04045, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ [
-        0.2126,
-        0.7152,
-        0.0722,
-    ]
-    for (row, column), number in np.ndenumerate(cells.to_numpy()):
-        # WCAG's point of equal contrast is 0.18; printed in grey, mid blues carry white better.
-        colour = "black" if luminance[row, column] > 0.22 else "white"
-        place = column + 0.5, tops[row] + 0.5
-        axis.text(*place, rounded(number), color=colour, fontsize=6.5, ha="center", va="center")
+def _ppl_scale(values: pd.Series, least: float = 10) -> Normalize:
+    # Changes below one point of PPL must not look like an effect.
+    return SymLogNorm(linthresh=1, vmin=min(0.0, values.min()), vmax=max(values.max(), least), base=10)
+
+
+def _linear_scale(values: pd.Series) -> Normalize:
+    # At least to 0.5, for the same reason.
+    return Normalize(min(0.0, values.min()), max(values.max(), 0.5))
+
+
+def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
+    """A heatmap a model and method on one scale, a model's side by side as far as the page is wide."""
+    scale = norm(frame[column])
+    groups = [list(_matrices(block)) for _, block in frame.groupby("model", sort=False)]
+    if max(map(len, groups)) == 1:
+        groups = [[block for group in groups for block in group]]
+    side = max(_side(block) for group in groups for block in group)
+    across = min(max(map(len, groups)), max(2, int(PAGE / side)))
+    lines = [group[start : start + across] for group in groups for start in range(0, len(group), across)]
+
+    width, height = across * side + 0.8, len(lines) * (side + 0.2) + 0.1
+    figure = Figure(figsize=(width, height), layout="compressed")
+    axes = figure.subplots(len(lines), across, squeeze=False)
+    for line, (places, blocks) in enumerate(zip(axes, lines, strict=True)):
+        for axis in places[len(blocks) :]:
+            axis.remove()
+        for axis, block in zip(places, blocks, strict=False):
+            _panel(axis, block, column, scale)
+            if line == len(lines) - 1:
+                axis.set_xlabel("evaluated language")
+        places[0].set_ylabel("deactivated language")
+    drawn = [axis for line, blocks in zip(axes, lines, strict=True) for axis in line[: len(blocks)]]
+    colour_bar(figure, drawn, scale, _LABELS[column], aspect=8 * height, pad=0.12 / width)
+    return figure
+
+
+def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> None:
+    """One matrix; numbers of cells that differ from the control's are bold."""
+    heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
+    model, method = block["model"].iat[0], block["method"].iat[0]
+    control = f"control of {_name(method.removeprefix(CONTROL))}"
+    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else _name(method)}")
+
+
+def _name(method: str) -> str:
+    """As the paper prints it."""
+    return _NAMES.get(method, method)
+
+
+def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of each model and method."""
+    return (block for _, block in frame.groupby(["model", "method"], sort=False))
+
+
+def _side(block: pd.DataFrame) -> float:
+    """Inches of one matrix with its labels."""
+    cells = matrix(block, "ppl_change")
+    return len(cells.columns) * cell_side(cells) + 0.6

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from lape.figures.style import BLUE, GREY
-from lape.tables.perplexity import RANDOM
+from lape.figures.style import BLUE
 
-COLUMNS = ("model", "method", "language", "layer", "neurons")
+COLUMNS = ("model", "method", "language", "layer", "ours")
 
 
 def figure5(frame: pd.DataFrame) -> Figure:
@@ -44,8 +43,8 @@ def _panels(part: SubFigure, block: pd.DataFrame, down: int, across: int) -> Non
     for axis, language in zip(axes, languages, strict=False):
         rows = block[block["language"] == language]
         edges = np.append(rows["layer"] - 0.5, depth + 0.5)
-        axis.stairs(rows["neurons"], edges, fill=True, color=GREY if language == RANDOM else BLUE)
-        axis.set_title(f"{language}: {rows['neurons'].sum():,} neurons", fontsize=8, pad=2)
+        axis.stairs(rows["ours"], edges, fill=True, color=BLUE)
+        axis.set_title(f"{language}: {rows['ours'].sum():,} neurons", fontsize=8, pad=2)
         axis.spines[["top", "right"]].set_visible(False)
     first = axes[0]
     first.set_xlim(0.5, depth + 0.5)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from lape.errors import LapeError
-from lape.tables import neurons, perplexity
+from lape.tables import agreement, neurons, perplexity, perplexity_sections, pretraining, sharing, stability
 from lape.tables.layout import Section, latex, markdown
 
 __all__ = ["TABLES", "Section", "Table", "latex", "markdown", "read", "subjects", "texts"]
 
 # Codes, not numbers or missing values: "no" is Norwegian, "nan" is Southern Min.
-_TEXT = ("model", "method", "language", "deactivated", "evaluated")
+_TEXT = ("model", "method", "language", "other", "deactivated", "evaluated", "left_out")
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,39 @@ class Table:
 
     Attributes:
         artifact: the kind of header that the item is made from.
-        rows: reads those headers, in the order given, and returns the tidy frame.
+        rows: reads those headers, in the order given, and returns the tidy frame; takes `parameters` by name.
         sections: lays a tidy frame out for people.
         data: which data files lie beside a header and are read too.
+        parameters: the options of `lape table` that shape the rows, recorded in the table's header.
     """
 
     artifact: str
-    rows: Callable[[Sequence[str | Path]], pd.DataFrame]
+    rows: Callable[..., pd.DataFrame]
     sections: Callable[[pd.DataFrame], list[Section]]
     data: Callable[[str | Path], list[Path]] = lambda header: []
+    parameters: tuple[str, ...] = ()
 
 
-_LAYERS = Table("neurons", neurons.layer_counts, neurons.layer_sections, neurons.data)
+_BOOTSTRAP = perplexity.data, ("resamples", "seed")
+_CHANGES = Table("perplexity", perplexity.changes, perplexity_sections.change_sections, *_BOOTSTRAP)
 
 TABLES = {
-    "figure2": Table("perplexity", perplexity.changes, perplexity.change_sections),
-    "baseline": Table("perplexity", perplexity.baseline, perplexity.baseline_sections),
+    "baseline": Table("perplexity", perplexity.baseline, perplexity_sections.baseline_sections),
+    "deactivation": _CHANGES,
+    "figure2": _CHANGES,
+    "figure3": Table("perplexity", perplexity.changes, perplexity_sections.bits_sections, *_BOOTSTRAP),
+    "figure4": Table("perplexity", perplexity.sweep, perplexity_sections.sweep_sections, *_BOOTSTRAP),
+    "figure8": _CHANGES,
+    "diagonality": Table("perplexity", perplexity.diagonality, perplexity_sections.diagonality_sections, *_BOOTSTRAP),
     "table3": Table("neurons", neurons.counts, neurons.count_sections, neurons.data),
-    "tables6_10": _LAYERS,
-    "figure5": _LAYERS,
+    "tables6_10": Table("neurons", neurons.layer_counts, neurons.layer_sections, neurons.data),
+    "sharing": Table("neurons", sharing.sharing, sharing.sharing_sections, neurons.data),
+    "sharing_histogram": Table("neurons", sharing.sharing_histogram, sharing.histogram_sections, neurons.data),
+    "table7": Table("neurons", pretraining.table7, pretraining.table7_sections, neurons.data),
+    "agreement": Table("neurons", agreement.agreement, agreement.agreement_sections, neurons.data),
+    "stability": Table("stability", stability.stability, stability.stability_sections, stability.data),
+    "stability_curve": Table("stability", stability.stability_curve, stability.curve_sections, stability.data),
+    "left_out": Table("stability", stability.left_out, stability.left_out_sections, stability.data),
 }
 
 
@@ -59,7 +73,7 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         LapeError: missing, empty, not a CSV, or another item's table.
     """
     try:
-        frame = pd.read_csv(path, na_filter=False, dtype=dict.fromkeys(_TEXT, str))
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, str))
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run `lape table` first") from error
     except ValueError as error:
@@ -82,6 +96,7 @@ def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
 
 
 def subjects(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """The models and the languages of a tidy frame by name, in their order, for a header to record."""
-    language = "language" if "language" in frame.columns else "evaluated"
-    return {"models": list(frame["model"].unique()), "languages": list(frame[language].unique())}
+    """The models and, where rows name them, the languages of a tidy frame, in their order, for a header to record."""
+    language = next((column for column in ("language", "evaluated") if column in frame.columns), None)
+    names = {"models": "model"} | ({"languages": language} if language else {})
+    return {name: list(frame[column].unique()) for name, column in names.items()}

@@ -1,51 +1,143 @@
-"""Perplexity under deactivation: the data of Fig. 2 (with Fig. 8's control) and the unperturbed model."""
+"""Perplexity under deactivation and how sure it is: the data of Figs. 2, 3, 4 and 8, and a score of a matrix."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from lape.artifact import read_json
+from lape import uncertainty
 from lape.errors import LapeError
-from lape.tables.layout import Section, rounded
+from lape.tables.measurements import BASELINE, CONTROL, Measurement, baselines, load, matrices, paired
 
-BASELINE = "baseline"
-RANDOM = "random"
+SIGNIFICANT = 0.05  # of p_holm
 
-_CELL = ["model", "deactivated", "evaluated"]
-_CHANGES = ["model", "method", "deactivated", "evaluated", "tokens", "nll", "ppl", "bits_per_byte"]
+_Draws = Callable[[str, int], np.ndarray]
 
 
-def changes(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Every deactivated set x evaluated language beside the same language's baseline (Fig. 2).
+def data(header: str | Path) -> list[Path]:
+    """The TSV beside a perplexity header."""
+    return [Path(header).with_suffix(".tsv")]
+
+
+def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Every deactivated x evaluated language beside its baseline and its control (Figs. 2, 3 and 8).
+
+    A matrix is a model and a method. Where the inputs hold the matrix of the method's layer-matched random control
+    ("matched_" before its name), each cell is tested against the control's.
 
     Args:
-        paths: perplexity headers of any number of models; for each model the baseline, every language's set
-            and the random set.
+        paths: perplexity headers, each with its TSV beside it; for each model the baseline, and a row for every
+            language of each of its matrices.
+        resamples: of the bootstrap over chunks.
+        seed: of its draws. Those of a language are the same in all cells, and do not depend on the other languages.
 
     Returns:
-        Columns model, method, deactivated, evaluated, tokens, nll (mean nats per predicted token), ppl,
-        bits_per_byte, baseline_nll, baseline_ppl; rows in the languages' order, the random set last.
+        One row a cell, in the languages' order, a model's matrices in the order of the inputs: model, method,
+        deactivated, evaluated, tokens, chunks, nll (mean nats per predicted token), ppl, bits_per_byte and the
+        baseline's (baseline_nll, ...); ppl_change, nll_change and bits_change, each with the bounds _low and _high of
+        its 95% interval (`uncertainty.change_interval`); control_nll, p_value (`uncertainty.sign_flip_test`) and
+        p_holm (over the cells of the matrix), NaN without a control.
 
     Raises:
-        LapeError: a cell is missing, comes twice or was measured on other tokens than its baseline.
+        LapeError: a row is missing, comes twice or was measured on other chunks than its baseline or control.
     """
-    cells, languages = _cells(paths)
+    measured = load(paths)
+    base, found = baselines(measured), matrices(measured)
+    draws = _drawing(resamples, seed)
     blocks = []
-    for model, names in languages.items():
-        block = _complete(cells, model, [BASELINE, *names, RANDOM], names)
-        base = block.loc[BASELINE]
-        block = block.drop(index=BASELINE, level="deactivated").reset_index()
-        base = base.loc[block["evaluated"]].reset_index(drop=True)
-        moved = block["tokens"] != base["tokens"]
-        if moved.any():
-            row = block[moved].iloc[0]
-            raise LapeError(
-                f"perplexity of {model}, {row['deactivated']} deactivated, {row['evaluated']} evaluated: measured on "
-                f"{row['tokens']} tokens, its baseline on others; run both again on the same tokens"
-            )
-        blocks.append(block[_CHANGES].assign(baseline_nll=base["nll"], baseline_ppl=base["ppl"]))
+    for (model, method), rows in found.items():
+        cells = [
+            {"model": model, "method": method, "deactivated": name, **_cell(row, base[model], evaluated, draws)}
+            for name, row in rows.items()
+            for evaluated in row.languages
+        ]
+        blocks.append(pd.DataFrame(cells).assign(**_tests(rows, found.get((model, CONTROL + method)), seed)))
     return pd.concat(blocks, ignore_index=True)
+
+
+def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What deactivating a language does, the more neurons are selected (Fig. 4).
+
+    Args:
+        paths: perplexity headers, each with its TSV beside it; for each model the baseline, and rows of one language
+            or more at several ratios.
+        resamples: as for `changes`.
+        seed: as for `changes`.
+
+    Returns:
+        Columns model, deactivated, ratio (rising, from the baseline's 0), neurons (that were deactivated), and those of
+        `changes` from `evaluated` to `bits_change_high`.
+
+    Raises:
+        LapeError: a row names no ratio or comes twice, or was measured on other chunks than its baseline.
+    """
+    measured = load(paths)
+    draws = _drawing(resamples, seed)
+    cells = []
+    for model, base in baselines(measured).items():
+        rows: dict[str, dict[float, Measurement]] = {}
+        for row in measured:
+            if row.header["model"] != model or row is base:
+                continue
+            if row.header.get("ratio") is None or row.header["method"] != "lape":
+                raise LapeError(f"{row.path}: names no ratio of LAPE; pass rows of neurons that it selected by ratio")
+            ratios = rows.setdefault(row.header["deactivated"], {0.0: base})
+            if ratios.setdefault(row.header["ratio"], row) is not row:
+                raise LapeError(f"{row} at ratio {row.header['ratio']}: comes twice; pass each perplexity header once")
+        if not rows:
+            raise LapeError(f"perplexity of {model}: only the {BASELINE}; pass a row at one ratio or more")
+        for name, ratios in rows.items():
+            for ratio, row in sorted(ratios.items()):
+                neurons = row.header["hooks"]["neurons"] if row is not base else 0
+                own = {"model": model, "deactivated": name, "ratio": ratio, "neurons": neurons}
+                cells += [own | _cell(row, base, evaluated, draws) for evaluated in base.languages]
+    return pd.DataFrame(cells)
+
+
+def diagonality(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """One score a matrix: mean NLL rise on its diagonal over that off it (`uncertainty.diagonality`).
+
+    Args:
+        paths: as for `changes`.
+        resamples: as for `changes`.
+        seed: as for `changes`.
+
+    Returns:
+        Columns model, method, diagonal and off_diagonal (means, nats per token), score with its bounds low and high,
+        and how many cells on and off the diagonal suffer more than under the control (p_holm < 0.05 and a higher NLL;
+        blank without a control, and where the chunks are too few for any cell to reach that).
+
+    Raises:
+        LapeError: as `changes`.
+    """
+    measured = load(paths)
+    base, found = baselines(measured), matrices(measured)
+    draws = _drawing(resamples, seed)
+    lines = []
+    for (model, method), rows in found.items():
+        pairs = {name: [paired(row, base[model], name) for row in rows.values()] for name in base[model].languages}
+        rises = [np.stack([row[2] - unperturbed[2] for row, unperturbed in pair]) for pair in pairs.values()]
+        sizes = [pair[0][1][0] for pair in pairs.values()]
+        drawn = [draws(name, len(size)) for name, size in zip(pairs, sizes, strict=True)]
+        score = uncertainty.diagonality(rises, sizes, drawn)._asdict()
+        tests = _tests(rows, found.get((model, CONTROL + method)), seed)
+        cells = [
+            {
+                "deactivated": name,
+                "evaluated": evaluated,
+                "chunks": row.chunks[evaluated].shape[1],
+                "nll": row.measures[evaluated]["nll"],
+            }
+            for name, row in rows.items()
+            for evaluated in row.languages
+        ]
+        counts = significant_cells(pd.DataFrame(cells).assign(**tests))
+        names = "significant_diagonal", "significant_off_diagonal"
+        lines.append({"model": model, "method": method, **score, **dict(zip(names, counts, strict=True))})
+    return pd.DataFrame(lines).astype({"significant_diagonal": "Int64", "significant_off_diagonal": "Int64"})
 
 
 def baseline(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -58,84 +150,90 @@ def baseline(paths: Sequence[str | Path]) -> pd.DataFrame:
         Columns model, language, tokens, nll, ppl, bytes, bits_per_byte.
 
     Raises:
-        LapeError: a model has no baseline, or a cell is missing or comes twice.
+        LapeError: a model has no baseline, or two, or a cell is missing.
     """
-    cells, languages = _cells(paths)
-    blocks = [_complete(cells, model, [BASELINE], names).reset_index() for model, names in languages.items()]
-    frame = pd.concat(blocks, ignore_index=True).rename(columns={"evaluated": "language"})
-    return frame[["model", "language", "tokens", "nll", "ppl", "bytes", "bits_per_byte"]]
+    cells = [
+        {"model": model, "language": language, **row.measures[language]}
+        for model, row in baselines(load(paths)).items()
+        for language in row.languages
+    ]
+    return pd.DataFrame(cells)[["model", "language", "tokens", "nll", "ppl", "bytes", "bits_per_byte"]]
 
 
-def ppl_change(frame: pd.DataFrame) -> pd.Series:
-    """PPL less the baseline's, of every row of `changes`."""
-    return frame["ppl"] - frame["baseline_ppl"]
-
-
-def nll_change(frame: pd.DataFrame) -> pd.Series:
-    """ln(PPL / baseline PPL) in nats per token, of every row of `changes`."""
-    return frame["nll"] - frame["baseline_nll"]
-
-
-def matrix(frame: pd.DataFrame, value: pd.Series) -> pd.DataFrame:
-    """One model's rows as deactivated x evaluated, both in the order in which they come."""
-    square = frame.assign(value=value).pivot(index="deactivated", columns="evaluated", values="value")
+def matrix(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One column of one matrix as deactivated x evaluated, both in the order in which they come."""
+    square = frame.pivot(index="deactivated", columns="evaluated", values=column)
     return square.loc[frame["deactivated"].unique(), frame["evaluated"].unique()]
 
 
-def change_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model the PPL change and the NLL change."""
-    sections = []
-    for model, block in frame.groupby("model", sort=False):
-        for what, value in (("PPL change", ppl_change(block)), ("NLL change (nats per token)", nll_change(block))):
-            title = f"{model}: {what}, row deactivated, column evaluated"
-            sections.append(Section(title, "deactivated", matrix(block, value).map(rounded)))
-    return sections
+def significant(frame: pd.DataFrame) -> pd.Series:
+    """Which rows of `changes` suffer more than under the control: p_holm < 0.05 and a higher NLL; none without one."""
+    return (frame["p_holm"] < SIGNIFICANT) & (frame["nll"] > frame["control_nll"])
 
 
-def baseline_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model one line a language."""
-    formats = {"tokens": "{:,}", "nll": "{:.3f}", "ppl": "{:.2f}", "bytes": "{:,}", "bits_per_byte": "{:.3f}"}
-    heads = {"nll": "NLL (nats per token)", "ppl": "PPL", "bits_per_byte": "bits per byte"}
-    sections = []
-    for model, block in frame.groupby("model", sort=False):
-        block = block.set_index("language")
-        cells = pd.DataFrame({heads.get(name, name): block[name].map(text.format) for name, text in formats.items()})
-        sections.append(Section(f"{model}: perplexity with no neuron deactivated", "language", cells))
-    return sections
+def significant_cells(block: pd.DataFrame) -> tuple[int, int] | tuple[None, None]:
+    """How many cells of one matrix, on and off the diagonal, suffer more than under the control.
+
+    None without a control, and where there are too few chunks for any cell of so many to be told from it.
+    """
+    smallest = max(uncertainty.smallest_p(chunks) for chunks in block["chunks"])
+    if block["p_holm"].isna().any() or smallest * len(block) >= SIGNIFICANT:
+        return None, None
+    more, diagonal = significant(block), block["deactivated"] == block["evaluated"]
+    return int(more[diagonal].sum()), int(more[~diagonal].sum())
 
 
-def _cells(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """All measured cells, indexed by `_CELL`, and each model's languages in their order."""
-    rows, languages = [], {}
-    for path in paths:
-        header = read_json(path, "perplexity")
-        model = header["model"]
-        if languages.setdefault(model, header["languages"]) != header["languages"]:
-            raise LapeError(f"{path}: {model} has other languages here than in the other inputs; measure one list")
-        known = {BASELINE, RANDOM, *header["languages"]}
-        for name in (header["deactivated"], *(row["evaluated"] for row in header["rows"])):
-            if name not in known:
-                raise LapeError(f"{path}: {name!r} is not among its languages; run `lape perplexity` again")
-        own = {"model": model, "method": header["method"], "deactivated": header["deactivated"]}
-        rows += [own | row for row in header["rows"]]
-    cells = pd.DataFrame(rows).set_index(_CELL)
-    twice = cells.index[cells.index.duplicated()]
-    if len(twice):
-        raise LapeError(f"perplexity of {_say(twice[0])}: comes twice; pass each perplexity header once")
-    return cells, languages
+def methods_and_controls(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The methods of a frame of `changes`, and the controls of those methods, which stand for nothing of their own."""
+    names = list(frame["method"].unique())
+    controls = [name for name in names if name.startswith(CONTROL) and name.removeprefix(CONTROL) in names]
+    return [name for name in names if name not in controls], controls
 
 
-def _complete(cells: pd.DataFrame, model: str, deactivated: list[str], evaluated: list[str]) -> pd.DataFrame:
-    """One model's cells in order, indexed by (deactivated, evaluated)."""
-    wanted = pd.MultiIndex.from_product([[model], deactivated, evaluated], names=_CELL)
-    missing = wanted.difference(cells.index, sort=False)
-    if len(missing):
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise LapeError(f"perplexity of {_say(missing[0])}: missing{more}; run `lape perplexity` for that set")
-    return cells.loc[wanted].reset_index("model")
+def _drawing(number: int, seed: int) -> _Draws:
+    """From a language and its number of chunks to the draws of its chunks, made once."""
+    if number < 1 or seed < 0:
+        raise LapeError(f"{number} resamples, seed {seed}: give --resamples from 1 and --seed from 0; correct them")
+
+    @cache
+    def draws(language: str, chunks: int) -> np.ndarray:
+        return uncertainty.resamples(chunks, number, [seed, *language.encode()])
+
+    return draws
 
 
-def _say(cell: tuple[str, str, str]) -> str:
-    model, deactivated, evaluated = cell
-    what = BASELINE if deactivated == BASELINE else f"{deactivated} deactivated"
-    return f"{model}, {what}, {evaluated} evaluated"
+def _cell(row: Measurement, base: Measurement, evaluated: str, draws: _Draws) -> dict:
+    """Measures of one cell, its baseline's, and the changes with their intervals."""
+    perturbed, unperturbed = paired(row, base, evaluated)
+    tokens, text_bytes, nll = unperturbed
+    draw = draws(evaluated, len(tokens))
+    own, reference = row.measures[evaluated], base.measures[evaluated]
+    names = ("nll", "ppl", "bits_per_byte")
+    cell = {"evaluated": evaluated, "tokens": own["tokens"], "chunks": len(tokens)}
+    cell |= {name: own[name] for name in names} | {f"baseline_{name}": reference[name] for name in names}
+    for change, name, sizes, perplexity in (
+        ("ppl_change", "ppl", tokens, True),
+        ("nll_change", "nll", tokens, False),
+        ("bits_change", "bits_per_byte", text_bytes * math.log(2), False),
+    ):
+        low, high = uncertainty.change_interval(perturbed[2], nll, sizes, draw, perplexity)
+        cell |= {change: own[name] - reference[name], f"{change}_low": low, f"{change}_high": high}
+    return cell
+
+
+def _tests(rows: dict[str, Measurement], control: dict[str, Measurement] | None, seed: int) -> dict[str, np.ndarray]:
+    """Columns control_nll, p_value and p_holm of one matrix, row by row."""
+    if control is None:
+        return dict.fromkeys(("control_nll", "p_value", "p_holm"), np.full(len(rows) ** 2, np.nan))
+    columns = []
+    for evaluated in rows:
+        pairs = [paired(rows[name], control[name], evaluated) for name in rows]
+        differences = np.stack([own[2] - other[2] for own, other in pairs])
+        columns.append(uncertainty.sign_flip_test(differences, [seed, *evaluated.encode()]))
+    p_values = np.stack(columns, axis=1)
+    nll = [control[name].measures[evaluated]["nll"] for name in rows for evaluated in rows]
+    return {
+        "control_nll": np.array(nll),
+        "p_value": p_values.ravel(),
+        "p_holm": uncertainty.holm(p_values).ravel(),
+    }

@@ -1,0 +1,36 @@
+"""Write neurons as the authors release theirs: a .pth file of list[language][layer] of indices.
+
+The file names no language: FILE.json beside it does, in their order. In a mixture of experts an index is the place in
+the layer, expert * width + index.
+"""
+
+import argparse
+from pathlib import Path
+
+from lape.artifact import write_header
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=["neurons"])
+    parser.add_argument("neurons", type=Path, metavar="HEADER.json", help="of the neurons")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.pth", help="FILE.pth.json beside it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from lape.interchange import write_neurons
+    from lape.neurons import Neurons
+
+    neurons = Neurons.load(arguments.neurons)
+    write_neurons(neurons, arguments.output)
+    write_header(
+        # Not .json alone: an export beside its source would take the name of the source's header.
+        arguments.output.with_name(f"{arguments.output.name}.json"),
+        "export",
+        **{key: neurons.summary.get(key) for key in ("method", "model", "model_revision")},
+        languages=list(neurons.sets),
+        layers=neurons.layers,
+        neurons_per_layer=neurons.neurons_per_layer,
+        parameters={},
+        inputs=[arguments.neurons, arguments.neurons.with_suffix(".tsv")],
+        outputs=[arguments.output],
+    )

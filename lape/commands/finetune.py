@@ -1,0 +1,154 @@
+"""Fine-tune a copy of a model on one language's instructions, for parameter variation; also under accelerate launch."""
+
+import argparse
+import dataclasses
+import hashlib
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from lape.artifact import checked, read_json, sha256, versions, write_header, writing
+from lape.errors import LapeError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="model.json")
+    parser.add_argument("--instructions", type=Path, required=True, help="LANGUAGE.json of the instructions")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=128, help="examples of a step, over all devices")
+    parser.add_argument("--device-batch-size", type=int, default=8, help="examples of a forward pass on one device")
+    parser.add_argument("--learning-rate", type=float, default=1e-5, help="constant, without warm-up")
+    parser.add_argument("--optimizer", default="adamw_torch_fused", help="a name that transformers' Trainer knows")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-length", type=int, default=512, help="tokens of an example; longer ones are cut")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "bfloat16", "float32"],
+        default="auto",
+        help="of matrix products; weights are float32. auto: bfloat16 where the model's dtype is, else float32",
+    )
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
+    parser.add_argument("--freeze-embeddings", action="store_true", help="train neither embeddings nor LM head")
+    parser.add_argument(
+        "--checkpoint-steps", type=int, default=0, help="save every so many, to go on after a kill; 0: never"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--output", type=Path, required=True, help="LANGUAGE.safetensors; LANGUAGE.json beside it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    header = read_json(arguments.model, "model")
+    if header["parameters"]["quantization"]:
+        raise LapeError(f"{arguments.model}: quantised weights cannot be fine-tuned; leave `quantization` out")
+    _keep_one_gpu(header["parameters"]["device"])
+
+    os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
+
+    import torch
+    from safetensors.torch import save_file
+
+    from lape import finetuning
+    from lape.allocator import keep_freed_memory
+    from lape.model import load_model, resolve_device
+    from lape.tokenizer import load_tokenizer
+
+    if arguments.freeze_embeddings:
+        keep_freed_memory()  # else the embeddings' gradients, the largest blocks, would fragment it to twice the size
+    torch.set_num_threads(arguments.threads)
+    instructions = read_json(arguments.instructions, "instructions")
+    data = checked(arguments.instructions, instructions, ".jsonl")
+    examples = finetuning.read_instructions(data)
+    precision = arguments.precision
+    if precision == "auto":
+        precision = "bfloat16" if header["dtype"] == "bfloat16" else "float32"
+    settings = finetuning.FineTuning(
+        precision=precision,
+        **{
+            field.name: getattr(arguments, field.name)
+            for field in dataclasses.fields(finetuning.FineTuning)
+            if field.name != "precision"
+        },
+    )
+    device = resolve_device(header["parameters"]["device"].partition(":")[0])  # the one that is seen
+    checkpoints = arguments.output.with_suffix(".checkpoints")
+    training = finetuning.training_arguments(settings, checkpoints, device == "cpu")
+    first = training.process_index == 0
+    if not first:
+        logging.getLogger("lape").setLevel(logging.WARNING)
+
+    # On the CPU at first: the Trainer, or FSDP part by part, brings it to its devices. The weights are widened from the
+    # artifact's dtype: what the change is measured from, and what is zeroed later.
+    model, _ = load_model(arguments.model, device="cpu", device_map=None, compile=False)
+    model = model.float()
+    eos = model.config.get_text_config().eos_token_id
+    eos = eos[0] if isinstance(eos, list) else eos
+    if eos is None:
+        raise LapeError(f"{arguments.model}: the model names no EOS token; set eos_token_id in its config.json")
+    tokenizer_file = arguments.model.with_name("tokenizer.json")
+    tokenizer = load_tokenizer(tokenizer_file)
+    encoded = finetuning.encode(
+        examples, tokenizer, bos=header["bos_token_id"], eos=eos, max_length=arguments.max_length
+    )
+    if encoded.dropped:
+        logger.warning("finetune: %d prompts of %d tokens and more are left out", encoded.dropped, arguments.max_length)
+
+    parameters = dataclasses.asdict(settings) | {"max_length": arguments.max_length, "threads": arguments.threads}
+    del parameters["checkpoint_steps"]  # shapes no number
+    # A checkpoint of an earlier run is used only if everything that shapes the result is the same.
+    identity = {
+        **parameters,
+        "model": sha256(arguments.model),
+        "instructions": sha256(data),
+        "code": hashlib.sha256((sha256(finetuning.__file__) + sha256(__file__)).encode()).hexdigest(),
+        "device": training.device.type,
+        "processes": training.world_size,
+        "versions": {package: versions()[package] for package in ("torch", "transformers")},
+    }
+    label = f"finetune {header['name']} {instructions['language']}"
+    matrices, losses = finetuning.finetune(model, encoded, settings, training, identity, label)
+    if not first:
+        return
+    with writing(arguments.output) as temporary:
+        save_file(matrices, temporary)
+    steps = len(losses) // settings.epochs
+    epochs = [sum(losses[start : start + steps]) / steps for start in range(0, len(losses), steps)]
+    write_header(
+        arguments.output.with_suffix(".json"),
+        "finetuned",
+        language=instructions["language"],
+        model=header["name"],
+        model_revision=header["revision"],
+        matrices={name: list(weights.shape) for name, weights in matrices.items()},
+        examples=len(encoded),
+        examples_truncated=encoded.truncated,
+        examples_dropped=encoded.dropped,
+        answer_tokens=encoded.answer_tokens,
+        steps=len(losses),
+        loss={"first_step": losses[0], "epochs": epochs},
+        device=training.device.type,
+        processes=training.world_size,
+        prompt={"without_input": finetuning.PROMPT, "with_input": finetuning.PROMPT_WITH_INPUT},
+        parameters=parameters,
+        inputs=[arguments.model, tokenizer_file, arguments.instructions, data],
+        outputs=[arguments.output],
+    )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    logger.info(
+        "%s: %d steps, loss %.3f in the first epoch, %.3f in the last", label, len(losses), epochs[0], epochs[-1]
+    )
+
+
+def _keep_one_gpu(device: str) -> None:
+    """Let one GPU be seen, the model's, unless a launcher has given each rank its own: the Trainer would take them all.
+
+    Only in force before CUDA is asked for the first time.
+    """
+    if "LOCAL_RANK" in os.environ or device == "cpu":
+        return
+    visible = list(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+    number = int(device.partition(":")[2] or 0)
+    if number < len(visible) or "CUDA_VISIBLE_DEVICES" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if visible else str(number)

@@ -1,0 +1,132 @@
+"""Read the authors' released files as artifacts that every later command takes like our own.
+
+Files are loaded without running code that they may carry.
+"""
+# ruff: noqa: N999  (a command and its module have one name, which no statement imports)
+
+import argparse
+import logging
+import re
+from pathlib import Path
+
+from lape.artifact import write_header
+from lape.config import RESERVED
+from lape.errors import LapeError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | counts")
+    neurons = kinds.add_parser(
+        "neurons", help="list[language][layer] of indices", description="A released neuron file, as a neurons artifact."
+    )
+    neurons.add_argument("file", type=Path, metavar="FILE", help="such as LLaMA-2-7B.neuron.pth")
+    neurons.add_argument("--languages", type=_languages, required=True, help="en,zh,...: those of the file, in order")
+    _add_model(neurons, "the file's")
+    neurons.add_argument("--neurons-per-layer", type=int, help="of a model that is not the paper's (without --model)")
+    neurons.add_argument("--output", type=Path, required=True, metavar="NAME.tsv", help="NAME.json beside it")
+    neurons.set_defaults(run=_neurons)
+    counts = kinds.add_parser(
+        "counts",
+        help="how often neurons fired, one file a language",
+        description="The authors' count files, as statistics artifacts.",
+    )
+    counts.add_argument("files", type=_counted, nargs="+", metavar="LANGUAGE=FILE")
+    _add_model(counts, "the folder's")
+    counts.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for LANGUAGE.npz, LANGUAGE.json")
+    counts.set_defaults(run=_counts)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    arguments.run(arguments)
+
+
+def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", type=Path, help="model.json: name, revision and shape are taken from it")
+    model.add_argument("--name", help=f"of the model in tables; default: {default}")
+
+
+def _neurons(arguments: argparse.Namespace) -> None:
+    from lape.interchange import Source, read_neurons
+
+    file, output = arguments.file, arguments.output
+    if output.suffix != ".tsv":
+        raise LapeError(f"{output}: neurons are written as TSV; give --output a name that ends in .tsv")
+    if arguments.neurons_per_layer is not None and arguments.neurons_per_layer < 1:
+        raise LapeError(f"--neurons-per-layer: {arguments.neurons_per_layer} is no number of neurons; raise it")
+    if arguments.model and arguments.neurons_per_layer:
+        raise LapeError(f"--neurons-per-layer: {arguments.model} says how many there are; leave one of the two out")
+    # "LLaMA-2-7B.neuron.pth" is of LLaMA-2-7B.
+    name = arguments.name or re.sub(r"(\.neurons?)?\.\w+$", "", file.name)
+    source = Source.described(arguments.model) if arguments.model else Source.named(name, arguments.neurons_per_layer)
+    neurons = read_neurons(file, arguments.languages, source)
+    neurons.save(output)
+    write_header(
+        output.with_suffix(".json"),
+        "neurons",
+        method="lape",
+        **_identity(source),
+        languages=arguments.languages,
+        **neurons.description(),
+        parameters={"languages": arguments.languages},
+        inputs=[file, *([arguments.model] if arguments.model else [])],
+        outputs=[output],
+    )
+    logger.info("neurons %s: %d imported, %s", source.name, len(neurons.table), neurons.counts())
+
+
+def _counts(arguments: argparse.Namespace) -> None:
+    from lape.interchange import Source, read_counts
+
+    files = dict(arguments.files)
+    if len(files) != len(arguments.files):
+        named = ", ".join(language for language, _ in arguments.files)
+        raise LapeError(f"LANGUAGE=FILE: a language is named twice ({named}); name each once")
+    folder = arguments.output
+    name = arguments.name or folder.resolve().name
+    source = Source.described(arguments.model) if arguments.model else Source.named(name)
+    for language, statistics in read_counts(files, source).items():
+        output = folder / f"{language}.npz"
+        statistics.save(output)
+        write_header(
+            output.with_name(f"{language}.json"),
+            "statistics",
+            language=language,
+            **_identity(source),
+            layers=statistics.count.shape[0],
+            neurons_per_layer=statistics.count.shape[1],
+            experts=1,
+            tokens=statistics.tokens,
+            shards=[],
+            parameters={"thresholds": []},
+            inputs=[files[language], *([arguments.model] if arguments.model else [])],
+            outputs=[output],
+        )
+        logger.info("statistics %s %s: %d tokens imported", source.name, language, statistics.tokens)
+
+
+def _identity(source) -> dict[str, str | None]:
+    """What a header says of the model; `checkpoint` is its repository of the hub."""
+    return {"model": source.name, "model_revision": source.revision, "checkpoint": source.checkpoint}
+
+
+def _language(text: str) -> str:
+    """A language's name, fit for a file name and a cell."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) or text in RESERVED:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a language; use letters, digits, . _ and -, none of {', '.join(RESERVED)}"
+        )
+    return text
+
+
+def _languages(text: str) -> list[str]:
+    return [_language(name) for name in text.split(",")]
+
+
+def _counted(text: str) -> tuple[str, Path]:
+    language, equals, path = text.partition("=")
+    if not (equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not LANGUAGE=FILE; write en=FILE")
+    return _language(language), Path(path)

@@ -1,0 +1,220 @@
+"""Which parameters belong to a language: PV, parameter variation (section 3.1 (d) of the paper).
+
+One copy of the model is fine-tuned on each language (`lape.finetuning`). A parameter that hardly changes in one or two
+of the copies and much in the others belongs to those languages. The paper does not say which ones exactly; here these
+are the languages whose share of the refined change is above an even share, 1/K.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from lape.errors import LapeError
+from lape.parameters import Parameters
+from lape.progress import progress
+
+logger = logging.getLogger(__name__)
+
+_READ = 1 << 22  # parameters read at once, at least a row
+_BLOCK = 1 << 16  # parameters computed at once: K times as many values stay in the cache
+
+
+def change_shares(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Entropy and shares over languages of the refined change of some parameters.
+
+    The relative change |finetuned - base| / |base| of every language is subtracted from the largest one and the
+    differences are divided by their sum: a language in which a parameter changes less than elsewhere has a large
+    share. Entropy is in natural log. float32 throughout and numpy alone, with sums over languages taken one after the
+    other: the result does not depend on how matrices are cut into blocks.
+
+    Args:
+        base: float32 [n].
+        finetuned: K arrays, float32 [n].
+
+    Returns:
+        float32 [n], the entropy, infinite where the base is zero or the change the same in all languages; float32
+        [K, n], the shares.
+    """
+    refined = np.empty((len(finetuned), base.size), np.float32)
+    scale = np.abs(base)
+    usable = scale > 0
+    for row, values in zip(refined, finetuned, strict=True):
+        np.abs(np.subtract(values, base, out=row), out=row)
+        np.divide(row, scale, out=row, where=usable)
+    np.subtract(refined.max(axis=0), refined, out=refined)
+    total = refined[0].copy()
+    for row in refined[1:]:
+        total += row
+    usable &= (total > 0) & np.isfinite(total)
+    entropy = np.zeros(base.size, np.float32)
+    logs = np.zeros(base.size, np.float32)
+    for row in refined:
+        np.divide(row, total, out=row, where=usable)
+        logs.fill(0)
+        np.log(row, out=logs, where=usable & (row > 0))
+        entropy -= row * logs
+    entropy[~usable] = np.inf
+    return entropy, refined
+
+
+def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: float = 0.01) -> Parameters:
+    """The `ratio` of parameters with the lowest entropy of change over languages.
+
+    Ties go to the earlier matrix, then to the lower index. Parameters that are zero in the base, or change alike in all
+    languages, are left out. A selected parameter belongs to every language whose share of the refined change is above
+    1/K. With two languages every share would be 0 or 1 and every entropy 0.
+
+    Matrices are read row block by row block, and of what was read no more than the best `ratio` are kept.
+
+    Args:
+        base: matrix -> weights before, a tensor or an array; in the model's order.
+        finetuned: language -> matrix -> weights after, K of them; float32 arrays, or safetensors slices that are read
+            as they are cut.
+        ratio: share of all parameters of the matrices, in (0, 1].
+
+    Returns:
+        the parameters; `summary` holds entropy_at_cut, entropy_maximum (ln (K - 1), as the language of the largest
+        change has no share), wanted and selected.
+
+    Raises:
+        LapeError: a ratio out of range, fewer than three languages, matrices of other shapes, or no parameter that
+            changed in one language more than in another.
+    """
+    languages = list(finetuned)
+    if len(languages) < 3:
+        raise LapeError("languages: between two every entropy of PV is 0; name at least three")
+    if not 0 < ratio <= 1:
+        raise LapeError(f"parameter_variation.ratio: {ratio} is outside (0, 1]; set it to a share")
+    matrices = {name: tuple(weights.shape) for name, weights in base.items()}
+    for language, copies in finetuned.items():
+        shapes = {name: _shape(copies[name]) for name in copies}
+        if shapes != matrices:
+            different = sorted(name for name in {*shapes, *matrices} if shapes.get(name) != matrices.get(name))
+            raise LapeError(
+                f"{language}: the fine-tuned matrices are not those of the model ({different[0]}); fine-tune this model"
+            )
+    total = sum(math.prod(shape) for shape in matrices.values())
+    wanted = round(ratio * total)
+    if not wanted:
+        raise LapeError(f"parameter_variation.ratio: {ratio} of {total} parameters is not one; raise it")
+
+    best = _Lowest(wanted, len(languages))
+    with progress(total, "parameter variation", "parameter") as bar:
+        for number, name in enumerate(matrices):
+            for first, before, after in _blocks(base[name], [finetuned[language][name] for language in languages]):
+                entropy, shares = change_shares(before, after)
+                best.add(number, first, entropy, shares)
+                bar.update(before.size)
+    matrix, places, entropy, member = best.result()
+    if not len(entropy):
+        raise LapeError("parameter variation: no parameter changed more in one language than in another; train longer")
+    if len(entropy) < wanted:
+        logger.warning("parameters: %d are wanted and only %d changed unequally", wanted, len(entropy))
+    cut = float(entropy.max())
+    if cut == 0:
+        logger.warning("parameters: all have entropy 0, so that the first are taken; take more languages, train longer")
+    names = list(matrices)
+    chosen = {names[number]: matrix == number for number in np.unique(matrix)}
+    summary = {
+        "entropy_at_cut": cut,
+        "entropy_maximum": math.log(len(languages) - 1),
+        "wanted": wanted,
+        "selected": len(entropy),
+    }
+    index = {name: places[rows] for name, rows in chosen.items()}
+    return Parameters(index, {name: member[rows] for name, rows in chosen.items()}, tuple(languages), matrices, summary)
+
+
+def control_parameters(parameters: Parameters, seed: int) -> Parameters:
+    """A random control: for every matrix and language as many parameters, drawn outside the language's own.
+
+    Args:
+        parameters: selected parameters.
+        seed: of numpy's PCG64 generator.
+
+    Raises:
+        LapeError: more than half of a matrix belongs to one language.
+    """
+    generator = np.random.default_rng(seed)
+    index, member = {}, {}
+    for name, places in parameters.index.items():
+        size, drawn = math.prod(parameters.matrices[name]), []
+        for own in (places[column] for column in parameters.member[name].T):
+            if 2 * len(own) > size:
+                raise LapeError(
+                    f"{name}: more than half of it belongs to one language; lower parameter_variation.ratio"
+                )
+            rest = np.sort(generator.choice(size - len(own), len(own), replace=False))
+            # Number r of the places that are not the language's own lies behind all own places o with o - rank <= r.
+            drawn.append(rest + np.searchsorted(own - np.arange(len(own)), rest, side="right"))
+        index[name] = np.unique(np.concatenate(drawn))
+        member[name] = np.stack([np.isin(index[name], part, assume_unique=True) for part in drawn], axis=1)
+    summary = {"selected": sum(len(places) for places in index.values())}
+    return Parameters(index, member, parameters.sets, parameters.matrices, summary)
+
+
+class _Lowest:
+    """The parameters of lowest entropy among those that were added; they come in order of matrix and index."""
+
+    def __init__(self, wanted: int, languages: int):
+        self._wanted, self._languages = wanted, languages
+        self._cut = np.float32(np.inf)  # what a parameter must be below
+        self._parts = [
+            (np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, languages), bool))
+        ]
+        self._held = 0
+
+    def add(self, matrix: int, first: int, entropy: np.ndarray, shares: np.ndarray) -> None:
+        """A block of a matrix: entropy [n] and shares [K, n] of its parameters first ... first + n - 1."""
+        rows = np.flatnonzero(entropy < self._cut)
+        member = (shares[:, rows] > np.float32(1 / self._languages)).T
+        self._parts.append((np.full(len(rows), matrix, np.int32), rows + first, entropy[rows], member))
+        self._held += len(rows)
+        if self._held > 2 * self._wanted:
+            self._prune()
+
+    def result(self) -> tuple[np.ndarray, ...]:
+        """matrix int32, index int64, entropy float32 [n] and membership bool [n, K], in order of matrix and index."""
+        self._prune()
+        (part,) = self._parts
+        return part
+
+    def _prune(self) -> None:
+        part = tuple(np.concatenate(columns) for columns in zip(*self._parts, strict=True))
+        entropy = part[2]
+        if len(entropy) >= self._wanted:
+            self._cut = np.partition(entropy, self._wanted - 1)[self._wanted - 1]
+            below = entropy < self._cut
+            tied = np.flatnonzero(entropy == self._cut)[: self._wanted - below.sum()]
+            below[tied] = True  # of those at the cut the first; any that come later lose against them
+            part = tuple(column[below] for column in part)
+        self._parts, self._held = [part], len(part[0])
+
+
+def _blocks(base, finetuned: Sequence) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
+    """A matrix in blocks: flat index of the first parameter, float32 [n] before and K times after."""
+    shape = tuple(base.shape)
+    width = math.prod(shape[1:])
+    rows = max(1, _READ // width)
+    for row in range(0, shape[0], rows):
+        end = min(row + rows, shape[0])
+        before = _flat(base[row:end])
+        after = [_flat(copy[row:end]) for copy in finetuned]
+        for start in range(0, before.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            yield row * width + start, before[part], [values[part] for values in after]
+
+
+def _flat(weights) -> np.ndarray:
+    """float32 [n] of a tensor in any dtype and on any device, or of an array."""
+    if isinstance(weights, torch.Tensor):
+        weights = weights.detach().to("cpu", torch.float32).numpy()
+    return np.asarray(weights, np.float32).reshape(-1)
+
+
+def _shape(weights) -> tuple[int, ...]:
+    """Shape of an array or of a safetensors slice."""
+    return tuple(weights.get_shape() if hasattr(weights, "get_shape") else weights.shape)

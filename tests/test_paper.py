@@ -1,0 +1,213 @@
+"""The target `paper` on a tiny model: every method, experiment, table and figure, and what audits and reruns say."""
+
+import json
+
+import pandas as pd
+import pytest
+from workflow_run import Workspace
+
+from lape.artifact import read_json, sha256, write_json
+from lape.audit import _CHECKS
+from lape.neurons import Neurons
+from lape.parameters import Parameters
+
+pytestmark = pytest.mark.workflow
+
+LANGUAGES = ("fr", "ja", "en")
+METHODS = ("lape", "lap", "lave", "pv")
+TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
+TABLES += ("agreement", "stability", "stability_curve", "left_out")
+FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
+FIGURES += ("stability", "stability_curve")
+MANIFEST = "results/tiny/paper/manifest.json"
+
+
+@pytest.fixture(scope="module")
+def paper_run(complete_run, tmp_path_factory) -> Workspace:
+    """The target `paper` in three languages, which PV needs; for reading only."""
+    workspace = complete_run.copy(tmp_path_factory.mktemp("paper") / "run")
+    workspace.configure(languages=list(LANGUAGES))
+    before = workspace.times()
+    workspace.run("paper")
+    after = workspace.times()
+    kept = ("corpus", "models", "tokens", "statistics")  # of the two languages that the default target had
+    assert {name for name in before if after[name] != before[name] and name.startswith(kept)} == set()
+    return workspace
+
+
+@pytest.fixture
+def run(paper_run, tmp_path) -> Workspace:
+    """A copy, to change."""
+    return paper_run.copy(tmp_path / "run")
+
+
+def table(workspace: Workspace, item: str) -> pd.DataFrame:
+    return pd.read_csv(workspace.results / "tables" / f"{item}.csv", keep_default_na=False, na_values=[""])
+
+
+def test_every_item_is_there(paper_run):
+    names = set(paper_run.artifacts())
+    for item in TABLES:
+        assert {f"tables/{item}{suffix}" for suffix in (".csv", ".md", ".tex", ".json")} <= names
+    for item in FIGURES:
+        assert {f"figures/{item}{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")} <= names
+    assert {"paper/manifest.json", "paper/report.html"} <= names
+
+
+def test_figure2_holds_every_method_and_its_control(paper_run):
+    frame = table(paper_run, "figure2")
+    assert set(frame["method"]) == {*METHODS, *(f"matched_{method}" for method in METHODS)}
+    assert (frame.groupby("method").size() == len(LANGUAGES) ** 2).all()
+    tested = frame[frame["method"].isin(METHODS)]
+    assert tested["p_holm"].notna().all() and (tested["p_holm"] >= tested["p_value"]).all()
+    assert frame["ppl_change_low"].notna().all()
+
+
+def test_what_the_other_items_compare(paper_run):
+    assert set(table(paper_run, "figure3")["model"]) == {"tiny", "other"}
+    sweep = table(paper_run, "figure4")
+    assert sorted(set(sweep["ratio"])) == [0, 0.05, 0.2] and set(sweep["deactivated"]) == {"fr"}
+    assert set(table(paper_run, "figure8")["method"]) == {"random", "matched_lape"}
+    scores = table(paper_run, "diagonality")
+    assert len(scores) == len(METHODS) * 2 + 1 + 2  # with controls and random; two matrices of the other model
+
+
+def test_methods_share_the_form_of_their_artifacts(paper_run):
+    folder = paper_run.results / "neurons/tiny"
+    sizes = Neurons.load(folder / "lape.json").counts()
+    for method in ("lap", "lave", "random", "matched_lape", "matched_lap", "matched_lave", "sweep-0.05"):
+        neurons = Neurons.load(folder / f"{method}.json")
+        assert neurons.sets == LANGUAGES
+        assert neurons.summary["method"] == ("lape" if method.startswith("sweep") else method)
+        if method in ("random", "matched_lape"):
+            assert neurons.counts() == sizes
+    zeroed = Parameters.load(paper_run.results / "parameters/tiny/pv.json")
+    control = Parameters.load(paper_run.results / "parameters/tiny/matched_pv.json")
+    assert zeroed.counts() == control.counts() and sum(zeroed.counts().values()) > 0
+
+
+def test_the_audit_passes_and_finds_a_changed_bit(run, monkeypatch, lape):
+    monkeypatch.chdir(run.folder)
+    status, messages = lape("audit", MANIFEST)
+    assert status == 0, messages
+    names = ["parameters/tiny/finetuned/fr.safetensors", "parameters/tiny/matched_pv.safetensors"]
+    names += ["instructions/ja.jsonl", "stability/tiny.splits.tsv", "neurons/tiny/sweep-0.05.tsv", "tables/figure4.csv"]
+    for name in names:
+        path = run.results / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        status, messages = lape("audit", MANIFEST)
+        assert status == 1 and f"results/tiny/{name}: differs from the hash in the manifest" in messages
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def test_the_manifest_holds_what_both_targets_made(paper_run):
+    both = [json.loads((paper_run.results / name).read_text()) for name in ("manifest.json", "paper/manifest.json")]
+    default, paper = (set(manifest["artifacts"]) for manifest in both)
+    assert default < paper
+    listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
+    own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
+    ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "paper/report.html")}
+    assert own - listed == {*ends, MANIFEST}
+    rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}
+    assert rules["results/tiny/perplexity/tiny/pv/fr.json"] == "perplexity_parameters"
+
+
+def test_a_second_run_does_nothing(run):
+    assert "Nothing to be done" in run.run("paper")
+
+
+@pytest.mark.parametrize(
+    ("sections", "rules"),
+    [
+        ({"neurons": {"lap_probability": 0.9}}, {"select", "matched", "perplexity"}),
+        ({"perplexity": {"seed": 1}}, set()),
+        ({"stability": {"seed": 1}}, {"reselect"}),
+        ({"parameter_variation": {"checkpoint_steps": 1}}, set()),
+    ],
+)
+def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
+    run.configure(languages=list(LANGUAGES), **sections)
+    pending = run.pending("paper")
+    computing = {"model_path", "tokens", "statistics", "select", "sweep", "random", "matched", "reselect", "baseline"}
+    computing |= {"perplexity", "instructions", "finetune", "select_parameters", "perplexity_parameters"}
+    assert set(pending) & computing == rules
+    if "select" in rules:
+        assert (pending["select"], pending["matched"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
+
+
+def test_two_languages_leave_out_what_needs_three(complete_run):
+    jobs = complete_run.pending("paper")
+    assert "perplexity" in jobs and not {"finetune", "perplexity_parameters", "left_out"} & set(jobs)
+
+
+def test_a_language_that_is_not_there_is_named(run):
+    run.configure(experiments={"figure4": {"language": "de", "ratios": [0.1]}})
+    output = run.snakemake("--cores", "1", "figure4", status=1)
+    assert "config experiments.figure4.language: 'de' is not in languages; name one of them" in output
+
+
+def edited_table(path, edit) -> None:
+    frame = pd.read_csv(path, sep="\t", keep_default_na=False)
+    edit(frame).to_csv(path, sep="\t", index=False)
+
+
+def own_set_as_control(run: Workspace) -> None:
+    folder = run.results / "parameters/tiny"
+    (folder / "matched_pv.safetensors").write_bytes((folder / "pv.safetensors").read_bytes())
+
+
+def one_example_less(run: Workspace) -> None:
+    path = run.results / "instructions/fr.jsonl"
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+
+
+def rarer_neuron(run: Workspace) -> None:
+    path = run.results / "stability/tiny.frequency.tsv"
+    edited_table(path, lambda frame: frame.assign(frequency=frame["frequency"] / 2))
+
+
+def hooks(run: Workspace, name: str, change) -> None:
+    path = run.results / name
+    header = json.loads(path.read_text())
+    change(header["hooks"])
+    path.write_text(json.dumps(header))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "forge", "fault"),
+    [
+        ("parameters", "parameters/tiny/matched_pv.json", own_set_as_control, "drawing again gives another index"),
+        ("instructions", "instructions/fr.json", one_example_less, "has 5 examples, the header says 6"),
+        ("stability", "stability/tiny.json", rarer_neuron, "its frequencies of all languages do not add up"),
+        (
+            "perplexity",
+            "perplexity/tiny/pv/fr.json",
+            lambda run: hooks(run, "perplexity/tiny/pv/fr.json", lambda own: own.update(parameters=1)),
+            "it zeroed 1 parameters",
+        ),
+        (
+            "perplexity",
+            "perplexity/tiny/lape/fr.json",
+            lambda run: hooks(run, "perplexity/tiny/lape/fr.json", lambda own: own["by_layer"][0].update(tokens=1)),
+            "its hooks did not see the",
+        ),
+        (
+            "perplexity",
+            "perplexity/tiny/none/baseline.json",
+            lambda run: hooks(run, "perplexity/tiny/none/baseline.json", lambda own: own.update(neurons=1)),
+            "is the baseline and has hooks",
+        ),
+    ],
+)
+def test_numbers_that_do_not_follow_under_right_hashes(run, monkeypatch, kind, name, forge, fault):
+    monkeypatch.chdir(run.folder)
+    path = run.results / name
+    assert list(_CHECKS[kind](path, read_json(path))) == []
+    forge(run)
+    header = read_json(path)
+    header["outputs"] = {file: sha256(path.parent / file) for file in header["outputs"]}
+    write_json(path, header)
+    assert [found for found in _CHECKS[kind](path, header) if fault in found]
