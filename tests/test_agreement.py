@@ -121,4 +121,4 @@ def test_figure_shows_the_index_of_all_languages_on_one_scale(tmp_path, models):
     for axis in panels:
         assert [text.get_text() for text in axis.texts] == "1.00 0.40 0.00 0.40 1.00 0.00 0.00 0.00 1.00".split()
         assert (axis.collections[0].norm.vmin, axis.collections[0].norm.vmax) == (0, 1)
-        assert [label.get_text() for label in axis.get_yticklabels()] == [*OWNERS]
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["LAPE", "LAP", "random (RS)"]

@@ -7,6 +7,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lape.figures.heatmap import PAGE, cell_side, colour_bar, heatmap
+from lape.figures.style import method_name
 from lape.tables.agreement import agreement_matrix
 
 COLUMNS = ("model", "method", "other", "language", "jaccard")
@@ -19,7 +20,7 @@ def agreement(frame: pd.DataFrame) -> Figure:
         frame: the table of `lape.tables.agreement.agreement`.
     """
     matrices = {model: agreement_matrix(block, "jaccard") for model, block in frame.groupby("model", sort=False)}
-    labels = 0.07 * max(frame["method"].str.len())
+    labels = 0.07 * max(frame["method"].map(method_name).str.len())
     side = max(cell_side(cells) * len(cells) for cells in matrices.values()) + labels
     across = min(len(matrices), max(int(PAGE / (side + 0.3)), math.ceil(math.sqrt(len(matrices)))))
     down = math.ceil(len(matrices) / across)
@@ -32,7 +33,7 @@ def agreement(frame: pd.DataFrame) -> Figure:
     axes = axes[: len(matrices)]
     scale = Normalize(0, 1)
     for axis, (model, cells) in zip(axes, matrices.items(), strict=True):
-        heatmap(axis, cells, scale)
+        heatmap(axis, cells.rename(index=method_name, columns=method_name), scale)
         axis.set_title(model)
     colour_bar(figure, axes, scale, "Jaccard index", aspect=8 * height, pad=0.15 / width)
     return figure

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
 from lape.figures.heatmap import PAGE, cell_side, colour_bar, heatmap
+from lape.figures.style import method_name
 from lape.tables.measurements import CONTROL
 from lape.tables.perplexity import matrix, methods_and_controls, significant
 
@@ -16,7 +17,6 @@ FIGURE3_COLUMNS = (*COLUMNS, "bits_change")
 
 _Scale = Callable[[pd.Series], Normalize]
 
-_NAMES = {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}
 _LABELS = {
     "ppl_change": "PPL change",
     "nll_change": "ln(PPL / baseline PPL), nats per token",
@@ -128,13 +128,8 @@ def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> No
     """One matrix; numbers of cells that differ from the control's are bold."""
     heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
     model, method = block["model"].iat[0], block["method"].iat[0]
-    control = f"control of {_name(method.removeprefix(CONTROL))}"
-    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else _name(method)}")
-
-
-def _name(method: str) -> str:
-    """As the paper prints it."""
-    return _NAMES.get(method, method)
+    control = f"control of {method_name(method.removeprefix(CONTROL))}"
+    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else method_name(method)}")
 
 
 def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:

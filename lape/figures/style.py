@@ -42,6 +42,11 @@ _METADATA = {
 }
 
 
+def method_name(method: str) -> str:
+    """A method as the paper prints it."""
+    return {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}.get(method, method)
+
+
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
     """Matplotlib's defaults with our changes, whatever the user's matplotlibrc says."""
