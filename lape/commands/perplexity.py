@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = [arguments.model, *arguments.tokens]
     inputs += [path.with_suffix(suffix) for path in arguments.tokens for suffix in (".npy", ".bytes.npy")]
     if arguments.neurons:
-        inputs += [arguments.neurons, *(arguments.neurons.with_name(name) for name in region["outputs"])]
+        inputs += [arguments.neurons, *(arguments.neurons.with_name(name) for name in region.get("outputs", ()))]
     write_header(
         arguments.output.with_suffix(".json"),
         "perplexity",
