@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from lape.artifact import read_array, read_json, sha256
 from lape.controls import random_control
 from lape.errors import LapeError
-from lape.neurons import Neurons
+from lape.neurons import PLACE, Neurons
 from lape.parameter_variation import control_parameters
 from lape.parameters import Parameters
 from lape.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
@@ -168,7 +168,7 @@ def _check_neurons(path: Path, header: dict) -> Iterator[str]:
     for key, value in {**again.summary, "tokens": tokens}.items():
         if header[key] != value:
             yield f"its {key} is {header[key]}, selecting again gives {value}"
-    where = [key for key in ("layer", "expert", "index", "languages") if key in again.table]
+    where = [key for key in (*PLACE, "languages") if key in again.table]
     if not again.table[where].equals(neurons.table[where]):
         yield "selecting again from its statistics gives other neurons"
     if not np.array_equal(values[neurons.table["layer"], neurons.places()], columns):
@@ -181,7 +181,7 @@ def _check_stability(path: Path, header: dict) -> Iterator[str]:
     text = {"sep": "\t", "keep_default_na": False, "dtype": {"languages": str, "language": str}}
     frequency = pd.read_csv(path.with_suffix(".frequency.tsv"), **text)
     own = frequency[frequency["languages"] != ""].reset_index(drop=True)
-    where = [key for key in ("layer", "expert", "index") if key in table]
+    where = [key for key in PLACE if key in table]
     names = [",".join(languages) for languages in table["languages"]]
     if not own[where].equals(table[where]) or own["languages"].tolist() != names:
         yield f"its neurons are not those of {source}"

@@ -137,7 +137,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
 
     Args:
         model_json: the artifact's header.
-        **settings: some of `SETTINGS`, where other than the artifact's are wanted.
+        **settings: some of `SETTINGS` but the dtype, where other than the artifact's are wanted.
 
     Returns:
         the model on its device, and the artifact's header.
@@ -147,8 +147,8 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
     """
     header = read_json(model_json, "model")
     path, revision = _location(model_json, header)
-    parameters = header["parameters"] | {"dtype": header["dtype"]} | settings
-    device, dtype = resolve_device(parameters["device"]), DTYPES[parameters["dtype"]]
+    parameters = header["parameters"] | settings
+    device, dtype = resolve_device(parameters["device"]), DTYPES[header["dtype"]]
     quantization = quantization_config(parameters["quantization"], dtype)
     transformers_logging.disable_progress_bar()
     try:

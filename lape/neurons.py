@@ -9,9 +9,10 @@ import pandas as pd
 
 from lape.artifact import checked, read_json, writing
 from lape.errors import LapeError
+from lape.sets import known_sets
 
 # The columns that say where a neuron is.
-_PLACE = ("layer", "expert", "index")
+PLACE = ("layer", "expert", "index")
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,7 @@ class Neurons:
         Raises:
             LapeError: there is no such set.
         """
-        sets = [sets] if isinstance(sets, str) else list(sets)
-        for name in sets:
-            if name not in self.sets:
-                raise LapeError(f"{self.origin}: no set {name!r}; there are {', '.join(self.sets)}")
+        sets = known_sets(sets, self.sets, self.origin)
         chosen = np.array([not set(languages).isdisjoint(sets) for languages in self.table["languages"]], bool)
         layers, places = self.table["layer"].to_numpy()[chosen], self.places()[chosen]
         return {int(layer): np.sort(places[layers == layer]) for layer in np.unique(layers)}
@@ -102,7 +100,7 @@ class Neurons:
             table = pd.read_csv(path, sep="\t", keep_default_na=False)
             if table.empty:  # nothing tells its types
                 numbers = dict.fromkeys(table.columns.drop("languages"), "float64")
-                table = table.astype(numbers | {name: "int64" for name in _PLACE if name in table})
+                table = table.astype(numbers | {name: "int64" for name in PLACE if name in table})
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
             shape = header["layers"], header["neurons_per_layer"]
             neurons = cls(table, tuple(header["sets"]), *shape, header, str(header_path), header.get("experts", 1))

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from lape.artifact import checked, read_json, writing
 from lape.errors import LapeError
+from lape.sets import known_sets
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,7 @@ class Parameters:
         Raises:
             LapeError: there is no such set.
         """
-        sets = [sets] if isinstance(sets, str) else list(sets)
-        for name in sets:
-            if name not in self.sets:
-                raise LapeError(f"{self.origin}: no set {name!r}; there are {', '.join(self.sets)}")
+        sets = known_sets(sets, self.sets, self.origin)
         columns = [self.sets.index(name) for name in sets]
         chosen = {name: self.index[name][self.member[name][:, columns].any(axis=1)] for name in self.index}
         return {name: index for name, index in chosen.items() if len(index)}

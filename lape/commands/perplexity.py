@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = str(input_device(model))
     region, context, deactivated = {"method": "none"}, contextlib.nullcontext(), arguments.deactivate or "baseline"
     if arguments.neurons:
-        region, context, proof = _region(model, description, arguments.neurons, deactivated)
+        region, context = _region(model, description, arguments.neurons, deactivated)
     method, parameters = region["method"], region.get("parameters", {})
 
     label = f"perplexity {description['name']} {method} {deactivated}"
@@ -66,8 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
             rows.append({"evaluated": text["language"], "tokens": tokens, "bytes": size, **measures})
     hooks = {}
     if arguments.neurons:
-        control = method.startswith(("random", "matched_"))
-        hooks = proof(record, sum(text["tokens"] for text in texts), control)
+        hooks = _proof(region, record, sum(text["tokens"] for text in texts))
 
     with writing(arguments.output) as temporary:
         pd.DataFrame(chunks_table).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
@@ -97,9 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _region(model, description: dict, header_path: Path, language: str):
-    """Header of the neurons or parameters, the context that deactivates a language's, and what reads its record."""
-    kind = read_json(header_path).get("artifact")
-    if kind == "parameters":
+    """Header of the neurons or parameters, and the context that deactivates a language's."""
+    if read_json(header_path).get("artifact") == "parameters":
         from lape.parameters import Parameters as Region
         from lape.zeroing import zeroed as deactivate
     else:
@@ -113,22 +111,18 @@ def _region(model, description: dict, header_path: Path, language: str):
             f"{header_path}: found on {header['model']} at {header['model_revision']}, not on {description['name']}; "
             "find them on this model"
         )
-    proof = _parameters_proof if kind == "parameters" else _neurons_proof
-    return header, deactivate(model, region, language), proof
+    return header, deactivate(model, region, language)
 
 
-def _parameters_proof(record, tokens: int, control: bool) -> dict:
-    """What a deactivation did, for the header; `zeroed` has checked it."""
-    return {"matrices": len(record.matrices), "parameters": record.parameters, "nonzero": record.nonzero}
-
-
-def _neurons_proof(record, tokens: int, control: bool) -> dict:
+def _proof(region: dict, record, tokens: int) -> dict:
     """What a deactivation did, for the header.
 
     Raises:
         LapeError: it did not see all tokens, or changed nothing, which a control may.
     """
-    record.check(tokens, must_change=not control)
+    if region["artifact"] == "parameters":  # `zeroed` has checked them
+        return {"matrices": len(record.matrices), "parameters": record.parameters, "nonzero": record.nonzero}
+    record.check(tokens, must_change=not region["method"].startswith(("random", "matched_")))
     calls, rows, changed = record.calls, record.rows, record.changed
     return {
         "layers": len(record.neurons),

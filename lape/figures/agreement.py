@@ -7,7 +7,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lape.figures.heatmap import PAGE, cell_side, colour_bar, heatmap
-from lape.figures.style import method_name
+from lape.figures.style import method_name, panels
 from lape.tables.agreement import agreement_matrix
 
 COLUMNS = ("model", "method", "other", "language", "jaccard")
@@ -27,10 +27,7 @@ def agreement(frame: pd.DataFrame) -> Figure:
 
     width, height = across * (side + 0.3) + 0.7, down * (side + 0.3)
     figure = Figure(figsize=(width, height), layout="compressed")
-    axes = list(figure.subplots(down, across, squeeze=False).ravel())
-    for axis in axes[len(matrices) :]:
-        axis.remove()
-    axes = axes[: len(matrices)]
+    axes = panels(figure, down, across, len(matrices))
     scale = Normalize(0, 1)
     for axis, (model, cells) in zip(axes, matrices.items(), strict=True):
         heatmap(axis, cells.rename(index=method_name, columns=method_name), scale)

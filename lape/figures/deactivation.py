@@ -27,8 +27,8 @@ _LABELS = {
 def deactivation(frame: pd.DataFrame) -> Figure:
     """PPL change of each method beside its control, one row of panels a model: row deactivated, column evaluated.
 
-    The scale is linear up to 1 and logarithmic above, as the changes span 0 to several hundred. Bold numbers differ
-    from the control's.
+    The scale is linear up to 1 and logarithmic above, as the changes span 0 to several hundred. Bold: the language
+    suffers more than under the control.
 
     Args:
         frame: the table of `lape.tables.perplexity.changes`.
@@ -125,7 +125,7 @@ def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
 
 
 def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> None:
-    """One matrix; numbers of cells that differ from the control's are bold."""
+    """One matrix; numbers of cells that suffer more than under the control are bold."""
     heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
     model, method = block["model"].iat[0], block["method"].iat[0]
     control = f"control of {method_name(method.removeprefix(CONTROL))}"

@@ -12,17 +12,15 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lape.figures.style import COLOURS, GREY
+from lape.figures.style import COLOURS, GREY, LABELLED
 from lape.tables.layout import rounded
 
 PAGE = 7.0  # inches, the text width of a two-column page
 
-_LABELLED = 20  # rows or columns up to which a cell has room for its number
-
 
 def cell_side(cells: pd.DataFrame) -> float:
     """Inches that a cell of this matrix needs: room for its number, or for a colour alone where there are many."""
-    return 0.36 if max(cells.shape) <= _LABELLED else 0.13
+    return 0.36 if max(cells.shape) <= LABELLED else 0.13
 
 
 def heatmap(
@@ -42,7 +40,7 @@ def heatmap(
         text: of the same shape, what to write in place of the rounded number.
     """
     rows, columns = cells.shape
-    labelled = max(rows, columns) <= _LABELLED
+    labelled = max(rows, columns) <= LABELLED
     axis.pcolormesh(
         np.arange(columns + 1),
         np.arange(rows + 1),

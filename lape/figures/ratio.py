@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lape.figures.style import BLUE
+from lape.figures.style import BLUE, panels
 
 COLUMNS = ("model", "deactivated", "ratio", "evaluated", "ppl_change", "ppl_change_low", "ppl_change_high")
 
@@ -29,12 +29,10 @@ def figure4(frame: pd.DataFrame) -> Figure:
     across = min(len(blocks), 2)
     down = math.ceil(len(blocks) / across)
     figure = Figure(figsize=(3.5 * across, 2.8 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
-    for axis in axes[len(blocks) :]:
-        axis.remove()
-    for axis, block in zip(axes, blocks, strict=False):
+    axes = panels(figure, down, across, len(blocks), sharey=True)
+    for axis, block in zip(axes, blocks, strict=True):
         _lines(axis, block)
-    for axis, block in zip(axes, blocks, strict=False):
+    for axis, block in zip(axes, blocks, strict=True):
         _names(axis, block)
     return figure
 

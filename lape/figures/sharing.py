@@ -4,19 +4,16 @@ import math
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lape.figures.heatmap import PAGE, cell_side, colour_bar, heatmap
-from lape.figures.style import BLUE
+from lape.figures.style import BLUE, LABELLED, panels
 from lape.tables.neurons import blocks
 from lape.tables.sharing import share_matrix
 
 COLUMNS = ("model", "method", "language", "other", "neurons", "share")
 HISTOGRAM_COLUMNS = ("model", "method", "languages", "neurons", "share")
-
-_LABELLED = 20  # bars up to which each has room for its share
 
 
 def sharing(frame: pd.DataFrame) -> Figure:
@@ -40,7 +37,7 @@ def sharing(frame: pd.DataFrame) -> Figure:
 
     width, height = across * (side + 0.8) + 0.7, down * (side + 0.6)
     figure = Figure(figsize=(width, height), layout="compressed")
-    axes = _panels(figure, down, across, len(matrices))
+    axes = panels(figure, down, across, len(matrices))
     for number, (axis, (title, cells)) in enumerate(zip(axes, matrices.items(), strict=True)):
         heatmap(axis, cells, scale)
         axis.set_title(title)
@@ -64,9 +61,9 @@ def sharing_histogram(frame: pd.DataFrame) -> Figure:
     down = math.ceil(len(models) / across)
 
     figure = Figure(figsize=(width * across, 1.7 * down + 0.2), layout="constrained")
-    for axis, (title, block) in zip(_panels(figure, down, across, len(models)), models.items(), strict=True):
+    for axis, (title, block) in zip(panels(figure, down, across, len(models)), models.items(), strict=True):
         bars = axis.bar(block["languages"], block["neurons"], width=0.8, color=BLUE)
-        if len(block) <= _LABELLED:
+        if len(block) <= LABELLED:
             shares = [_percent(row.share) if row.neurons else "" for row in block.itertuples()]
             axis.bar_label(bars, shares, fontsize=6.5, padding=1.5)
         axis.set_title(f"{title}: {block['neurons'].sum():,} neurons")
@@ -78,14 +75,6 @@ def sharing_histogram(frame: pd.DataFrame) -> Figure:
     figure.supxlabel("languages that a neuron belongs to", fontsize=8)
     figure.supylabel("neurons", fontsize=8)
     return figure
-
-
-def _panels(figure: Figure, down: int, across: int, number: int) -> list[Axes]:
-    """The first panels of a grid; the others are taken out."""
-    axes = list(figure.subplots(down, across, squeeze=False).ravel())
-    for axis in axes[number:]:
-        axis.remove()
-    return axes[:number]
 
 
 def _percent(share: float) -> str:

@@ -11,13 +11,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from lape.agreement import ALL
 from lape.convergence import STABLE, tokens_needed
 from lape.figures.heatmap import PAGE
-from lape.figures.style import BLUE, GREY
+from lape.figures.style import BLUE, GREY, LABELLED
 from lape.tables.neurons import blocks
 
 COLUMNS = ("model", "method", "language", "neurons", "low", "high", "jaccard", "jaccard_low", "jaccard_high")
 CURVE_COLUMNS = ("model", "method", "language", "tokens", "overlap", "low", "high", "extrapolated")
-
-_LABELLED = 20  # languages up to which names stand upright
 
 
 def stability(frame: pd.DataFrame) -> Figure:
@@ -77,7 +75,7 @@ def _intervals(axis: Axes, block: pd.DataFrame, value: str, low: str, high: str)
         axis.vlines(at, rows[low], rows[high], color=colour, linewidth=3.5, alpha=0.4)
         axis.plot(at, rows[value], "o", color=colour, markersize=2.5)
     names = block["language"].replace(ALL, "all")
-    upright = len(block) <= _LABELLED and names.str.len().max() <= 3
+    upright = len(block) <= LABELLED and names.str.len().max() <= 3
     axis.set_xticks(places, names, rotation=0 if upright else 90)
     axis.tick_params(axis="x", length=0)
     axis.set_xlim(-0.6, len(block) - 0.4)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lape.artifact import writing
@@ -16,6 +17,9 @@ GREY = "#999999"
 
 # Lightness falls evenly from near white: readable in a grey print and by colour-blind readers.
 COLOURS = "Blues"
+
+# Languages, rows or bars up to which each has room for its number or name.
+LABELLED = 20
 
 _STYLE = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters everywhere
@@ -40,6 +44,14 @@ _METADATA = {
     ".svg": {"Date": None, "Creator": None},
     ".png": {"Software": None},
 }
+
+
+def panels(figure: Figure, down: int, across: int, number: int, **options) -> list[Axes]:
+    """The first panels of a grid, row by row; the others are taken out. `options` are those of `Figure.subplots`."""
+    axes = list(figure.subplots(down, across, squeeze=False, **options).ravel())
+    for axis in axes[number:]:
+        axis.remove()
+    return axes[:number]
 
 
 def method_name(method: str) -> str:
