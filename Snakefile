@@ -17,6 +17,15 @@
 #             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language
 #             pv.safetensors                     select_parameters  language-specific parameters
 #             matched_pv.safetensors             control_parameters  random control of them
+#   <results>/steering/{model}/{method}.tsv      steering    mean activations to steer with
+#   <results>/questions/{language}.jsonl         questions   what the model is asked; aligned/ where Figure 6 has others
+#   <results>/generations/{model}/{prompt}/
+#             {setting}.jsonl                    generate    answers: normal, deactivated, steered, cross-lingual
+#   <results>/scores/{model}/{prompt}/
+#             {setting}.tsv                      score       their language, fluency, repetition, by answer
+#   <results>/judgements/{model}/{prompt}/
+#             {setting}.tsv                      judge       their content quality, where a judge is configured
+#   <results>/embeddings/{model}/{language}.npy  embed       of the aligned sentences, behind every layer
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
 #   <results>/tables/{item}.csv, .md, .tex       table       items named as in the paper
@@ -42,6 +51,8 @@ pathvars:
 localrules:
     all,
     paper,
+    tables,
+    figures,
     config,
     manifest,
     report,
@@ -62,6 +73,16 @@ rule paper:
         "<results>/paper/report.html",
 
 
+rule tables:
+    input:
+        [item for item in PAPER_ITEMS if "/tables/" in item],
+
+
+rule figures:
+    input:
+        [item for item in PAPER_ITEMS if "/figures/" in item],
+
+
 include: "rules/download.smk"
 include: "rules/corpus.smk"
 include: "rules/model.smk"
@@ -71,9 +92,15 @@ include: "rules/neurons.smk"
 include: "rules/stability.smk"
 include: "rules/instructions.smk"
 include: "rules/parameters.smk"
+include: "rules/questions.smk"
+include: "rules/steering.smk"
+include: "rules/generation.smk"
+include: "rules/scores.smk"
 include: "rules/perplexity.smk"
 include: "rules/perplexity_tables.smk"
 include: "rules/neuron_tables.smk"
+include: "rules/generation_tables.smk"
+include: "rules/structure.smk"
 include: "rules/figures.smk"
 include: "rules/audit.smk"
 

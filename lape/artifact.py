@@ -32,6 +32,7 @@ rule: str | None = None
 
 # The packages whose version can change a number.
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "matplotlib", "langdetect")
+_PACKAGES += ("lingua-language-detector", "sacrebleu")
 
 
 def sha256(path: str | Path) -> str:

@@ -1,6 +1,7 @@
 """The workflow's configuration: defaults, a schema that refuses what it does not know, and clear messages."""
 
 import difflib
+import re
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +11,9 @@ from lape.errors import LapeError
 
 # Names of rows of tables, which no language may have.
 RESERVED = ("baseline", "all")
+# Experiments that take one of the languages, and its keys.
+_LANGUAGES = {"figure4": ("language",), "table2": ("language",), "table5": ("source", "target")}
+_LANGUAGES |= {"dose_response": ("language",)}
 
 
 def check_config(config: dict, schema_path: str | Path) -> None:
@@ -27,23 +31,39 @@ def check_config(config: dict, schema_path: str | Path) -> None:
     if error is not None:
         raise LapeError(_explain(error))
 
-    if config["run"] == "downloads":
-        raise LapeError("config run: results/downloads is shared by all runs; choose another name")
+    if config["run"] in ("downloads", "judge"):
+        raise LapeError(f"config run: results/{config['run']} is shared by all runs; choose another name")
     for language in RESERVED:
         if language in config["languages"]:
             raise LapeError(f"config languages: {language!r} names a row of a table; call the language otherwise")
-    more = config["experiments"]["figure3"]["more_models"]
+    for name, download in config["downloads"].items():
+        if re.match("https?://[^/]*@", download.get("url", "")):
+            raise LapeError(f"config downloads.{name}.url: holds a name or password, and is recorded; use ~/.netrc")
+    experiments = config["experiments"]
     for key, model in [
         *(("models", model) for model in config["models"]),
-        *(("experiments.figure3.more_models", m) for m in more),
+        *(
+            (f"experiments.{item}.more_models", model)
+            for item in ("figure3", "table4")
+            for model in experiments[item]["more_models"]
+        ),
     ]:
         if model not in config["catalogue"]:
             raise LapeError(f"config {key}: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
         if "download" in config["catalogue"][model]:
             _check_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
-    language = config["experiments"]["figure4"]["language"]
-    if language is not None and language not in config["languages"]:
-        raise LapeError(f"config experiments.figure4.language: {language!r} is not in languages; name one of them")
+    for item, keys in _LANGUAGES.items():
+        for key in keys:
+            language = experiments[item][key]
+            if language is not None and language not in config["languages"]:
+                raise LapeError(f"config experiments.{item}.{key}: {language!r} is not in languages; name one of them")
+    if (
+        experiments["table5"]["target"] is not None
+        and experiments["table5"]["target"] == experiments["table5"]["source"]
+    ):
+        raise LapeError("config experiments.table5.target: is the source's language; name another")
+    if config["judge"]["base_url"] is not None and config["judge"]["model"] is None:
+        raise LapeError("config judge.model: null, though there is an endpoint; name its model")
     sizes = [config["parameter_variation"][key] for key in ("batch_size", "device_batch_size")]
     if sizes[0] % sizes[1]:
         raise LapeError(

@@ -146,7 +146,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
         LapeError: the artifact or a weight file is missing, or memory does not suffice.
     """
     header = read_json(model_json, "model")
-    path, revision = _location(model_json, header)
+    path, revision = location(model_json, header)
     parameters = header["parameters"] | settings
     device, dtype = resolve_device(parameters["device"]), DTYPES[header["dtype"]]
     quantization = quantization_config(parameters["quantization"], dtype)
@@ -251,8 +251,12 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     return tokenizer.bos_token_id
 
 
-def _location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
-    """Where the weights are: a repository and its commit, or a folder whose files are as they were."""
+def location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
+    """Where a model artifact's checkpoint is: a repository and its commit, or a folder whose files are as they were.
+
+    Raises:
+        LapeError: a file is missing or changed.
+    """
     if header["source"] == "hub":
         return header["path"], header["revision"]
     for name, size in header["sizes"].items():

@@ -53,10 +53,7 @@ class Neurons:
 
     def places(self) -> np.ndarray:
         """int64, each row's place among the neurons of its layer."""
-        index = self.table["index"].to_numpy(np.int64)
-        if self.experts == 1:
-            return index
-        return self.table["expert"].to_numpy(np.int64) * (self.neurons_per_layer // self.experts) + index
+        return places(self.table, self.neurons_per_layer, self.experts)
 
     def membership(self) -> np.ndarray:
         """bool [rows, K], whether each neuron belongs to each set."""
@@ -118,6 +115,12 @@ class Neurons:
         if not fits:
             raise LapeError(f"{path}: names layers, indices or sets that {header_path} does not have; select again")
         return neurons
+
+
+def places(table: pd.DataFrame, neurons_per_layer: int, experts: int) -> np.ndarray:
+    """int64, each row's place among the neurons of its layer; the inverse of `located`."""
+    index = table["index"].to_numpy(np.int64)
+    return index if experts == 1 else table["expert"].to_numpy(np.int64) * (neurons_per_layer // experts) + index
 
 
 def located(chosen: np.ndarray, neurons_per_layer: int, experts: int) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ def chunk_nll(
     batch_size: int = 4,
     backend: str = "extension",
     on_batch: Callable[[int], None] = lambda tokens: None,
+    lengths: np.ndarray | None = None,
 ) -> np.ndarray:
     """Negative log-likelihood of each chunk, summed over its T - 1 predicted positions.
 
@@ -33,6 +34,8 @@ def chunk_nll(
         batch_size: chunks a forward pass.
         backend: "extension" or "reference", of the op that reduces the logits.
         on_batch: called with each batch's number of tokens, for progress.
+        lengths: int [N], tokens of each chunk where it is padded on its right, of which no other position knows; the
+            padding, of any ids, is predicted in vain. None: T.
 
     Returns:
         float64 [N], in nats.
@@ -46,7 +49,11 @@ def chunk_nll(
     for start in range(0, len(chunks), batch_size):
         ids = torch.from_numpy(chunks[start : start + batch_size].astype(np.int64)).to(device)
         output = decoder(input_ids=ids, use_cache=False)
-        sums.append(_position_nll(model, decoder, output, ids, backend).sum(dim=1).cpu().numpy())
+        nll = _position_nll(model, decoder, output, ids, backend)
+        if lengths is not None:
+            ends = torch.from_numpy(lengths[start : start + batch_size]).to(nll.device)
+            nll = nll.where(torch.arange(1, ids.shape[1], device=nll.device) < ends[:, None], 0)
+        sums.append(nll.sum(dim=1).cpu().numpy())
         on_batch(ids.numel())
     result = np.concatenate(sums)
     if not np.isfinite(result).all():

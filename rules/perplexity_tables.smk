@@ -32,7 +32,7 @@ rule baseline_table:
 rule deactivation_table:
     input:
         headers=deactivation_headers,
-        chunks=chunks_of(deactivation_headers),
+        chunks=beside(deactivation_headers),
         code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -59,7 +59,7 @@ rule deactivation_table:
 rule figure2_table:
     input:
         headers=figure2_headers,
-        chunks=chunks_of(figure2_headers),
+        chunks=beside(figure2_headers),
         code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -86,7 +86,7 @@ rule figure2_table:
 rule figure3_table:
     input:
         headers=figure3_headers,
-        chunks=chunks_of(figure3_headers),
+        chunks=beside(figure3_headers),
         code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -113,7 +113,7 @@ rule figure3_table:
 rule figure4_table:
     input:
         headers=figure4_headers,
-        chunks=chunks_of(figure4_headers),
+        chunks=beside(figure4_headers),
         code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -140,7 +140,7 @@ rule figure4_table:
 rule figure8_table:
     input:
         headers=figure8_headers,
-        chunks=chunks_of(figure8_headers),
+        chunks=beside(figure8_headers),
         code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -167,7 +167,7 @@ rule figure8_table:
 rule diagonality:
     input:
         headers=diagonality_headers,
-        chunks=chunks_of(diagonality_headers),
+        chunks=beside(diagonality_headers),
         code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from conftest import make_model, make_texts
+from conftest import make_model, make_text, make_texts
 
 from lape import cli
 
@@ -25,6 +25,17 @@ STAGES = {
     "--output perplexity/baseline.tsv",
     "perplexity": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
     "--neurons neurons/lape.json --deactivate fr --output perplexity/fr.tsv",
+    "questions": 'questions --language fr --settings {"pattern":"asked/{language}.txt"} --output questions/fr.jsonl',
+    "steering": "steering --neurons neurons/lape.json --statistics statistics/fr.json statistics/ja.json "
+    "--output steering/lape.tsv",
+    "generate": "generate --model models/model.json --questions questions/fr.json questions/ja.json --setting steered "
+    "--neurons neurons/lape.json --values steering/lape.json --template {question} --max-new-tokens 4 "
+    "--output generations/steered.jsonl",
+    "normal": "generate --model models/model.json --questions questions/fr.json questions/ja.json --setting normal "
+    "--template {question} --max-new-tokens 4 --output generations/normal.jsonl",
+    "score": "score --model models/model.json --generations generations/steered.json "
+    "--reference generations/normal.json --output scores/steered.tsv",
+    "embed": "embed --model models/model.json --sentences questions/fr.json --output embeddings/fr.npy",
     "table": "table tables6_10 neurons/lape.json --output tables/tables6_10.csv",
     "figure": "figure figure5 tables/tables6_10.csv --output figures/figure5.pdf",
     "manifest": "manifest tables/tables6_10.json --config config.json --output manifest.json",
@@ -48,9 +59,13 @@ def finish(folder: Path) -> None:
     make_model(folder / "model")
     make_texts(folder / "texts")
     (folder / "config.json").write_text("{}")
+    (folder / "asked").mkdir()
+    for language in ("fr", "ja"):
+        questions = (make_text(language, 4 + number, 50 + number) for number in range(3))
+        (folder / "asked" / f"{language}.txt").write_text("\n".join(questions), encoding="utf-8")
     for stage in STAGES:
         assert cli.main(arguments(stage)) == 0
-        if stage in ("corpus", "valid", "tokens", "statistics"):
+        if stage in ("corpus", "valid", "tokens", "statistics", "questions", "embed"):
             assert cli.main([word.replace("fr", "ja") for word in arguments(stage)]) == 0
 
 

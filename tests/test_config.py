@@ -45,10 +45,10 @@ def test_schema_and_defaults_agree():
 def test_config_readme_describes_every_key():
     text = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    sections = [("catalogue.<name>.", "catalogue"), ("downloads.<name>.", "downloads")]
+    model, download = (schema["properties"][name]["additionalProperties"] for name in ("catalogue", "downloads"))
     keys = [key for key, _ in leaves(schema)]
-    for prefix, section in sections:
-        keys += [prefix + key for key in schema["properties"][section]["additionalProperties"]["properties"]]
+    keys += [f"catalogue.<name>.{key}" for key in model["properties"]]
+    keys += [f"downloads.<name>.{key}" for kind in ("then", "else") for key in download[kind]["properties"]]
     for key in keys:
         assert f"`{key}`" in text, key
 
@@ -71,6 +71,15 @@ def test_config_readme_describes_every_key():
         ({"tokens.chunk_length": 1}, "config tokens.chunk_length: 1 is less than the minimum of 2"),
         ({"run": "../outside"}, "config run: '../outside' does not match"),
         ({"languages": ["en", "../fr"]}, "does not match"),
+        ({"downloads.x": {"url": "http://h/{file}"}}, "config downloads.x: key 'files' is missing"),
+        (
+            {"downloads.wikilingua.url": "http://h/x"},
+            "config downloads.wikilingua: unknown key 'packages'; known: files, url",
+        ),
+        (
+            {"downloads.x": {"url": "http://me:pw@h/x", "files": {"x": "0" * 64}}},
+            "downloads.x.url: holds a name or password",
+        ),
         ({"corpus.source": "file"}, "config corpus.source: 'file' is not one of"),
         ({"corpus.source": "files", "corpus.files.pattern": {"en": "x"}}, "no glob for language 'zh'"),
     ],

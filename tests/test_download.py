@@ -1,4 +1,4 @@
-"""`lape download` against a small package index on the loopback interface."""
+"""`lape download` against a small package index, and a server of plain files, on the loopback interface."""
 
 import hashlib
 import io
@@ -6,6 +6,7 @@ import json
 import random
 import tarfile
 import threading
+import time
 import zipfile
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ import pytest
 
 from lape import cli
 from lape import download as module
-from lape.download import download
+from lape.download import download, download_url
 from lape.errors import LapeError
 
 
@@ -47,8 +48,12 @@ class Index:
         self.pages: dict[str, list[str]] = {}
         self.bodies: dict[str, bytes] = {}
         self.requests: Counter[str] = Counter()
-        self.failures: dict[str, int] = {}  # path -> so many requests are answered with 503
+        self.failures: dict[str, int] = {}  # path -> so many requests are answered with `fault`
+        self.fault = 503
         self.cut: dict[str, tuple[int, int]] = {}  # path -> (bytes sent, so many requests)
+        self.stall: dict[str, float] = {}  # path -> seconds of silence amid the body, on the first request
+        self.redirects: dict[str, str] = {}  # path -> path
+        self.passwords: dict[str, str] = {}  # path -> Authorization header that it wants
 
     def add(self, project, filename, body, sha256=None):
         path = f"/files/{filename}"
@@ -61,15 +66,25 @@ class Index:
     def answer(self, handler):
         path = handler.path
         self.requests[path] += 1
+        if path in self.redirects:
+            handler.send_response(302)
+            handler.send_header("Location", self.redirects[path])
+            return handler.end_headers()
         if path not in self.bodies:
             return handler.send_error(404)
         if self.requests[path] <= self.failures.get(path, 0):
-            return handler.send_error(503)
+            return handler.send_error(self.fault)
+        if self.passwords.get(path) != handler.headers["Authorization"]:
+            return handler.send_error(401)
         body = self.bodies[path]
         handler.send_response(200)
         handler.send_header("Content-Type", "text/html" if path.startswith("/simple") else "application/octet-stream")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
+        if path in self.stall and self.requests[path] == 1:
+            handler.wfile.write(body[:9])
+            time.sleep(self.stall[path])
+            body = body[9:]
         size, times = self.cut.get(path, (len(body), 0))
         handler.wfile.write(body[:size] if self.requests[path] <= times else body)
 
@@ -88,7 +103,7 @@ def index(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(module, "_PAUSE", 0.001)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     index.url = f"http://127.0.0.1:{server.server_port}/simple/"
     yield index
     server.shutdown()
@@ -104,10 +119,10 @@ def model(index):
     return ["model-a", "model-b"]
 
 
-def fails(folder, match, *arguments, **options):
+def fails(folder, match, *arguments, fetch=download, **options):
     """The download raises one line and leaves nothing behind."""
     with pytest.raises(LapeError, match=match) as caught:
-        download(*arguments, folder / "out.bin", **options)
+        fetch(*arguments, folder / "out.bin", **options)
     assert "\n" not in str(caught.value)
     assert list(folder.iterdir()) == []
     return str(caught.value)
@@ -243,3 +258,142 @@ def test_no_server(tmp_path, monkeypatch):
     fails(
         tmp_path, "failed 4 times.*check the network", ["t"], "2", "*", digest(b""), index="http://127.0.0.1:1/simple/"
     )
+
+
+# Files by their URL.
+
+
+@pytest.fixture
+def server(index):
+    """The same server with a plain file."""
+    index.url = index.url.removesuffix("/simple/")
+    index.bodies["/fr.txt"] = TEXT
+    return index
+
+
+TEXT = "Où vas-tu ?\n".encode() * 500
+
+
+def url_fails(folder, match, *arguments):
+    fails(folder, match, *arguments, fetch=download_url)
+
+
+def test_url(server, tmp_path, lape):
+    url = f"{server.url}/fr.txt"
+    words = ["download", "--url", url, "--output", tmp_path / "fr.txt", "--sha256"]
+    assert lape(*words, digest(TEXT))[0] == 0
+    assert (tmp_path / "fr.txt").read_bytes() == TEXT
+    header = json.loads((tmp_path / "fr.txt.json").read_text())
+    assert (header["artifact"], header["parameters"], header["inputs"]) == ("download", {"url": url}, {})
+    assert (header["sha256"], header["size"]) == (digest(TEXT), len(TEXT))
+    assert header["outputs"] == {"fr.txt": digest(TEXT)}
+    # Other content: the file that stands there is the good one and stays.
+    server.bodies["/fr.txt"] = b"<html>Sign in"
+    status, messages = lape(*words, digest(TEXT))
+    (line,) = messages.splitlines()
+    assert status == 1
+    assert url in line and digest(TEXT) in line and digest(b"<html>Sign in") in line
+    assert line.endswith("; correct the expected hash if you chose another file, otherwise do not use this server")
+    assert (tmp_path / "fr.txt").read_bytes() == TEXT
+    assert json.loads((tmp_path / "fr.txt.json").read_text()) == header
+
+
+@pytest.mark.parametrize("fault", [500, 429])
+def test_url_that_fails_twice(server, tmp_path, caplog, fault):
+    server.failures, server.fault = {"/fr.txt": 2}, fault
+    with caplog.at_level("WARNING", "lape"):
+        download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert (tmp_path / "fr.txt").read_bytes() == TEXT
+    assert [f"{fault} " in record.message for record in caplog.records] == [True, True]
+    assert [r.message.split("; ")[-1][:17] for r in caplog.records] == ["attempt 2 follows", "attempt 3 follows"]
+
+
+def test_url_that_keeps_failing(server, tmp_path):
+    server.failures = {"/fr.txt": 99}
+    url_fails(tmp_path, r"/fr\.txt: download failed 4 times \(503.*check", f"{server.url}/fr.txt", digest(TEXT))
+    assert server.requests["/fr.txt"] == 4
+
+
+def test_url_that_breaks_off(server, tmp_path):
+    server.cut["/fr.txt"] = (3000, 2)
+    download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert (tmp_path / "fr.txt").read_bytes() == TEXT
+    assert server.requests["/fr.txt"] == 3
+
+
+def test_url_that_always_breaks_off(server, tmp_path):
+    server.cut["/fr.txt"] = (3000, 99)
+    # The part that came is no file, even if somebody expects its hash.
+    url_fails(tmp_path, "failed 4 times .*3000 bytes read", f"{server.url}/fr.txt", digest(TEXT[:3000]))
+
+
+def test_url_of_a_slow_server(server, tmp_path, monkeypatch):
+    server.stall["/fr.txt"] = 0.2
+    download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert server.requests.pop("/fr.txt") == 1
+    # Silent for longer than the time-out: a fault as any other.
+    server.stall["/fr.txt"] = 1.0
+    monkeypatch.setattr(module, "_TIMEOUT", (5, 0.4))
+    download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "again.txt")
+    assert (tmp_path / "again.txt").read_bytes() == TEXT
+    assert server.requests["/fr.txt"] > 1
+
+
+def test_url_that_moved(server, tmp_path):
+    server.redirects = {"/old/fr.txt": "/fr.txt", "/loop": "/loop"}
+    download_url(f"{server.url}/old/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert json.loads((tmp_path / "fr.txt.json").read_text())["parameters"] == {"url": f"{server.url}/old/fr.txt"}
+    (tmp_path / "loop").mkdir()
+    url_fails(tmp_path / "loop", "cannot be fetched .*redirects", f"{server.url}/loop", digest(TEXT))
+
+
+def test_url_that_is_refused(server, tmp_path):
+    url_fails(tmp_path, r"/de\.txt: the server refuses it \(404 .*\); check", f"{server.url}/de.txt", digest(TEXT))
+    assert server.requests["/de.txt"] == 1
+
+
+def test_url_of_no_server(server, tmp_path):
+    url_fails(tmp_path, "failed 4 times .*; check the network", "http://127.0.0.1:1/fr.txt", digest(TEXT))
+
+
+def test_passwords_are_read_from_netrc(server, tmp_path, monkeypatch):
+    server.passwords["/fr.txt"] = "Basic bWU6c2VjcmV0"  # me:secret
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert (tmp_path / "fr.txt").read_bytes() == TEXT
+    assert "secret" not in (tmp_path / "fr.txt.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:secret@{host}/fr.txt",
+        "ftp://me:secret@{host}/fr.txt",
+        "me:secret@{host}/fr.txt",
+        "http:///x",
+        "http://[::1/x",
+        "fr.txt",
+    ],
+)
+def test_url_that_is_none_or_would_record_a_password(server, tmp_path, lape, url):
+    url = url.format(host=server.url.removeprefix("http://"))
+    words = ["--log", tmp_path / "log", "--url", url, "--sha256", digest(TEXT), "--output", tmp_path / "fr.txt"]
+    status, messages = lape("download", *words)
+    assert status == 1
+    assert messages == (
+        "lape download: url of fr.txt: is no http or https address without user name and password; correct it, and put "
+        "those into ~/.netrc\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert "secret" not in (tmp_path / "log").read_text()
+    assert not server.requests
+
+
+def test_options_of_the_two_kinds_do_not_mix(server, tmp_path, lape):
+    rest = ["--sha256", digest(TEXT), "--output", tmp_path / "fr.txt"]
+    for words in (["--url", f"{server.url}/fr.txt", "--version", "1.0"], ["--package", "x", "--file", "y"]):
+        status, messages = lape("download", *words, *rest)
+        assert status == 1
+        assert messages.startswith("lape download: --package, --version and --file go together; ")
+    assert not server.requests

@@ -12,7 +12,7 @@ import pytest
 from lape.artifact import sha256
 from lape.cli import main
 from lape.figures import draw, save
-from lape.figures.ratio import _apart
+from lape.figures.lines import apart
 
 SUFFIXES = (".pdf", ".svg", ".png")
 
@@ -199,10 +199,10 @@ def test_figure4_names_each_line_at_its_end_and_bands_its_interval():
 
 
 def test_names_are_moved_apart_as_little_as_needed():
-    np.testing.assert_allclose(_apart(np.array([0.1, 0.5, 0.9]), 0.1), [0.1, 0.5, 0.9])
-    np.testing.assert_allclose(_apart(np.array([0.5, 0.5, 0.9]), 0.1), [0.45, 0.55, 0.9])
+    np.testing.assert_allclose(apart(np.array([0.1, 0.5, 0.9]), 0.1), [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(apart(np.array([0.5, 0.5, 0.9]), 0.1), [0.45, 0.55, 0.9])
     # A pair that is moved apart touches the next, which joins it.
-    np.testing.assert_allclose(_apart(np.array([0.5, 0.5, 0.56]), 0.1), [0.42, 0.52, 0.62])
+    np.testing.assert_allclose(apart(np.array([0.5, 0.5, 0.56]), 0.1), [0.42, 0.52, 0.62])
 
 
 def test_figure5_bars_are_the_counts_from_layer_one():

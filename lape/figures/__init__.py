@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from lape.figures import agreement, deactivation, layers, ratio, sharing, stability
+from lape.figures import agreement, deactivation, generation, layers, ratio, sharing, stability, structure
 from lape.figures.style import save, styled
 
 __all__ = ["FIGURES", "Figure", "draw", "save"]
@@ -30,12 +30,16 @@ class Figure:
 
 
 FIGURES = {
+    "cross_lingual": Figure(generation.CROSS_COLUMNS, generation.cross_lingual),
     "deactivation": Figure(deactivation.COLUMNS, deactivation.deactivation),
     "deactivation_log_ratio": Figure(deactivation.COLUMNS, deactivation.deactivation_log_ratio),
+    "dose_response": Figure(generation.DOSE_COLUMNS, generation.dose_response),
     "figure2": Figure(deactivation.COLUMNS, deactivation.figure2),
     "figure3": Figure(deactivation.FIGURE3_COLUMNS, deactivation.figure3),
     "figure4": Figure(ratio.COLUMNS, ratio.figure4),
     "figure5": Figure(layers.COLUMNS, layers.figure5),
+    "figure6": Figure(structure.COLUMNS, structure.figure6),
+    "figure7": Figure(structure.FIGURE7_COLUMNS, structure.figure7),
     "figure8": Figure(deactivation.COLUMNS, deactivation.figure8),
     "sharing": Figure(sharing.COLUMNS, sharing.sharing),
     "sharing_histogram": Figure(sharing.HISTOGRAM_COLUMNS, sharing.sharing_histogram),

@@ -2,18 +2,17 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lape.figures.lines import COLOURS, DASHES, name_ends
 from lape.figures.style import BLUE, panels
 
 COLUMNS = ("model", "deactivated", "ratio", "evaluated", "ppl_change", "ppl_change_low", "ppl_change_high")
 
-# Okabe and Ito's colours that can be read on white, besides the blue of the deactivated language.
-_OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DASHES = ("-", "--", ":")
+# Blue is the deactivated language's.
+_OTHERS = [colour for colour in COLOURS if colour != BLUE]
 
 
 def figure4(frame: pd.DataFrame) -> Figure:
@@ -68,23 +67,11 @@ def _lines(axis: Axes, block: pd.DataFrame) -> None:
 
 
 def _names(axis: Axes, block: pd.DataFrame) -> None:
-    """Each line's language at its end, moved apart where lines end close to one another."""
-    last = block[block["ratio"] == block["ratio"].max()].sort_values("ppl_change")
-    low, high = axis.transScale.transform([(0, bound) for bound in axis.get_ylim()])[:, 1]
-    ends = axis.transScale.transform([(0, end) for end in last["ppl_change"]])[:, 1]
-    places = _apart((ends - low) / (high - low), 0.055)
-    for language, place in zip(last["evaluated"], places, strict=True):
-        axis.annotate(
-            language,
-            (1, place),
-            xycoords="axes fraction",
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=_look(block, language)[0],
-            fontweight="bold" if language == block["deactivated"].iat[0] else "normal",
-            annotation_clip=False,
-        )
+    """Each line's language at its end; the deactivated one's is bold."""
+    last = block[block["ratio"] == block["ratio"].max()]
+    ends = dict(zip(last["evaluated"], last["ppl_change"], strict=True))
+    colours = {language: _look(block, language)[0] for language in ends}
+    name_ends(axis, ends, colours, bold=block["deactivated"].iat[0])
 
 
 def _look(block: pd.DataFrame, language: str) -> tuple[str, str]:
@@ -94,19 +81,4 @@ def _look(block: pd.DataFrame, language: str) -> tuple[str, str]:
         return BLUE, "-"
     others = [name for name in block["evaluated"].unique() if name != deactivated]
     dashes, colour = divmod(others.index(language), len(_OTHERS))
-    return _OTHERS[colour], _DASHES[dashes % len(_DASHES)]
-
-
-def _apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Rising places, moved as little as leaves `gap` between neighbours: groups that touch are centred as one."""
-    groups: list[list[float]] = []
-    for place in places:
-        groups.append([place])
-        while len(groups) > 1 and _bottom(groups[-1], gap) < _bottom(groups[-2], gap) + gap * len(groups[-2]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    return np.concatenate([_bottom(group, gap) + gap * np.arange(len(group)) for group in groups])
-
-
-def _bottom(group: list[float], gap: float) -> float:
-    """Where the lowest of a group goes that is centred on the mean of its places."""
-    return sum(group) / len(group) - gap * (len(group) - 1) / 2
+    return _OTHERS[colour], DASHES[dashes % len(DASHES)]

@@ -33,6 +33,25 @@ class PaperModel:
             return _table(3).loc[0].rename_axis("language").astype("Int64")
         return self.layer_counts().groupby("language", sort=False).sum()
 
+    def deactivated_quality(self) -> pd.Series:
+        """Table 1: content quality by (deactivated, language), where deactivated is "normal", "random" or a language.
+
+        Empty for models that the table does not have.
+        """
+        return self._generation(1, ["deactivated"])
+
+    def steered(self) -> pd.Series:
+        """Table 4: by (metric, setting, language), content_quality and language_accuracy, normal and steered.
+
+        Empty for models that the table does not have.
+        """
+        return self._generation(4, ["metric", "setting"])
+
+    def _generation(self, number: int, keys: list[str]) -> pd.Series:
+        """A table of the generation experiments, which the paper has for its largest model alone."""
+        rows = _table(number).set_index(keys).rename_axis(columns="language").stack()
+        return rows if self.table == 10 else rows.iloc[:0]
+
 
 MODELS = (
     PaperModel("LLaMA-2-7B", 32, 11008, table=8),

@@ -11,13 +11,27 @@ from pathlib import Path
 import pandas as pd
 
 from lape.errors import LapeError
-from lape.tables import agreement, neurons, perplexity, perplexity_sections, pretraining, sharing, stability
+from lape.tables import (
+    agreement,
+    answers,
+    examples,
+    generation,
+    generation_sections,
+    neurons,
+    perplexity,
+    perplexity_sections,
+    pretraining,
+    sharing,
+    stability,
+    structure,
+)
 from lape.tables.layout import Section, latex, markdown
 
 __all__ = ["TABLES", "Section", "Table", "latex", "markdown", "read", "subjects", "texts"]
 
 # Codes, not numbers or missing values: "no" is Norwegian, "nan" is Southern Min.
-_TEXT = ("model", "method", "language", "other", "deactivated", "evaluated", "left_out")
+_TEXT = ("model", "prompt", "method", "language", "other", "deactivated", "evaluated", "left_out", "target")
+_TEXT += ("mode", "positions")
 
 
 @dataclass(frozen=True)
@@ -25,14 +39,14 @@ class Table:
     """One item.
 
     Attributes:
-        artifact: the kind of header that the item is made from.
+        artifact: the kind of header that the item is made from, or several kinds.
         rows: reads those headers, in the order given, and returns the tidy frame; takes `parameters` by name.
         sections: lays a tidy frame out for people.
         data: which data files lie beside a header and are read too.
         parameters: the options of `lape table` that shape the rows, recorded in the table's header.
     """
 
-    artifact: str
+    artifact: str | tuple[str, ...]
     rows: Callable[..., pd.DataFrame]
     sections: Callable[[pd.DataFrame], list[Section]]
     data: Callable[[str | Path], list[Path]] = lambda header: []
@@ -40,6 +54,7 @@ class Table:
 
 
 _BOOTSTRAP = perplexity.data, ("resamples", "seed")
+_ANSWERS = answers.data, ("resamples", "seed")
 _CHANGES = Table("perplexity", perplexity.changes, perplexity_sections.change_sections, *_BOOTSTRAP)
 
 TABLES = {
@@ -48,9 +63,19 @@ TABLES = {
     "figure2": _CHANGES,
     "figure3": Table("perplexity", perplexity.changes, perplexity_sections.bits_sections, *_BOOTSTRAP),
     "figure4": Table("perplexity", perplexity.sweep, perplexity_sections.sweep_sections, *_BOOTSTRAP),
+    "figure6": Table(structure.ARTIFACTS, structure.figure6, structure.figure6_sections, structure.data),
+    "figure7": Table("embeddings", structure.figure7, structure.figure7_sections, structure.data),
     "figure8": _CHANGES,
     "diagonality": Table("perplexity", perplexity.diagonality, perplexity_sections.diagonality_sections, *_BOOTSTRAP),
+    "table1": Table(answers.ARTIFACTS, generation.table1, generation_sections.table1_sections, *_ANSWERS),
+    "table2": Table("scores", examples.table2, examples.table2_sections, examples.data, ("language",)),
     "table3": Table("neurons", neurons.counts, neurons.count_sections, neurons.data),
+    "table4": Table(answers.ARTIFACTS, generation.table4, generation_sections.table4_sections, *_ANSWERS),
+    "table5": Table("scores", examples.table5, examples.table5_sections, examples.data, ("source", "target")),
+    "cross_lingual": Table(
+        answers.ARTIFACTS, generation.cross_lingual, generation_sections.cross_lingual_sections, *_ANSWERS
+    ),
+    "dose_response": Table(answers.ARTIFACTS, generation.dose_response, generation_sections.dose_sections, *_ANSWERS),
     "tables6_10": Table("neurons", neurons.layer_counts, neurons.layer_sections, neurons.data),
     "sharing": Table("neurons", sharing.sharing, sharing.sharing_sections, neurons.data),
     "sharing_histogram": Table("neurons", sharing.sharing_histogram, sharing.histogram_sections, neurons.data),
@@ -82,7 +107,8 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing or frame.empty:
         what = f"has no column {missing[0]!r}" if missing else "has no row"
         raise LapeError(f"{path}: {what}; pass the CSV that `lape table` wrote for this figure")
-    return frame
+    # A row of all languages names none: an empty text is no missing number.
+    return frame.fillna(dict.fromkeys(_TEXT, ""))
 
 
 def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
@@ -97,6 +123,8 @@ def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
 
 def subjects(frame: pd.DataFrame) -> dict[str, list[str]]:
     """The models and, where rows name them, the languages of a tidy frame, in their order, for a header to record."""
-    language = next((column for column in ("language", "evaluated") if column in frame.columns), None)
+    columns = ("language", "evaluated", "deactivated")
+    language = next((column for column in columns if column in frame.columns), None)
     names = {"models": "model"} | ({"languages": language} if language else {})
-    return {name: list(frame[column].unique()) for name, column in names.items()}
+    # A row of all languages names none.
+    return {name: [text for text in frame[column].unique() if text] for name, column in names.items()}

@@ -1,5 +1,7 @@
 """The same numbers for people: Markdown and LaTeX (booktabs)."""
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,11 +28,13 @@ class Section:
         title: what the numbers are, with the model and the unit.
         corner: what the first column names.
         cells: formatted text; the index and the columns are printed as labels.
+        prose: the cells hold running text, of a model or a user: nothing in it is markup.
     """
 
     title: str
     corner: str
     cells: pd.DataFrame
+    prose: bool = False
 
 
 def rounded(value: float) -> str:
@@ -41,26 +45,50 @@ def rounded(value: float) -> str:
     return _MINUS + text if value < 0 and float(text) else text
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """As "1.00 [0.50, 2.00]"; without bounds the value alone, without a value nothing."""
+    if pd.isna(value):
+        return ""
+    return rounded(value) if pd.isna(low) else f"{rounded(value)} [{rounded(low)}, {rounded(high)}]"
+
+
 def markdown(sections: Sequence[Section]) -> str:
     """Pipe tables, each under its title."""
     return "\n".join(f"## {section.title}\n\n{_pipe(section)}\n" for section in sections)
 
 
 def latex(sections: Sequence[Section], item: str) -> str:
-    """Table environments for `\\input`, labelled `tab:<item>-<number>`; they need the booktabs package."""
+    """Table environments for `\\input`, labelled `tab:<item>-<number>`; they need the booktabs package.
+
+    Running text is in any script, which XeLaTeX and LuaLaTeX can set.
+    """
     tables = [_environment(section, f"tab:{item}-{number}") for number, section in enumerate(sections, start=1)]
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
 
 
 def _pipe(section: Section) -> str:
     headers = [section.corner, *section.cells.columns]
+    if section.prose:
+        # One long answer would pad every cell to its length.
+        rows = [headers, ["---"] * len(headers), *([_verbatim(cell) for cell in row] for row in _rows(section))]
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
     alignment = ["left"] + ["right"] * section.cells.shape[1]
     return tabulate(_rows(section), headers, tablefmt="pipe", disable_numparse=True, colalign=alignment)
 
 
+def _verbatim(text: str) -> str:
+    """Text in a cell of a pipe table that shows every character as it is."""
+    escaped = re.sub(r"[\\`*_\[\]~$]", r"\\\g<0>", html.escape(text, quote=False))
+    return escaped.replace("|", "&#124;").replace("\n", "<br>")
+
+
 def _environment(section: Section, label: str) -> str:
+    escapes = _ESCAPES | {ord("\n"): r"\newline "} if section.prose else _ESCAPES
+    columns = "l" + "r" * section.cells.shape[1]
+    if section.prose:
+        columns = r"p{0.18\linewidth}" + r"p{0.75\linewidth}" * section.cells.shape[1]
     lines = [
-        " & ".join(str(cell).translate(_ESCAPES) for cell in row) + r" \\"
+        " & ".join(str(cell).translate(escapes) for cell in row) + r" \\"
         for row in [[section.corner, *section.cells.columns], *_rows(section)]
     ]
     return "\n".join(
@@ -69,7 +97,7 @@ def _environment(section: Section, label: str) -> str:
             r"\centering",
             rf"\caption{{{section.title.translate(_ESCAPES)}}}",
             rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{l{'r' * section.cells.shape[1]}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             lines[0],
             r"\midrule",

@@ -1,0 +1,33 @@
+"""Generated answers, read by what scores, judges and shows them."""
+
+import json
+from pathlib import Path
+
+from lape.artifact import checked, read_json
+from lape.errors import LapeError
+
+# What an answer is told apart by.
+KEYS = ("language", "target", "number")
+# What a header of scores or judgements repeats of the answers'.
+COPIED = ("model", "model_revision", "prompt", "setting", "kind", "deactivated", "activated", "method", "steering")
+COPIED += ("languages",)
+
+
+def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
+    """The header of a generations artifact and its answers, in their order.
+
+    Raises:
+        LapeError: either is missing or damaged, or an answer comes twice.
+    """
+    header = read_json(header_path, "generations")
+    path = checked(header_path, header, ".jsonl")
+    try:
+        # Not splitlines(), which cuts an answer at characters such as U+2028 that stand in it as they are.
+        with open(path, encoding="utf-8", newline="\n") as file:
+            answers = [json.loads(line) for line in file]
+        keys = [tuple(answer[key] for key in (*KEYS, "output"))[:-1] for answer in answers]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LapeError(f"{path}: is not a file of answers ({error}); run `lape generate` again") from error
+    if len(set(keys)) < len(keys):
+        raise LapeError(f"{path}: an answer comes twice; run `lape generate` again")
+    return header, answers

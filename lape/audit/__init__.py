@@ -1,0 +1,120 @@
+"""Check a finished run: every hash, and that the numbers of each stage follow from those before it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lape.artifact import read_json, sha256
+from lape.audit import evaluation, neurons, text
+from lape.audit.inputs import inputs
+from lape.errors import LapeError
+from lape.tables import TABLES, texts
+
+
+def audit(manifest: dict) -> Iterator[tuple[str, str]]:
+    """Recompute the hashes of a manifest and check every artifact's invariants.
+
+    What was made from a file that is named is not judged as well: it would only be named after it.
+
+    Args:
+        manifest: what `lape.manifest.build_manifest` made; its paths are relative to the working directory.
+
+    Yields:
+        (path, what is wrong with it), one for every fault. Nothing is yielded where all holds.
+    """
+    artifacts = manifest["artifacts"]
+    yield from _differing(manifest["files"])
+    broken: set[str] = set()
+    for path, entry in artifacts.items():
+        faults = list(_differing({path: entry["sha256"], **entry["files"]}))
+        yield from faults
+        if faults:
+            broken |= {path, *entry["files"]}
+
+    hashes = {name: digest for entry in artifacts.values() for name, digest in entry["files"].items()}
+    hashes |= {path: entry["sha256"] for path, entry in artifacts.items()}
+    headers: dict[str, dict] = {}
+    for path, entry in artifacts.items():
+        if path in broken:
+            continue
+        try:
+            headers[path] = read_json(path, entry["artifact"])
+            yield from ((path, fault) for fault in _provenance(path, entry, headers[path], hashes))
+            if not broken.intersection(headers[path]["inputs"]) and entry["artifact"] in _CHECKS:
+                yield from ((path, fault) for fault in _CHECKS[entry["artifact"]](Path(path), headers[path]))
+        except Exception as error:  # under a forged hash anything can lie there
+            yield (
+                path,
+                f"cannot be checked ({type(error).__name__}: {(str(error) or 'no more is known').splitlines()[0]})",
+            )
+    if not any(artifacts[path]["artifact"] == "perplexity" for path in broken.intersection(artifacts)):
+        yield from _matrices(manifest["config"], headers)
+
+
+def _differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Files whose hash is another."""
+    for name, expected in files.items():
+        try:
+            if sha256(name) != expected:
+                yield name, "differs from the hash in the manifest"
+        except LapeError:
+            yield name, "is missing or cannot be read"
+
+
+def _provenance(path: str, entry: dict, header: dict, hashes: dict[str, str]) -> Iterator[str]:
+    """The manifest repeats the header, and the inputs that the header names are those that stand now."""
+    folder = Path(path).parent
+    if entry["files"] != {str(folder / name): digest for name, digest in header["outputs"].items()}:
+        yield "names other data files or hashes than the manifest"
+    for key in ("rule", "command", "inputs", "parameters", "versions"):
+        if entry[key] != header[key]:
+            yield f"has another entry for {key} than the manifest"
+    for name, digest in header["inputs"].items():
+        # A file from outside (the user's texts, a model's weights) may be gone by now.
+        stands = hashes.get(name) or (sha256(name) if Path(name).is_file() else digest)
+        if stands != digest:
+            yield f"was made from another {name}; run the workflow again"
+
+
+def _check_table(path: Path, header: dict) -> Iterator[str]:
+    item = header["item"]
+    frame = TABLES[item].rows(inputs(header, TABLES[item].artifact), **header["parameters"])
+    for suffix, content in texts(item, frame).items():
+        if path.with_suffix(suffix).read_text(encoding="utf-8") != content:
+            yield f"making {path.with_suffix(suffix).name} again from its inputs gives another"
+
+
+_CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
+    "corpus": text.check_corpus,
+    "tokens": text.check_tokens,
+    "instructions": text.check_instructions,
+    "questions": text.check_questions,
+    "statistics": neurons.check_statistics,
+    "neurons": neurons.check_neurons,
+    "stability": neurons.check_stability,
+    "steering": neurons.check_steering,
+    "parameters": neurons.check_parameters,
+    "perplexity": evaluation.check_perplexity,
+    "generations": evaluation.check_generations,
+    "scores": evaluation.check_scores,
+    "judgements": evaluation.check_judgements,
+    "embeddings": evaluation.check_embeddings,
+    "table": _check_table,
+}
+
+
+def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
+    """Every configured model has a baseline and LAPE's matrix with its control, and no matrix lacks a row."""
+    done: dict[str, set[str]] = {}
+    for path, header in headers.items():
+        if header["artifact"] == "perplexity":
+            done.setdefault(str(Path(path).parent), set()).add(header["deactivated"])
+    folders = [f"results/{config['run']}/perplexity/{model}" for model in config["models"]]
+    wanted = {f"{folder}/{method}" for folder in folders for method in ("lape", "matched_lape")}
+    wanted |= {folder for folder, rows in done.items() if rows != {"baseline"} and "/sweep-" not in folder}
+    for folder in sorted(wanted):
+        missing = [language for language in config["languages"] if language not in done.get(folder, ())]
+        if missing:
+            yield folder, f"lacks the row {', '.join(missing)}"
+    for folder in folders:
+        if "baseline" not in done.get(f"{folder}/none", ()):
+            yield folder, "lacks the row baseline"

@@ -1,0 +1,144 @@
+"""Checks of what models did: perplexity, answers, scores, ratings and embeddings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape import scores
+from lape.answers import COPIED, KEYS, read_answers
+from lape.artifact import read_array, read_json
+from lape.audit.inputs import inputs
+from lape.identification import identify
+from lape.judge import judgements, read_judgements, summary
+from lape.neurons import Neurons
+from lape.parameters import Parameters
+from lape.questions import load_questions
+from lape.settings import Dose, Setting
+from lape.steering import SteeringValues, setting_perturbation
+from lape.tokenizer import load_tokenizer
+
+
+def check_perplexity(path: Path, header: dict) -> Iterator[str]:
+    chunks = pd.read_csv(path.with_suffix(".tsv"), sep="\t", keep_default_na=False)
+    if [row["evaluated"] for row in header["rows"]] != header["languages"]:
+        yield "its row of the matrix is not complete: a language is missing"
+    for row in header["rows"]:
+        own = chunks[chunks["evaluated"] == row["evaluated"]]
+        mean = own["nll"].sum() / own["tokens"].sum()
+        bits = own["nll"].sum() / np.log(2) / own["bytes"].sum()
+        same = np.allclose([mean, np.exp(mean), bits], [row["nll"], row["ppl"], row["bits_per_byte"]], rtol=1e-12)
+        if not same or own["tokens"].sum() != row["tokens"]:
+            yield f"its measures of {row['evaluated']} do not follow from its chunks"
+    for source in inputs(header, "tokens"):
+        language, sizes = read_json(source)["language"], read_array(source.with_suffix(".bytes.npy"))
+        own = chunks[chunks["evaluated"] == language]
+        predicted = read_array(source.with_suffix(".npy"), mmap=True).shape[1] - 1
+        if not np.array_equal(own["bytes"], sizes) or not (own["tokens"] == predicted).all():
+            yield f"its chunks of {language} are not those of {source}"
+    yield from _check_deactivation(header)
+
+
+def _check_deactivation(header: dict) -> Iterator[str]:
+    """What was deactivated is the whole set, and every hook fired."""
+    hooks, language = header["hooks"], header["deactivated"]
+    for source in inputs(header, "neurons"):
+        expected = Neurons.load(source).counts()[language]
+        if not hooks["neurons"] == sum(layer["neurons"] for layer in hooks["by_layer"]) == expected:
+            yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
+        if not all(layer["calls"] for layer in hooks["by_layer"]):
+            yield "a hook never fired"
+        read = sum(read_json(path)["tokens"] for path in inputs(header, "tokens"))
+        if read_json(source).get("experts", 1) == 1 and any(layer["tokens"] != read for layer in hooks["by_layer"]):
+            yield f"its hooks did not see the {read} tokens that were read"
+    for source in inputs(header, "parameters"):
+        expected = Parameters.load(source).counts()[language]
+        if hooks["parameters"] != expected or not hooks["nonzero"] <= expected:
+            yield f"it zeroed {hooks['parameters']} parameters, its set has {expected}"
+    if language == "baseline" and hooks:
+        yield "is the baseline and has hooks"
+
+
+def check_scores(path: Path, header: dict) -> Iterator[str]:
+    table = scores.read_scores(path.with_suffix(".tsv"))
+    source = inputs(header, "generations")[0]
+    origin, answers = read_answers(source)
+    if any(header[name] != origin[name] for name in COPIED):
+        yield f"has another setting, model or prompt than {source}"
+    if table[list(KEYS)].to_dict("records") != [{key: answer[key] for key in KEYS} for answer in answers]:
+        yield f"its rows are not the answers of {source}"
+        return
+    if scores.summary(table) != header["rows"]:
+        yield "its means do not follow from its answers"
+    for row in range(0, len(answers), -(-len(answers) // 32)):  # every one of thousands would take minutes
+        again = identify(answers[row]["output"], header["parameters"]["minimum_bytes"])
+        if again != table.loc[row, [*again]].to_dict():
+            yield f"identifying the language again gives {again} for its row {row + 1}"
+
+
+def check_judgements(path: Path, header: dict) -> Iterator[str]:
+    table = read_judgements(path.with_suffix(".tsv"))
+    (source,) = inputs(header, "generations")
+    origin, answers = read_answers(source)
+    if any(header[name] != origin[name] for name in COPIED):
+        yield f"has another setting, model or prompt than {source}"
+    rows = table.to_dict("records")
+    if [[row[key] for key in KEYS] for row in rows] != [[row[key] for key in KEYS] for row in answers]:
+        yield f"its answers are not those of {source}"
+    if not judgements(rows, [None if row["status"] == "failed" else row["verdict"] for row in rows]).equals(table):
+        yield "reading its verdicts again gives other ratings"
+    if summary(table) != header["rows"]:
+        yield "its rows do not follow from its ratings"
+
+
+def check_embeddings(path: Path, header: dict) -> Iterator[str]:
+    embeddings = read_array(path.with_suffix(".npy"), mmap=True)
+    shape = header["layers"], header["sentences"], header["width"]
+    if embeddings.shape != shape or embeddings.dtype != np.float32:
+        yield f"is {embeddings.dtype} of shape {embeddings.shape}, the header says float32 of {shape}"
+    if not np.isfinite(embeddings).all():
+        yield "holds a number that is NaN or infinite"
+    model, questions = inputs(header, ("model", "questions"))
+    if header["layers"] != read_json(model)["layers"]:
+        yield f"has {header['layers']} layers, not those of {model}"
+    numbers = list(load_questions(questions))
+    if header["numbers"] != numbers or header["sentences"] != len(numbers):
+        yield f"its sentences are not those of {questions}"
+
+
+def check_generations(path: Path, header: dict) -> Iterator[str]:
+    _, answers = read_answers(path)
+    asked = {read_json(source)["language"]: load_questions(source) for source in inputs(header, "questions")}
+    dose = Dose(**{key: value for key, value in (header["steering"] or {}).items() if key != "values"})
+    setting = Setting.parse(header["setting"], dose)
+    parts = setting.parts(list(asked))
+    wanted = [(*part, number, question) for part in parts for number, question in asked[part[0]].items()]
+    if [tuple(answer[key] for key in (*KEYS, "question")) for answer in answers] != wanted:
+        yield "its answers are not those to its questions, language by language"
+        return
+    (model,) = inputs(header, "model")
+    tokenizer = load_tokenizer(model.with_name("tokenizer.json"))
+    for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
+        cut = min((place for place in map(text.find, header["parameters"]["stop"]) if place >= 0), default=None)
+        if answer["output"] != text[:cut].strip() or (answer["finish_reason"] == "stop") != (cut is not None):
+            yield f"an answer in {answer['target']} to question {answer['number']} is not the text of its tokens"
+    for row in header["rows"]:
+        own = [
+            answer for answer in answers if (answer["language"], answer["target"]) == (row["language"], row["target"])
+        ]
+        counts = {
+            reason: sum(answer["finish_reason"] == reason for answer in own) for reason in ("stop", "eos", "length")
+        }
+        counts |= {"answers": len(own), "tokens": sum(len(answer["tokens"]) for answer in own)}
+        if {key: row[key] for key in counts} != counts:
+            yield f"its counts of {row['language']} answered in {row['target']} are not those of its answers"
+    neurons = next(map(Neurons.load, inputs(header, "neurons")), None)
+    values = next(map(SteeringValues.load, inputs(header, "steering")), None)
+    if len(header["hooks"]) != (len(parts) if setting.method else 0):
+        yield "has no record of what fired for each of its parts"
+    for hook, part in zip(header["hooks"], parts, strict=False):
+        done = setting_perturbation(setting, *part, neurons, values).parts
+        expected = sum(len(index) for each in done for index in each.indices.values())
+        if hook["neurons"] != expected or (expected and not hook["tokens"]):
+            yield f"its hooks on {' to '.join(part)} are on {hook['neurons']} neurons, not on those of the setting"

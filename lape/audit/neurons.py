@@ -1,0 +1,123 @@
+"""Checks of what is counted and selected: statistics, neurons, their stability, steering values, parameters."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape.artifact import read_array, read_json
+from lape.audit.inputs import inputs
+from lape.controls import random_control
+from lape.neurons import PLACE, Neurons
+from lape.parameter_variation import control_parameters
+from lape.parameters import Parameters
+from lape.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
+from lape.statistics import ActivationStatistics
+from lape.steering import SteeringValues, steering_values
+
+
+def check_statistics(path: Path, header: dict) -> Iterator[str]:
+    whole = ActivationStatistics.load(path.with_suffix(".npz"))
+    if whole.count.shape != (header["layers"], header["neurons_per_layer"]) or whole.tokens != header["tokens"]:
+        yield f"has shape {whole.count.shape} and {whole.tokens} tokens, not those of its header"
+    if whole.count.min() < 0 or (whole.count > whole.denominator).any():
+        yield f"has a count outside 0 ... {whole.tokens}"
+    if (whole.square < 0).any() or (whole.total**2 > whole.square * whole.denominator * (1 + 1e-9) + 1e-6).any():
+        yield "has a sum of activations that its sum of squares does not allow"
+    if not header["shards"]:  # imported counts
+        return
+    parts = [ActivationStatistics.load(path.parent / shard["file"]) for shard in header["shards"]]
+    for shard, part in zip(header["shards"], parts, strict=True):
+        if part.tokens != shard["tokens"]:
+            yield f"shard {shard['file']} has {part.tokens} tokens, the header says {shard['tokens']}"
+    added = sum(parts[1:], parts[0])
+    if added.tokens != whole.tokens or not np.array_equal(added.count, whole.count):
+        yield "is not the sum of its shards"
+    elif not all(
+        np.array_equal(getattr(added, name), getattr(whole, name)) for name in ("totals", "squares", "above", "rows")
+    ):
+        yield "its activation sums are not those of its shards"
+    # The tokens that were counted are the ones that lie there, exactly.
+    for name in header["inputs"]:
+        if name.endswith(".npy"):
+            chunks = read_array(name, mmap=True)
+            there = chunks[:, header["parameters"]["skip_first"] :].size
+            if there != whole.tokens:
+                yield f"counted {whole.tokens} tokens, {name} holds another number"
+
+
+def check_neurons(path: Path, header: dict) -> Iterator[str]:
+    neurons = Neurons.load(path)
+    if neurons.counts() != header["counts"]:
+        yield f"holds {neurons.counts()} neurons, the header says {header['counts']}"
+    if (
+        len(neurons.table) != header["selected"]
+        or pd.DataFrame({"layer": neurons.table["layer"], "place": neurons.places()}).duplicated().any()
+    ):
+        yield f"holds {len(neurons.table)} rows, the header says {header['selected']} different neurons"
+    for source in inputs(header, "neurons"):  # a control
+        again = random_control(Neurons.load(source), **header["parameters"])
+        if not again.table.equals(neurons.table):
+            yield "drawing again gives other neurons"
+        return
+    sources = {read_json(source)["language"]: source for source in inputs(header, "statistics")}
+    if not sources:  # imported neurons
+        return
+    statistics = {
+        language: ActivationStatistics.load(sources[language].with_suffix(".npz")) for language in header["languages"]
+    }
+    name, values = "probability", activation_probabilities(statistics)
+    if header["method"] == "lave":
+        name, values = "mean", mean_activations(statistics, header["parameters"]["negative"])
+    columns = neurons.table[[f"{name}_{language}" for language in header["languages"]]].to_numpy(np.float32)
+    if not np.allclose(entropies(columns), neurons.table["entropy"], rtol=1e-6, atol=1e-7):
+        yield f"its columns {name}_* do not give its entropies"
+    again = SELECTIONS[header["method"]](statistics, **header["parameters"])
+    tokens = {language: value.tokens for language, value in statistics.items()}
+    for key, value in {**again.summary, "tokens": tokens}.items():
+        if header[key] != value:
+            yield f"its {key} is {header[key]}, selecting again gives {value}"
+    where = [key for key in (*PLACE, "languages") if key in again.table]
+    if not again.table[where].equals(neurons.table[where]):
+        yield "selecting again from its statistics gives other neurons"
+    if not np.array_equal(values[neurons.table["layer"], neurons.places()], columns):
+        yield f"its columns {name}_* are not those of its statistics"
+
+
+def check_stability(path: Path, header: dict) -> Iterator[str]:
+    (source,) = inputs(header, "neurons")
+    table = Neurons.load(source).table
+    text = {"sep": "\t", "keep_default_na": False, "dtype": {"languages": str, "language": str}}
+    frequency = pd.read_csv(path.with_suffix(".frequency.tsv"), **text)
+    own = frequency[frequency["languages"] != ""].reset_index(drop=True)
+    where = [key for key in PLACE if key in table]
+    names = [",".join(languages) for languages in table["languages"]]
+    if not own[where].equals(table[where]) or own["languages"].tolist() != names:
+        yield f"its neurons are not those of {source}"
+    for language, rows in pd.read_csv(path.with_suffix(".resamples.tsv"), **text).groupby("language"):
+        column = f"frequency_{language}" if language in header["languages"] else "frequency"
+        if not np.isclose(frequency[column].sum() * header["parameters"]["resamples"], rows["neurons"].sum()):
+            yield f"its frequencies of {language} do not add up to its resamples"
+
+
+def check_parameters(path: Path, header: dict) -> Iterator[str]:
+    parameters = Parameters.load(path)
+    if parameters.counts() != header["counts"]:
+        yield f"holds {parameters.counts()} parameters, the header says {header['counts']}"
+    for source in inputs(header, "parameters"):  # a control
+        again = control_parameters(Parameters.load(source), **header["parameters"])
+        for part in ("index", "member"):
+            ours, drawn = getattr(parameters, part), getattr(again, part)
+            if ours.keys() != drawn.keys() or any(not np.array_equal(ours[name], drawn[name]) for name in ours):
+                yield f"drawing again gives another {part}"
+
+
+def check_steering(path: Path, header: dict) -> Iterator[str]:
+    values = SteeringValues.load(path)
+    (source,) = inputs(header, "neurons")
+    counted = {read_json(each)["language"]: each.with_suffix(".npz") for each in inputs(header, "statistics")}
+    statistics = {language: ActivationStatistics.load(file) for language, file in counted.items()}
+    again = steering_values(Neurons.load(source), statistics)
+    if not again.table.equals(values.table) or again.sets != values.sets:
+        yield "its values are not the means of its statistics"

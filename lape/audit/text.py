@@ -1,0 +1,40 @@
+"""Checks of text: documents, tokens, instructions and questions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from lape.artifact import read_array, read_json
+from lape.audit.inputs import inputs
+from lape.questions import load_questions
+
+
+def check_corpus(path: Path, header: dict) -> Iterator[str]:
+    identities = pq.read_table(path.with_suffix(".parquet"), columns=["id"])["id"]
+    if len(identities) != header["documents"] or len(identities.unique()) != len(identities):
+        yield f"holds {len(identities)} documents, the header says {header['documents']}"
+
+
+def check_tokens(path: Path, header: dict) -> Iterator[str]:
+    chunks = read_array(path.with_suffix(".npy"), mmap=True)
+    if chunks.size != header["tokens"] or len(chunks) != header["chunks"]:
+        yield f"holds {chunks.size} tokens in {len(chunks)} chunks, the header says {header['tokens']}"
+    (model,) = inputs(header, "model")
+    vocabulary = read_json(model)["vocab_size"]
+    if chunks.size and (chunks.min() < 0 or chunks.max() >= vocabulary):
+        yield f"holds a token id that is negative or outside the vocabulary of {vocabulary}"
+    if int(read_array(path.with_suffix(".bytes.npy")).sum()) != header["predicted_bytes"]:
+        yield "predicted_bytes is not the sum over its chunks"
+
+
+def check_instructions(path: Path, header: dict) -> Iterator[str]:
+    with open(path.with_suffix(".jsonl"), encoding="utf-8") as file:
+        if (lines := sum(1 for _ in file)) != header["examples"]:
+            yield f"has {lines} examples, the header says {header['examples']}"
+
+
+def check_questions(path: Path, header: dict) -> Iterator[str]:
+    numbers = list(load_questions(path))
+    if numbers != header["numbers"] or len(numbers) != header["questions"] or numbers != sorted(set(numbers)):
+        yield f"has the questions {numbers}, the header says {header['questions']}: {header['numbers']}"

@@ -1,0 +1,84 @@
+"""Sentence embeddings of one language's questions, or of any aligned sentences, behind every layer of a model."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from lape.artifact import read_json, write_header, writing
+from lape.errors import LapeError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="model.json")
+    parser.add_argument("--sentences", type=Path, required=True, help="header of the language's questions")
+    parser.add_argument("--pooling", choices=["mean", "last"], default="mean", help="over a sentence's tokens")
+    parser.add_argument("--batch-size", type=int, default=16, help="sentences a forward pass")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--output", type=Path, required=True, help="LANGUAGE.npy; LANGUAGE.json beside it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
+    import numpy as np
+    import torch
+
+    from lape.allocator import keep_freed_memory
+    from lape.embeddings import sentence_embeddings
+    from lape.ffn import input_device
+    from lape.model import load_model
+    from lape.progress import progress
+    from lape.questions import load_questions
+    from lape.tokenizer import load_tokenizer
+
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    language, questions = read_json(arguments.sentences, "questions")["language"], load_questions(arguments.sentences)
+    tokenizer_path = arguments.model.with_name("tokenizer.json")
+    encodings = load_tokenizer(tokenizer_path).encode_batch(list(questions.values()), add_special_tokens=False)
+    sentences = [encoding.ids for encoding in encodings]
+    model, description = load_model(arguments.model)
+    label, bos = f"embeddings {description['name']} {language}", description["bos_token_id"]
+    longest, context = max(map(len, sentences)) + (bos is not None), description["context_length"]
+    if context and longest > context:
+        raise LapeError(
+            f"{label}: a sentence of {longest} tokens exceeds the model's context of {context}; leave it out of all "
+            "languages"
+        )
+    with progress(sum(map(len, sentences)), label) as bar:
+        try:
+            embeddings = sentence_embeddings(
+                model,
+                sentences,
+                bos=bos,
+                pooling=arguments.pooling,
+                batch_size=arguments.batch_size,
+                on_batch=bar.update,
+            )
+        except LapeError as error:
+            raise LapeError(f"{label}: {error}") from error
+
+    with writing(arguments.output) as temporary:
+        np.save(temporary, embeddings)
+    write_header(
+        arguments.output.with_suffix(".json"),
+        "embeddings",
+        language=language,
+        model=description["name"],
+        model_revision=description["revision"],
+        pooling=arguments.pooling,
+        bos=bos,
+        layers=embeddings.shape[0],
+        sentences=embeddings.shape[1],
+        width=embeddings.shape[2],
+        numbers=list(questions),
+        tokens=sum(map(len, sentences)),
+        device=str(input_device(model)),
+        dtype=description["dtype"],
+        parameters={name: getattr(arguments, name) for name in ("pooling", "batch_size", "threads")},
+        inputs=[arguments.model, tokenizer_path, arguments.sentences, arguments.sentences.with_suffix(".jsonl")],
+        outputs=[arguments.output],
+    )
+    logger.info("%s: %d sentences in %d layers", label, embeddings.shape[1], embeddings.shape[0])

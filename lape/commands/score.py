@@ -1,0 +1,111 @@
+"""Score the answers in one setting: their language, fluency, repetition and likeness to the normal answers."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from lape.answers import COPIED, read_answers
+from lape.artifact import read_json, write_header, writing
+from lape.errors import LapeError
+from lape.identification import IDENTIFIERS, MINIMUM_BYTES, SEED, base_language, known_languages
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="model.json of the model that answered")
+    parser.add_argument("--generations", type=Path, required=True, help="header of the answers")
+    parser.add_argument("--reference", type=Path, required=True, help="header of the answers in setting normal")
+    parser.add_argument(
+        "--minimum-bytes",
+        type=int,
+        default=MINIMUM_BYTES,
+        help="bytes of letters (UTF-8) below which an answer is too short to identify its language",
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="answers a forward pass")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    parser.add_argument("--output", type=Path, required=True, help="SETTING.tsv, by answer; SETTING.json beside it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from lape import ops, scores
+    from lape.allocator import keep_freed_memory
+    from lape.ffn import input_device
+    from lape.model import load_model
+    from lape.progress import progress
+    from lape.tokenizer import load_tokenizer
+
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    header, answers = read_answers(arguments.generations)
+    normal = scores.normal_answers(arguments.reference, header, answers)
+    described = read_json(arguments.model, "model")
+    if header["model_revision"] != described["revision"]:
+        raise LapeError(
+            f"{arguments.generations}: made by {header['model']} at {header['model_revision']}, not by "
+            f"{described['name']}; pass the model.json of the model that answered"
+        )
+    label = f"scores {header['model']} {header['prompt']} {header['setting']}"
+    targets = list(dict.fromkeys(answer["target"] for answer in answers))
+    _warn_of_unknown(label, targets)
+    tokenizer_path = arguments.model.with_name("tokenizer.json")
+    tokenizer = load_tokenizer(tokenizer_path)
+    tokens = [tokenizer.encode(answer["output"], add_special_tokens=False).ids for answer in answers]
+
+    model, _ = load_model(arguments.model)
+    device, bos = str(input_device(model)), described["bos_token_id"]
+    settings = {"batch_size": arguments.batch_size, "backend": arguments.backend}
+    with progress(sum(len(ids) + (bos is not None) for ids in tokens), f"{label}: fluency") as bar:
+        try:
+            nll = scores.fluency(
+                model, tokens, bos, **settings, longest=described["context_length"], on_batch=bar.update
+            )
+        except LapeError as error:
+            raise LapeError(f"{label}: {error}") from error
+    with progress(len(answers), f"{label}: texts", "answer") as bar:
+        table = scores.score_table(answers, normal, tokens, nll, arguments.minimum_bytes, bar.update)
+
+    with writing(arguments.output) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    rows = scores.summary(table)
+    data = [path.with_suffix(".jsonl") for path in (arguments.generations, arguments.reference)]
+    write_header(
+        arguments.output.with_suffix(".json"),
+        "scores",
+        **{key: header[key] for key in COPIED},
+        rows=rows,
+        device=device,
+        backend=ops.active_backend(device, arguments.backend),
+        dtype=described["dtype"],
+        parameters={
+            **{name: getattr(arguments, name) for name in ("minimum_bytes", "batch_size", "threads", "backend")},
+            "bos": bos is not None,  # else the first token is not counted in the NLL
+            "langdetect_seed": SEED,
+            "lingua_languages": "all",
+            "bleu_tokenizers": {target: scores.bleu_tokenizer(target) for target in targets},
+        },
+        inputs=[arguments.model, tokenizer_path, arguments.generations, arguments.reference, *data],
+        outputs=[arguments.output],
+    )
+    logger.info("%s: %s", label, ", ".join(map(_in_short, rows)))
+
+
+def _warn_of_unknown(label: str, targets: list[str]) -> None:
+    """One line on the languages that an identifier cannot tell."""
+    unknown = {
+        name: [target for target in targets if base_language(target) not in known_languages(name)]
+        for name in IDENTIFIERS
+    }
+    parts = [f"{name} does not know {', '.join(missing)}" for name, missing in unknown.items() if missing]
+    if parts:
+        logger.warning("%s: %s; that accuracy is left empty", label, " and ".join(parts))
+
+
+def _in_short(row: dict) -> str:
+    """Such as "es>zh 85%"."""
+    languages = row["language"] if row["language"] == row["target"] else f"{row['language']}>{row['target']}"
+    accuracy = row["language_accuracy"]
+    return f"{languages} {'?' if accuracy is None else format(accuracy, '.0%')}"

@@ -1,0 +1,138 @@
+"""Answers by greedy search, batch by batch, the same whatever the batch."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from lape.ffn import input_device
+
+# Matrix products of fewer rows take other kernels, whose sums round differently: a batch is filled up to a multiple.
+_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said.
+
+    Attributes:
+        tokens: the generated ids, EOS left out.
+        text: them as text, cut before the first stop string, without white space around it.
+        finish_reason: "eos", "stop" (a stop string) or "length".
+    """
+
+    tokens: list[int]
+    text: str
+    finish_reason: str
+
+
+@torch.inference_mode()
+def answers(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    repetition_penalty: float = 1.0,
+    batch_size: int = 8,
+    use_cache: bool = True,
+    on_batch: Callable[[int, int], None] = lambda answers, tokens: None,
+) -> list[Answer]:
+    """Greedy answers to some prompts.
+
+    All prompts are padded on the left to the length of the longest, in every batch, and a batch has no fewer than
+    eight rows. An answer therefore does not depend on what it shares its batch with, or on the size of the batch, as
+    far as the device's matrix products compute a row the same way in any number of them (bfloat16 on a CPU does; see
+    README). On other prompts beside it, padding may round differently.
+
+    Args:
+        model: a Hugging Face causal LM.
+        tokenizer: its own.
+        prompts: token ids of each, BOS included where the model wants it.
+        max_new_tokens: an answer ends there.
+        stop: strings that end an answer.
+        repetition_penalty: of tokens that the prompt or the answer holds; 1: none. The paper's is 1.1.
+        batch_size: prompts a forward pass.
+        use_cache: False computes prompt and answer anew for each token.
+        on_batch: called with each batch's number of answers and of tokens that were fed, padding and filling included.
+
+    Returns:
+        an answer for each prompt.
+    """
+    device = input_device(model)
+    length = max(map(len, prompts), default=0)
+    found = []
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        filled = [*batch, *[batch[-1]] * (-len(batch) % _ROWS)]
+        # With its own first token, padding adds none to those that the penalty counts as said before.
+        ids = torch.tensor([[ids[0]] * (length - len(ids)) + list(ids) for ids in filled], device=device)
+        mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in filled], device=device)
+        stopping = _Stop(tokenizer, stop, length, len(filled))
+        with _no_defaults(model) as own:
+            generated = model.generate(
+                ids,
+                attention_mask=mask,
+                generation_config=GenerationConfig(
+                    do_sample=False,
+                    max_new_tokens=max_new_tokens,
+                    repetition_penalty=repetition_penalty,
+                    eos_token_id=own.eos_token_id,
+                    bos_token_id=own.bos_token_id,
+                    pad_token_id=int(ids[0, 0]),  # behind an end, where nothing reads it
+                    use_cache=use_cache,
+                ),
+                stopping_criteria=StoppingCriteriaList([stopping]),
+            )
+        ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+        rows = generated[: len(batch), length:].tolist()
+        found += [
+            _answer(tokenizer, row[:size], ends, stop) for row, size in zip(rows, stopping.sizes.tolist(), strict=False)
+        ]
+        passes = generated.shape[1] - length
+        fed = length + passes - 1 if use_cache else passes * length + passes * (passes - 1) // 2
+        on_batch(len(batch), len(filled) * fed)
+    return found
+
+
+class _Stop(StoppingCriteria):
+    """Ends a row once its text holds a stop string, and notes how many tokens it has then."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], prompt_length: int, rows: int):
+        self._tokenizer, self._stop, self._prompt_length = tokenizer, stop, prompt_length
+        # A token that ends in a stop string covers a byte or more; those of a character's bytes decode together only.
+        self._tail = max((len(text.encode()) for text in stop), default=0) + 4
+        self.sizes = torch.full((rows,), torch.iinfo(torch.int64).max)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_) -> Tensor:
+        size = input_ids.shape[1] - self._prompt_length
+        tails = input_ids[:, max(self._prompt_length, input_ids.shape[1] - self._tail) :].tolist()
+        for row, text in enumerate(self._tokenizer.decode_batch(tails) if self._stop else ()):
+            if self.sizes[row] > size and any(stop in text for stop in self._stop):
+                self.sizes[row] = size
+        return (self.sizes <= size).to(input_ids.device)
+
+
+def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None], stop: Sequence[str]) -> Answer:
+    """Cut generated tokens where they end, and say why."""
+    end = next((place for place, token in enumerate(tokens) if token in ends), None)
+    text = tokenizer.decode(tokens[:end])
+    cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
+    reason = "stop" if cut is not None else "eos" if end is not None else "length"
+    return Answer(tokens[:end], text[:cut].strip(), reason)
+
+
+@contextlib.contextmanager
+def _no_defaults(model: PreTrainedModel) -> Iterator[GenerationConfig]:
+    """Yields the checkpoint's own settings of generation, which fill in nothing within the block."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield own
+    finally:
+        model.generation_config = own

@@ -1,0 +1,41 @@
+"""Parts of a long step that are kept, file by file, so that an interrupted run goes on where it was."""
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from lape.artifact import read_json, sha256, write_json
+from lape.errors import LapeError
+
+
+def mark_finished(file: Path, identity: dict, notes: dict | None = None) -> None:
+    """Note beside a file, in JSON, that it is whole, what shaped it, and what else is to be kept."""
+    write_json(file.with_suffix(".json"), {**identity, "sha256": sha256(file), "notes": notes or {}})
+
+
+def finished(file: Path, identity: dict) -> dict | None:
+    """The notes on a file that an earlier run finished under the same identity; None where there is no such file."""
+    header = file.with_suffix(".json")
+    if not (file.is_file() and header.is_file()):
+        return None
+    try:
+        found = read_json(header)
+        notes = found.pop("notes", None)
+        return notes if found == {**identity, "sha256": sha256(file)} else None
+    except LapeError:
+        return None  # not whole
+
+
+def remove_others(folder: Path, files: Iterable[Path]) -> None:
+    """Remove what a run with other parts left in their folder; it would be taken for parts of the whole."""
+    kept = set(files)
+    for file in folder.iterdir():
+        if file not in kept:
+            file.unlink()
+
+
+def code_hash(names: Iterable[str]) -> str:
+    """Hash of those of our modules that are loaded, the compiled extension among them: an edit undoes what was kept."""
+    files = [sys.modules[f"lape.{name}"].__file__ for name in names if f"lape.{name}" in sys.modules]
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

@@ -1,0 +1,65 @@
+"""From a question to the text that a model goes on from: the paper's template, or a chat model's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from lape.errors import LapeError
+
+# Whether the question is followed by the request to answer in the wanted language.
+PROMPTS = ("plain", "suffix")
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a question becomes a prompt.
+
+    Attributes:
+        text: with {question} and {suffix}; the released code's is "Q: {question}{suffix}\\nA:".
+        suffixes: language of the answer -> what asks for it, leading space included; None: nothing asks.
+        chat: the text is what the user says, in the form of the tokenizer's own chat template; None: it is the prompt.
+    """
+
+    text: str
+    suffixes: dict[str, str] | None = None
+    chat: object | None = None  # a transformers tokenizer
+
+    def __post_init__(self):
+        if "{question}" not in self.text or (self.suffixes is not None and "{suffix}" not in self.text):
+            raise LapeError(
+                f"template {self.text!r}: has no place for the question or the suffix; name {{question}} there"
+            )
+
+    def prompt(self, question: str, target: str) -> str:
+        """The whole text that the model gets, its tokenizer's BOS aside.
+
+        Raises:
+            LapeError: there is no suffix for the target, or the tokenizer has no chat template.
+        """
+        if self.suffixes is not None and target not in self.suffixes:
+            raise LapeError(f"generation.suffixes: none asks for an answer in {target!r}; add it")
+        suffix = "" if self.suffixes is None else self.suffixes[target]
+        text = self.text.replace("{suffix}", suffix).replace("{question}", question)
+        if self.chat is None:
+            return text
+        said = [{"role": "user", "content": text}]
+        return self.chat.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+
+    def encode(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
+        """Token ids of a prompt; a chat template has written the special tokens itself."""
+        return tokenizer.encode(prompt, add_special_tokens=self.chat is None).ids
+
+
+def chat_tokenizer(path: str | Path, revision: str | None, trust_remote_code: bool):
+    """The transformers tokenizer of a checkpoint, for its chat template.
+
+    Raises:
+        LapeError: it has none.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    if tokenizer.chat_template is None:
+        raise LapeError(f"{path}: its tokenizer has no chat template; set the model's `chat` to false")
+    return tokenizer

@@ -1,0 +1,134 @@
+"""The settings of the generation experiments: their names, whose questions they ask, and what they perturb.
+
+The workflow imports it too: nothing but the standard library here.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lape.errors import LapeError
+
+
+@dataclass(frozen=True)
+class Dose:
+    """How strongly, how, where, and with how many of a language's neurons to steer.
+
+    The paper says "increasing their activation value to the average": "set" and "max" are its two readings.
+
+    Attributes:
+        mode: with the mean activation m and the strength s, an activation x becomes s m ("set"), the larger of x and
+            s m ("max"), x + s m ("add") or (1 + s) x ("scale").
+        strength: s; 0 leaves every activation as it is, in every mode.
+        positions: "all", "prompt" or "generated".
+        share: of the language's neurons, those of the lowest entropy first.
+    """
+
+    mode: str = "set"
+    strength: float = 1.0
+    positions: str = "all"
+    share: float = 1.0
+
+    def __post_init__(self):
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise LapeError(f"steering strength: {self.strength} is no size; use 0 or more")
+        if not 0 < self.share <= 1:
+            raise LapeError(f"steering share: {self.share} of the neurons cannot be taken; use more than 0, at most 1")
+
+    def __str__(self) -> str:
+        numbers = (f"{number:f}".rstrip("0").rstrip(".") for number in (self.strength, self.share))
+        return "-".join((self.mode, self.positions, *numbers))
+
+    @classmethod
+    def parse(cls, text: str) -> "Dose":
+        """The inverse of `str`.
+
+        Raises:
+            LapeError: not of that form.
+        """
+        try:
+            mode, positions, strength, share = text.split("-", 3)
+            return cls(mode, float(strength), positions, float(share))
+        except ValueError as error:
+            form = "is not of the form set-all-1-1"
+            raise LapeError(f"dose {text!r}: {form}; name mode, positions, strength and share") from error
+
+
+# How a setting is called: what is done, to whose neurons, and how strongly they are steered.
+_NAME = re.compile(
+    r"(?P<kind>normal|random|deactivated|steered_random|steered|cross_random|cross)(-(?P<language>[^@]+))?(@(?P<dose>.+))?"
+)
+_OF_A_LANGUAGE = ("deactivated", "cross", "cross_random")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of Tables 1, 4 and 5, or one dose of the sweep.
+
+    - normal: nothing is perturbed;
+    - random: a layer-matched control of the question's language is deactivated;
+    - deactivated-k: the neurons of k are, whatever the question's language;
+    - steered, steered_random: the neurons of the question's language, or their control, are steered;
+    - cross-k, cross_random-k: a question of k is to be answered in each other language m: the neurons of k are
+      deactivated but for those that m shares, the neurons of m steered; or those of their controls.
+
+    Attributes:
+        kind: one of these, without k.
+        language: k; None where the setting has none.
+        dose: of the steering; None where nothing is steered.
+    """
+
+    kind: str
+    language: str | None = None
+    dose: Dose | None = None
+
+    @classmethod
+    def parse(cls, name: str, dose: Dose) -> "Setting":
+        """The setting of a name such as "cross-es" or "steered@add-all-0.5-1".
+
+        Args:
+            name: kind, language and dose, the last two where it has them.
+            dose: the one of a name that steers and tells none.
+
+        Raises:
+            LapeError: there is no such setting.
+        """
+        found = _NAME.fullmatch(name)
+        steers = found is not None and found["kind"].startswith(("steered", "cross"))
+        wants = found is not None and (found["language"] is not None) == (found["kind"] in _OF_A_LANGUAGE)
+        if not wants or (found["dose"] and not steers):
+            raise LapeError(
+                f"setting {name!r}: is unknown; use one as normal, random, deactivated-fr, steered, cross-es"
+            )
+        if steers:
+            dose = Dose.parse(found["dose"]) if found["dose"] else dose
+        return cls(found["kind"], found["language"], dose if steers else None)
+
+    @property
+    def method(self) -> str | None:
+        """Whose neurons it perturbs."""
+        if self.kind == "normal":
+            return None
+        return "matched_lape" if self.kind.endswith("random") else "lape"
+
+    @property
+    def deactivated(self) -> str | None:
+        """Whose neurons are set to zero: a language, or "question", that of the question."""
+        if self.kind == "random":
+            return "question"
+        return self.language
+
+    def parts(self, languages: Sequence[str]) -> list[tuple[str, str]]:
+        """The languages of question and wanted answer, part by part.
+
+        Raises:
+            LapeError: the setting's own language is not among them.
+        """
+        if self.language not in (None, *languages):
+            raise LapeError(
+                f"setting: {self.language!r} is not among the languages; name one of {', '.join(languages)}"
+            )
+        if self.kind.startswith("cross"):
+            return [(self.language, target) for target in languages if target != self.language]
+        return [(language, language) for language in languages]
