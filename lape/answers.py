@@ -1,6 +1,7 @@
 """Generated answers, read by what scores, judges and shows them."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lape.artifact import checked, read_json
@@ -31,3 +32,15 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
     if len(set(keys)) < len(keys):
         raise LapeError(f"{path}: an answer comes twice; run `lape generate` again")
     return header, answers
+
+
+def counts(answers: Iterable[Mapping]) -> list[dict]:
+    """Answers, generated tokens and why they end, by languages of question and wanted answer, in their order."""
+    found: dict[tuple[str, str], dict] = {}
+    for answer in answers:
+        empty = {"answers": 0, "tokens": 0, "stop": 0, "eos": 0, "length": 0}
+        block = found.setdefault((answer["language"], answer["target"]), empty)
+        block["answers"] += 1
+        block["tokens"] += len(answer["tokens"])
+        block[answer["finish_reason"]] += 1
+    return [{"language": language, "target": target, **block} for (language, target), block in found.items()]

@@ -101,8 +101,8 @@ def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatist
         counted = statistics[language]
         if counted.count.shape != shape:
             raise LapeError(
-                f"{neurons.origin}: selected in a model of {shape[0]} x {shape[1]} neurons, the statistics of {language} "
-                "are of another; pass those of the same model"
+                f"{neurons.origin}: selected in a model of {shape[0]} x {shape[1]} neurons, the statistics of "
+                f"{language} are of another; pass those of the same model"
             )
         member = neurons.membership()[:, position]
         rows = neurons.table[member]

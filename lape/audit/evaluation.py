@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lape import scores
-from lape.answers import COPIED, KEYS, read_answers
+from lape.answers import COPIED, KEYS, counts, read_answers
 from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.identification import identify
@@ -123,16 +123,8 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
         cut = min((place for place in map(text.find, header["parameters"]["stop"]) if place >= 0), default=None)
         if answer["output"] != text[:cut].strip() or (answer["finish_reason"] == "stop") != (cut is not None):
             yield f"an answer in {answer['target']} to question {answer['number']} is not the text of its tokens"
-    for row in header["rows"]:
-        own = [
-            answer for answer in answers if (answer["language"], answer["target"]) == (row["language"], row["target"])
-        ]
-        counts = {
-            reason: sum(answer["finish_reason"] == reason for answer in own) for reason in ("stop", "eos", "length")
-        }
-        counts |= {"answers": len(own), "tokens": sum(len(answer["tokens"]) for answer in own)}
-        if {key: row[key] for key in counts} != counts:
-            yield f"its counts of {row['language']} answered in {row['target']} are not those of its answers"
+    if counts(answers) != header["rows"]:
+        yield "its rows are not the counts of its answers"
     neurons = next(map(Neurons.load, inputs(header, "neurons")), None)
     values = next(map(SteeringValues.load, inputs(header, "steering")), None)
     if len(header["hooks"]) != (len(parts) if setting.method else 0):

@@ -4,9 +4,9 @@ import argparse
 import json
 import logging
 import shutil
-from collections import Counter
 from pathlib import Path
 
+from lape.answers import counts
 from lape.artifact import checked, read_json, sha256, versions, write_header, writing
 from lape.commands.corpus import json_object
 from lape.errors import LapeError
@@ -116,8 +116,9 @@ def run(arguments: argparse.Namespace) -> None:
                 mark_finished(file, identity, hook)
             files.append(file)
             hooks.append(hook)
+    lines = b"".join(file.read_bytes() for file in files)
     with writing(arguments.output) as temporary:
-        temporary.write_bytes(b"".join(file.read_bytes() for file in files))
+        temporary.write_bytes(lines)
     write_header(
         arguments.output.with_suffix(".json"),
         "generations",
@@ -131,7 +132,7 @@ def run(arguments: argparse.Namespace) -> None:
         method=setting.method,
         steering=None if setting.dose is None else {**dataclasses.asdict(setting.dose), "values": "mean activation"},
         languages=list(dict.fromkeys(language for language, _ in parts)),
-        rows=_counts(arguments.output),
+        rows=counts(map(json.loads, lines.strip().split(b"\n"))),
         hooks=hooks if setting.method else [],
         device=device,
         backend=ops.active_backend(device, arguments.backend),
@@ -218,15 +219,3 @@ def _record(firing) -> dict:
         "tokens": max(firing.rows.values(), default=0),
         "changed": sum(firing.changed.values()),
     }
-
-
-def _counts(path: Path) -> list[dict]:
-    """Answers, generated tokens and reasons for the end, by language and target."""
-    counts: dict[tuple[str, str], Counter] = {}
-    with open(path, encoding="utf-8") as lines:
-        for row in map(json.loads, lines):
-            block = counts.setdefault(
-                (row["language"], row["target"]), Counter(answers=0, tokens=0, stop=0, eos=0, length=0)
-            )
-            block.update({"answers": 1, "tokens": len(row["tokens"]), row["finish_reason"]: 1})
-    return [{"language": language, "target": target, **block} for (language, target), block in counts.items()]
