@@ -10,10 +10,10 @@ import pandas as pd
 
 from lape.artifact import checked, read_json, writing
 from lape.errors import LapeError
+from lape.generation.settings import Dose, Setting
 from lape.neurons import PLACE, Neurons, places
 from lape.perturbation import Perturbation
 from lape.sets import known_sets
-from lape.settings import Dose, Setting
 from lape.statistics import ActivationStatistics
 
 

@@ -16,7 +16,7 @@ from lape.config import check_config
 from lape.errors import LapeError
 from lape.globs import matching_files
 from lape.paper import pretraining_shares
-from lape.settings import Dose, Setting
+from lape.generation.settings import Dose, Setting
 from snakemake.exceptions import WorkflowError
 
 try:

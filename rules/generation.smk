@@ -13,9 +13,9 @@ rule generate:
         lines=expand("<results>/questions/{language}.jsonl", language=config["languages"]),
         perturbing=perturbing_input,
         code=code(
-            "lape/generation.py",
-            "lape/prompts.py",
-            "lape/settings.py",
+            "lape/generation/decoding.py",
+            "lape/generation/prompts.py",
+            "lape/generation/settings.py",
             "lape/steering.py",
             "lape/perturbation.py",
             "lape/neurons.py",

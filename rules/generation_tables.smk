@@ -40,7 +40,7 @@ rule table2:
         scores=beside(table2_headers),
         answers=answers_of(table2_headers),
         code=code(
-            "lape/answers.py", "lape/identification.py", "lape/judge.py", "lape/tables/*.py", "lape/commands/table.py"
+            "lape/generation/answers.py", "lape/identification.py", "lape/judging/judge.py", "lape/tables/*.py", "lape/commands/table.py"
         ),
     output:
         csv=report(
@@ -96,7 +96,7 @@ rule table5:
         scores=beside(table5_headers),
         answers=answers_of(table5_headers),
         code=code(
-            "lape/answers.py", "lape/identification.py", "lape/judge.py", "lape/tables/*.py", "lape/commands/table.py"
+            "lape/generation/answers.py", "lape/identification.py", "lape/judging/judge.py", "lape/tables/*.py", "lape/commands/table.py"
         ),
     output:
         csv=report(
@@ -125,9 +125,9 @@ rule cross_lingual_table:
         scores=beside(cross_lingual_headers),
         code=code(
             "lape/uncertainty.py",
-            "lape/answers.py",
+            "lape/generation/answers.py",
             "lape/identification.py",
-            "lape/judge.py",
+            "lape/judging/judge.py",
             "lape/tables/*.py",
             "lape/commands/table.py",
         ),
@@ -158,9 +158,9 @@ rule dose_response_table:
         scores=beside(dose_response_headers),
         code=code(
             "lape/uncertainty.py",
-            "lape/answers.py",
+            "lape/generation/answers.py",
             "lape/identification.py",
-            "lape/judge.py",
+            "lape/judging/judge.py",
             "lape/tables/*.py",
             "lape/commands/table.py",
         ),

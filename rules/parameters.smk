@@ -15,7 +15,7 @@ rule finetune:
         data="<results>/instructions/{language}.jsonl",
         launcher=config["parameter_variation"]["launcher"] or [],
         code=code(
-            "lape/finetuning.py",
+            "lape/parameter_variation/finetuning.py",
             "lape/ffn.py",
             "lape/probe.py",
             "lape/model.py",
@@ -51,8 +51,8 @@ rule select_parameters:
         headers=expand("<results>/parameters/{{model}}/finetuned/{language}.json", language=config["languages"]),
         weights=expand("<results>/parameters/{{model}}/finetuned/{language}.safetensors", language=config["languages"]),
         code=code(
-            "lape/parameter_variation.py",
-            "lape/parameters.py",
+            "lape/parameter_variation/selection.py",
+            "lape/parameter_variation/parameters.py",
             "lape/model.py",
             "lape/commands/select_parameters.py",
         ),
@@ -76,7 +76,7 @@ rule control_parameters:
     input:
         parameters="<results>/parameters/{model}/pv.safetensors",
         header="<results>/parameters/{model}/pv.json",
-        code=code("lape/parameter_variation.py", "lape/parameters.py", "lape/commands/control_parameters.py"),
+        code=code("lape/parameter_variation/selection.py", "lape/parameter_variation/parameters.py", "lape/commands/control_parameters.py"),
     output:
         parameters="<results>/parameters/{model}/matched_pv.safetensors",
         header="<results>/parameters/{model}/matched_pv.json",

@@ -97,8 +97,8 @@ use rule perplexity as perplexity_parameters with:
         table="<results>/parameters/{model}/{method}.safetensors",
         code=code(
             "lape/perplexity.py",
-            "lape/zeroing.py",
-            "lape/parameters.py",
+            "lape/parameter_variation/zeroing.py",
+            "lape/parameter_variation/parameters.py",
             "lape/ffn.py",
             "lape/ops.py",
             "lape/reference.py",

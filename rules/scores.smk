@@ -13,9 +13,9 @@ rule score:
         reference="<results>/generations/{model}/{prompt}/normal.json",
         normal="<results>/generations/{model}/{prompt}/normal.jsonl",
         code=code(
-            "lape/scores.py",
+            "lape/generation/scores.py",
             "lape/identification.py",
-            "lape/answers.py",
+            "lape/generation/answers.py",
             "lape/perplexity.py",
             "lape/ops.py",
             "lape/reference.py",
@@ -49,7 +49,7 @@ rule judge:
         header="<results>/generations/{model}/{prompt}/{setting}.json",
         answers="<results>/generations/{model}/{prompt}/{setting}.jsonl",
         template=config["judge"]["template"] or [],
-        code=code("lape/judge*.py", "lape/judge.txt", "lape/answers.py", "lape/commands/judge.py"),
+        code=code("lape/judging/*", "lape/generation/answers.py", "lape/commands/judge.py"),
     output:
         ratings="<results>/judgements/{model}/{prompt}/{setting}.tsv",
         header="<results>/judgements/{model}/{prompt}/{setting}.json",

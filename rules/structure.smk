@@ -11,8 +11,8 @@ rule embed:
         header="<results>/aligned/{language}.json",
         sentences="<results>/aligned/{language}.jsonl",
         code=code(
-            "lape/embeddings.py",
-            "lape/questions.py",
+            "lape/structure/embeddings.py",
+            "lape/corpus/questions.py",
             "lape/tokenizer.py",
             "lape/ffn.py",
             "lape/probe.py",
@@ -47,7 +47,7 @@ rule figure6_table:
         ),
         neurons=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
         code=code(
-            "lape/similarity.py",
+            "lape/structure/similarity.py",
             "lape/uncertainty.py",
             "lape/neurons.py",
             "lape/tables/*.py",
@@ -78,7 +78,7 @@ rule figure7_table:
             "<results>/embeddings/{model}/{language}.npy", model=config["models"], language=config["languages"]
         ),
         code=code(
-            "lape/similarity.py",
+            "lape/structure/similarity.py",
             "lape/uncertainty.py",
             "lape/neurons.py",
             "lape/tables/*.py",

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from lape.artifact import write_header
-from lape.judge import read_judgements
+from lape.judging.judge import read_judgements
 
 
 class Reply(NamedTuple):

@@ -10,8 +10,8 @@ from test_ffn import tiny
 
 from lape.artifact import sha256
 from lape.cli import main
-from lape.embeddings import sentence_embeddings
 from lape.errors import LapeError
+from lape.structure.embeddings import sentence_embeddings
 from lape.tokenizer import load_tokenizer
 
 BOS = 7

@@ -15,11 +15,18 @@ from safetensors.torch import load_file
 from stages import check_refusal
 from tokenizers import Tokenizer
 
-from lape import finetuning
 from lape.artifact import sha256, write_header
 from lape.commands.finetune import _keep_one_gpu
 from lape.errors import LapeError
-from lape.finetuning import FineTuning, collate, encode, finetune, read_instructions, training_arguments
+from lape.parameter_variation import finetuning
+from lape.parameter_variation.finetuning import (
+    FineTuning,
+    collate,
+    encode,
+    finetune,
+    read_instructions,
+    training_arguments,
+)
 
 PROJECTIONS = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
 MATRICES = [f"model.layers.{layer}.{name}.weight" for layer in range(3) for name in PROJECTIONS]

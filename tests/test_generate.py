@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from stages import arguments
 
-from lape import generation
 from lape.artifact import read_json, sha256, write_header
+from lape.corpus.questions import load_questions
+from lape.generation import decoding as generation
 from lape.neurons import Neurons
-from lape.questions import load_questions
 
 NEURONS = ["--neurons", "neurons/lape.json"]
 VALUES = ["--values", "steering/lape.json"]

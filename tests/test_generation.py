@@ -10,9 +10,9 @@ from conftest import make_model
 from tokenizers import Tokenizer
 
 from lape.errors import LapeError
-from lape.generation import answers
+from lape.generation.decoding import answers
+from lape.generation.prompts import Template, chat_tokenizer
 from lape.perturbation import Perturbation, perturbed
-from lape.prompts import Template, chat_tokenizer
 
 PROMPTS = [[0, 5, 9], [0, 40, 41, 42, 43, 44, 45, 46], [0, 7], [0, 100, 3, 100, 3], [0, 9, 9, 9], [0, 250, 251, 17]]
 PROMPTS += [[0, *range(60, 80)], [0, 33, 12]]

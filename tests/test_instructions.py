@@ -12,8 +12,8 @@ import zstandard
 from lape import cli
 from lape.corpus import Reading
 from lape.corpus.cleaning import detect_language
+from lape.corpus.instructions import build_instructions, instructions
 from lape.errors import LapeError
-from lape.instructions import build_instructions, instructions
 
 OURS = Path(__file__).resolve().parent.parent / "config" / "instructions"
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")

@@ -22,7 +22,7 @@ from stages import check_refusal
 
 from lape.artifact import read_json, sha256
 from lape.audit import _check_judgements
-from lape.judge import Judge, rating
+from lape.judging.judge import Judge, rating
 
 # What is asked, and how a verdict is read.
 
@@ -101,7 +101,7 @@ def test_judgements(serve, generations, lape, monkeypatch):
     ]
     assert (header["model"], header["setting"], header["languages"]) == ("tiny", "normal", ["no", "nan"])
     assert header["judge"]["model"] == "judge" and header["judge"]["served"] == ["judge-0613"]
-    assert header["judge"]["template_sha256"] == sha256(ROOT / "lape/judge.txt")
+    assert header["judge"]["template_sha256"] == sha256(ROOT / "lape/judging/single_answer.txt")
     assert set(header["inputs"]) == {"generations/normal.json", "generations/normal.jsonl"}
 
     assert {body["seed"] for body in server.bodies} == {0} and {body["max_tokens"] for body in server.bodies} == {1024}
@@ -188,7 +188,7 @@ def test_estimate(serve, generations, lape):
     sampling = {"temperature": None, "seed": 7, "max_completion_tokens": 500}
     prices = {"price_in": 30, "price_out": 60, "sampling": sampling}
     status, messages = lape(*words(server, **prices), "--estimate")
-    template = (ROOT / "lape/judge.txt").read_text(encoding="utf-8").removesuffix("\n")
+    template = (ROOT / "lape/judging/single_answer.txt").read_text(encoding="utf-8").removesuffix("\n")
     tokens = 0
     for outputs in ANSWERS.values():
         for number, output in enumerate(outputs, 1):

@@ -36,9 +36,9 @@ from stages import check_refusal
 from lape.artifact import read_json, write_json
 from lape.audit.evaluation import check_judgements
 from lape.errors import LapeError
-from lape.judge import Judge
-from lape.judge_cache import VerdictCache
-from lape.judge_endpoint import ask
+from lape.judging.cache import VerdictCache
+from lape.judging.endpoint import ask
+from lape.judging.judge import Judge
 
 # An endpoint that misbehaves.
 

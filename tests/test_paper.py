@@ -9,7 +9,7 @@ from workflow_run import Workspace
 from lape.artifact import read_json, sha256, write_json
 from lape.audit import _CHECKS
 from lape.neurons import Neurons
-from lape.parameters import Parameters
+from lape.parameter_variation.parameters import Parameters
 
 pytestmark = pytest.mark.workflow
 

@@ -10,12 +10,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from stages import check_refusal, cut
 
-from lape import parameter_variation
 from lape.artifact import write_header
 from lape.errors import LapeError
-from lape.parameter_variation import control_parameters, select_parameters
-from lape.parameters import Parameters
-from lape.zeroing import zeroed
+from lape.parameter_variation import selection as parameter_variation
+from lape.parameter_variation.parameters import Parameters
+from lape.parameter_variation.selection import control_parameters, select_parameters
+from lape.parameter_variation.zeroing import zeroed
 
 IDS = torch.arange(2, 12).view(2, 5)
 LANGUAGES = ("en", "nan", "ja", "fr")  # a code that a careless reader takes for a missing value

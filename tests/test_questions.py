@@ -11,9 +11,9 @@ from lape.artifact import read_json, write_header
 from lape.audit import audit
 from lape.corpus import Reading
 from lape.corpus.cleaning import detect_language
+from lape.corpus.questions import aligned, build_questions, load_questions, read_questions
 from lape.errors import LapeError
 from lape.manifest import build_manifest
-from lape.questions import aligned, build_questions, load_questions, read_questions
 
 OURS = Path(__file__).resolve().parent.parent / "config" / "questions"
 ROWS = [

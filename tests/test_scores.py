@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from lape.answers import KEYS, read_answers
 from lape.artifact import read_json, write_header, write_json
 from lape.audit import audit
 from lape.cli import main
 from lape.errors import LapeError
+from lape.generation.answers import KEYS, read_answers
+from lape.generation.scores import bleu_tokenizer, distinct, fluency, score_table, similarity, summary
 from lape.manifest import build_manifest
 from lape.perplexity import chunk_nll
-from lape.scores import bleu_tokenizer, distinct, fluency, score_table, similarity, summary
 from lape.tokenizer import load_tokenizer
 
 FRENCH = "La petite maison est près de la rivière, et chaque fenêtre s'ouvre sur une lumière très claire."

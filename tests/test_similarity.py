@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lape.errors import LapeError
-from lape.similarity import dominance, jackknife_interval, ses, similarities
+from lape.structure.similarity import dominance, jackknife_interval, ses, similarities
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ("no", "nan", "fr")

@@ -9,10 +9,10 @@ from conftest import LANGUAGES
 from lape.artifact import write_header
 from lape.errors import LapeError
 from lape.ffn import find_ffn
+from lape.generation.settings import Dose, Setting
 from lape.neurons import Neurons
 from lape.perturbation import perturbed
 from lape.recording import record_statistics
-from lape.settings import Dose, Setting
 from lape.steering import SteeringValues, setting_perturbation, steering_values
 
 SETS = ("en", "fr", "no")

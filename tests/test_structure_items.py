@@ -14,7 +14,7 @@ from lape.cli import main
 from lape.errors import LapeError
 from lape.figures import draw
 from lape.manifest import build_manifest
-from lape.similarity import dominance, ses
+from lape.structure.similarity import dominance, ses
 from lape.tables import TABLES, read
 
 # "no" and "nan" are languages that a careless reader takes for missing values.

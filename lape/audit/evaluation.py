@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape import scores
-from lape.answers import COPIED, KEYS, counts, read_answers
 from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
+from lape.corpus.questions import load_questions
+from lape.generation import scores
+from lape.generation.answers import COPIED, KEYS, counts, read_answers
+from lape.generation.settings import Dose, Setting
 from lape.identification import identify
-from lape.judge import judgements, read_judgements, summary
+from lape.judging.judge import judgements, read_judgements, summary
 from lape.neurons import Neurons
-from lape.parameters import Parameters
-from lape.questions import load_questions
-from lape.settings import Dose, Setting
+from lape.parameter_variation.parameters import Parameters
 from lape.steering import SteeringValues, setting_perturbation
 from lape.tokenizer import load_tokenizer
 

@@ -10,8 +10,8 @@ from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.controls import random_control
 from lape.neurons import PLACE, Neurons
-from lape.parameter_variation import control_parameters
-from lape.parameters import Parameters
+from lape.parameter_variation.parameters import Parameters
+from lape.parameter_variation.selection import control_parameters
 from lape.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
 from lape.statistics import ActivationStatistics
 from lape.steering import SteeringValues, steering_values

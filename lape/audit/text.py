@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
-from lape.questions import load_questions
+from lape.corpus.questions import load_questions
 
 
 def check_corpus(path: Path, header: dict) -> Iterator[str]:

@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.parameter_variation import control_parameters
-    from lape.parameters import Parameters
+    from lape.parameter_variation.parameters import Parameters
+    from lape.parameter_variation.selection import control_parameters
 
     selected = Parameters.load(arguments.parameters)
     control = control_parameters(selected, arguments.seed)

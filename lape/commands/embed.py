@@ -26,11 +26,11 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from lape.allocator import keep_freed_memory
-    from lape.embeddings import sentence_embeddings
+    from lape.corpus.questions import load_questions
     from lape.ffn import input_device
     from lape.model import load_model
     from lape.progress import progress
-    from lape.questions import load_questions
+    from lape.structure.embeddings import sentence_embeddings
     from lape.tokenizer import load_tokenizer
 
     keep_freed_memory()

@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from lape import finetuning
     from lape.allocator import keep_freed_memory
     from lape.model import load_model, resolve_device
+    from lape.parameter_variation import finetuning
     from lape.tokenizer import load_tokenizer
 
     if arguments.freeze_embeddings:

@@ -6,16 +6,24 @@ import logging
 import shutil
 from pathlib import Path
 
-from lape.answers import counts
 from lape.artifact import checked, read_json, sha256, versions, write_header, writing
 from lape.commands.corpus import json_object
 from lape.errors import LapeError
+from lape.generation.answers import counts
 from lape.parts import code_hash, finished, mark_finished
 
 logger = logging.getLogger(__name__)
 # What decides on a token: an edit of these undoes the parts that an interrupted run kept.
-CODE = ("generation", "prompts", "settings", "steering", "perturbation", "neurons", "ffn", "fused", "probe", "ops")
-CODE += ("reference", "model", "_C")
+CODE = (
+    "generation.decoding",
+    "generation.prompts",
+    "generation.settings",
+    "steering",
+    "perturbation",
+    "neurons",
+    "ffn",
+)
+CODE += ("fused", "probe", "ops", "reference", "model", "_C")
 PARAMETERS = ("template", "suffixes", "chat", "stop", "max_new_tokens", "repetition_penalty", "batch_size", "threads")
 PARAMETERS += ("backend",)
 
@@ -52,12 +60,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lape import ops
     from lape.allocator import keep_freed_memory
+    from lape.corpus.questions import load_questions
     from lape.ffn import input_device
+    from lape.generation.prompts import Template, chat_tokenizer
+    from lape.generation.settings import Dose, Setting
     from lape.model import load_model, location
     from lape.progress import progress
-    from lape.prompts import Template, chat_tokenizer
-    from lape.questions import load_questions
-    from lape.settings import Dose, Setting
     from lape.steering import setting_perturbation
     from lape.tokenizer import load_tokenizer
 
@@ -171,7 +179,7 @@ def _perturbing(arguments: argparse.Namespace, setting, description: dict):
 
 def _ask(model, tokenizer, ids: list[list[int]], perturbation, sure: bool, arguments, on_answers):
     """Answers to the prompts of a part, and the record of what fired, once it proves that everything did."""
-    from lape.generation import answers
+    from lape.generation.decoding import answers
     from lape.perturbation import perturbed
 
     fed = []

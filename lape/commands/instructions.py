@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.instructions import build_instructions
+    from lape.corpus.instructions import build_instructions
 
     build_instructions(
         arguments.language,

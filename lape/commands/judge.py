@@ -23,10 +23,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     import asyncio
 
-    from lape.answers import COPIED, read_answers
-    from lape.judge import SYSTEM, TEMPLATE, Judge, judgements, summary, write_judgements
-    from lape.judge_cache import VerdictCache
-    from lape.judge_endpoint import ask
+    from lape.generation.answers import COPIED, read_answers
+    from lape.judging.cache import VerdictCache
+    from lape.judging.endpoint import ask
+    from lape.judging.judge import SYSTEM, TEMPLATE, Judge, judgements, summary, write_judgements
 
     judge = Judge.from_settings(arguments.settings)
     header, answers = read_answers(arguments.generations)

@@ -98,8 +98,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _region(model, description: dict, header_path: Path, language: str):
     """Header of the neurons or parameters, and the context that deactivates a language's."""
     if read_json(header_path).get("artifact") == "parameters":
-        from lape.parameters import Parameters as Region
-        from lape.zeroing import zeroed as deactivate
+        from lape.parameter_variation.parameters import Parameters as Region
+        from lape.parameter_variation.zeroing import zeroed as deactivate
     else:
         from lape.neurons import Neurons as Region
         from lape.perturbation import deactivate

@@ -4,9 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.answers import COPIED, read_answers
 from lape.artifact import read_json, write_header, writing
 from lape.errors import LapeError
+from lape.generation.answers import COPIED, read_answers
 from lape.identification import IDENTIFIERS, MINIMUM_BYTES, SEED, base_language, known_languages
 
 logger = logging.getLogger(__name__)
@@ -31,9 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
-    from lape import ops, scores
+    from lape import ops
     from lape.allocator import keep_freed_memory
     from lape.ffn import input_device
+    from lape.generation import scores
     from lape.model import load_model
     from lape.progress import progress
     from lape.tokenizer import load_tokenizer

@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from safetensors import SafetensorError, safe_open
 
     from lape.model import load_model
-    from lape.parameter_variation import select_parameters
+    from lape.parameter_variation.selection import select_parameters
 
     # On the CPU in its own dtype: matrices are widened to float32 one block at a time.
     model, description = load_model(arguments.model, device="cpu", device_map=None, compile=False)

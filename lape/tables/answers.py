@@ -10,11 +10,11 @@ import pandas as pd
 from scipy import stats
 
 from lape import uncertainty
-from lape.answers import KEYS
 from lape.artifact import checked, read_json
 from lape.errors import LapeError
+from lape.generation.answers import KEYS
 from lape.identification import SHORT, UNKNOWN, base_language
-from lape.judge import read_judgements
+from lape.judging.judge import read_judgements
 
 ARTIFACTS = ("scores", "judgements")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape.answers import read_answers
 from lape.artifact import read_json, sha256
 from lape.errors import LapeError
+from lape.generation.answers import read_answers
 from lape.tables.answers import Answers, Pair, generations, load
 from lape.tables.layout import Section, rounded
 

@@ -10,7 +10,7 @@ from lape.artifact import checked, read_array, read_json
 from lape.errors import LapeError
 from lape.neurons import Neurons
 from lape.sets import known_sets
-from lape.similarity import dominance, ses
+from lape.structure.similarity import dominance, ses
 from lape.tables.layout import Section
 from lape.tables.neurons import read_sets
 
@@ -33,8 +33,8 @@ def figure6(paths: Sequence[str | Path]) -> pd.DataFrame:
             with its data beside it.
 
     Returns:
-        Columns model, pooling, sentences, those of `lape.similarity.ses` with layers from 1, and neurons: in the rows
-        of all languages the layer's selected neurons, each counted once; in a pair's those of either language.
+        Columns model, pooling, sentences, those of `lape.structure.similarity.ses` with layers from 1, and neurons: in
+        the rows of all languages the layer's selected neurons, each counted once; in a pair's those of either language.
 
     Raises:
         LapeError: a language or a model's neurons come twice or are missing, embeddings of a model do not fit one
@@ -65,7 +65,7 @@ def figure7(paths: Sequence[str | Path]) -> pd.DataFrame:
         paths: embeddings headers, one for a model and language, each with its array beside it.
 
     Returns:
-        Columns model, pooling, sentences and those of `lape.similarity.dominance` with layers from 1.
+        Columns model, pooling, sentences and those of `lape.structure.similarity.dominance` with layers from 1.
 
     Raises:
         LapeError: a language comes twice, embeddings of a model do not fit one another, or an array changed.

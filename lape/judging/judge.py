@@ -1,8 +1,8 @@
 """Content quality: a language model rates every answer from 1 to 10, as GPT-4 does for the paper's Tables 1 and 4.
 
 The prompt is the single-answer grading of Zheng et al. 2023 (Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena,
-Figure 6): judge.txt holds "single-v1" of FastChat's fastchat/llm_judge/data/judge_prompts.jsonl (Apache-2.0), word
-for word.
+Figure 6): single_answer.txt holds "single-v1" of FastChat's fastchat/llm_judge/data/judge_prompts.jsonl (Apache-2.0),
+word for word.
 """
 
 import json
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from lape import artifact
-from lape.answers import KEYS
 from lape.errors import LapeError
+from lape.generation.answers import KEYS
 
-TEMPLATE = Path(__file__).with_name("judge.txt")
+TEMPLATE = Path(__file__).with_name("single_answer.txt")
 SYSTEM = "You are a helpful assistant."
 
 # An estimate must do without the endpoint's tokenizer. Large vocabularies make some 4.5 bytes of English a token and

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lape.errors import LapeError
-from lape.parameters import Parameters
+from lape.parameter_variation.parameters import Parameters
 
 logger = logging.getLogger(__name__)
 

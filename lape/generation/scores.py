@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from lape.answers import KEYS, read_answers
 from lape.errors import LapeError
+from lape.generation.answers import KEYS, read_answers
 from lape.identification import (
     IDENTIFIERS,
     MINIMUM_BYTES,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import openai
 
 from lape.errors import LapeError
-from lape.judge import Judge
-from lape.judge_cache import VerdictCache, fingerprint
+from lape.judging.cache import VerdictCache, fingerprint
+from lape.judging.judge import Judge
 from lape.progress import progress
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """Which parameters belong to a language: PV, parameter variation (section 3.1 (d) of the paper).
 
-One copy of the model is fine-tuned on each language (`lape.finetuning`). A parameter that hardly changes in one or two
-of the copies and much in the others belongs to those languages. The paper does not say which ones exactly; here these
-are the languages whose share of the refined change is above an even share, 1/K.
+One copy of the model is fine-tuned on each language. A parameter that hardly changes in one or two of the copies and
+much in the others belongs to those languages. The paper does not say which ones exactly; here these are the languages
+whose share of the refined change is above an even share, 1/K.
 """
 
 import logging
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lape.errors import LapeError
-from lape.parameters import Parameters
+from lape.parameter_variation.parameters import Parameters
 from lape.progress import progress
 
 logger = logging.getLogger(__name__)

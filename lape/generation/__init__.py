@@ -1,0 +1,1 @@
+"""Generation: the settings of the experiments, prompts, greedy answers and their scores."""

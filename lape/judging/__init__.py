@@ -1,0 +1,1 @@
+"""Content quality: a language model rates the answers."""

@@ -1,0 +1,1 @@
+"""Structure: where in a model the languages meet."""
