@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from conftest import ROOT, make_model, make_texts
+from conftest import ROOT, WORDS, make_model, make_text, make_texts
 
 # What a run reads; the copy keeps modification times, as Snakemake compares them.
 PARTS = ("Snakefile", "rules", "envs", "config", "profiles", "csrc", "lape")
@@ -29,8 +29,8 @@ CONFIG = {
     "instructions": {"examples": 6},
     "parameter_variation": {"epochs": 1, "batch_size": 2, "device_batch_size": 2, "max_length": 512},
     "stability": {"resamples": 20},
-    "questions": {"number": 4},
-    "generation": {"max_new_tokens": 6},
+    "questions": {"number": 4, "pattern": "asked/{language}.txt"},
+    "generation": {"max_new_tokens": 6, "suffixes": {"fr": " Oui ?", "ja": "日本", "en": " Yes?"}},
     "scores": {"minimum_bytes": 1},
     "experiments": {
         "figure3": {"more_models": ["other"]},
@@ -62,6 +62,10 @@ class Workspace:
         make_model(folder / "model")
         make_model(folder / "other", seed=1)
         make_texts(folder / "texts", words=150)
+        (folder / "asked").mkdir()
+        for language in WORDS:
+            questions = (make_text(language, 3 + number % 4, 50 + number) for number in range(6))
+            (folder / "asked" / f"{language}.txt").write_text("\n".join(questions), encoding="utf-8")
         workspace = cls(folder)
         workspace.configure()
         return workspace

@@ -87,6 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
         (language, target): [template.prompt(question, target) for question in questions[language].values()]
         for language, target in parts
     }
+    ids = {part: [template.encode(tokenizer, prompt) for prompt in asked] for part, asked in prompts.items()}
+    _check_lengths(ids, arguments.max_new_tokens, description["context_length"])
     model, _ = load_model(arguments.model)
 
     parameters = {name: getattr(arguments, name) for name in PARAMETERS}
@@ -111,12 +113,13 @@ def run(arguments: argparse.Namespace) -> None:
             if hook is not None:
                 bar.update(len(questions[language]))
             else:
-                ids = [template.encode(tokenizer, prompt) for prompt in prompts[language, target]]
                 perturbation = setting_perturbation(setting, language, target, neurons, values)
                 # The neurons of a control, and those at generated positions alone, may never fire.
                 sure = setting.method == "lape" and perturbation.parts[-1].positions != "generated"
                 try:
-                    answers, firing = _ask(model, tokenizer, ids, perturbation, sure, arguments, bar.update)
+                    answers, firing = _ask(
+                        model, tokenizer, ids[language, target], perturbation, sure, arguments, bar.update
+                    )
                 except LapeError as error:
                     raise LapeError(f"{label}, {language} to {target}: {error}") from error
                 _write_part(file, language, target, questions[language], prompts[language, target], answers)
@@ -151,6 +154,17 @@ def run(arguments: argparse.Namespace) -> None:
     )
     shutil.rmtree(folder)
     logger.info("%s: %d answers", label, sum(len(questions[language]) for language, _ in parts))
+
+
+def _check_lengths(ids: dict, new_tokens: int, context: int | None) -> None:
+    """Refuse what would leave the model's context: position embeddings end there, or mean nothing behind it."""
+    for (language, _), prompts in ids.items():
+        longest = max(map(len, prompts))
+        if context and longest + new_tokens > context:
+            raise LapeError(
+                f"a question in {language} takes {longest} tokens, with {new_tokens} of an answer more than the "
+                f"context of {context}; lower generation.max_new_tokens or leave the question out (questions.skip)"
+            )
 
 
 def _perturbing(arguments: argparse.Namespace, setting, description: dict):
