@@ -54,7 +54,7 @@ class Perturbation:
     def within(self, layer: int, first: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and values of the neurons `first` ... `first + width - 1` of a layer, counted from `first`."""
         index = np.asarray(self.indices.get(layer, ()), np.int64)
-        values = self.values[layer] if isinstance(self.values, Mapping) and len(index) else self.values
+        values = self.values.get(layer, 0.0) if isinstance(self.values, Mapping) else self.values
         values = np.broadcast_to(np.asarray(values, np.float32), index.shape)
         inside = (index >= first) & (index < first + width)
         return index[inside] - first, values[inside]

@@ -170,6 +170,18 @@ def test_a_cache_changes_no_generated_token(tiny_model, positions):
     assert torch.equal(cached, whole) and not torch.equal(cached, plain)
 
 
+@torch.inference_mode()
+def test_summands_may_be_in_other_layers(tiny_model):
+    first = Perturbation({0: np.array([1])}, "set", {0: np.array([3.0])})
+    second = Perturbation({2: np.array([5])}, "add", {2: np.array([4.0])})
+    with perturbed(tiny_model, first), perturbed(tiny_model, second):
+        expected = tiny_model(input_ids=IDS).logits
+    for both in (first + second, second + first):
+        with perturbed(tiny_model, both) as firing:
+            assert torch.equal(tiny_model(input_ids=IDS).logits, expected)
+        assert firing.neurons == firing.calls == {0: 1, 2: 1}
+
+
 def test_summands_act_together_each_at_its_positions(tiny_model):
     both = Perturbation({1: np.array([4])}) + Perturbation({1: np.array([5])}, "set", 7.0, positions="generated")
     seen = []
