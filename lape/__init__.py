@@ -35,7 +35,7 @@ _PUBLIC = {
     "Dose": "lape.generation.settings",
     "SteeringValues": "lape.steering",
     "steering_values": "lape.steering",
-    "answers": "lape.generation.decoding",
+    "greedy_answers": "lape.generation.decoding",
     "sentence_embeddings": "lape.structure.embeddings",
     "ses": "lape.structure.similarity",
     "dominance": "lape.structure.similarity",

@@ -5,7 +5,7 @@ from pathlib import Path
 from lape.errors import LapeError
 
 # What identifies a checkpoint: its weights, its configuration and its tokenizer.
-PATTERNS = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt")
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
 def checkpoint_files(folder: str | Path) -> list[Path]:

@@ -62,6 +62,16 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         and experiments["table5"]["target"] == experiments["table5"]["source"]
     ):
         raise LapeError("config experiments.table5.target: is the source's language; name another")
+    for section, key in (("questions", "pattern"), ("structure", "aligned")):
+        given = config[section][key]
+        for language in config["languages"] if isinstance(given, dict) else ():
+            if language not in given:
+                raise LapeError(f"config {section}.{key}: no glob for language {language!r}; add one")
+    if not config["steering"]["dose"].endswith("-1"):
+        raise LapeError(
+            "config steering.dose: a share below 1 has no control, as random neurons have no order; use share 1 here, "
+            "other shares in experiments.dose_response.doses"
+        )
     if config["judge"]["base_url"] is not None and config["judge"]["model"] is None:
         raise LapeError("config judge.model: null, though there is an endpoint; name its model")
     sizes = [config["parameter_variation"][key] for key in ("batch_size", "device_batch_size")]

@@ -24,7 +24,8 @@ class SteeringValues:
     Attributes:
         table: one row a language and neuron, sorted by language (in the order of `sets`), layer and place, with
             columns language, layer, expert (in a mixture of experts alone), index, mean (of the activation over the
-            language's tokens) and entropy (NaN where the neurons have none, as a control's).
+            language's tokens; in a mixture over those that reached the expert) and entropy (NaN where the neurons
+            have none, as a control's).
         sets: the languages.
         neurons_per_layer, experts: as in `Neurons`.
         origin: what messages call them.
@@ -72,7 +73,7 @@ class SteeringValues:
         if dose.share < 1:
             if rows["entropy"].isna().any():
                 raise LapeError(f"{self.origin}: its neurons have no entropy to rank them by; take all (share 1)")
-            rows = rows.sort_values("entropy", kind="stable").head(math.ceil(dose.share * len(rows)))
+            rows = rows.sort_values("entropy", kind="stable").head(math.ceil(round(dose.share * len(rows), 9)))
         if dose.strength == 0:
             rows = rows.head(0)
         layer, place = rows["layer"].to_numpy(), places(rows, self.neurons_per_layer, self.experts)
@@ -128,7 +129,7 @@ def setting_perturbation(
 
     Args:
         setting: of the experiment.
-        language, target: one of its `parts`.
+        language, target: one of its `pairs`.
         neurons: of its `method`; None for "normal".
         values: of the same, where it has a dose.
 

@@ -239,7 +239,10 @@ def table5_languages():
     """The languages of question and answer of Table 5: the configured ones, es and zh, or the first that there are."""
     source = language_of("table5", "source", "es")
     others = [language for language in config["languages"] if language != source]
-    return source, config["experiments"]["table5"]["target"] or ("zh" if "zh" in others else others[0])
+    target = config["experiments"]["table5"]["target"] or ("zh" if "zh" in others else others[0])
+    if target == source:
+        raise WorkflowError(f"config experiments.table5.target: {target!r} is the question's language; name another")
+    return source, target
 
 
 def beside(headers):
@@ -315,6 +318,12 @@ def perturbing_flags(wildcards, input):
     """The same, as the command takes them."""
     headers = [path for path in input.perturbing if path.endswith(".json")]
     return " ".join(f"{flag} {shlex.quote(path)}" for flag, path in zip(("--neurons", "--values"), headers))
+
+
+def dose_flag(wildcards):
+    """The configured dose, for a setting that steers and names none."""
+    setting = Setting.parse(wildcards.setting, Dose())
+    return optional("--dose", config["steering"]["dose"] if setting.dose and "@" not in wildcards.setting else None)
 
 
 def prompt_flags(wildcards):

@@ -14,11 +14,13 @@ rule generate:
         perturbing=perturbing_input,
         code=code(
             "lape/generation/decoding.py",
+            "lape/generation/answers.py",
             "lape/generation/prompts.py",
             "lape/generation/settings.py",
             "lape/steering.py",
             "lape/perturbation.py",
             "lape/neurons.py",
+            "lape/tokenizer.py",
             "lape/ffn.py",
             "lape/probe.py",
             "lape/fused.py",
@@ -43,13 +45,13 @@ rule generate:
     params:
         perturbing=perturbing_flags,
         prompt=prompt_flags,
-        dose=config["steering"]["dose"],
+        dose=dose_flag,
         stop=json.dumps(config["generation"]["stop"]),
         max_new_tokens=config["generation"]["max_new_tokens"],
         repetition_penalty=config["generation"]["repetition_penalty"],
         batch_size=config["generation"]["batch_size"],
     shell:
         "lape generate --log {log} --rule generate --model {input.model} --questions {input.questions} "
-        "--setting {wildcards.setting} {params.perturbing} --dose {params.dose} {params.prompt} --stop {params.stop:q} "
+        "--setting {wildcards.setting} {params.perturbing} {params.dose} {params.prompt} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --repetition-penalty {params.repetition_penalty} "
         "--batch-size {params.batch_size} --threads {threads} --output {output.answers}"

@@ -40,7 +40,11 @@ rule table2:
         scores=beside(table2_headers),
         answers=answers_of(table2_headers),
         code=code(
-            "lape/generation/answers.py", "lape/identification.py", "lape/judging/judge.py", "lape/tables/*.py", "lape/commands/table.py"
+            "lape/generation/answers.py",
+            "lape/identification.py",
+            "lape/judging/judge.py",
+            "lape/tables/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(
@@ -96,7 +100,11 @@ rule table5:
         scores=beside(table5_headers),
         answers=answers_of(table5_headers),
         code=code(
-            "lape/generation/answers.py", "lape/identification.py", "lape/judging/judge.py", "lape/tables/*.py", "lape/commands/table.py"
+            "lape/generation/answers.py",
+            "lape/identification.py",
+            "lape/judging/judge.py",
+            "lape/tables/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(

@@ -76,7 +76,11 @@ rule control_parameters:
     input:
         parameters="<results>/parameters/{model}/pv.safetensors",
         header="<results>/parameters/{model}/pv.json",
-        code=code("lape/parameter_variation/selection.py", "lape/parameter_variation/parameters.py", "lape/commands/control_parameters.py"),
+        code=code(
+            "lape/parameter_variation/selection.py",
+            "lape/parameter_variation/parameters.py",
+            "lape/commands/control_parameters.py",
+        ),
     output:
         parameters="<results>/parameters/{model}/matched_pv.safetensors",
         header="<results>/parameters/{model}/matched_pv.json",

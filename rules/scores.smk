@@ -16,6 +16,7 @@ rule score:
             "lape/generation/scores.py",
             "lape/identification.py",
             "lape/generation/answers.py",
+            "lape/tokenizer.py",
             "lape/perplexity.py",
             "lape/ops.py",
             "lape/reference.py",

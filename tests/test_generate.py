@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from stages import arguments
 
-from lape.artifact import read_json, sha256, write_header
+from lape.artifact import read_json, write_header
 from lape.corpus.questions import load_questions
-from lape.generation import decoding as generation
+from lape.generation import decoding
 from lape.neurons import Neurons
 
 NEURONS = ["--neurons", "neurons/lape.json"]
@@ -56,7 +56,7 @@ def test_what_a_setting_writes(stages, lape, setting):
         return
     assert header["kind"] == setting.removesuffix("-fr")
     for hook in header["hooks"]:
-        assert hook["neurons"] > 0 and hook["tokens"] > 0
+        assert hook["neurons"] > 0 and hook["fed"] > 0
     sizes = Neurons.load("neurons/lape.json").counts()
     if setting in ("random", "steered"):  # a control is as large as the set
         assert [hook["neurons"] for hook in header["hooks"]] == [sizes["fr"], sizes["ja"]]
@@ -94,7 +94,7 @@ def test_no_strength_changes_no_token(stages, lape):
 
 def test_an_interrupted_run_goes_on_behind_what_it_finished(stages, lape, monkeypatch):
     generate(lape, "steered", folder="whole")
-    answers, calls = generation.answers, []
+    answers, calls = decoding.greedy_answers, []
 
     def interrupted(*words, **settings):
         calls.append(words)
@@ -102,15 +102,14 @@ def test_an_interrupted_run_goes_on_behind_what_it_finished(stages, lape, monkey
             raise KeyboardInterrupt
         return answers(*words, **settings)
 
-    monkeypatch.setattr(generation, "answers", interrupted)
+    monkeypatch.setattr(decoding, "greedy_answers", interrupted)
     generate(lape, "steered", status=130)
     parts = Path("out/steered.parts")
-    kept = sha256(parts / "fr-fr.jsonl")
     assert not Path("out/steered.jsonl").exists() and not (parts / "ja-ja.jsonl").exists()
     generate(lape, "steered")
     assert len(calls) == 3  # the part of fr was not asked again
     assert Path("out/steered.jsonl").read_bytes() == Path("whole/steered.jsonl").read_bytes()
-    assert rows("steered")[0]["language"] == "fr" and not parts.exists() and kept
+    assert rows("steered")[0]["language"] == "fr" and not parts.exists()
     # Other settings, or a part that was cut, are asked anew.
     for change in ("settings", "cut"):
         calls[:] = []
@@ -136,7 +135,7 @@ def another_model(header: str) -> None:
         ("random", [], ["--neurons is missing"]),
         ("normal", NEURONS, ["--neurons is not used"]),
         ("random", NEURONS, ["neurons/lape.json", "wants matched_lape"]),
-        ("normal", ["--suffixes", '{"fr": "?"}'], ["has no place for the question or the suffix"]),
+        ("normal", ["--suffixes", '{"fr": "?"}'], ["has no {suffix}"]),
         ("normal", ["--template", "{question}{suffix}", "--suffixes", '{"fr": "?"}'], ["in 'ja'; add it"]),
         ("normal", ["--chat"], ["no chat template"]),
         ("steered", [*NEURONS, *VALUES, "--dose", "clamp-all-1-1"], ["mode: 'clamp' is unknown"]),
@@ -144,6 +143,13 @@ def another_model(header: str) -> None:
 )
 def test_what_is_refused(refused, setting, more, names):
     refused([*arguments("normal", setting=setting, output="out/answers.jsonl"), *more], *names)
+
+
+def test_questions_that_are_not_aligned_are_refused(stages, lape):
+    Path("asked/ja.txt").write_text("家の 川は ?\n" * 5, encoding="utf-8")
+    words = arguments("questions", language="ja", output="questions/ja.jsonl")
+    assert lape(*words)[0] == 0
+    assert "questions/ja.json: lacks the questions" in generate(lape, "normal", status=1)
 
 
 @pytest.mark.parametrize("header", ["neurons/lape.json", "steering/lape.json"])

@@ -10,7 +10,8 @@ from conftest import make_model
 from tokenizers import Tokenizer
 
 from lape.errors import LapeError
-from lape.generation.decoding import answers
+from lape.generation.answers import trimmed
+from lape.generation.decoding import greedy_answers
 from lape.generation.prompts import Template, chat_tokenizer
 from lape.perturbation import Perturbation, perturbed
 
@@ -44,7 +45,7 @@ def plainly(model, prompt: list[int], length: int, penalty: float, end: int) -> 
 
 
 def test_answers_are_those_of_a_plain_loop(tiny_model, tokenizer):
-    found = answers(tiny_model, tokenizer, PROMPTS, batch_size=3, **SETTINGS)
+    found = greedy_answers(tiny_model, tokenizer, PROMPTS, batch_size=3, **SETTINGS)
     assert [answer.tokens for answer in found] == [plainly(tiny_model, prompt, 12, 1.3, 1) for prompt in PROMPTS]
     assert len({tuple(answer.tokens) for answer in found}) > 4
     assert [answer.text for answer in found] == [tokenizer.decode(answer.tokens).strip() for answer in found]
@@ -53,18 +54,18 @@ def test_answers_are_those_of_a_plain_loop(tiny_model, tokenizer):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_eight_at_once_are_eight_one_by_one(tiny_model, tokenizer, dtype):
     tiny_model.to(dtype)
-    together = texts(answers(tiny_model, tokenizer, PROMPTS, batch_size=8, **SETTINGS))
+    together = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, batch_size=8, **SETTINGS))
     for size in (1, 3, 5):
-        assert texts(answers(tiny_model, tokenizer, PROMPTS, batch_size=size, **SETTINGS)) == together
+        assert texts(greedy_answers(tiny_model, tokenizer, PROMPTS, batch_size=size, **SETTINGS)) == together
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "generated"])
 def test_a_cache_changes_no_answer_under_a_perturbation(tiny_model, tokenizer, positions):
     edit = Perturbation({0: np.arange(8), 2: np.arange(16)}, "set", 2.0, positions)
-    plain = texts(answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
+    plain = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
     with perturbed(tiny_model, edit, prompt_length=max(map(len, PROMPTS))):
-        cached = texts(answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
-        whole = texts(answers(tiny_model, tokenizer, PROMPTS, use_cache=False, **SETTINGS))
+        cached = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
+        whole = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, use_cache=False, **SETTINGS))
     assert cached == whole != plain
 
 
@@ -72,7 +73,7 @@ def test_every_position_that_is_fed_is_counted(tiny_model, tokenizer):
     for use_cache in (True, False):
         fed = []
         with perturbed(tiny_model, Perturbation({1: np.array([4])})) as firing:
-            answers(
+            greedy_answers(
                 tiny_model,
                 tokenizer,
                 PROMPTS,
@@ -86,10 +87,12 @@ def test_every_position_that_is_fed_is_counted(tiny_model, tokenizer):
 
 
 def test_why_an_answer_ends(tiny_model, tokenizer):
-    whole = answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)
+    whole = greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)
     assert {answer.finish_reason for answer in whole} <= {"length", "eos"}
     stop = next(found[0] for answer in whole if (found := re.search("[a-z]{2}", answer.text)))
-    for answer, cut in zip(whole, answers(tiny_model, tokenizer, PROMPTS, stop=["@@@", stop], **SETTINGS), strict=True):
+    for answer, cut in zip(
+        whole, greedy_answers(tiny_model, tokenizer, PROMPTS, stop=["@@@", stop], **SETTINGS), strict=True
+    ):
         if stop in tokenizer.decode(answer.tokens):
             assert cut.finish_reason == "stop" and stop in tokenizer.decode(cut.tokens)
             assert cut.text == tokenizer.decode(answer.tokens).split(stop)[0].strip()
@@ -98,15 +101,21 @@ def test_why_an_answer_ends(tiny_model, tokenizer):
         else:
             assert cut == answer
     tiny_model.generation_config.eos_token_id = [whole[0].tokens[3], 1]
-    ended = answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)[0]
+    ended = greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)[0]
     place = whole[0].tokens.index(whole[0].tokens[3])
     assert ended.finish_reason == "eos" and ended.tokens == whole[0].tokens[:place]
 
 
+def test_a_text_ends_before_a_character_that_is_cut_and_a_stop_string():
+    assert trimmed(" 川は\ufffd\ufffd", ["\nQ:"]) == ("川は", False)
+    assert trimmed(" yes \nA: no\nQ:", ["\nQ:", "\nA:"]) == ("yes", True)
+    assert trimmed("\nQ: yes", ["\nQ:"]) == ("", True)
+
+
 def test_a_checkpoints_own_settings_of_generation_do_not_count(tiny_model, tokenizer):
-    expected = texts(answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
+    expected = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
     tiny_model.generation_config.update(no_repeat_ngram_size=1, min_new_tokens=20, do_sample=True, temperature=9.0)
-    assert texts(answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)) == expected
+    assert texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)) == expected
     assert tiny_model.generation_config.no_repeat_ngram_size == 1
 
 
@@ -117,9 +126,9 @@ def test_templates(tmp_path):
     assert Template("Q: {question}{suffix}\nA:").prompt("Why?", "fr") == "Q: Why?\nA:"
     with pytest.raises(LapeError, match="none asks for an answer in 'de'; add it"):
         asking.prompt("Warum?", "de")
-    for template in (("Q: {suffix}", None), ("Q: {question}", suffixes)):
-        with pytest.raises(LapeError, match="has no place"):
-            Template(*template)
+    for text, given, missing in (("Q: {suffix}", None, "question"), ("Q: {question}", suffixes, "suffix")):
+        with pytest.raises(LapeError, match=f"has no {{{missing}}}; write it"):
+            Template(text, given)
 
 
 def test_a_chat_models_own_template(tmp_path):

@@ -236,7 +236,8 @@ def faults() -> list[str]:
     fields = {key: value for key, value in header.items() if key not in ("artifact", "rule", "command", "versions")}
     write_header("scores/cross-fr.json", "scores", **fields | {"outputs": outputs})
     write_json("config.json", {"run": "scored", "models": [], "languages": []})
-    return [fault for _, fault in audit(build_manifest(["scores/cross-fr.json"], "results/scored", "config.json"))]
+    found = audit(build_manifest(["scores/cross-fr.json"], "results/scored", "config.json"))
+    return [fault for path, fault in found if path.startswith("scores/")]  # the answers themselves were made by hand
 
 
 def test_command(stages, tiny_model):

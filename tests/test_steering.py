@@ -130,6 +130,8 @@ def test_a_share_takes_the_lowest_entropies(values, statistics):
     assert {layer: index.tolist() for layer, index in three.indices.items()} == {0: [5, 1], 1: [7]}
     means = values.table.set_index(["language", "layer", "index"])["mean"]
     np.testing.assert_allclose(three.values[0], [means["fr", 0, 5], means["fr", 0, 1]], rtol=1e-6)
+    many = SteeringValues(pd.concat([values.table[values.table["language"] == "en"]] * 50), SETS, 32)
+    assert sum(map(len, many.perturbation("en", Dose(share=0.28)).indices.values())) == 14
     control = steering_values(neurons(without=["entropy"]), statistics)
     with pytest.raises(LapeError, match="no entropy to rank them by; take all"):
         control.perturbation("fr", Dose(share=0.5))
@@ -171,14 +173,14 @@ def test_settings_by_name():
         "lape",
         "matched_lape",
     ]
-    assert Setting.parse("cross-fr", default).parts(LANGUAGES) == [
+    assert Setting.parse("cross-fr", default).pairs(LANGUAGES) == [
         ("fr", other) for other in LANGUAGES if other != "fr"
     ]
-    assert Setting.parse("random", default).parts(LANGUAGES) == [(language, language) for language in LANGUAGES]
+    assert Setting.parse("random", default).pairs(LANGUAGES) == [(language, language) for language in LANGUAGES]
     for dose in (Dose(), Dose("scale", 0.00001, "prompt", 0.1)):
         assert Dose.parse(str(dose)) == dose
     with pytest.raises(LapeError, match="'de' is not among the languages"):
-        Setting.parse("cross-de", default).parts(("fr", "ja"))
+        Setting.parse("cross-de", default).pairs(("fr", "ja"))
     for name in ("usual", "deactivated", "steered-fr", "normal@set-all-1-1", "random-fr", "cross-", "steered@"):
         with pytest.raises(LapeError, match="is unknown; use one as"):
             Setting.parse(name, default)

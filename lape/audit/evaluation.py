@@ -10,7 +10,7 @@ from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.corpus.questions import load_questions
 from lape.generation import scores
-from lape.generation.answers import COPIED, KEYS, counts, read_answers
+from lape.generation.answers import COPIED, KEYS, counts, read_answers, trimmed
 from lape.generation.settings import Dose, Setting
 from lape.identification import identify
 from lape.judging.judge import judgements, read_judgements, summary
@@ -112,7 +112,7 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
     asked = {read_json(source)["language"]: load_questions(source) for source in inputs(header, "questions")}
     dose = Dose(**{key: value for key, value in (header["steering"] or {}).items() if key != "values"})
     setting = Setting.parse(header["setting"], dose)
-    parts = setting.parts(list(asked))
+    parts = setting.pairs(list(asked))
     wanted = [(*part, number, question) for part in parts for number, question in asked[part[0]].items()]
     if [tuple(answer[key] for key in (*KEYS, "question")) for answer in answers] != wanted:
         yield "its answers are not those to its questions, language by language"
@@ -120,8 +120,8 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
     (model,) = inputs(header, "model")
     tokenizer = load_tokenizer(model.with_name("tokenizer.json"))
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
-        cut = min((place for place in map(text.find, header["parameters"]["stop"]) if place >= 0), default=None)
-        if answer["output"] != text[:cut].strip() or (answer["finish_reason"] == "stop") != (cut is not None):
+        output, stopped = trimmed(text, header["parameters"]["stop"])
+        if answer["output"] != output or (answer["finish_reason"] == "stop") != stopped:
             yield f"an answer in {answer['target']} to question {answer['number']} is not the text of its tokens"
     if counts(answers) != header["rows"]:
         yield "its rows are not the counts of its answers"
@@ -132,5 +132,5 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
     for hook, part in zip(header["hooks"], parts, strict=False):
         done = setting_perturbation(setting, *part, neurons, values).parts
         expected = sum(len(index) for each in done for index in each.indices.values())
-        if hook["neurons"] != expected or (expected and not hook["tokens"]):
+        if hook["neurons"] != expected or (expected and not hook["fed"]):
             yield f"its hooks on {' to '.join(part)} are on {hook['neurons']} neurons, not on those of the setting"

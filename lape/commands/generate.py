@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from lape.artifact import checked, read_json, sha256, versions, write_header, writing
@@ -14,18 +15,26 @@ from lape.parts import code_hash, finished, mark_finished
 
 logger = logging.getLogger(__name__)
 # What decides on a token: an edit of these undoes the parts that an interrupted run kept.
-CODE = (
-    "generation.decoding",
-    "generation.prompts",
-    "generation.settings",
-    "steering",
-    "perturbation",
-    "neurons",
-    "ffn",
-)
-CODE += ("fused", "probe", "ops", "reference", "model", "_C")
+CODE = ("commands.generate", "generation.decoding", "generation.answers", "generation.prompts", "generation.settings")
+CODE += ("steering", "perturbation", "neurons", "tokenizer", "ffn", "fused", "probe", "ops", "reference", "model", "_C")
 PARAMETERS = ("template", "suffixes", "chat", "stop", "max_new_tokens", "repetition_penalty", "batch_size", "threads")
 PARAMETERS += ("backend",)
+
+
+def _positive(number: type) -> Callable[[str], int | float]:
+    def positive(text: str) -> int | float:
+        if not number(text) > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return number(text)
+
+    return positive
+
+
+def _strings(text: str) -> list[str]:
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
+        raise argparse.ArgumentTypeError(f"{text} is no JSON list of strings with a character or more")
+    return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chat", action="store_true", help="the prompt is the user's turn of the model's chat template"
     )
-    parser.add_argument("--stop", type=json.loads, default=[], help="strings that end an answer (JSON)")
-    parser.add_argument("--max-new-tokens", type=int, required=True, help="an answer is cut there")
-    parser.add_argument("--repetition-penalty", type=float, default=1.1)
-    parser.add_argument("--batch-size", type=int, default=8, help="questions a forward pass")
+    parser.add_argument("--stop", type=_strings, default=[], help="strings that end an answer (JSON)")
+    parser.add_argument("--max-new-tokens", type=_positive(int), required=True, help="an answer is cut there")
+    parser.add_argument("--repetition-penalty", type=_positive(float), default=1.1)
+    parser.add_argument(
+        "--batch-size", type=_positive(int), default=8, help="questions a pass, filled to a multiple of 8"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument("--output", type=Path, required=True, help="SETTING.jsonl; SETTING.json beside it")
@@ -60,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from lape import ops
     from lape.allocator import keep_freed_memory
-    from lape.corpus.questions import load_questions
+    from lape.corpus.questions import aligned, load_questions
     from lape.ffn import input_device
     from lape.generation.prompts import Template, chat_tokenizer
     from lape.generation.settings import Dose, Setting
@@ -72,8 +83,9 @@ def run(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     setting = Setting.parse(arguments.setting, Dose.parse(arguments.dose))
+    aligned(arguments.questions)
     questions = {read_json(path, "questions")["language"]: load_questions(path) for path in arguments.questions}
-    parts = setting.parts(list(questions))
+    parts = setting.pairs(list(questions))
     description = read_json(arguments.model, "model")
     neurons, values, perturbing = _perturbing(arguments, setting, description)
     tokenizer_path = arguments.model.with_name("tokenizer.json")
@@ -92,11 +104,12 @@ def run(arguments: argparse.Namespace) -> None:
     model, _ = load_model(arguments.model)
 
     parameters = {name: getattr(arguments, name) for name in PARAMETERS}
+    dose = None if setting.dose is None else dataclasses.asdict(setting.dose)
     device = str(input_device(model))
     # A part of an earlier run is kept only if everything that shapes its answers is the same.
     identity = {
         "setting": arguments.setting,
-        "dose": None if setting.dose is None else str(setting.dose),
+        "dose": dose,
         "parameters": parameters,
         "inputs": {str(path): sha256(path) for path in inputs},
         "code": code_hash(CODE),
@@ -114,12 +127,8 @@ def run(arguments: argparse.Namespace) -> None:
                 bar.update(len(questions[language]))
             else:
                 perturbation = setting_perturbation(setting, language, target, neurons, values)
-                # The neurons of a control, and those at generated positions alone, may never fire.
-                sure = setting.method == "lape" and perturbation.parts[-1].positions != "generated"
                 try:
-                    answers, firing = _ask(
-                        model, tokenizer, ids[language, target], perturbation, sure, arguments, bar.update
-                    )
+                    answers, firing = _ask(model, tokenizer, ids[language, target], perturbation, arguments, bar.update)
                 except LapeError as error:
                     raise LapeError(f"{label}, {language} to {target}: {error}") from error
                 _write_part(file, language, target, questions[language], prompts[language, target], answers)
@@ -127,6 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
                 mark_finished(file, identity, hook)
             files.append(file)
             hooks.append(hook)
+    _check_changes(label, setting, hooks)
     lines = b"".join(file.read_bytes() for file in files)
     with writing(arguments.output) as temporary:
         temporary.write_bytes(lines)
@@ -141,7 +151,7 @@ def run(arguments: argparse.Namespace) -> None:
         deactivated=setting.deactivated,
         activated=None if setting.dose is None else "target",
         method=setting.method,
-        steering=None if setting.dose is None else {**dataclasses.asdict(setting.dose), "values": "mean activation"},
+        steering=None if dose is None else {**dose, "values": "mean activation"},
         languages=list(dict.fromkeys(language for language, _ in parts)),
         rows=counts(map(json.loads, lines.strip().split(b"\n"))),
         hooks=hooks if setting.method else [],
@@ -191,9 +201,19 @@ def _perturbing(arguments: argparse.Namespace, setting, description: dict):
     return neurons, values, [*paths, *(checked(path, read_json(path), ".tsv") for path in paths)]
 
 
-def _ask(model, tokenizer, ids: list[list[int]], perturbation, sure: bool, arguments, on_answers):
-    """Answers to the prompts of a part, and the record of what fired, once it proves that everything did."""
-    from lape.generation.decoding import answers
+def _check_changes(label: str, setting, hooks: list[dict]) -> None:
+    """Warn of languages without neurons, and refuse neurons that never fired, as those of a control may."""
+    for hook in hooks if setting.method else ():
+        if not hook["neurons"]:
+            logger.warning("%s, %s to %s: no neuron is perturbed", label, hook["language"], hook["target"])
+    perturbed = any(hook["neurons"] for hook in hooks)
+    if setting.method == "lape" and perturbed and not any(hook["changed"] for hook in hooks):
+        raise LapeError(f"{label}: the perturbation changed no activation; select neurons on this model and its text")
+
+
+def _ask(model, tokenizer, ids: list[list[int]], perturbation, arguments, on_answers):
+    """Answers to the prompts of a part, and the record of what fired, once it proves that every hook did."""
+    from lape.generation.decoding import greedy_answers
     from lape.perturbation import perturbed
 
     fed = []
@@ -203,7 +223,7 @@ def _ask(model, tokenizer, ids: list[list[int]], perturbation, sure: bool, argum
         on_answers(answered)
 
     with perturbed(model, perturbation, prompt_length=max(map(len, ids)), backend=arguments.backend) as firing:
-        given = answers(
+        given = greedy_answers(
             model,
             tokenizer,
             ids,
@@ -213,7 +233,7 @@ def _ask(model, tokenizer, ids: list[list[int]], perturbation, sure: bool, argum
             batch_size=arguments.batch_size,
             on_batch=note,
         )
-    firing.check(sum(fed), must_change=sure)
+    firing.check(sum(fed), must_change=False)
     return given, firing
 
 
@@ -234,10 +254,10 @@ def _write_part(file: Path, language: str, target: str, questions: dict, prompts
 
 
 def _record(firing) -> dict:
-    """What the hooks of a part did, over all layers."""
+    """What the hooks of a part did, over all layers; padding and the rows that fill a batch are fed and changed too."""
     return {
         "layers": len(firing.neurons),
         "neurons": sum(firing.neurons.values()),
-        "tokens": max(firing.rows.values(), default=0),
+        "fed": max(firing.rows.values(), default=0),
         "changed": sum(firing.changed.values()),
     }

@@ -34,6 +34,15 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
     return header, answers
 
 
+def trimmed(text: str, stop: Iterable[str]) -> tuple[str, bool]:
+    """The answer in a generated text, without white space around it, and whether a stop string ended it.
+
+    A text that ends within a character, as tokens of single bytes allow, is cut before it.
+    """
+    cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
+    return text[:cut].rstrip("\N{REPLACEMENT CHARACTER}").strip(), cut is not None
+
+
 def counts(answers: Iterable[Mapping]) -> list[dict]:
     """Answers, generated tokens and why they end, by languages of question and wanted answer, in their order."""
     found: dict[tuple[str, str], dict] = {}

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from lape.ffn import input_device
+from lape.generation.answers import trimmed
 
 # Matrix products of fewer rows take other kernels, whose sums round differently: a batch is filled up to a multiple.
 _ROWS = 8
@@ -21,7 +22,7 @@ class Answer:
 
     Attributes:
         tokens: the generated ids, EOS left out.
-        text: them as text, cut before the first stop string, without white space around it.
+        text: them as text, see `answers.trimmed`.
         finish_reason: "eos", "stop" (a stop string) or "length".
     """
 
@@ -31,7 +32,7 @@ class Answer:
 
 
 @torch.inference_mode()
-def answers(
+def greedy_answers(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
@@ -52,12 +53,12 @@ def answers(
 
     Args:
         model: a Hugging Face causal LM.
-        tokenizer: its own.
+        tokenizer: its own, as the library tokenizers has it.
         prompts: token ids of each, BOS included where the model wants it.
         max_new_tokens: an answer ends there.
         stop: strings that end an answer.
         repetition_penalty: of tokens that the prompt or the answer holds; 1: none. The paper's is 1.1.
-        batch_size: prompts a forward pass.
+        batch_size: prompts a forward pass, filled up to a multiple of eight.
         use_cache: False computes prompt and answer anew for each token.
         on_batch: called with each batch's number of answers and of tokens that were fed, padding and filling included.
 
@@ -121,10 +122,8 @@ class _Stop(StoppingCriteria):
 def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None], stop: Sequence[str]) -> Answer:
     """Cut generated tokens where they end, and say why."""
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
-    text = tokenizer.decode(tokens[:end])
-    cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
-    reason = "stop" if cut is not None else "eos" if end is not None else "length"
-    return Answer(tokens[:end], text[:cut].strip(), reason)
+    text, stopped = trimmed(tokenizer.decode(tokens[:end]), stop)
+    return Answer(tokens[:end], text, "stop" if stopped else "length" if end is None else "eos")
 
 
 @contextlib.contextmanager

@@ -26,10 +26,9 @@ class Template:
     chat: object | None = None  # a transformers tokenizer
 
     def __post_init__(self):
-        if "{question}" not in self.text or (self.suffixes is not None and "{suffix}" not in self.text):
-            raise LapeError(
-                f"template {self.text!r}: has no place for the question or the suffix; name {{question}} there"
-            )
+        places = ("{question}", *(["{suffix}"] if self.suffixes is not None else []))
+        if missing := [place for place in places if place not in self.text]:
+            raise LapeError(f"generation template {self.text!r}: has no {missing[0]}; write it where it belongs")
 
     def prompt(self, question: str, target: str) -> str:
         """The whole text that the model gets, its tokenizer's BOS aside.
@@ -44,7 +43,11 @@ class Template:
         if self.chat is None:
             return text
         said = [{"role": "user", "content": text}]
-        return self.chat.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+        try:
+            return self.chat.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+        except Exception as error:  # a template is a program of the checkpoint's
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise LapeError(f"the chat template fails ({reason}); set the model's `chat` to false") from error
 
     def encode(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """Token ids of a prompt; a chat template has written the special tokens itself."""

@@ -119,12 +119,14 @@ class Setting:
             return "question"
         return self.language
 
-    def parts(self, languages: Sequence[str]) -> list[tuple[str, str]]:
-        """The languages of question and wanted answer, part by part.
+    def pairs(self, languages: Sequence[str]) -> list[tuple[str, str]]:
+        """The languages of question and wanted answer, one pair after the other.
 
         Raises:
-            LapeError: the setting's own language is not among them.
+            LapeError: the setting's own language is not among them, or alone.
         """
+        if self.kind.startswith("cross") and len(languages) < 2:
+            raise LapeError("setting: an answer in another language wants two languages; pass the questions of both")
         if self.language not in (None, *languages):
             raise LapeError(
                 f"setting: {self.language!r} is not among the languages; name one of {', '.join(languages)}"
