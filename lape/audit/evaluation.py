@@ -10,7 +10,7 @@ from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.corpus.questions import load_questions
 from lape.generation import scores
-from lape.generation.answers import COPIED, KEYS, counts, read_answers, trimmed
+from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, trimmed
 from lape.generation.settings import Dose, Setting
 from lape.identification import identify
 from lape.judging.judge import judgements, read_judgements, summary
@@ -61,7 +61,7 @@ def _check_deactivation(header: dict) -> Iterator[str]:
 
 
 def check_scores(path: Path, header: dict) -> Iterator[str]:
-    table = scores.read_scores(path.with_suffix(".tsv"))
+    table = read_scores(path.with_suffix(".tsv"))
     source = inputs(header, "generations")[0]
     origin, answers = read_answers(source)
     if any(header[name] != origin[name] for name in COPIED):

@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
         activated=None if setting.dose is None else "target",
         method=setting.method,
         steering=None if dose is None else {**dose, "values": "mean activation"},
-        languages=list(dict.fromkeys(language for language, _ in parts)),
+        languages=list(questions),
         rows=counts(map(json.loads, lines.strip().split(b"\n"))),
         hooks=hooks if setting.method else [],
         device=device,

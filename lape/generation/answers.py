@@ -4,14 +4,20 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from lape.artifact import checked, read_json
 from lape.errors import LapeError
+from lape.identification import IDENTIFIERS
 
 # What an answer is told apart by.
 KEYS = ("language", "target", "number")
 # What a header of scores or judgements repeats of the answers'.
 COPIED = ("model", "model_revision", "prompt", "setting", "kind", "deactivated", "activated", "method", "steering")
 COPIED += ("languages",)
+
+# What is measured of an answer and averaged over those that have it.
+MEASURES = ("nll", "distinct_1", "distinct_2", "chrf", "bleu")
 
 
 def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
@@ -32,6 +38,17 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
     if len(set(keys)) < len(keys):
         raise LapeError(f"{path}: an answer comes twice; run `lape generate` again")
     return header, answers
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """The TSV of a scores artifact: languages such as "no" are text, a measure that an answer lacks is NaN."""
+    return pd.read_csv(
+        path,
+        sep="\t",
+        keep_default_na=False,
+        dtype=dict.fromkeys(("language", "target", *IDENTIFIERS), str),
+        converters=dict.fromkeys(MEASURES, lambda text: float(text or "nan")),  # to the last bit
+    )
 
 
 def trimmed(text: str, stop: Iterable[str]) -> tuple[str, bool]:

@@ -14,7 +14,7 @@ import pandas as pd
 from torch import nn
 
 from lape.errors import LapeError
-from lape.generation.answers import KEYS, read_answers
+from lape.generation.answers import KEYS, MEASURES, read_answers
 from lape.identification import (
     IDENTIFIERS,
     MINIMUM_BYTES,
@@ -27,8 +27,6 @@ from lape.identification import (
 )
 from lape.perplexity import chunk_nll
 
-# What is averaged over the answers that have it.
-MEASURES = ("nll", "distinct_1", "distinct_2", "chrf", "bleu")
 # How sacrebleu finds the words of languages that put no spaces between them; all others by "13a".
 _TOKENIZERS = {"zh": "zh"} | dict.fromkeys(("ja", "km", "lo", "my", "th"), "char")
 
@@ -167,17 +165,6 @@ def score_table(
         )
         on_answer()
     return pd.DataFrame(rows)
-
-
-def read_scores(path: str | Path) -> pd.DataFrame:
-    """The TSV of a scores artifact, as `score_table` made it."""
-    return pd.read_csv(
-        path,
-        sep="\t",
-        keep_default_na=False,
-        dtype=dict.fromkeys(("language", "target", *IDENTIFIERS), str),
-        converters=dict.fromkeys(MEASURES, lambda text: float(text or "nan")),  # to the last bit
-    )
 
 
 def summary(table: pd.DataFrame) -> list[dict]:

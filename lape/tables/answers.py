@@ -12,7 +12,7 @@ from scipy import stats
 from lape import uncertainty
 from lape.artifact import checked, read_json
 from lape.errors import LapeError
-from lape.generation.answers import KEYS
+from lape.generation.answers import KEYS, read_scores
 from lape.identification import SHORT, UNKNOWN, base_language
 from lape.judging.judge import read_judgements
 
@@ -341,16 +341,8 @@ def _group(model: str, prompt: str, settings: dict[str, Answers]) -> Group:
 def _read(header_path: Path, header: dict) -> pd.DataFrame:
     """The table beside a scores header, once every answer is seen to come once."""
     path = checked(header_path, header, ".tsv")
-    text, numbers = ("language", "target", *_ACCURACIES), ("nll", "distinct_1", "distinct_2", "chrf", "bleu")
     try:
-        # Languages such as "no" and "nan" are text, and a value that an answer lacks is empty.
-        frame = pd.read_csv(
-            path,
-            sep="\t",
-            keep_default_na=False,
-            na_values={name: [""] for name in numbers},
-            dtype=dict.fromkeys(text, str) | dict.fromkeys(numbers, float),
-        )
+        frame = read_scores(path)
         twice = frame.duplicated(list(KEYS))
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run `lape score` again") from error
