@@ -72,8 +72,10 @@ def check_config(config: dict, schema_path: str | Path) -> None:
             "config steering.dose: a share below 1 has no control, as random neurons have no order; use share 1 here, "
             "other shares in experiments.dose_response.doses"
         )
-    if config["judge"]["base_url"] is not None and config["judge"]["model"] is None:
-        raise LapeError("config judge.model: null, though there is an endpoint; name its model")
+    if config["judge"]["base_url"] is not None:
+        from lape.judging.judge import Judge  # costs time that most runs need not spend
+
+        Judge.from_settings(config["judge"])
     sizes = [config["parameter_variation"][key] for key in ("batch_size", "device_batch_size")]
     if sizes[0] % sizes[1]:
         raise LapeError(

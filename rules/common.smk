@@ -229,17 +229,16 @@ def finetuning_flags():
     return " ".join(filter(None, flags))
 
 
-def language_of(item, key, paper):
+def language_of(item, key, paper, other_than=None):
     """The language of an experiment: the configured one, the paper's where it is among the languages, or the first."""
-    default = paper if paper in config["languages"] else config["languages"][0]
-    return config["experiments"][item][key] or default
+    known = [language for language in config["languages"] if language != other_than] or config["languages"]
+    return config["experiments"][item][key] or (paper if paper in known else known[0])
 
 
 def table5_languages():
     """The languages of question and answer of Table 5: the configured ones, es and zh, or the first that there are."""
-    source = language_of("table5", "source", "es")
-    others = [language for language in config["languages"] if language != source]
-    target = config["experiments"]["table5"]["target"] or ("zh" if "zh" in others else others[0])
+    source = language_of("table5", "source", "es", other_than=config["experiments"]["table5"]["target"])
+    target = language_of("table5", "target", "zh", other_than=source)
     if target == source:
         raise WorkflowError(f"config experiments.table5.target: {target!r} is the question's language; name another")
     return source, target
@@ -369,7 +368,7 @@ def table1_headers(wildcards):
 def table2_headers(wildcards):
     """Normal answers, and those of the language whose neurons are deactivated."""
     return score_headers(
-        config["models"], ["normal", f"deactivated-{language_of('table2', 'language', 'zh')}"], ratings=False
+        config["models"], ["normal", f"deactivated-{language_of('table2', 'language', 'zh', 'en')}"], ratings=False
     )
 
 
@@ -388,7 +387,7 @@ def cross_lingual_headers(wildcards):
     """From every language to every other one, and the control."""
     languages = config["languages"]
     crosses = [f"{kind}-{language}" for kind in ("cross", "cross_random") for language in languages]
-    return score_headers(config["models"], ["normal", *crosses])
+    return score_headers(config["models"], ["normal", *crosses], ratings=False)
 
 
 def dose_response_headers(wildcards):
@@ -396,7 +395,9 @@ def dose_response_headers(wildcards):
     section = config["experiments"]["dose_response"]
     kinds = ["steered", f"cross-{language_of('dose_response', 'language', 'en')}"]
     doses = ["", *(f"@{dose}" for dose in section["doses"] if dose != config["steering"]["dose"])]
-    return score_headers(config["models"], ["normal", *(f"{kind}{dose}" for kind in kinds for dose in doses)])
+    return score_headers(
+        config["models"], ["normal", *(f"{kind}{dose}" for kind in kinds for dose in doses)], ratings=False
+    )
 
 
 def embeddings_headers(wildcards):

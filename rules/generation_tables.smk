@@ -11,7 +11,14 @@ rule table1:
         headers=table1_headers,
         scores=beside(table1_headers),
         code=code(
-            "lape/paper/*.py", "lape/paper/*.csv", "lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/uncertainty.py",
+            "lape/identification.py",
+            "lape/generation/answers.py",
+            "lape/judging/judge.py",
+            "lape/tables/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(
@@ -40,8 +47,11 @@ rule table2:
         scores=beside(table2_headers),
         answers=answers_of(table2_headers),
         code=code(
-            "lape/generation/answers.py",
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/uncertainty.py",
             "lape/identification.py",
+            "lape/generation/answers.py",
             "lape/judging/judge.py",
             "lape/tables/*.py",
             "lape/commands/table.py",
@@ -61,7 +71,7 @@ rule table2:
     conda:
         "../envs/lape.yaml"
     params:
-        language=language_of("table2", "language", "zh"),
+        language=language_of("table2", "language", "zh", "en"),
     shell:
         "lape table --log {log} --rule table2 table2 {input.headers} --language {params.language} --output {output.csv}"
 
@@ -71,7 +81,14 @@ rule table4:
         headers=table4_headers,
         scores=beside(table4_headers),
         code=code(
-            "lape/paper/*.py", "lape/paper/*.csv", "lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/uncertainty.py",
+            "lape/identification.py",
+            "lape/generation/answers.py",
+            "lape/judging/judge.py",
+            "lape/tables/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(
@@ -100,8 +117,11 @@ rule table5:
         scores=beside(table5_headers),
         answers=answers_of(table5_headers),
         code=code(
-            "lape/generation/answers.py",
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/uncertainty.py",
             "lape/identification.py",
+            "lape/generation/answers.py",
             "lape/judging/judge.py",
             "lape/tables/*.py",
             "lape/commands/table.py",
@@ -132,9 +152,11 @@ rule cross_lingual_table:
         headers=cross_lingual_headers,
         scores=beside(cross_lingual_headers),
         code=code(
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
             "lape/uncertainty.py",
-            "lape/generation/answers.py",
             "lape/identification.py",
+            "lape/generation/answers.py",
             "lape/judging/judge.py",
             "lape/tables/*.py",
             "lape/commands/table.py",
@@ -165,9 +187,11 @@ rule dose_response_table:
         headers=dose_response_headers,
         scores=beside(dose_response_headers),
         code=code(
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
             "lape/uncertainty.py",
-            "lape/generation/answers.py",
             "lape/identification.py",
+            "lape/generation/answers.py",
             "lape/judging/judge.py",
             "lape/tables/*.py",
             "lape/commands/table.py",

@@ -10,6 +10,7 @@ from statistics import fmean
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from lape.artifact import write_header
 from lape.uncertainty import resamples
@@ -175,10 +176,12 @@ def wilson(share, number, z=1.959963984540054):
 
 
 def percentiles(values, seed=0, number=2000):
-    """Bootstrap over questions of the mean over blocks, [K, N], drawn one by one."""
+    """Expanded percentiles of a bootstrap over questions of the mean over blocks, [K, N], drawn one by one."""
     values = np.array(values, float)
-    draws = resamples(values.shape[1], number, seed)
-    return np.quantile([values[:, draw].mean() for draw in draws], [0.025, 0.975])
+    size = values.shape[1]
+    draws = resamples(size, number, seed)
+    tail = special.ndtr(math.sqrt(size / (size - 1)) * special.stdtrit(size - 1, 0.025))
+    return np.quantile([values[:, draw].mean() for draw in draws], [tail, 1 - tail])
 
 
 def flipped(differences):

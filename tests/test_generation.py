@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model
+from test_ffn import tiny
 from tokenizers import Tokenizer
 
 from lape.errors import LapeError
+from lape.ffn import find_ffn
 from lape.generation.answers import trimmed
 from lape.generation.decoding import greedy_answers
 from lape.generation.prompts import Template, chat_tokenizer
@@ -104,6 +106,23 @@ def test_why_an_answer_ends(tiny_model, tokenizer):
     ended = greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS)[0]
     place = whole[0].tokens.index(whole[0].tokens[3])
     assert ended.finish_reason == "eos" and ended.tokens == whole[0].tokens[:place]
+
+
+@pytest.mark.parametrize("model_type", ["bloom", "cohere2", "falcon", "gpt2", "mixtral", "mpt", "opt", "xglm"])
+def test_every_kind_of_position_bears_padding_and_a_cache(model_type, tokenizer):
+    """ALiBi, rotary, learned and sinusoidal positions, a sliding window, experts."""
+    window = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
+    settings = window if model_type == "cohere2" else {}
+    model = tiny(model_type, initializer_range=0.5, init_std=0.5, **settings)
+    prompts = [[token % 100 for token in prompt] for prompt in PROMPTS]
+    edit = Perturbation({0: np.arange(0, find_ffn(model).shape[1], 2)}, "set", 1.5, "generated")
+    found = texts(greedy_answers(model, tokenizer, prompts, **SETTINGS))
+    assert [tokens for tokens, *_ in found] == [plainly(model, prompt, 12, 1.3, 1) for prompt in prompts]
+    assert texts(greedy_answers(model, tokenizer, prompts, batch_size=1, **SETTINGS)) == found
+    with perturbed(model, edit, prompt_length=max(map(len, prompts))):
+        cached = texts(greedy_answers(model, tokenizer, prompts, **SETTINGS))
+        whole = texts(greedy_answers(model, tokenizer, prompts, use_cache=False, **SETTINGS))
+    assert cached == whole != found
 
 
 def test_a_text_ends_before_a_character_that_is_cut_and_a_stop_string():

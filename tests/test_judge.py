@@ -21,7 +21,7 @@ from judge_server import (  # noqa: F401 (used by their names)
 from stages import check_refusal
 
 from lape.artifact import read_json, sha256
-from lape.audit import _check_judgements
+from lape.audit.evaluation import check_judgements
 from lape.judging.judge import Judge, rating
 
 # What is asked, and how a verdict is read.
@@ -107,7 +107,7 @@ def test_judgements(serve, generations, lape, monkeypatch):
     assert {body["seed"] for body in server.bodies} == {0} and {body["max_tokens"] for body in server.bodies} == {1024}
     assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
     assert KEY not in messages and not files_with(KEY)
-    assert list(_check_judgements(Path("out/normal.json"), header)) == []
+    assert list(check_judgements(Path("out/normal.json"), header)) == []
 
 
 def test_a_second_run_makes_no_call_and_the_same_bytes(serve, generations, lape):
@@ -177,7 +177,7 @@ def test_verdicts_of_any_characters(serve, generations, lape):
     assert lape(*words(server))[0] == 0
     assert sorted(table()["verdict"]) == sorted(text.replace("\ud800", "?") for text in texts)
     assert Path("out/normal.tsv").read_bytes().count(b"\n") == 7
-    assert list(_check_judgements(Path("out/normal.json"), read_json("out/normal.json"))) == []
+    assert list(check_judgements(Path("out/normal.json"), read_json("out/normal.json"))) == []
 
 
 # What it costs.
@@ -276,13 +276,13 @@ def test_audit_names_what_does_not_follow(serve, generations, lape, old, new, fa
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    faults = list(_check_judgements(Path("out/normal.json"), read_json("out/normal.json")))
+    faults = list(check_judgements(Path("out/normal.json"), read_json("out/normal.json")))
     assert [found for found in faults if fault in found]
 
 
 def test_audit_names_another_setting(serve, generations, lape):
     assert lape(*words(serve()))[0] == 0
     header = read_json("out/normal.json") | {"setting": "random"}
-    assert list(_check_judgements(Path("out/normal.json"), header)) == [
+    assert list(check_judgements(Path("out/normal.json"), header)) == [
         "has another setting, model or prompt than generations/normal.json"
     ]

@@ -31,7 +31,7 @@ def run(arguments: Namespace) -> None:
     judge = Judge.from_settings(arguments.settings)
     header, answers = read_answers(arguments.generations)
     requests = [judge.request(answer["question"], answer["output"]) for answer in answers]
-    cache = VerdictCache(arguments.cache)
+    cache = VerdictCache(arguments.cache, judge.base_url)
     label = f"judge {header['model']} {header['prompt']} {header['setting']}"
     estimate = judge.estimate(cache.missing(requests))
     logger.info("%s: %d answers, %s", label, len(answers), estimate)

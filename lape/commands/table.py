@@ -24,6 +24,9 @@ def run(arguments: argparse.Namespace) -> None:
     if output.suffix != ".csv":
         raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
     table = TABLES[arguments.item]
+    for name in ("language", "source", "target"):
+        if getattr(arguments, name) is not None and name not in table.parameters:
+            raise LapeError(f"table {arguments.item}: --{name} is not used; leave it out")
     parameters = {name: getattr(arguments, name) for name in table.parameters}
     frame = table.rows(arguments.inputs, **parameters)
     written = {output.with_suffix(suffix): text for suffix, text in texts(arguments.item, frame).items()}

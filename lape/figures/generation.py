@@ -53,6 +53,9 @@ def cross_lingual(frame: pd.DataFrame) -> Figure:
         model, prompt = block[["model", "prompt"]].iloc[0]
         for axis, method in zip(line, methods, strict=True):
             own = block[block["method"] == method]
+            if own.empty:  # this model has no control
+                axis.remove()
+                continue
             bold = success_matrix(own.assign(bold=beats_control(own)), "bold").fillna(False)
             heatmap(axis, success_matrix(own, "success"), scale, bold=bold)
             named = method_name(method.removeprefix(CONTROL))

@@ -125,9 +125,14 @@ def _pairs(axis: Axes, block: pd.DataFrame, peak: int) -> None:
         axis.annotate("-".join(pair), (peak, there[pair]), fontsize=6.5, **place)
 
 
+# Nearer to 1 than float32 tells.
+_CLOSE = 1e-9
+
+
 def _near_one(axis: Axes) -> None:
     """A vertical axis that is logarithmic in the distance from 1, with ticks at round distances."""
-    axis.set_yscale("function", functions=(lambda value: -np.log10(1 - value), lambda place: 1 - 10.0**-place))
+    functions = (lambda value: -np.log10(np.maximum(1 - value, _CLOSE)), lambda place: 1 - 10.0**-place)
+    axis.set_yscale("function", functions=functions)
     low, high = axis.get_ylim()
     ticks = [1 - digit * 10.0**-power for power in range(9) for digit in (5, 2, 1)]
     if sum(low <= tick <= high for tick in ticks) > 2:

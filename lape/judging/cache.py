@@ -10,9 +10,9 @@ from lape.artifact import read_json, write_json
 from lape.errors import LapeError
 
 
-def fingerprint(request: Mapping) -> str:
-    """SHA-256 of a request: of model, messages and sampling parameters, not of where it is sent."""
-    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+def fingerprint(request: Mapping, endpoint: str = "") -> str:
+    """SHA-256 of a request, of model, messages and sampling parameters, and of where it is sent."""
+    return hashlib.sha256(json.dumps([endpoint, request], sort_keys=True).encode()).hexdigest()
 
 
 class VerdictCache:
@@ -20,14 +20,15 @@ class VerdictCache:
 
     Args:
         folder: made with the first verdict.
+        endpoint: whose verdicts they are: local servers call different models by one name.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, endpoint: str = ""):
+        self.folder, self._endpoint = Path(folder), endpoint
 
     def missing(self, requests: Iterable[Mapping]) -> list[Mapping]:
         """The requests without a verdict, each once, in their order."""
-        distinct = {fingerprint(request): request for request in requests}
+        distinct = {fingerprint(request, self._endpoint): request for request in requests}
         return [request for request in distinct.values() if self.read(request) is None]
 
     def read(self, request: Mapping) -> dict | None:
@@ -54,5 +55,5 @@ class VerdictCache:
             write_json(self._path(request), {"request": request, "verdict": verdict, "served": served})
 
     def _path(self, request: Mapping) -> Path:
-        key = fingerprint(request)
+        key = fingerprint(request, self._endpoint)
         return self.folder / key[:2] / f"{key}.json"

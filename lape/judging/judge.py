@@ -176,7 +176,7 @@ class Judge:
         return {name: value for name, value in chosen.items() if value is not None}
 
     def estimate(self, requests: Sequence[Mapping]) -> "Estimate":
-        """What requests would cost at most.
+        """What requests would cost, about; verdicts that are as long as they may be, and no call that is repeated.
 
         Tokens sent are the bytes of the messages in UTF-8 over `BYTES_PER_TOKEN`, tokens received as many as a verdict
         may have.
@@ -202,7 +202,7 @@ class Judge:
 
 
 class Estimate(NamedTuple):
-    """Calls to make, tokens sent, the most tokens received, and the highest cost (None without prices)."""
+    """Calls to make, tokens sent, the most tokens received, and about their cost (None without prices)."""
 
     calls: int
     tokens_in: int
@@ -210,7 +210,7 @@ class Estimate(NamedTuple):
     cost: float | None
 
     def __str__(self) -> str:
-        cost = "" if self.cost is None else f", at most {self.cost:.2f} in the prices' currency"
+        cost = "" if self.cost is None else f", about {self.cost:.2f} in the prices' currency"
         return f"{self.calls} calls, about {self.tokens_in} tokens to send and at most {self.tokens_out} back{cost}"
 
 

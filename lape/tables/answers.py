@@ -34,7 +34,7 @@ PROPORTIONS = ("language_accuracy", "lingua_accuracy", "short", "disagreement")
 
 # The metric of each identifier.
 _ACCURACIES = {"langdetect": "language_accuracy", "lingua": "lingua_accuracy"}
-_LEVEL = (0.025, 0.975)
+_TAIL = 0.025  # on either side of an interval
 Pair = tuple[str, str]
 
 
@@ -208,7 +208,10 @@ class Resampling:
         np.add.at(self._counts, (np.arange(resamples)[:, None], draws), 1)
 
     def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Of `mean`: percentiles of the bootstrap over questions.
+        """Of `mean`: expanded percentiles of the bootstrap over questions (Hesterberg 2015, section 3.3).
+
+        Plain percentiles are too narrow for few questions: with 20 they cover 89 to 92%. These are taken at the levels
+        that make them as wide as Student's interval.
 
         Args:
             values: [K, N], as for `mean`.
@@ -217,14 +220,16 @@ class Resampling:
             Lower and upper bound; NaN with fewer than `uncertainty.MINIMUM_CHUNKS` questions that have a value.
         """
         there = ~np.isnan(values)
-        if there.any(axis=0).sum() < uncertainty.MINIMUM_CHUNKS:
+        questions = int(there.any(axis=0).sum())
+        if questions < uncertainty.MINIMUM_CHUNKS:
             return np.nan, np.nan
         # einsum adds in one order whatever the number of threads, unlike a matrix product.
         sums = np.einsum("bn,kn->bk", self._counts, np.where(there, values, 0.0))
         sizes = np.einsum("bn,kn->bk", self._counts, there.astype(float))
         with np.errstate(invalid="ignore"):  # a draw may hold no value at all
             means = (sums / np.maximum(sizes, 1)).sum(axis=1) / (sizes > 0).sum(axis=1)
-        low, high = np.nanquantile(means, _LEVEL)
+        tail = stats.norm.cdf(np.sqrt(questions / (questions - 1)) * stats.t.ppf(_TAIL, questions - 1))
+        low, high = np.nanquantile(means, (tail, 1 - tail))
         return float(low), float(high)
 
     def proportion_interval(self, values: np.ndarray) -> tuple[float, float]:

@@ -101,6 +101,9 @@ def dose_sections(frame: pd.DataFrame) -> list[Section]:
             dose = "mode, positions, strength, share of the neurons"
             sections.append(Section(f"{title}, {kind}: mean over the languages at every dose ({dose})", "dose", cells))
             column = "language" if kind == "steered" else "target"
+            # Pairs that every dose has, as in the mean.
+            pairs = single.groupby(["language", "target"], sort=False)["dose"].transform("nunique")
+            single = single[pairs == single["dose"].nunique()]
             for metric in ("language_accuracy", "nll"):
                 # Of cross the mean over the languages of the questions.
                 means = single.groupby(["dose", column], sort=False)[metric].mean().reset_index(name="value")

@@ -21,7 +21,7 @@ _SAME = ("model_revision", "pooling", "layers", "width", "numbers")
 
 def data(header: str | Path) -> list[Path]:
     """The arrays beside an embeddings header, the TSV beside a neurons header."""
-    suffix = ".npy" if read_json(header)["artifact"] == "embeddings" else ".tsv"
+    suffix = ".npy" if read_json(header).get("artifact") == "embeddings" else ".tsv"
     return [Path(header).with_suffix(suffix)]
 
 
@@ -40,11 +40,19 @@ def figure6(paths: Sequence[str | Path]) -> pd.DataFrame:
         LapeError: a language or a model's neurons come twice or are missing, embeddings of a model do not fit one
             another or its neurons, or data beside a header changed.
     """
-    groups = _groups(path for path in paths if read_json(path)["artifact"] == "embeddings")
-    found = {
-        neurons.summary["model"]: neurons
-        for neurons in read_sets([path for path in paths if read_json(path)["artifact"] == "neurons"])
-    }
+    kinds = {path: read_json(path).get("artifact") for path in paths}
+    for path, kind in kinds.items():
+        if kind not in ARTIFACTS:
+            raise LapeError(f"{path}: is no header of embeddings or neurons; pass those alone")
+    groups = _groups(path for path, kind in kinds.items() if kind == "embeddings")
+    if not groups:
+        raise LapeError("no embeddings: there is nothing to compare; pass the header of every language's")
+    found: dict[str, Neurons] = {}
+    for neurons in read_sets([path for path, kind in kinds.items() if kind == "neurons"]):
+        if found.setdefault(neurons.summary["model"], neurons) is not neurons:
+            raise LapeError(
+                f"{neurons.origin}: a second set of neurons of {neurons.summary['model']}; pass one a model"
+            )
     frames = []
     for model, headers in groups.items():
         if model not in found:
