@@ -180,8 +180,13 @@ def percentiles(values, seed=0, number=2000):
     values = np.array(values, float)
     size = values.shape[1]
     draws = resamples(size, number, seed)
+    return expanded([values[:, draw].mean() for draw in draws], size)
+
+
+def expanded(means, size):
+    """Percentiles of resampled means of `size` values at the levels of Hesterberg 2015, section 3.3."""
     tail = special.ndtr(math.sqrt(size / (size - 1)) * special.stdtrit(size - 1, 0.025))
-    return np.quantile([values[:, draw].mean() for draw in draws], [tail, 1 - tail])
+    return np.nanquantile(means, [tail, 1 - tail])
 
 
 def flipped(differences):

@@ -197,7 +197,7 @@ def test_estimate(serve, generations, lape):
             tokens += -(-len(f"You are a helpful assistant.{prompt}".encode()) // 3)
     cost = (tokens * 30 + 6 * 500 * 60) / 1e6
     assert status == 0
-    assert f"6 calls, about {tokens} tokens to send and at most 3000 back, at most {cost:.2f} in" in messages
+    assert f"6 calls, about {tokens} tokens to send and at most 3000 back, about {cost:.2f} in" in messages
     assert not server.bodies and not Path("cache").exists() and not Path("out").exists()
 
     assert lape(*words(server, **prices), "--log", "log.txt")[0] == 0

@@ -130,7 +130,7 @@ def test_a_second_run_does_nothing(run):
         ({"questions": {"number": 3}}, {"questions", "generate", "score"}),
         ({"steering": {"dose": "max-all-1-1"}}, {"generate", "score"}),
         ({"scores": {"minimum_bytes": 2}}, {"score"}),
-        ({"scores": {"minimum_bytes": 1, "seed": 1}}, set()),
+        ({"scores": {"minimum_bytes": 1000, "seed": 1}}, set()),
         ({"structure": {"pooling": "last"}}, {"embed"}),
     ],
 )
@@ -176,6 +176,12 @@ def rarer_neuron(run: Workspace) -> None:
     edited_table(path, lambda frame: frame.assign(frequency=frame["frequency"] / 2))
 
 
+def another_answer(run: Workspace) -> None:
+    path = run.results / "generations/tiny/plain/steered.jsonl"
+    first, *others = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(first) | {"output": "Yes."}) + "\n" + "".join(others), encoding="utf-8")
+
+
 def hooks(run: Workspace, name: str, change) -> None:
     path = run.results / name
     header = json.loads(path.read_text())
@@ -188,6 +194,29 @@ def hooks(run: Workspace, name: str, change) -> None:
     [
         ("parameters", "parameters/tiny/matched_pv.json", own_set_as_control, "drawing again gives another index"),
         ("instructions", "instructions/fr.json", one_example_less, "has 5 examples, the header says 6"),
+        ("generations", "generations/tiny/plain/steered.json", another_answer, "is not the text of its tokens"),
+        (
+            "generations",
+            "generations/tiny/plain/cross-fr.json",
+            lambda run: hooks(run, "generations/tiny/plain/cross-fr.json", lambda own: own[0].update(neurons=1)),
+            "its hooks on fr to ja are on 1 neurons",
+        ),
+        (
+            "steering",
+            "steering/tiny/lape.json",
+            lambda run: edited_table(
+                run.results / "steering/tiny/lape.tsv", lambda frame: frame.assign(mean=frame["mean"] * 2)
+            ),
+            "are not the means of its statistics",
+        ),
+        (
+            "scores",
+            "scores/tiny/plain/steered.json",
+            lambda run: edited_table(
+                run.results / "scores/tiny/plain/steered.tsv", lambda frame: frame.assign(chrf=frame["chrf"] + 1)
+            ),
+            "its means do not follow from its answers",
+        ),
         ("stability", "stability/tiny.json", rarer_neuron, "its frequencies of all languages do not add up"),
         (
             "perplexity",

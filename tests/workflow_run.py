@@ -31,7 +31,7 @@ CONFIG = {
     "stability": {"resamples": 20},
     "questions": {"number": 4, "pattern": "asked/{language}.txt"},
     "generation": {"max_new_tokens": 6, "suffixes": {"fr": " Oui ?", "ja": "日本", "en": " Yes?"}},
-    "scores": {"minimum_bytes": 1},
+    "scores": {"minimum_bytes": 1000},  # too short for an identifier, which takes seconds to load
     "experiments": {
         "figure3": {"more_models": ["other"]},
         "figure4": {"language": "fr", "ratios": [0.05, 0.2]},
