@@ -1,6 +1,7 @@
 """Checks of what models did: perplexity, answers, scores, ratings and embeddings."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from lape.neurons import Neurons
 from lape.parameter_variation.parameters import Parameters
 from lape.steering import SteeringValues, setting_perturbation
 from lape.tokenizer import load_tokenizer
+
+_tokenizer = cache(load_tokenizer)  # a large vocabulary takes seconds to read
 
 
 def check_perplexity(path: Path, header: dict) -> Iterator[str]:
@@ -118,7 +121,7 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
         yield "its answers are not those to its questions, language by language"
         return
     (model,) = inputs(header, "model")
-    tokenizer = load_tokenizer(model.with_name("tokenizer.json"))
+    tokenizer = _tokenizer(model.with_name("tokenizer.json"))
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
         output, stopped = trimmed(text, header["parameters"]["stop"])
         if answer["output"] != output or (answer["finish_reason"] == "stop") != stopped:
