@@ -251,6 +251,24 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     return tokenizer.bos_token_id
 
 
+def check_found_on(description: dict, path: str | Path, header: dict) -> None:
+    """Refuse what was found on another checkpoint; a released file names none.
+
+    Args:
+        description: header of the model artifact that is at hand.
+        path, header: of neurons, parameters or steering values.
+
+    Raises:
+        LapeError: it was.
+    """
+    found, wanted = header.get("model_revision"), description["revision"]
+    if found not in (None, wanted):
+        raise LapeError(
+            f"{path}: found on {header['model']}, not on {description['name']} ({found} is not {wanted}); "
+            "find them on this model"
+        )
+
+
 def location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
     """Where a model artifact's checkpoint is: a repository and its commit, or a folder whose files are as they were.
 

@@ -1,15 +1,13 @@
 """Figures of generated answers: drawn from the CSV alone, the same bytes twice, at every size."""
 
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from test_figures import drawn_twice
 
-from lape.artifact import sha256
-from lape.cli import main
 from lape.figures import FIGURES, draw
 from lape.tables import read
 
@@ -58,16 +56,7 @@ def titles(figure):
 
 @pytest.mark.parametrize("item", TABLES)
 def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
-    table = tmp_path / "table.csv"
-    TABLES[item].to_csv(table, index=False)
-    output = tmp_path / "figures" / f"{item}.pdf"
-    found = []
-    for _ in range(2):
-        assert main(["figure", item, str(table), "--output", str(output)]) == 0
-        found.append({path.name: path.read_bytes() for path in output.parent.iterdir()})
-    assert found[0] == found[1]
-    assert set(found[0]) == {f"{item}{suffix}" for suffix in (*SUFFIXES, ".json")}
-    assert json.loads(found[0][f"{item}.json"])["inputs"] == {str(table): sha256(table)}
+    drawn_twice(tmp_path, item, TABLES[item])
 
 
 def test_the_matrix_stands_beside_its_control_on_one_scale_with_a_blank_diagonal(tmp_path):

@@ -179,6 +179,7 @@ def _check_lengths(ids: dict, new_tokens: int, context: int | None) -> None:
 
 def _perturbing(arguments: argparse.Namespace, setting, description: dict):
     """The neurons and the steering values that a setting needs, and the files that they were read from."""
+    from lape.model import check_found_on
     from lape.neurons import Neurons
     from lape.steering import SteeringValues
 
@@ -189,16 +190,12 @@ def _perturbing(arguments: argparse.Namespace, setting, description: dict):
             raise LapeError(f"setting {arguments.setting}: {option} {fault}")
     neurons = Neurons.load(arguments.neurons) if arguments.neurons else None
     values = SteeringValues.load(arguments.values) if arguments.values else None
-    paths = [path for path in (arguments.neurons, arguments.values) if path]
-    for path in paths:
-        header = read_json(path)
+    headers = {path: read_json(path) for path in (arguments.neurons, arguments.values) if path}
+    for path, header in headers.items():
         if header["method"] != setting.method:
             raise LapeError(f"{path}: of method {header['method']}; setting {arguments.setting} wants {setting.method}")
-        if header.get("model_revision") not in (None, description["revision"]):  # a released file names none
-            raise LapeError(
-                f"{path}: found on {header['model']}, not on {description['name']}; find them on this model"
-            )
-    return neurons, values, [*paths, *(checked(path, read_json(path), ".tsv") for path in paths)]
+        check_found_on(description, path, header)
+    return neurons, values, [*headers, *(checked(path, header, ".tsv") for path, header in headers.items())]
 
 
 def _check_changes(label: str, setting, hooks: list[dict]) -> None:

@@ -97,6 +97,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _region(model, description: dict, header_path: Path, language: str):
     """Header of the neurons or parameters, and the context that deactivates a language's."""
+    from lape.model import check_found_on
+
     if read_json(header_path).get("artifact") == "parameters":
         from lape.parameter_variation.parameters import Parameters as Region
         from lape.parameter_variation.zeroing import zeroed as deactivate
@@ -106,11 +108,7 @@ def _region(model, description: dict, header_path: Path, language: str):
 
     region = Region.load(header_path)
     header = region.summary
-    if header.get("model_revision") not in (None, description["revision"]):  # a released file names none
-        raise LapeError(
-            f"{header_path}: found on {header['model']} at {header['model_revision']}, not on {description['name']}; "
-            "find them on this model"
-        )
+    check_found_on(description, header_path, header)
     return header, deactivate(model, region, language)
 
 

@@ -45,11 +45,10 @@ def rounded(value: float) -> str:
     return _MINUS + text if value < 0 and float(text) else text
 
 
-def with_interval(value: float, low: float, high: float) -> str:
-    """As "1.00 [0.50, 2.00]"; without bounds the value alone, without a value nothing."""
-    if pd.isna(value):
-        return ""
-    return rounded(value) if pd.isna(low) else f"{rounded(value)} [{rounded(low)}, {rounded(high)}]"
+def with_interval(value: float, low: float, high: float, missing: str = "") -> str:
+    """As "1.00 [0.50, 2.00]"; without bounds the value alone, without a value `missing`."""
+    text = missing if pd.isna(value) else rounded(value)
+    return text if pd.isna(low) else f"{text} [{rounded(low)}, {rounded(high)}]"
 
 
 def markdown(sections: Sequence[Section]) -> str:

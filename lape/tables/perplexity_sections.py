@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from lape.tables.layout import Section, rounded
+from lape.tables.layout import Section, rounded, with_interval
 from lape.tables.perplexity import SIGNIFICANT, matrix, methods_and_controls, significant, significant_cells
 
+_UNDEFINED = "undefined"  # a ratio of two rises that are none
 _MEASURES = {
     "ppl_change": "PPL change",
     "nll_change": "NLL change (nats per token)",
@@ -76,7 +77,7 @@ def diagonality_sections(frame: pd.DataFrame) -> list[Section]:
         for name in ("diagonal", "off_diagonal"):
             written[name] = cells[name].map("{:.3f}".format)
         for method, row in cells.iterrows():
-            written.at[method, "score"] = _with_interval(row["score"], row["low"], row["high"])
+            written.at[method, "score"] = with_interval(row["score"], row["low"], row["high"], _UNDEFINED)
         what = "mean NLL rise (nats per token), on over off the diagonal; cells that suffer more than under"
         title = f"{model}: {what} {_CONTROL}"
         sections.append(Section(title, "method", written.fillna("").astype(str).rename(columns=heads)))
@@ -100,16 +101,10 @@ def _written(frame: pd.DataFrame, column: str, interval: bool) -> pd.DataFrame:
     texts = frame[column].map(rounded)
     if interval:
         bounds = frame[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
-        texts = pd.Series([_with_interval(*three) for three in bounds], frame.index)
+        texts = pd.Series([with_interval(*three, _UNDEFINED) for three in bounds], frame.index)
     if "p_holm" in frame:
         texts += np.where(significant(frame), "*", "")
     return frame.assign(text=texts)
-
-
-def _with_interval(value: float, low: float, high: float) -> str:
-    """As "1.00 [0.50, 2.00]"; the bounds are left out where there are none."""
-    text = "undefined" if np.isnan(value) else rounded(value)
-    return text if np.isnan(low) else f"{text} [{rounded(low)}, {rounded(high)}]"
 
 
 def _overview(model: str, block: pd.DataFrame) -> Section:
