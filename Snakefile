@@ -25,6 +25,16 @@
 #             {setting}.tsv                      score       their language, fluency, repetition, by answer
 #   <results>/judgements/{model}/{prompt}/
 #             {setting}.tsv                      judge       their content quality, where a judge is configured
+#   <results>/sentences/{language}.jsonl         sentences   labelled sentences: scored, and held out
+#   <results>/expert_units/{model}/
+#             responses.json, .tsv, .blocks/     responses   mean output of every unit of every linear layer
+#             average_precision.npy              average_precision  of every unit as a detector of every language
+#             units.tsv                          select_units  the best, the worst and random ones, with their medians
+#   <results>/neurons/{model}/ap.tsv             select_ap   FFN neurons by average precision, as many as LAPE's
+#   <results>/pairs/{corpus}/{language}.jsonl    pairs       what is translated, and how it should be
+#   <results>/generations/{model}/
+#             unconditional/{selection}.jsonl    sample      texts from BOS alone, expert units overwritten
+#             translation-{corpus}/{selection}.jsonl  translate  translations likewise; both are scored as answers are
 #   <results>/embeddings/{model}/{language}.npy  embed       of the aligned sentences, behind every layer
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
@@ -32,7 +42,7 @@
 #   <results>/figures/{item}.pdf, .svg, .png     figure
 #   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
 #   <results>/report.html                        report      its tables and figures with captions
-#   <results>/paper/manifest.json, report.html   paper       the same of the target `paper`
+#   <results>/paper/manifest.json, report.html   paper       the same of the target `paper`; expert_units/ likewise
 #   <logs>, <benchmarks>                         logs/ and benchmarks/ of the run, one file a job
 
 
@@ -40,6 +50,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/items.smk"
 
 
 pathvars:
@@ -51,6 +62,8 @@ pathvars:
 localrules:
     all,
     paper,
+    expert_units,
+    comparison,
     tables,
     figures,
     config,
@@ -58,6 +71,8 @@ localrules:
     report,
     paper_manifest,
     paper_report,
+    expert_manifest,
+    expert_report,
 
 
 rule all:
@@ -71,6 +86,17 @@ rule paper:
     input:
         "<results>/paper/manifest.json",
         "<results>/paper/report.html",
+
+
+rule expert_units:
+    input:
+        "<results>/expert_units/manifest.json",
+        "<results>/expert_units/report.html",
+
+
+rule comparison:
+    input:
+        comparison_items,
 
 
 rule tables:
@@ -101,6 +127,11 @@ include: "rules/perplexity_tables.smk"
 include: "rules/neuron_tables.smk"
 include: "rules/generation_tables.smk"
 include: "rules/structure.smk"
+include: "rules/sentences.smk"
+include: "rules/expert_units.smk"
+include: "rules/texts.smk"
+include: "rules/expert_tables.smk"
+include: "rules/expert_figures.smk"
 include: "rules/figures.smk"
 include: "rules/audit.smk"
 

@@ -19,9 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # a build front end does not put
 
 from lape.source import source_hash
 
-CPP = [
-    f"csrc/{name}.cpp" for name in ("module", "simd", "eager_activation", "stats_cpu", "glu_cpu", "edit_cpu", "nll_cpu")
-]
+_OPERATORS = ("stats", "glu", "edit", "nll", "average_precision")
+CPP = [f"csrc/{name}.cpp" for name in ("module", "simd", "eager_activation", *(f"{name}_cpu" for name in _OPERATORS))]
 CUDA = ["csrc/cuda_binding.cpp", *(f"csrc/{name}_kernel.cu" for name in ("stats", "glu", "edit", "nll"))]
 
 

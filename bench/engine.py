@@ -6,6 +6,7 @@ Sections 1 to 3 share their turns: any of them runs all three.
 """
 
 import argparse
+import dataclasses
 import gc
 import sys
 import time
@@ -15,12 +16,13 @@ from pathlib import Path
 import torch
 from transformers.utils import logging as transformers_logging
 
+from bench.average_precision import precision_rows
 from bench.operators import operator_rows
 from bench.passes import pass_rows
 from bench.perplexity import perplexity_rows
 from bench.report import SECTIONS, Row, table, write
 from bench.selection import selection_rows
-from bench.setting import Setting, setting
+from bench.setting import FULL_PRECISION, Setting, setting
 from bench.stages import stage_rows
 from lape.allocator import keep_freed_memory
 from lape.errors import LapeError
@@ -42,6 +44,8 @@ def measure(this: Setting, sections: set[int]) -> Iterator[Row]:
         yield from selection_rows(this.selection, this.turns)
     if 7 in sections and this.run is not None:
         yield from stage_rows(this.run)
+    if 8 in sections:
+        yield from precision_rows(this.precision, this.turns)
 
 
 def _release(device: str) -> None:
@@ -56,6 +60,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--sections", type=int, nargs="+", choices=SECTIONS, default=SECTIONS, help="default: all")
     parser.add_argument("--smallest", action="store_true", help="tiny, one turn: checks that everything runs")
+    parser.add_argument("--full", action="store_true", help="section 8 on all of LLaMA-2 7B's units: 16 GB of disk")
     parser.add_argument("--output", type=Path, default=Path("bench/results"), help="folder of the JSON file")
     arguments = parser.parse_args()
     transformers_logging.set_verbosity_error()
@@ -65,7 +70,10 @@ def main() -> None:
     rows = []
     try:
         resolve_device(arguments.device)
-        for row in measure(setting(arguments.device, arguments.smallest), set(arguments.sections)):
+        this = setting(arguments.device, arguments.smallest)
+        if arguments.full:
+            this = dataclasses.replace(this, precision=FULL_PRECISION)
+        for row in measure(this, set(arguments.sections)):
             rows.append(row)
             print(f"{time.perf_counter() - start:4.0f} s  {row.section}. {row.what}", file=sys.stderr)
     except LapeError as error:

@@ -22,8 +22,9 @@ SECTIONS = {
     5: "Perplexity with 1% of the neurons deactivated over the unhooked causal LM, tokens/s",
     6: "Selection",
     7: "The workflow by stage, seconds summed over jobs",
+    8: "Average precision of units",
 }
-_PACKAGES = ("torch", "transformers", "numpy", "transformer-lens", "nnsight")
+_PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "transformer-lens", "nnsight")
 
 
 @dataclass(frozen=True)

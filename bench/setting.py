@@ -23,6 +23,7 @@ class Setting:
         vocabulary: columns of its logits.
         array: bytes of each of its arrays; far past the cache.
         selection: layers, neurons a layer and languages of section 6.
+        precision: units, sentences and languages of section 8.
         run: of the workflow, whose stages section 7 shows where it is finished.
         forward, hooks, ceiling, bandwidth: goals of sections 1, 2 (against plain hooks), 3 and 4.
     """
@@ -36,6 +37,7 @@ class Setting:
     vocabulary: int
     array: int
     selection: tuple[int, int, int]
+    precision: tuple[int, int, int]
     run: Path | None
     forward: float = 1.0
     hooks: float = 1.0
@@ -44,14 +46,18 @@ class Setting:
 
 
 _WIDTHS = {"LLaMA-2-7B": 11008, "LLaMA-2-70B": 28672}
+# LLaMA-2 7B and the pool of Kojima et al. (2024); a tenth of the units is what `make bench` has the time for.
+FULL_PRECISION = (1_359_872, 3000, 6)
 _COMMON = dict(widths=_WIDTHS, vocabulary=32000, selection=(80, 28672, 7), run=Path("results/default"))
+_COMMON["precision"] = (135_987, 3000, 6)
 
 
 def setting(device: str, smallest: bool) -> Setting:
     """What is measured on a device; `smallest` checks in seconds that everything runs, and its figures mean nothing."""
     if smallest:
         tiny = Work(TINY, "float32", 2, 16, peers=True)
-        small = dict(widths={"tiny": 64}, vocabulary=100, array=2**14, selection=(3, 64, 3), run=None)
+        small = dict(widths={"tiny": 64}, vocabulary=100, array=2**14, selection=(3, 64, 3))
+        small |= dict(precision=(40, 150, 3), run=None)
         return Setting(device, turns=1, passes=(tiny,), perplexity=tiny, squares=(64,), **small)
     if device == "cuda":
         work = Work(LLAMA2, "bfloat16", 4, 4096, peers=True)

@@ -33,9 +33,11 @@ def check_config(config: dict, schema_path: str | Path) -> None:
 
     if config["run"] in ("downloads", "judge"):
         raise LapeError(f"config run: results/{config['run']} is shared by all runs; choose another name")
-    for language in RESERVED:
-        if language in config["languages"]:
-            raise LapeError(f"config languages: {language!r} names a row of a table; call the language otherwise")
+    pool = config["expert_units"]["languages"] or config["languages"]
+    for key, languages in (("languages", config["languages"]), ("expert_units.languages", pool)):
+        for language in RESERVED:
+            if language in languages:
+                raise LapeError(f"config {key}: {language!r} names a row of a table; call the language otherwise")
     for name, download in config["downloads"].items():
         if re.match("https?://[^/]*@", download.get("url", "")):
             raise LapeError(f"config downloads.{name}.url: holds a name or password, and is recorded; use ~/.netrc")
@@ -62,11 +64,8 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         and experiments["table5"]["target"] == experiments["table5"]["source"]
     ):
         raise LapeError("config experiments.table5.target: is the source's language; name another")
-    for section, key in (("questions", "pattern"), ("structure", "aligned")):
-        given = config[section][key]
-        for language in config["languages"] if isinstance(given, dict) else ():
-            if language not in given:
-                raise LapeError(f"config {section}.{key}: no glob for language {language!r}; add one")
+    _check_globs("questions.pattern", config["questions"]["pattern"], config["languages"])
+    _check_globs("structure.aligned", config["structure"]["aligned"], config["languages"])
     if not config["steering"]["dose"].endswith("-1"):
         raise LapeError(
             "config steering.dose: a share below 1 has no control, as random neurons have no order; use share 1 here, "
@@ -91,17 +90,53 @@ def check_config(config: dict, schema_path: str | Path) -> None:
                 raise LapeError(
                     f"config languages: the embedded text has no {language!r}; it has {', '.join(embedded['order'])}"
                 )
-    pattern = corpus["files"]["pattern"]
-    if corpus["source"] == "files" and isinstance(pattern, dict):
-        for language in config["languages"]:
-            if language not in pattern:
-                raise LapeError(f"config corpus.files.pattern: no glob for language {language!r}; add one")
+    if corpus["source"] == "files":
+        _check_globs("corpus.files.pattern", corpus["files"]["pattern"], config["languages"])
+    _check_expert_units(config, pool)
     instructions = config["instructions"]
     for section, given in (("files.pattern", instructions["files"]["pattern"]), ("hub", instructions["hub"])):
         if instructions["source"] == section.partition(".")[0] and isinstance(given, dict):
             for language in config["languages"]:
                 if language not in given:
                     raise LapeError(f"config instructions.{section}: nothing for language {language!r}; add it")
+
+
+def _check_expert_units(config: dict, pool: list[str]) -> None:
+    """What the languages of the expert units are read from, and what is translated."""
+    corpus, section, translation = config["corpus"], config["sentences"], config["translation"]
+    if section["source"] == "corpus" and corpus["source"] == "embedded":
+        known = corpus["embedded"]["order"]
+        for language in pool:
+            if language not in known:
+                raise LapeError(
+                    f"config expert_units.languages: the embedded text has no {language!r}; it has {', '.join(known)}"
+                )
+    elif section["source"] == "corpus" and corpus["source"] == "files":
+        _check_globs("corpus.files.pattern", corpus["files"]["pattern"], pool)
+    elif section["source"] == "files":
+        _check_globs("sentences.files.pattern", section["files"]["pattern"], pool)
+    elif section["source"] == "hub" and not section["hub"]["datasets"]:
+        raise LapeError("config sentences.hub.datasets: names none; add one, or take the corpus (sentences.source)")
+    for name, pairs in translation["corpora"].items():
+        for language in pairs.get("languages", ()):
+            if language not in pool:
+                raise LapeError(
+                    f"config translation.corpora.{name}.languages: {language!r} is no language of the expert units; "
+                    f"they have {', '.join(pool)}"
+                )
+        languages = [translation["source"], *pairs.get("languages", pool)]
+        if pairs["source"] == "files":
+            if "pattern" not in pairs:
+                raise LapeError(f"config translation.corpora.{name}: key 'pattern' is missing; name the files")
+            _check_globs(f"translation.corpora.{name}.pattern", pairs["pattern"], languages)
+        elif pairs["source"] == "questions" and len(languages) > 1:
+            _check_globs("questions.pattern", config["questions"]["pattern"], languages)
+
+
+def _check_globs(key: str, given: str | dict[str, str] | None, languages: list[str]) -> None:
+    for language in languages if isinstance(given, dict) else ():
+        if language not in given:
+            raise LapeError(f"config {key}: no glob for language {language!r}; add one")
 
 
 def _check_download(config: dict, section: str, name: str) -> None:

@@ -16,6 +16,8 @@ from lape.ffn import FFN, device_of, output_width, replaced_forwards
 # (layer, expert, gate [..., I], up likewise or None, rows) -> act(gate) * up. Rows: which of the layer's tokens these
 # are; None: all.
 Step = Callable[[int, int, Tensor, Tensor | None, Tensor | None], Tensor]
+# (layer, expert, "gate_up_proj" or "down_proj", its output [R, ...], rows) -> what goes on in its place.
+See = Callable[[int, int, str, Tensor, Tensor], Tensor]
 
 
 def activation_name(module: nn.Module, dtype: torch.dtype, device: torch.device) -> str | None:
@@ -78,6 +80,22 @@ def stepped(ffn: FFN, step: Step, stop: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def experts_seen(ffn: FFN, see: See) -> Iterator[None]:
+    """Pass the output of both projections of every expert through `see` for the time of a block.
+
+    A mixture keeps its experts' weights in two tensors, so that there is no module to hook.
+    """
+    activations = ffn.modules("activation")
+
+    def step(layer: int, expert: int, gate: Tensor, up: Tensor, rows: Tensor) -> Tensor:
+        return activations[layer](gate) * up
+
+    experts = enumerate(ffn.modules("experts"))
+    with replaced_forwards((module, _experts_forward(module, number, step, see=see)) for number, module in experts):
+        yield
+
+
+@contextlib.contextmanager
 def without_last_projection(ffn: FFN) -> Iterator[None]:
     """The last layer's down projection returns zero and computes nothing, for the time of a block."""
     if ffn.architecture.experts:
@@ -125,7 +143,9 @@ def _glu_forward(layer: nn.Module, ffn: FFN, number: int, step: Step, last: bool
     return forward
 
 
-def _experts_forward(experts: nn.Module, number: int, step: Step, last: bool) -> Callable:
+def _experts_forward(
+    experts: nn.Module, number: int, step: Step, last: bool = False, see: See = lambda *seen: seen[3]
+) -> Callable:
     """transformers' eager loop over experts, in its order of rows."""
 
     def forward(hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
@@ -134,10 +154,12 @@ def _experts_forward(experts: nn.Module, number: int, step: Step, last: bool) ->
             choice, rows = torch.where((top_k_index == expert).T)
             if not len(rows):
                 continue
-            gate, up = functional.linear(hidden[rows], experts.gate_up_proj[expert]).chunk(2, dim=-1)
+            joined = functional.linear(hidden[rows], experts.gate_up_proj[expert])
+            gate, up = see(number, expert, "gate_up_proj", joined, rows).chunk(2, dim=-1)
             product = step(number, expert, gate, up, rows)
             if not last:
-                part = functional.linear(product, experts.down_proj[expert]) * top_k_weights[rows, choice, None]
+                part = functional.linear(product, experts.down_proj[expert])
+                part = see(number, expert, "down_proj", part, rows) * top_k_weights[rows, choice, None]
                 output.index_add_(0, rows, part.to(output.dtype))
         return output
 

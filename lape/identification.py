@@ -1,12 +1,14 @@
 """Which language a text is in, by two identifiers that share neither code nor data: langdetect and lingua.
 
 The paper uses langdetect (Table 4). Both are told nothing of the run's languages: among few candidates anything is
-easily taken for one of them.
+easily taken for one of them. A model of fastText, such as lid.176.bin, is a third one where its file is given.
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+
+from lape.errors import LapeError
 
 # langdetect draws random numbers.
 SEED = 0
@@ -33,19 +35,24 @@ def count_letters(text: str) -> tuple[int, int]:
     return len(letters), len(letters.encode())
 
 
-def identify(text: str, minimum_bytes: int = MINIMUM_BYTES) -> dict[str, str]:
-    """The most probable language of a whole text, by each of `IDENTIFIERS`.
+def identify(text: str, minimum_bytes: int = MINIMUM_BYTES, fasttext: str | Path | None = None) -> dict[str, str]:
+    """The most probable language of a whole text, by each of `IDENTIFIERS`, and by fastText where its model is given.
 
     Args:
         text: anything; of very long texts langdetect reads the first 10,000 characters.
         minimum_bytes: bytes of letters (see `count_letters`) below which a text is too short: any identifier guesses.
+        fasttext: file of a model whose labels are languages, such as "__label__fr".
 
     Returns:
         identifier -> a code as of `base_language`, "short", or "unknown" where it tells none.
+
+    Raises:
+        LapeError: see `load_fasttext`.
     """
+    detectors = IDENTIFIERS | ({"fasttext": partial(by_fasttext, path=fasttext)} if fasttext else {})
     if count_letters(text)[1] < minimum_bytes:
-        return dict.fromkeys(IDENTIFIERS, SHORT)
-    return {name: detect(text) or UNKNOWN for name, detect in IDENTIFIERS.items()}
+        return dict.fromkeys(detectors, SHORT)
+    return {name: detect(text) or UNKNOWN for name, detect in detectors.items()}
 
 
 def by_langdetect(text: str) -> str | None:
@@ -70,6 +77,37 @@ def by_lingua(text: str) -> str | None:
     return None if detected is None else _code(detected)
 
 
+def by_fasttext(text: str, path: str | Path) -> str | None:
+    """The language that a model of fastText tells; None where it tells none. See `load_fasttext`."""
+    labels, _ = load_fasttext(path).predict(" ".join(text.split()))  # it reads one line
+    return _labelled(labels[0]) if labels else None
+
+
+def fasttext_languages(path: str | Path) -> frozenset[str]:
+    """Codes that a model of fastText can tell. See `load_fasttext`."""
+    # Of any text every label is one of the answers; at a threshold of 0 improbable ones would be missing.
+    labels, _ = load_fasttext(path).predict("", k=-1, threshold=-1.0)
+    return frozenset(map(_labelled, labels))
+
+
+@cache
+def load_fasttext(path: str | Path):
+    """A model of fastText, by its own package, which is no requirement of ours.
+
+    Raises:
+        LapeError: the package is not installed, or the file is no such model.
+    """
+    try:
+        import fasttext
+    except ImportError as error:
+        raise LapeError(f"{path}: the package fasttext is not installed; `pip install fasttext-predict`") from error
+    try:
+        return fasttext.load_model(str(path))
+    except (ValueError, MemoryError) as error:
+        raise LapeError(f"{path}: is no model of fastText ({error}); fetch it again (lid.176.bin)") from error
+
+
+# Those that are always asked.
 IDENTIFIERS = {"langdetect": by_langdetect, "lingua": by_lingua}
 
 
@@ -102,6 +140,10 @@ def _lingua():
     # High accuracy: of the shortest texts the mode of low accuracy knows 9 to 20% less in most alphabets; from 120
     # letters on the two are the same. Loaded as needed: at most 1.1 GiB and 6 s, where preloading always takes 1.3 GiB.
     return LanguageDetectorBuilder.from_all_languages().build()
+
+
+def _labelled(label: str) -> str:
+    return base_language(label.removeprefix("__label__"))
 
 
 def _code(language) -> str:

@@ -256,7 +256,7 @@ def check_found_on(description: dict, path: str | Path, header: dict) -> None:
 
     Args:
         description: header of the model artifact that is at hand.
-        path, header: of neurons, parameters or steering values.
+        path, header: of neurons, parameters, steering values or expert units.
 
     Raises:
         LapeError: it was.

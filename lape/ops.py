@@ -1,8 +1,8 @@
-"""The hot loops as operators: activation statistics, the GLU step with them, edits, the likelihood of a token.
+"""The hot loops as operators: activation statistics, the GLU step, edits, a token's likelihood, average precision.
 
-Each has three equal implementations: plain torch (`lape.reference`, the oracle), C++ for the CPU and CUDA. The
-schema is defined here whether or not the extension is built, so that an exported or compiled graph can name
-the operator anywhere. No operator has a gradient.
+Each has three equal implementations: plain torch (`lape.reference`, the oracle), C++ for the CPU and CUDA; average
+precision has no CUDA kernel, its reference runs on a GPU. The schema is defined here whether or not the extension is
+built, so that an exported or compiled graph can name the operator anywhere. No operator has a gradient.
 """
 
 import importlib.util
@@ -36,6 +36,7 @@ for _schema in (
     "ffn_edit(Tensor(a!) x, Tensor index, Tensor kind, Tensor value, Tensor offset, Tensor? choice, Tensor(b!) changed)"
     " -> ()",
     "token_nll(Tensor logits, Tensor target) -> Tensor",
+    "average_precision(Tensor responses, Tensor labels, int languages) -> Tensor",
 ):
     _library.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
@@ -71,12 +72,13 @@ def build_info() -> dict | None:
     return _info
 
 
-def active_backend(device: torch.device | str, backend: str = "extension") -> str:
+def active_backend(device: torch.device | str, backend: str = "extension", cuda: bool = True) -> str:
     """The implementation that runs on a device, as artifacts record it.
 
     Args:
         device: where the tensors lie.
         backend: "extension" or "reference".
+        cuda: whether the operator has a CUDA kernel; one that has none runs as the reference on a GPU.
 
     Returns:
         "cpp", "cuda" or "reference".
@@ -86,11 +88,11 @@ def active_backend(device: torch.device | str, backend: str = "extension") -> st
     """
     if backend not in BACKENDS:
         raise LapeError(f"backend: {backend!r} is unknown; use one of {', '.join(BACKENDS)}")
-    if backend == "reference":
+    kind = torch.device(device).type
+    if backend == "reference" or (kind == "cuda" and not cuda):
         return "reference"
     if _info is None:
         raise LapeError(_fault)
-    kind = torch.device(device).type
     if kind == "cuda" and not _info["cuda"]:
         raise LapeError(f"lape._C: the compiled extension was built without CUDA; with CUDA's nvcc installed {_BUILD}")
     if kind not in ("cpu", "cuda"):
@@ -257,6 +259,32 @@ def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Ten
     return torch.ops.lape.token_nll(logits, target)
 
 
+def average_precision(responses: Tensor, labels: Tensor, languages: int, backend: str = "extension") -> Tensor:
+    """Average precision of every unit's response as a score for "is this language" (Kojima et al. 2024).
+
+    It is scikit-learn's: the sum over thresholds of precision times the rise in recall, equal responses sharing one
+    threshold. One sort of a unit's responses serves all languages, and the negated response too. The extension's
+    result is the same for every number of threads.
+
+    Args:
+        responses: float32 [U, N], contiguous: of U units to N sentences. Infinities are responses as any other.
+        labels: int64 [N], each sentence's language, in [0, K); no language is without a sentence.
+        languages: K.
+        backend: "extension" or "reference"; on a GPU the reference runs in either case.
+
+    Returns:
+        float64 [2, U, K]: of the response, and of the negated response.
+
+    Raises:
+        LapeError: the extension cannot run on the device.
+        RuntimeError: a wrong shape, dtype or device, a label out of range, a language without a sentence, or a NaN
+            among the responses.
+    """
+    if active_backend(responses.device, backend, cuda=False) == "reference":
+        return reference.average_precision(responses, labels, languages)
+    return torch.ops.lape.average_precision(responses, labels, languages)
+
+
 @torch.library.register_fake("lape::activation_stats", lib=_library)
 def _(x, group, thresholds, count, total, square, above, rows) -> None:
     reference.check_statistics(x, group, thresholds, count, total, square, above, rows)
@@ -284,3 +312,9 @@ def _(x, index, mode, value, offset, choice, changed) -> None:
 def _(logits: Tensor, target: Tensor) -> Tensor:
     reference.check_nll(logits, target)
     return logits.new_empty(logits.shape[0], dtype=torch.float64)
+
+
+@torch.library.register_fake("lape::average_precision", lib=_library)
+def _(responses: Tensor, labels: Tensor, languages: int) -> Tensor:
+    reference.check_average_precision(responses, labels, languages)
+    return responses.new_empty((2, responses.shape[0], languages), dtype=torch.float64)

@@ -21,6 +21,8 @@ from lape.neurons import Neurons
 logger = logging.getLogger(__name__)
 
 POSITIONS = ("all", "prompt", "generated")
+# Where something is perturbed: a decoder layer's activation module, or a linear layer, by layer and name.
+Place = int | tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class Perturbation:
 class Firing:
     """What perturbations did, by layer; layers without a perturbed neuron do not appear.
 
+    Where linear layers are overwritten, these take the layers' place, by (layer, name), and units the neurons'.
+
     Attributes:
         neurons: layer -> number of neurons that are perturbed, over all perturbations.
     """
 
-    def __init__(self, neurons: dict[int, int], edits: dict[int, list[ops.Edits]], ffn: FFN | None = None):
+    def __init__(self, neurons: dict[Place, int], edits: dict[Place, list[ops.Edits]], ffn: FFN | None = None):
         self.neurons = neurons
         self._ffn = ffn  # None where nothing is perturbed
         self._edits = edits  # by layer and expert
@@ -77,23 +81,31 @@ class Firing:
         }
 
     @property
-    def calls(self) -> dict[int, int]:
+    def calls(self) -> dict[Place, int]:
         """layer -> forward calls in which its activation was seen."""
         return {layer: int(seen[0]) for layer, seen in self._seen.items()}
 
     @property
-    def rows(self) -> dict[int, int]:
+    def rows(self) -> dict[Place, int]:
         """layer -> tokens seen; in a mixture of experts, tokens of every expert that ran."""
         return {layer: int(seen[1]) for layer, seen in self._seen.items()}
 
     @property
-    def changed(self) -> dict[int, int]:
+    def changed(self) -> dict[Place, int]:
         """layer -> activations that the perturbations changed, over tokens and neurons."""
         return {layer: sum(int(part.changed.sum()) for part in parts) for layer, parts in self._edits.items()}
 
-    def _see(self, layer: int, rows: int) -> None:
+    def edit(self, layer: Place, expert: int, x: Tensor, choice: Tensor | None, backend: str) -> Tensor:
+        """Edit x [..., I] and keep account of it; x itself, unless a gradient is to flow through it."""
         self._seen[layer][0] += 1
-        self._seen[layer][1] += rows
+        self._seen[layer][1] += x.numel() // x.shape[-1]
+        edits = self._edits[layer][expert]
+        if torch.is_grad_enabled() and x.requires_grad:
+            # Out of place and in plain torch: what comes before needs its output for the gradient.
+            ops.ffn_edit(x.detach().clone(), edits, choice, backend)  # counts what it changes
+            return reference.edited(x, *edits[:4], choice)
+        ops.ffn_edit(x, edits, choice, backend)
+        return x
 
     def check(self, rows: int | None = None, must_change: bool = True) -> None:
         """Fail unless every hook fired.
@@ -110,11 +122,13 @@ class Firing:
         """
         calls, seen = self.calls, self.rows
         for layer in self.neurons:
-            if not calls[layer] or (rows is not None and not self._ffn.saw(seen[layer], rows)):
+            tokens = seen[layer]
+            if not calls[layer] or (rows is not None and not self._ffn.saw(tokens, rows)):
                 fed = "at least 1" if rows is None else rows
+                layer, module = layer if isinstance(layer, tuple) else (layer, "its activation module")
                 raise LapeError(
-                    f"layer {layer}: the perturbation fired on {seen[layer]} tokens of {fed}; the model bypasses "
-                    "its activation module: load it without fused kernels"
+                    f"layer {layer}: the perturbation fired on {tokens} tokens of {fed}; the model bypasses {module}: "
+                    "load it without fused kernels"
                 )
         if rows and must_change and self.neurons and not any(self.changed.values()):
             raise LapeError(f"the perturbation changed no activation in {rows} tokens; its neurons never fire here")
@@ -199,7 +213,7 @@ def perturbed(
     with torch.inference_mode(False):  # its record may outlive the mode in which it is made
         edits = {
             layer: [
-                _edits(
+                edits_of(
                     [
                         [(part.mode, *part.within(layer, expert * ffn.width, ffn.width)) for part in together]
                         for together in lists
@@ -276,20 +290,14 @@ class _Editor:
         """The activations x [..., I] of some rows of a batch, edited."""
         if layer not in self._firing.neurons:
             return x
-        self._firing._see(layer, x.numel() // x.shape[-1])
-        edits, choice = self._firing._edits[layer][expert], None
+        choice = None
         if self._chosen is not None:
             choice = self._chosen.to(x.device)
             choice = (choice.reshape(x.shape[:-1]) if rows is None else choice.reshape(-1)[rows]).contiguous()
-        if torch.is_grad_enabled() and x.requires_grad:
-            # Out of place and in plain torch: the activation function needs its output for the gradient.
-            ops.ffn_edit(x.detach().clone(), edits, choice, self._backend)  # counts what it changes
-            return reference.edited(x, *edits[:4], choice)
-        ops.ffn_edit(x, edits, choice, self._backend)
-        return x
+        return self._firing.edit(layer, expert, x, choice, self._backend)
 
 
-def _edits(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torch.device) -> ops.Edits:
+def edits_of(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torch.device) -> ops.Edits:
     """Mode, indices and values of the parts of several perturbations as one list."""
     parts = [part for together in lists for part in together]
     arrays = (

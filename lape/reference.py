@@ -11,6 +11,8 @@ from torch.nn import functional
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _MAX_THRESHOLDS = 4
+# Responses that are ranked at a time: about 60 bytes each.
+_RANKED = 2**22
 FUNCTIONS = {
     "silu": functional.silu,
     "gelu": functional.gelu,
@@ -100,6 +102,46 @@ def token_nll(logits: Tensor, target: Tensor) -> Tensor:
     return (values.logsumexp(1) - chosen).where(inside, torch.nan)
 
 
+@torch.no_grad()
+def average_precision(responses: Tensor, labels: Tensor, languages: int) -> Tensor:
+    """See `lape.ops.average_precision`."""
+    check_average_precision(responses, labels, languages)
+    outside = (labels < 0) | (labels >= languages)
+    if outside.any():
+        place = outside.nonzero()[0].item()
+        raise RuntimeError(f"label {labels[place].item()} of sentence {place} is not below {languages}")
+    positives = labels.bincount(minlength=languages)
+    if not positives.all():
+        raise RuntimeError(f"language {(positives == 0).nonzero()[0].item()} has no sentence")
+    unreadable = responses.isnan().any(1)
+    if unreadable.any():
+        raise RuntimeError(f"the responses of unit {unreadable.nonzero()[0].item()} hold a NaN")
+    result = responses.new_empty((2, len(responses), languages), dtype=torch.float64)
+    size = max(1, _RANKED // len(labels))
+    for first in range(0, len(responses), size):
+        rows = responses[first : first + size]
+        for direction, scores in enumerate((rows, -rows)):
+            result[direction, first : first + size] = _ranked(scores, labels, positives)
+    return result
+
+
+def _ranked(scores: Tensor, labels: Tensor, positives: Tensor) -> Tensor:
+    """Average precision of scores [U, N] for every language, float64 [U, K]."""
+    ranking = scores.sort(dim=1, descending=True)
+    member = labels[ranking.indices]  # [U, N]
+    rank = torch.arange(len(labels), device=scores.device)
+    # The threshold of equal scores lies behind the last of them.
+    final = torch.ones_like(member, dtype=torch.bool)
+    final[:, :-1] = ranking.values[:, 1:] != ranking.values[:, :-1]
+    threshold = rank.where(final, len(labels)).flip(1).cummin(1).values.flip(1)
+    found = []
+    for k, number in enumerate(positives.tolist()):
+        own = member == k
+        precision = own.cumsum(1).gather(1, threshold).double() / (threshold + 1)
+        found.append((precision * own).sum(1) / number)
+    return torch.stack(found, dim=1)
+
+
 def check_statistics(x, group, thresholds, count, total, square, above, rows) -> None:
     """Raise RuntimeError unless shapes, dtypes and devices are those of the schema."""
     _check_dtype(x, "x")
@@ -155,6 +197,16 @@ def check_nll(logits: Tensor, target: Tensor) -> None:
     _require(target.shape == rows, f"target must have shape {[*rows]}, not {[*target.shape]}")
     devices = f"{logits.device}, {target.device}"
     _require(target.device == logits.device, f"logits and target must be on one device, not {devices}")
+
+
+def check_average_precision(responses: Tensor, labels: Tensor, languages: int) -> None:
+    """Raise RuntimeError unless shapes, dtypes and devices are those of the schema."""
+    _require(responses.dtype == torch.float32, f"responses must be float32, not {responses.dtype}")
+    shape = [*responses.shape]
+    _require(responses.dim() == 2, f"responses must have shape [units, sentences], not {shape}")
+    _require(responses.is_contiguous(), "responses must be contiguous")
+    _require(languages > 0, "there must be at least one language")
+    _check_beside(labels, "labels", torch.int64, tuple(shape[1:]), responses)
 
 
 def _require(holds: bool, message: str) -> None:

@@ -2,7 +2,8 @@
 
 Input: the tables and figures, from which the manifest follows every header back to the downloads; the captions.
 Output: config.json (the configuration as it was merged), manifest.json, which `lape audit` checks, and
-report.html, a self-contained page of tables and figures; in paper/ both for the target `paper`.
+report.html, a self-contained page of tables and figures; in paper/ and expert_units/ both for the targets `paper` and
+`expert_units`.
 """
 
 
@@ -73,3 +74,25 @@ use rule report as paper_report with:
         "<results>/paper/report.html",
     log:
         "<logs>/paper/report.log",
+
+
+use rule manifest as expert_manifest with:
+    input:
+        headers=[str(Path(item).with_suffix(".json")) for item in EXPERT_ITEMS],
+        config="<results>/config.json",
+    output:
+        "<results>/expert_units/manifest.json",
+    log:
+        "<logs>/expert_units/manifest.log",
+
+
+use rule report as expert_report with:
+    input:
+        content=EXPERT_ITEMS,
+        manifest="<results>/expert_units/manifest.json",
+        config="<results>/config.json",
+        captions=code("rules/captions/*.rst"),
+    output:
+        "<results>/expert_units/report.html",
+    log:
+        "<logs>/expert_units/report.log",

@@ -15,7 +15,7 @@ from lape.checkpoint import checkpoint_files
 from lape.config import check_config
 from lape.errors import LapeError
 from lape.globs import matching_files
-from lape.paper import pretraining_shares
+from lape.expert_units.settings import TextSetting
 from lape.generation.settings import Dose, Setting
 from snakemake.exceptions import WorkflowError
 
@@ -33,29 +33,8 @@ GGUF_MODELS, PATH_MODELS, HUB_MODELS = (
 )
 URL_DOWNLOADS = [name for name, download in config["downloads"].items() if "url" in download]
 PACKAGE_DOWNLOADS = [name for name in config["downloads"] if name not in URL_DOWNLOADS]
-# PV compares three languages or more.
-METHODS = [
-    method for method in config["experiments"]["figure2"]["methods"] if method != "pv" or len(config["languages"]) > 2
-]
-FIGURE3_MODELS = list(dict.fromkeys([*config["models"], *config["experiments"]["figure3"]["more_models"]]))
-# Tables and figures by the target that makes them; what the report shows.
-DEFAULT_ITEMS = [
-    *(f"<results>/tables/{item}.csv" for item in ("baseline", "deactivation", "table3", "tables6_10")),
-    *(f"<results>/figures/{item}.svg" for item in ("deactivation", "deactivation_log_ratio", "figure5")),
-]
-PAPER_TABLES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "diagonality")
-PAPER_TABLES += ("agreement", "stability", "stability_curve")
-PAPER_TABLES += ("table7",) * (not set(pretraining_shares().index).isdisjoint(config["languages"]))
-PAPER_TABLES += ("left_out",) * (len(config["languages"]) > 2)  # of two languages none can be left out
-PAPER_FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
-PAPER_FIGURES += ("stability", "stability_curve")
-PAPER_TABLES += ("table1", "table2", "table4", "table5", "cross_lingual", "dose_response", "figure6", "figure7")
-PAPER_FIGURES += ("cross_lingual", "dose_response", "figure6", "figure7")
-PAPER_ITEMS = [
-    *DEFAULT_ITEMS,
-    *(f"<results>/tables/{item}.csv" for item in PAPER_TABLES),
-    *(f"<results>/figures/{item}.svg" for item in PAPER_FIGURES),
-]
+EXPERT_LANGUAGES = config["expert_units"]["languages"] or config["languages"]
+LANGUAGES = list(dict.fromkeys([*config["languages"], *EXPERT_LANGUAGES, config["translation"]["source"]]))
 
 
 def one_of(names):
@@ -65,7 +44,7 @@ def one_of(names):
 
 wildcard_constraints:
     model=one_of(config["catalogue"]),
-    language=one_of(config["languages"]),
+    language=one_of(LANGUAGES),
     split="train|valid",
     deactivated=one_of(config["languages"]),
     ratio=r"[\d.e-]+",
@@ -76,6 +55,8 @@ wildcard_constraints:
         for file in (download["files"] if "url" in download else [download["save_as"]])
     ),
     prompt="plain|suffix",
+    corpus=one_of(config["translation"]["corpora"]),
+    selection="none|(top|bottom|both|random)-([0-9]+|lape)|lape|matched_lape|ap",
     setting="(normal|random|(deactivated|cross|cross_random)-[^@/]+|steered|steered_random)(@[^/]+)?",
 
 
@@ -84,6 +65,46 @@ def code(*patterns):
     here, base = Path.cwd().resolve(), Path(workflow.basedir).resolve()
     files = [file for pattern in patterns for file in sorted(base.glob(pattern))]
     return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
+
+
+# What several rules run.
+TEXT_CODE = code(
+    "lape/expert_units/texts.py",
+    "lape/expert_units/settings.py",
+    "lape/expert_units/selection.py",
+    "lape/expert_units/intervention.py",
+    "lape/expert_units/linear.py",
+    "lape/generation/decoding.py",
+    "lape/generation/answers.py",
+    "lape/generation/parts.py",
+    "lape/generation/settings.py",
+    "lape/steering.py",
+    "lape/perturbation.py",
+    "lape/neurons.py",
+    "lape/tokenizer.py",
+    "lape/ffn.py",
+    "lape/probe.py",
+    "lape/fused.py",
+    "lape/ops.py",
+    "lape/reference.py",
+    "lape/model.py",
+    "csrc/*",
+)
+SCORE_CODE = code(
+    "lape/generation/scores.py",
+    "lape/identification.py",
+    "lape/generation/answers.py",
+    "lape/generation/references.py",
+    "lape/corpus/pairs.py",
+    "lape/corpus/sentences.py",
+    "lape/tokenizer.py",
+    "lape/perplexity.py",
+    "lape/ops.py",
+    "lape/reference.py",
+    "lape/model.py",
+    "lape/commands/score.py",
+    "csrc/*",
+)
 
 
 def optional(flag, value):
@@ -229,77 +250,116 @@ def finetuning_flags():
     return " ".join(filter(None, flags))
 
 
-def language_of(item, key, paper, other_than=None):
-    """The language of an experiment: the configured one, the paper's where it is among the languages, or the first."""
-    known = [language for language in config["languages"] if language != other_than] or config["languages"]
-    return config["experiments"][item][key] or (paper if paper in known else known[0])
+def sentences_settings(wildcards):
+    """How one language's sentences are read from the configured source."""
+    section, language = config["sentences"], wildcards.language
+    settings = {key: section[key] for key in ("minimum_bytes", "maximum_characters")}
+    if section["source"] == "files":
+        settings["pattern"] = in_repository(section["files"]["pattern"], language)
+    return settings | (section["hub"] if section["source"] == "hub" else {})
 
 
-def table5_languages():
-    """The languages of question and answer of Table 5: the configured ones, es and zh, or the first that there are."""
-    source = language_of("table5", "source", "es", other_than=config["experiments"]["table5"]["target"])
-    target = language_of("table5", "target", "zh", other_than=source)
-    if target == source:
-        raise WorkflowError(f"config experiments.table5.target: {target!r} is the question's language; name another")
-    return source, target
+def sentences_input(wildcards):
+    """What a language's sentences are made from: its corpus, the files of its glob, or nothing (hub)."""
+    source = config["sentences"]["source"]
+    if source == "corpus":
+        return [f"<results>/corpus/{wildcards.language}.parquet", f"<results>/corpus/{wildcards.language}.json"]
+    return matching_input(sentences_settings(wildcards)["pattern"], wildcards.language) if source == "files" else []
+
+
+def sentences_flags(wildcards):
+    """The corpus that is split into sentences, and how its documents are divided."""
+    if config["sentences"]["source"] != "corpus":
+        return ""
+    tokens = config["tokens"]
+    path = f"results/{config['run']}/corpus/{wildcards.language}.parquet"
+    return f"--corpus {shlex.quote(path)} --seed {tokens['seed']} --valid-share {tokens['valid_share']}"
+
+
+def pairs_settings(wildcards):
+    """How one corpus's pairs are read."""
+    section = config["translation"]["corpora"][wildcards.corpus]
+    return {key: value for key, value in section.items() if key not in ("source", "languages")}
+
+
+def pairs_input(wildcards):
+    """What the pairs are made from: the questions of both languages, files, or nothing (hub)."""
+    section, languages = config["translation"]["corpora"][wildcards.corpus], (
+        config["translation"]["source"],
+        wildcards.language,
+    )
+    if section["source"] == "questions":
+        return [f"<results>/questions/{language}{suffix}" for suffix in (".json", ".jsonl") for language in languages]
+    if section["source"] == "files":
+        found = [matching_input(in_repository(section["pattern"], language), language) for language in languages]
+        return [file for files in found for file in ([files] if isinstance(files, str) else files)]
+    return []
+
+
+def pairs_flags(wildcards, input):
+    """The questions that are paired."""
+    headers = [shlex.quote(path) for path in input.texts if path.endswith(".json")]
+    questions = config["translation"]["corpora"][wildcards.corpus]["source"] == "questions"
+    return f"--questions {' '.join(headers)}" if questions else ""
+
+
+def translated_languages(corpus):
+    """Languages that a corpus's sentences are translated into."""
+    section, source = config["translation"]["corpora"][corpus], config["translation"]["source"]
+    return [each for each in section.get("languages", EXPERT_LANGUAGES) if each in EXPERT_LANGUAGES and each != source]
+
+
+def pairs_headers(wildcards):
+    """Pairs of every language of a corpus."""
+    return [f"<results>/pairs/{wildcards.corpus}/{each}.json" for each in translated_languages(wildcards.corpus)]
+
+
+def expert_number():
+    """Units of each ranking, as many as the largest setting takes."""
+    section = config["expert_units"]
+    return max([2 * section["size"], *(-(-size // 2) for size in section["sizes"])])
+
+
+def selected_input(wildcards):
+    """Units, or neurons and the values to steer with, that a setting of the texts overwrites."""
+    setting = TextSetting.parse(wildcards.selection)
+    headers = {}
+    if setting.kind in ("top", "bottom", "both", "random"):
+        headers["--units"] = f"<results>/expert_units/{wildcards.model}/units"
+    if setting.size == "lape" or setting.method == "lape":
+        headers["--neurons"] = f"<results>/neurons/{wildcards.model}/lape"
+    elif setting.kind == "neurons":
+        headers["--neurons"] = f"<results>/neurons/{wildcards.model}/{setting.method}"
+    if setting.kind == "neurons":
+        headers["--values"] = f"<results>/steering/{wildcards.model}/{setting.method}"
+    return headers
+
+
+def selected_files(wildcards):
+    """Files of what a setting of the texts overwrites with."""
+    return [stem + suffix for stem in selected_input(wildcards).values() for suffix in (".json", ".tsv")]
+
+
+def selected_flags(wildcards, input):
+    """The same, as the command takes them."""
+    headers = [path for path in input.selected if path.endswith(".json")]
+    return " ".join(f"{flag} {shlex.quote(path)}" for flag, path in zip(selected_input(wildcards), headers))
+
+
+def sampling_flags(wildcards):
+    """How the unconditional texts are sampled."""
+    section, model = config["expert_units"], config["catalogue"][wildcards.model]
+    keys = ("seeds", "max_new_tokens", "temperature", "top_k", "top_p")
+    flags = [optional(f"--{key.replace('_', '-')}", section[key]) for key in keys]
+    return " ".join(filter(None, [*flags, optional("--prompt-token", model.get("prompt_token"))]))
 
 
 def beside(headers):
-    """The tables (chunks, scores) beside the headers that a function of the wildcards gives."""
-    return lambda wildcards: [header.removesuffix(".json") + ".tsv" for header in headers(wildcards)]
-
-
-def perplexity_headers(models, methods):
-    """Headers of whole matrices and of their baselines."""
-    return [
-        f"<results>/perplexity/{model}/{row}.json"
-        for model in models
-        for row in (
-            "none/baseline",
-            *(f"{method}/{language}" for method in methods for language in config["languages"]),
-        )
+    """The data beside the headers that a function of the wildcards gives: tables, and an array of average precision."""
+    return lambda wildcards: [
+        header.removesuffix(".json") + (".npy" if header.endswith("average_precision.json") else ".tsv")
+        for header in headers(wildcards)
     ]
-
-
-def baseline_headers(wildcards):
-    """Every configured model, nothing deactivated."""
-    return perplexity_headers(config["models"], [])
-
-
-def deactivation_headers(wildcards):
-    """LAPE and its control on every configured model."""
-    return perplexity_headers(config["models"], ["lape", "matched_lape"])
-
-
-def figure2_headers(wildcards):
-    """Every method and its control on every configured model."""
-    return perplexity_headers(config["models"], [row for method in METHODS for row in (method, f"matched_{method}")])
-
-
-def figure3_headers(wildcards):
-    """LAPE and its control on more models."""
-    return perplexity_headers(FIGURE3_MODELS, ["lape", "matched_lape"])
-
-
-def figure4_headers(wildcards):
-    """One language deactivated at every ratio."""
-    neurons, ratios = config["neurons"], config["experiments"]["figure4"]["ratios"]
-    language = language_of("figure4", "language", "fr")
-
-    def selected(ratio):
-        # The matrix has this row already.
-        return "lape" if ratio == neurons["ratio"] and neurons["quota"] is None else f"sweep-{ratio}"
-
-    return [
-        f"<results>/perplexity/{model}/{row}.json"
-        for model in config["models"]
-        for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
-    ]
-
-
-def figure8_headers(wildcards):
-    """Random controls on every configured model: from all layers alike, and layer by layer."""
-    return perplexity_headers(config["models"], ["random", "matched_lape"])
 
 
 def perturbing_input(wildcards):
@@ -335,22 +395,6 @@ def prompt_flags(wildcards):
     return " ".join(filter(None, flags))
 
 
-def score_headers(models, settings, prompts=None, ratings=True):
-    """Scores of some settings, and their ratings where a judge is configured."""
-    kinds = ["scores", *(["judgements"] if ratings and config["judge"]["base_url"] else [])]
-    prompts = prompts or config["generation"]["prompts"][:1]
-    unasked = [language for language in config["languages"] if language not in config["generation"]["suffixes"]]
-    if "suffix" in prompts and unasked:
-        raise WorkflowError(f"config generation.suffixes: none for language {unasked[0]!r}; add it")
-    return [
-        f"<results>/{kind}/{model}/{prompt}/{setting}.json"
-        for kind in kinds
-        for model in models
-        for prompt in prompts
-        for setting in settings
-    ]
-
-
 def answers_of(headers):
     """The answers that the scores of a function of the wildcards were given to."""
     return lambda wildcards: [
@@ -360,70 +404,11 @@ def answers_of(headers):
     ]
 
 
-def table1_headers(wildcards):
-    """Nothing deactivated, a control of the question's language, and every language."""
-    return score_headers(config["models"], ["normal", "random", *(f"deactivated-{k}" for k in config["languages"])])
-
-
-def table2_headers(wildcards):
-    """Normal answers, and those of the language whose neurons are deactivated."""
-    return score_headers(
-        config["models"], ["normal", f"deactivated-{language_of('table2', 'language', 'zh', 'en')}"], ratings=False
-    )
-
-
-def table4_headers(wildcards):
-    """Normal, steered and the control of steering, with every prompt, on more models."""
-    models = dict.fromkeys([*config["models"], *config["experiments"]["table4"]["more_models"]])
-    return score_headers(models, ["normal", "steered", "steered_random"], config["generation"]["prompts"])
-
-
-def table5_headers(wildcards):
-    """Normal answers, and those in another language."""
-    return score_headers(config["models"], ["normal", f"cross-{table5_languages()[0]}"], ratings=False)
-
-
-def cross_lingual_headers(wildcards):
-    """From every language to every other one, and the control."""
-    languages = config["languages"]
-    crosses = [f"{kind}-{language}" for kind in ("cross", "cross_random") for language in languages]
-    return score_headers(config["models"], ["normal", *crosses], ratings=False)
-
-
-def dose_response_headers(wildcards):
-    """Steering towards the question's own language, and from one language to the others, at every dose."""
-    section = config["experiments"]["dose_response"]
-    kinds = ["steered", f"cross-{language_of('dose_response', 'language', 'en')}"]
-    doses = ["", *(f"@{dose}" for dose in section["doses"] if dose != config["steering"]["dose"])]
-    return score_headers(
-        config["models"], ["normal", *(f"{kind}{dose}" for kind in kinds for dose in doses)], ratings=False
-    )
-
-
-def embeddings_headers(wildcards):
-    """Sentence embeddings of every model and language."""
-    return [
-        f"<results>/embeddings/{model}/{language}.json"
-        for model in config["models"]
-        for language in config["languages"]
-    ]
-
-
-def figure6_headers(wildcards):
-    """Sentence embeddings and neurons of every model."""
-    return [*embeddings_headers(wildcards), *(f"<results>/neurons/{model}/lape.json" for model in config["models"])]
-
-
-def diagonality_headers(wildcards):
-    """Every matrix of the other items."""
-    headers = [*figure2_headers(wildcards), *figure3_headers(wildcards), *figure8_headers(wildcards)]
-    return list(dict.fromkeys(headers))
-
-
 def print_outputs():
     """Say where the results are."""
     run = Path("results", config["run"])
-    reports = [path for path in (run / "report.html", run / "paper" / "report.html") if path.exists()]
+    reports = [run / "report.html", *(run / target / "report.html" for target in ("paper", "expert_units"))]
+    reports = [path for path in reports if path.exists()]
     print(f"\nTables   {run / 'tables'}\nFigures  {run / 'figures'}")
     for path in reports:
         print(f"Report   {path}")

@@ -15,6 +15,7 @@ rule generate:
         code=code(
             "lape/generation/decoding.py",
             "lape/generation/answers.py",
+            "lape/generation/parts.py",
             "lape/generation/prompts.py",
             "lape/generation/settings.py",
             "lape/steering.py",

@@ -1,6 +1,6 @@
-"""Perplexity of every language with one set of neurons, or of parameters, deactivated: one row of the paper's Figure 2.
+"""Perplexity of every language with neurons, parameters or expert units deactivated: one row of the paper's Figure 2.
 
-Input: every language's valid tokens, the model, and (but for the baseline) the neurons or parameters.
+Input: every language's valid tokens, the model, and (but for the baseline) the neurons, parameters or expert units.
 Output: the likelihood of every chunk, and in the header the measures by language and the proof that every
 hook fired. A row is a job, so that a cluster can spread them.
 """
@@ -71,7 +71,7 @@ rule perplexity:
     benchmark:
         "<benchmarks>/perplexity/{model}/{method}/{deactivated}.tsv"
     wildcard_constraints:
-        method=r"lape|lave|lap|random|matched_(lape|lave|lap)|sweep-[\d.e-]+",
+        method=r"lape|lave|lap|random|matched_(lape|lave|lap)|ap|sweep-[\d.e-]+",
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -79,12 +79,13 @@ rule perplexity:
         gpu=gpus,
     params:
         rule="perplexity",
+        like="",
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --rule {params.rule} --model {input.model} --tokens {input.tokens} --neurons {input.neurons} "
-        "--deactivate {wildcards.deactivated} --batch-size {params.batch_size} --backend {params.backend} "
-        "--threads {threads} --output {output.chunks}"
+        "lape perplexity --log {log} --rule {params.rule} --model {input.model} --tokens {input.tokens} "
+        "--neurons {input.neurons} --deactivate {wildcards.deactivated} {params.like} "
+        "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"
 
 
 use rule perplexity as perplexity_parameters with:
@@ -110,5 +111,42 @@ use rule perplexity as perplexity_parameters with:
         method="pv|matched_pv",
     params:
         rule="perplexity_parameters",
+        like="",
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],
+
+
+# As many units as LAPE has neurons.
+use rule perplexity as perplexity_units with:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
+        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
+        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
+        neurons="<results>/expert_units/{model}/units.json",
+        table="<results>/expert_units/{model}/units.tsv",
+        like="<results>/neurons/{model}/lape.json",
+        counts="<results>/neurons/{model}/lape.tsv",
+        code=code(
+            "lape/perplexity.py",
+            "lape/expert_units/selection.py",
+            "lape/expert_units/intervention.py",
+            "lape/expert_units/linear.py",
+            "lape/perturbation.py",
+            "lape/neurons.py",
+            "lape/ffn.py",
+            "lape/probe.py",
+            "lape/fused.py",
+            "lape/ops.py",
+            "lape/reference.py",
+            "lape/model.py",
+            "lape/commands/perplexity.py",
+            "csrc/*",
+        ),
+    wildcard_constraints:
+        method="expert_units",
+    params:
+        rule="perplexity_units",
+        like=lambda wildcards, input: f"--like {shlex.quote(input.like)}",
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],

@@ -12,18 +12,8 @@ rule score:
         answers="<results>/generations/{model}/{prompt}/{setting}.jsonl",
         reference="<results>/generations/{model}/{prompt}/normal.json",
         normal="<results>/generations/{model}/{prompt}/normal.jsonl",
-        code=code(
-            "lape/generation/scores.py",
-            "lape/identification.py",
-            "lape/generation/answers.py",
-            "lape/tokenizer.py",
-            "lape/perplexity.py",
-            "lape/ops.py",
-            "lape/reference.py",
-            "lape/model.py",
-            "lape/commands/score.py",
-            "csrc/*",
-        ),
+        fasttext=config["scores"]["fasttext"] or [],
+        code=SCORE_CODE,
     output:
         scores="<results>/scores/{model}/{prompt}/{setting}.tsv",
         header="<results>/scores/{model}/{prompt}/{setting}.json",
@@ -37,12 +27,14 @@ rule score:
     resources:
         gpu=gpus,
     params:
+        rule="score",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
+        fasttext=optional("--fasttext", config["scores"]["fasttext"]),
     shell:
-        "lape score --log {log} --rule score --model {input.model} --generations {input.header} "
+        "lape score --log {log} --rule {params.rule} --model {input.model} --generations {input.header} "
         "--reference {input.reference} --minimum-bytes {params.minimum_bytes} --batch-size {params.batch_size} "
-        "--threads {threads} --output {output.scores}"
+        "{params.fasttext} --threads {threads} --output {output.scores}"
 
 
 rule judge:

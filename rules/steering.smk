@@ -20,7 +20,7 @@ rule steering:
     benchmark:
         "<benchmarks>/steering/{model}/{method}.tsv"
     wildcard_constraints:
-        method="lape|matched_lape",
+        method="lape|matched_lape|ap",
     conda:
         "../envs/lape.yaml"
     shell:

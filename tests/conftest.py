@@ -63,23 +63,23 @@ def make_texts(folder: Path, documents: int = 24, words: int = 60) -> Path:
     return folder
 
 
-def make_model(folder: Path, seed: int = 0, **settings) -> Path:
-    """Save a random LLaMA of 3 layers x 32 neurons, and a byte-level BPE tokenizer trained on the tiny texts."""
+def make_model(folder: Path, seed: int = 0, model_type: str = "llama", **settings) -> Path:
+    """Save a random model of 3 layers x 32 neurons, and a byte-level BPE tokenizer trained on the tiny texts.
+
+    `settings` of its configuration go over the tiny ones, which have LLaMA's names.
+    """
     from tokenizers import ByteLevelBPETokenizer
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     bpe = ByteLevelBPETokenizer()
     corpus = [make_text(language, 200, number) for language in LANGUAGES for number in range(3)]
     bpe.train_from_iterator(corpus, vocab_size=400, special_tokens=["<s>", "</s>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<s>", eos_token="</s>")
     shape = dict(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2)
-    torch.manual_seed(seed)
     # Large weights: a random model of the usual scale gives every token nearly the same probability.
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            **shape | settings, max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=1
-        )
-    )
+    shape |= dict(max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=1)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **shape | settings))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

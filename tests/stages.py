@@ -7,6 +7,7 @@ from conftest import make_model, make_text, make_texts
 
 from lape import cli
 
+SENTENCES = json.dumps({"maximum_characters": 5000})  # a text of the tests is one sentence
 CORPUS = json.dumps({"pattern": "texts/{language}/*", "text_column": "text", "id_column": None})
 # A command line of every stage, in the order in which data flow; the last word is what it writes.
 STAGES = {
@@ -35,6 +36,26 @@ STAGES = {
     "--template {question} --max-new-tokens 4 --output generations/normal.jsonl",
     "score": "score --model models/model.json --generations generations/steered.json "
     "--reference generations/normal.json --output scores/steered.tsv",
+    "sentences": f"sentences --language fr --source corpus --settings {SENTENCES.replace(' ', '')} "
+    "--corpus corpus/fr.parquet --number 6 --held-out 2 --output sentences/fr.jsonl",
+    "responses": "responses --model models/model.json --sentences sentences/fr.json sentences/ja.json --max-length 32 "
+    "--output expert_units/responses.json",
+    "average_precision": "average_precision --responses expert_units/responses.json "
+    "--output expert_units/average_precision.npy",
+    "select_units": "select_units --average-precision expert_units/average_precision.json "
+    "--responses expert_units/responses.json --number 20 --output expert_units/units.tsv",
+    "select_ap": "select_ap --average-precision expert_units/average_precision.json --neurons neurons/lape.json "
+    "--output neurons/ap.tsv",
+    "units": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
+    "--neurons expert_units/units.json --like neurons/lape.json --deactivate fr --output perplexity/units.tsv",
+    "sample": "sample --model models/model.json --setting both-4 --units expert_units/units.json --languages fr ja "
+    "--seeds 2 --max-new-tokens 4 --output generations/both-4.jsonl",
+    "sampled": "score --model models/model.json --generations generations/both-4.json "
+    "--reference sentences/fr.json sentences/ja.json --output scores/both-4.tsv",
+    "pairs": "pairs --corpus questions --source-language ja --language fr --source questions --settings {} "
+    "--questions questions/ja.json questions/fr.json --output pairs/fr.jsonl",
+    "translate": "translate --model models/model.json --setting both-4 --units expert_units/units.json "
+    "--pairs pairs/fr.json --template {source} --max-new-tokens 4 --output generations/translated.jsonl",
     "embed": "embed --model models/model.json --sentences questions/fr.json --output embeddings/fr.npy",
     "table": "table tables6_10 neurons/lape.json --output tables/tables6_10.csv",
     "figure": "figure figure5 tables/tables6_10.csv --output figures/figure5.pdf",
@@ -65,7 +86,7 @@ def finish(folder: Path) -> None:
         (folder / "asked" / f"{language}.txt").write_text("\n".join(questions), encoding="utf-8")
     for stage in STAGES:
         assert cli.main(arguments(stage)) == 0
-        if stage in ("corpus", "valid", "tokens", "statistics", "questions", "embed"):
+        if stage in ("corpus", "valid", "tokens", "statistics", "questions", "sentences", "embed"):
             assert cli.main([word.replace("fr", "ja") for word in arguments(stage)]) == 0
 
 

@@ -2,13 +2,26 @@
 
 import itertools
 import random
+import struct
+import sys
+import types
 
 import langdetect
+import numpy as np
 import pytest
 
 from lape import identification
 from lape.corpus.cleaning import detect_language
-from lape.identification import base_language, by_langdetect, count_letters, identify, known_languages
+from lape.errors import LapeError
+from lape.identification import (
+    base_language,
+    by_langdetect,
+    count_letters,
+    fasttext_languages,
+    identify,
+    known_languages,
+    load_fasttext,
+)
 
 SENTENCES = {
     "en": "Stars twinkle because their light passes through the moving air of our atmosphere.",
@@ -115,3 +128,85 @@ def test_short_texts_are_not_identified(text, short):
 
 def test_texts_without_letters_are_unknown():
     assert identify("12 34 ?!", minimum_bytes=0) == {"langdetect": "unknown", "lingua": "unknown"}
+
+
+def write_fasttext(path, labels: dict[str, int], words: dict[str, list[float]], output: list[list[float]], loss: int):
+    """A model as fastText's version 12 stores it, without n-grams.
+
+    Args:
+        labels: label -> how often it came in training, the most frequent first.
+        words: word -> its vector [D].
+        output: [labels, D].
+        loss: 1 is the hierarchical softmax that lid.176.bin has, 3 the softmax.
+    """
+    words = {"</s>": [0.0] * len(output[0])} | words  # the end of a line, which every model knows
+    entries = [(word, 1, 0) for word in words] + [(f"__label__{label}", count, 1) for label, count in labels.items()]
+    dim = len(output[0])
+    parts = [struct.pack("<2i", 793712314, 12), struct.pack("<12id", dim, 5, 5, 1, 5, 1, loss, 3, 0, 0, 0, 100, 1e-4)]
+    parts.append(struct.pack("<3i2q", len(entries), len(words), len(labels), sum(labels.values()), -1))
+    parts += [word.encode() + struct.pack("<xqb", count, kind) for word, count, kind in entries]
+    for matrix in (words.values(), output):
+        rows = np.array([*matrix], "<f4")
+        parts += [struct.pack("<?2q", False, *rows.shape), rows.tobytes()]
+    path.write_bytes(b"".join(parts))
+
+
+def test_a_model_of_fasttext_is_a_third_identifier(tmp_path):
+    pytest.importorskip("fasttext", reason="pip install fasttext-predict")
+    path = tmp_path / "tiny.bin"
+    words = {"maison": [1.0, 0.0, 0.0], "川が": [0.0, 1.0, 0.0], "huset": [0.0, 0.0, 1.0]}
+    write_fasttext(path, {"fr": 9, "ja": 5, "nn": 2}, words, [[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]], loss=3)
+    assert fasttext_languages(path) == {"fr", "ja", "no"}
+    for word, language in (("maison", "fr"), ("川が", "ja"), ("huset", "no")):
+        text = f"{SENTENCES['de']}\n {word}\n\n"
+        assert identify(text, fasttext=path) == {"langdetect": "de", "lingua": "de", "fasttext": language}
+    assert identify("ja", fasttext=path) == dict.fromkeys(("langdetect", "lingua", "fasttext"), "short")
+    path.write_bytes(path.read_bytes()[1:])
+    load_fasttext.cache_clear()
+    with pytest.raises(LapeError, match=r"tiny.bin: is no model of fastText .*; fetch it again"):
+        identify(SENTENCES["de"], fasttext=path)
+
+
+def test_every_language_of_a_model_of_fasttext_is_known(tmp_path):
+    """With a tree of labels as deep as there are labels, and a fair coin at each node, the last has 2e-6."""
+    pytest.importorskip("fasttext", reason="pip install fasttext-predict")
+    labels = {f"l{number}": 2 ** (20 - number) for number in range(20)}
+    write_fasttext(tmp_path / "deep.bin", labels, {"maison": [1.0]}, [[0.0]] * 20, loss=1)
+    assert fasttext_languages(tmp_path / "deep.bin") == {*labels}
+
+
+@pytest.fixture
+def fake_fasttext(monkeypatch):
+    """A package that tells French of every line, and reads the file "model.bin" alone."""
+
+    def load_model(path: str):
+        if path != "model.bin":
+            raise ValueError(f"{path} has wrong file format!")
+        return types.SimpleNamespace(predict=predict)
+
+    def predict(line: str, k: int = 1, threshold: float = 0.0):
+        assert "\n" not in line
+        if k == -1:
+            return ("__label__fr", "__label__zh-TW"), [0.1, 0.9]
+        return (("__label__zh-TW",), [0.9]) if "maison" in line else ((), [])
+
+    monkeypatch.setitem(sys.modules, "fasttext", types.SimpleNamespace(load_model=load_model))
+    load_fasttext.cache_clear()
+    yield
+    load_fasttext.cache_clear()
+
+
+def test_what_fasttext_says(fake_fasttext):
+    assert fasttext_languages("model.bin") == {"fr", "zh"}
+    found = identify("la maison près\nde la rivière, où chaque fenêtre", fasttext="model.bin")
+    assert found == {"langdetect": "fr", "lingua": "fr", "fasttext": "zh"}
+    assert identify(SENTENCES["fr"], fasttext="model.bin")["fasttext"] == "unknown"
+    with pytest.raises(LapeError, match=r"other.bin: is no model of fastText \(other.bin has wrong .*; fetch it again"):
+        identify(SENTENCES["fr"], fasttext="other.bin")
+
+
+def test_without_the_package_of_fasttext(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    load_fasttext.cache_clear()
+    with pytest.raises(LapeError, match="not installed; `pip install fasttext-predict`"):
+        identify(SENTENCES["fr"], fasttext="lid.176.bin")

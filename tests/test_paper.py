@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from workflow_run import Workspace
@@ -18,8 +19,15 @@ METHODS = ("lape", "lap", "lave", "pv")
 TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
 TABLES += ("agreement", "stability", "stability_curve", "left_out", "table1", "table2", "table4", "table5")
 TABLES += ("cross_lingual", "dose_response", "figure6", "figure7")
+TABLES += ("expert_precision", "expert_overlap", "expert_layers", "expert_histogram", "expert_share", "expert_sizes")
+TABLES += ("expert_translation", "expert_agreement", "expert_deactivation", "expert_diagonality", "expert_steering")
 FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
 FIGURES += ("stability", "stability_curve", "cross_lingual", "dose_response", "figure6", "figure7")
+FIGURES += ("expert_layers", "expert_histogram", "expert_share", "expert_sizes", "expert_deactivation")
+FIGURES += ("expert_steering",)
+# What is made from the average precision.
+UNITS = {"select_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
+PRECISION = {"average_precision", "select_ap", "steering", "perplexity", *UNITS}
 MANIFEST = "results/tiny/paper/manifest.json"
 
 
@@ -92,6 +100,7 @@ def test_the_audit_passes_and_finds_a_changed_bit(run, monkeypatch, lape):
     status, messages = lape("audit", MANIFEST)
     assert status == 0, messages
     names = ["parameters/tiny/finetuned/fr.safetensors", "parameters/tiny/matched_pv.safetensors"]
+    names += ["expert_units/tiny/responses.blocks/0.npy", "expert_units/tiny/units.tsv", "sentences/fr.jsonl"]
     names += ["instructions/ja.jsonl", "stability/tiny.splits.tsv", "neurons/tiny/sweep-0.05.tsv", "tables/figure4.csv"]
     for name in names:
         path = run.results / name
@@ -132,6 +141,11 @@ def test_a_second_run_does_nothing(run):
         ({"scores": {"minimum_bytes": 2}}, {"score"}),
         ({"scores": {"minimum_bytes": 1000, "seed": 1}}, set()),
         ({"structure": {"pooling": "last"}}, {"embed"}),
+        ({"sentences": {"held_out": 3}}, {"sentences", "responses", *PRECISION}),
+        ({"expert_units": {"storage": "float16"}}, {"responses", *PRECISION}),
+        ({"expert_units": {"seed": 1}}, UNITS),
+        ({"expert_units": {"temperature": 1.0}}, {"sample", "score_sample"}),
+        ({"translation": {"max_new_tokens": 5}}, {"translate", "score_translation"}),
     ],
 )
 def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
@@ -139,7 +153,8 @@ def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
     pending = run.pending("paper")
     computing = {"model_path", "tokens", "statistics", "select", "sweep", "random", "matched", "reselect", "baseline"}
     computing |= {"perplexity", "instructions", "finetune", "select_parameters", "perplexity_parameters"}
-    computing |= {"steering", "questions", "aligned", "generate", "score", "embed"}
+    computing |= {"steering", "questions", "aligned", "generate", "score", "embed", "sentences", "responses", "pairs"}
+    computing |= PRECISION
     assert set(pending) & computing == rules
     if "select" in rules:
         assert (pending["select"], pending["matched"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
@@ -166,9 +181,15 @@ def own_set_as_control(run: Workspace) -> None:
     (folder / "matched_pv.safetensors").write_bytes((folder / "pv.safetensors").read_bytes())
 
 
-def one_example_less(run: Workspace) -> None:
-    path = run.results / "instructions/fr.jsonl"
+def one_line_less(path) -> None:
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+
+
+def higher_precision(run: Workspace) -> None:
+    path = run.results / "expert_units/tiny/average_precision.npy"
+    precision = np.load(path)
+    precision[0, 0, 0] += 1e-9
+    np.save(path, precision)
 
 
 def rarer_neuron(run: Workspace) -> None:
@@ -193,7 +214,55 @@ def hooks(run: Workspace, name: str, change) -> None:
     ("kind", "name", "forge", "fault"),
     [
         ("parameters", "parameters/tiny/matched_pv.json", own_set_as_control, "drawing again gives another index"),
-        ("instructions", "instructions/fr.json", one_example_less, "has 5 examples, the header says 6"),
+        (
+            "instructions",
+            "instructions/fr.json",
+            lambda run: one_line_less(run.results / "instructions/fr.jsonl"),
+            "has 5 examples, the header says 6",
+        ),
+        (
+            "sentences",
+            "sentences/fr.json",
+            lambda run: one_line_less(run.results / "sentences/fr.jsonl"),
+            "has 7 sentences scored, the header says 8",
+        ),
+        (
+            "pairs",
+            "pairs/questions/fr.json",
+            lambda run: one_line_less(run.results / "pairs/questions/fr.jsonl"),
+            "has 1 pairs, the header says 2",
+        ),
+        (
+            "responses",
+            "expert_units/tiny/responses.json",
+            lambda run: edited_table(
+                run.results / "expert_units/tiny/responses.tsv", lambda frame: frame.assign(number=0)
+            ),
+            "its columns are not the sentences of its languages",
+        ),
+        ("average_precision", "expert_units/tiny/average_precision.json", higher_precision, "scoring unit 0 again"),
+        (
+            "expert_units",
+            "expert_units/tiny/units.json",
+            lambda run: edited_table(
+                run.results / "expert_units/tiny/units.tsv", lambda frame: frame.assign(median=frame["median"] + 1)
+            ),
+            "gives other units or medians",
+        ),
+        (
+            "neurons",
+            "neurons/tiny/ap.json",
+            lambda run: edited_table(
+                run.results / "neurons/tiny/ap.tsv", lambda frame: frame.assign(index=31 - frame["index"])
+            ),
+            "selecting again from the average precision gives other neurons",
+        ),
+        (
+            "generations",
+            "generations/tiny/unconditional/both-10.json",
+            lambda run: hooks(run, "generations/tiny/unconditional/both-10.json", lambda own: own[0].update(neurons=1)),
+            "its hooks for fr are on 1 units",
+        ),
         ("generations", "generations/tiny/plain/steered.json", another_answer, "is not the text of its tokens"),
         (
             "generations",

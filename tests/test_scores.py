@@ -3,9 +3,11 @@
 import json
 import math
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,8 @@ from lape.artifact import read_json, write_header, write_json
 from lape.audit import audit
 from lape.cli import main
 from lape.errors import LapeError
-from lape.generation.answers import KEYS, read_answers
+from lape.generation.answers import KEYS, read_answers, read_scores
+from lape.generation.references import held_out_sentences
 from lape.generation.scores import bleu_tokenizer, distinct, fluency, score_table, similarity, summary
 from lape.manifest import build_manifest
 from lape.perplexity import chunk_nll
@@ -96,23 +99,23 @@ def chrf(answer: str, reference: str) -> float:
 
 @pytest.mark.parametrize(("answer", "reference"), [(FRENCH, OTHER), (OTHER, FRENCH), (JAPANESE[:20], JAPANESE)])
 def test_chrf(answer, reference):
-    assert similarity(answer, reference, "fr")["chrf"] == pytest.approx(chrf(answer, reference), rel=1e-6)
+    assert similarity(answer, [reference], "fr")["chrf"] == pytest.approx(chrf(answer, reference), rel=1e-6)
 
 
 def test_similarity_at_its_ends():
-    assert similarity(FRENCH, FRENCH, "fr") == {"chrf": 100, "bleu": 100}
-    assert similarity("", FRENCH, "fr") == {"chrf": 0, "bleu": 0}
-    assert similarity(JAPANESE, FRENCH, "fr") == {"chrf": 0, "bleu": 0}
-    assert all(map(math.isnan, similarity(FRENCH, "", "fr").values()))
+    assert similarity(FRENCH, [FRENCH], "fr") == {"chrf": 100, "bleu": 100}
+    assert similarity("", [FRENCH], "fr") == {"chrf": 0, "bleu": 0}
+    assert similarity(JAPANESE, [FRENCH], "fr") == {"chrf": 0, "bleu": 0}
+    assert all(map(math.isnan, similarity(FRENCH, [""], "fr").values()))
 
 
 def test_bleu_counts_characters_where_no_spaces_part_words():
     assert [bleu_tokenizer(code) for code in ("zh-tw", "ja", "th", "fr", "ko")] == ["zh", "char", "char", "13a", "13a"]
     for language, text in (("zh", "我们今天去学校看书。"), ("ja", JAPANESE)):
-        assert 50 < similarity(text[:-3] + "了", text, language)["bleu"] < 100
+        assert 50 < similarity(text[:-3] + "了", [text], language)["bleu"] < 100
     # Clipped n-gram precisions 3/4, 2/3, 1/2 and, smoothed, 1/2 of 1, of lengths that are equal.
     expected = 100 * math.exp(fmean(map(math.log, (3 / 4, 2 / 3, 1 / 2, 1 / 2))))
-    assert similarity("one two three five", "one two three four", "en")["bleu"] == pytest.approx(expected)
+    assert similarity("one two three five", ["one two three four"], "en")["bleu"] == pytest.approx(expected)
 
 
 def block(target: str, **columns) -> pd.DataFrame:
@@ -155,7 +158,9 @@ def test_every_answer_has_its_row():
         {"language": "fr", "target": "ja", "number": 4, "output": JAPANESE},
         {"language": "fr", "target": "ja", "number": 9, "output": ""},
     ]
-    first, second = score_table(answers, [FRENCH, ""], [[1, 2, 2], []], np.array([2.5, math.nan])).to_dict("records")
+    first, second = score_table(answers, [[FRENCH], [""]], [[1, 2, 2], []], np.array([2.5, math.nan])).to_dict(
+        "records"
+    )
     assert first == {
         "language": "fr", "target": "ja", "number": 4, "langdetect": "ja", "lingua": "ja", "letters": 34, "tokens": 3,
         "nll": 2.5, "distinct_1": 2 / 3, "distinct_2": 1.0, "chrf": 0.0, "bleu": 0.0,
@@ -240,6 +245,19 @@ def faults() -> list[str]:
     return [fault for path, fault in found if path.startswith("scores/")]  # the answers themselves were made by hand
 
 
+def test_sentences_of_one_language_come_once(tmp_path):
+    headers = []
+    for name, language in (("fr", "fr"), ("ja", "ja"), ("again", "fr")):
+        lines = tmp_path / f"{name}.jsonl"
+        lines.write_text(json.dumps({"split": "held_out", "id": "1", "text": f"{name} said"}) + "\n", encoding="utf-8")
+        headers.append(lines.with_suffix(".json"))
+        write_header(headers[-1], "sentences", language=language, parameters={}, inputs=[], outputs=[lines])
+    answers = [{"target": target} for target in ("ja", "fr")]
+    assert held_out_sentences(headers[:2], answers) == [("ja said",), ("fr said",)]
+    with pytest.raises(LapeError, match=r"again\.json: second sentences in fr; pass each language's once$"):
+        held_out_sentences(headers, answers)
+
+
 def test_command(stages, tiny_model):
     table = pd.read_csv("scores/cross-fr.tsv", sep="\t", keep_default_na=False, dtype=str).to_dict("records")
     assert [(row["language"], row["target"], row["number"]) for row in table] == [
@@ -256,7 +274,7 @@ def test_command(stages, tiny_model):
         )
         # The normal answer to the same question in the language that was wanted.
         reference = NORMAL[row["target"], int(row["number"])]
-        expected = similarity(output, reference, row["target"])["chrf"]
+        expected = similarity(output, [reference], row["target"])["chrf"]
         assert row["chrf"] == ("" if not reference else str(expected))
     header = read_json("scores/cross-fr.json", "scores")
     generations = read_json("generations/cross-fr.json")
@@ -292,6 +310,35 @@ def test_minimum_bytes(stages, lape):
     assert status == 0
     assert [row["short"] for row in read_json("scores/cross-fr.json")["rows"]] == [1.0, 1.0]
     assert faults() == []
+
+
+def test_a_third_identifier(stages, lape, monkeypatch):
+    """Of a package that takes every text for Norwegian, and knows that and French."""
+
+    def predict(line: str, k: int = 1, threshold: float = 0.0):
+        return (("__label__nn", "__label__fr")[: None if k == -1 else k], [1.0, 0.0])
+
+    monkeypatch.setitem(
+        sys.modules, "fasttext", SimpleNamespace(load_model=lambda path: SimpleNamespace(predict=predict))
+    )
+    Path("tiny.bin").write_text("a model")
+    without = [Path(f"scores/cross-fr{suffix}").read_text() for suffix in (".tsv", ".json")]
+    status, messages = lape(*COMMAND[:-2], "--fasttext", "tiny.bin", *COMMAND[-2:])
+    assert status == 0 and "and fasttext does not know nan" in messages
+    table = read_scores("scores/cross-fr.tsv")
+    assert table["fasttext"].tolist() == ["no", "no", "short", "short"]
+    assert [*table.columns[3:6]] == ["langdetect", "lingua", "fasttext"]
+    header = read_json("scores/cross-fr.json")
+    assert [row["fasttext_accuracy"] for row in header["rows"]] == [1.0, None]
+    assert [row["disagreement"] for row in header["rows"]] == [0.0, None]
+    assert header["parameters"]["fasttext_languages"] == ["fr", "no"] and "tiny.bin" in header["inputs"]
+    assert summary(table, header["parameters"]["fasttext_languages"]) == header["rows"]
+    # Without one nothing is left of it.
+    assert "fasttext" not in without[0] and "fasttext_accuracy" not in without[1]
+
+
+def test_no_file_of_fasttext(stages, refused):
+    refused([*COMMAND[:-2], "--fasttext", "none.bin", *COMMAND[-2:]], "none.bin")
 
 
 def test_answers_of_another_model(stages, refused):

@@ -32,6 +32,9 @@ CONFIG = {
     "questions": {"number": 4, "pattern": "asked/{language}.txt"},
     "generation": {"max_new_tokens": 6, "suffixes": {"fr": " Oui ?", "ja": "日本", "en": " Yes?"}},
     "scores": {"minimum_bytes": 1000},  # too short for an identifier, which takes seconds to load
+    "sentences": {"number": 8, "held_out": 4, "maximum_characters": 5000},  # a text is one sentence
+    "expert_units": {"max_length": 32, "size": 5, "sizes": [4], "seeds": 3, "max_new_tokens": 6},
+    "translation": {"template": "{source} =", "number": 2, "max_new_tokens": 6},
     "experiments": {
         "figure3": {"more_models": ["other"]},
         "figure4": {"language": "fr", "ratios": [0.05, 0.2]},

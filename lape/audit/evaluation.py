@@ -9,7 +9,12 @@ import pandas as pd
 
 from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
+from lape.corpus.pairs import load_pairs
 from lape.corpus.questions import load_questions
+from lape.expert_units.intervention import UnitPerturbation
+from lape.expert_units.selection import ExpertUnits
+from lape.expert_units.settings import TextSetting
+from lape.expert_units.texts import text_perturbation
 from lape.generation import scores
 from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, trimmed
 from lape.generation.settings import Dose, Setting
@@ -72,7 +77,7 @@ def check_scores(path: Path, header: dict) -> Iterator[str]:
     if table[list(KEYS)].to_dict("records") != [{key: answer[key] for key in KEYS} for answer in answers]:
         yield f"its rows are not the answers of {source}"
         return
-    if scores.summary(table) != header["rows"]:
+    if scores.summary(table, header["parameters"]["fasttext_languages"]) != header["rows"]:
         yield "its means do not follow from its answers"
     for row in range(0, len(answers), -(-len(answers) // 32)):  # every one of thousands would take minutes
         again = identify(answers[row]["output"], header["parameters"]["minimum_bytes"])
@@ -112,14 +117,15 @@ def check_embeddings(path: Path, header: dict) -> Iterator[str]:
 
 def check_generations(path: Path, header: dict) -> Iterator[str]:
     _, answers = read_answers(path)
-    asked = {read_json(source)["language"]: load_questions(source) for source in inputs(header, "questions")}
-    dose = Dose(**{key: value for key, value in (header["steering"] or {}).items() if key != "values"})
-    setting = Setting.parse(header["setting"], dose)
-    parts = setting.pairs(list(asked))
-    wanted = [(*part, number, question) for part in parts for number, question in asked[part[0]].items()]
-    if [tuple(answer[key] for key in (*KEYS, "question")) for answer in answers] != wanted:
-        yield "its answers are not those to its questions, language by language"
-        return
+    yield from _check_outputs(header, answers)
+    if header["prompt"] in ("plain", "suffix"):
+        yield from _check_answers(header, answers)
+    else:
+        yield from _check_texts(header, answers)
+
+
+def _check_outputs(header: dict, answers: list[dict]) -> Iterator[str]:
+    """What was said is the text of the tokens."""
     (model,) = inputs(header, "model")
     tokenizer = _tokenizer(model.with_name("tokenizer.json"))
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
@@ -128,6 +134,45 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
             yield f"an answer in {answer['target']} to question {answer['number']} is not the text of its tokens"
     if counts(answers) != header["rows"]:
         yield "its rows are not the counts of its answers"
+
+
+def _check_texts(header: dict, answers: list[dict]) -> Iterator[str]:
+    """Texts under expert units or neurons: all seeds or sentences of every target, and what was overwritten."""
+    parameters, targets = header["parameters"], header["languages"]
+    if header["prompt"] == "unconditional":
+        wanted = [("", target, seed, "") for target in targets for seed in range(1, parameters["seeds"] + 1)]
+    else:
+        pairs = {read_json(source)["language"]: source for source in inputs(header, "pairs")}
+        wanted = [
+            (read_json(pairs[target])["source_language"], target, pair["number"], pair["source"])
+            for target in targets
+            for pair in load_pairs(pairs[target])
+        ]
+    if [tuple(answer[key] for key in (*KEYS, "question")) for answer in answers] != wanted:
+        yield "its texts are not those of its seeds or sentences, target by target"
+    setting = TextSetting.parse(header["setting"])
+    units = next(map(ExpertUnits.load, inputs(header, "expert_units")), None)
+    neurons = next(map(Neurons.load, inputs(header, "neurons")), None)
+    values = next(map(SteeringValues.load, inputs(header, "steering")), None)
+    if [hook["target"] for hook in header["hooks"]] != (targets if setting.method else []):
+        yield "has no record of what fired for each of its targets"
+    for hook in header["hooks"]:
+        done = text_perturbation(setting, hook["target"], units, neurons, values)
+        expected = done.size if isinstance(done, UnitPerturbation) else sum(map(len, done.indices.values()))
+        if not hook["neurons"] == expected == header["size"][hook["target"]] or (expected and not hook["fed"]):
+            yield f"its hooks for {hook['target']} are on {hook['neurons']} units, not on those of the setting"
+
+
+def _check_answers(header: dict, answers: list[dict]) -> Iterator[str]:
+    """Answers to questions: all of them, under the perturbation of their setting."""
+    asked = {read_json(source)["language"]: load_questions(source) for source in inputs(header, "questions")}
+    dose = Dose(**{key: value for key, value in (header["steering"] or {}).items() if key != "values"})
+    setting = Setting.parse(header["setting"], dose)
+    parts = setting.pairs(list(asked))
+    wanted = [(*part, number, question) for part in parts for number, question in asked[part[0]].items()]
+    if [tuple(answer[key] for key in (*KEYS, "question")) for answer in answers] != wanted:
+        yield "its answers are not those to its questions, language by language"
+        return
     neurons = next(map(Neurons.load, inputs(header, "neurons")), None)
     values = next(map(SteeringValues.load, inputs(header, "steering")), None)
     if len(header["hooks"]) != (len(parts) if setting.method else 0):

@@ -9,6 +9,7 @@ import pandas as pd
 from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.controls import random_control
+from lape.expert_units.neurons import ap_neurons
 from lape.neurons import PLACE, Neurons
 from lape.parameter_variation.parameters import Parameters
 from lape.parameter_variation.selection import control_parameters
@@ -56,6 +57,11 @@ def check_neurons(path: Path, header: dict) -> Iterator[str]:
         or pd.DataFrame({"layer": neurons.table["layer"], "place": neurons.places()}).duplicated().any()
     ):
         yield f"holds {len(neurons.table)} rows, the header says {header['selected']} different neurons"
+    for source in inputs(header, "average_precision"):
+        again = ap_neurons(source, *inputs(header, "neurons"))
+        if not again.table.equals(neurons.table):
+            yield "selecting again from the average precision gives other neurons"
+        return
     for source in inputs(header, "neurons"):  # a control
         again = random_control(Neurons.load(source), **header["parameters"])
         if not again.table.equals(neurons.table):

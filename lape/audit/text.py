@@ -1,4 +1,4 @@
-"""Checks of text: documents, tokens, instructions and questions."""
+"""Checks of text: documents, tokens, instructions, questions, sentences and pairs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 
 from lape.artifact import read_array, read_json
 from lape.audit.inputs import inputs
+from lape.corpus.pairs import load_pairs
 from lape.corpus.questions import load_questions
+from lape.corpus.sentences import load_sentences
 
 
 def check_corpus(path: Path, header: dict) -> Iterator[str]:
@@ -38,3 +40,18 @@ def check_questions(path: Path, header: dict) -> Iterator[str]:
     numbers = list(load_questions(path))
     if numbers != header["numbers"] or len(numbers) != header["questions"] or numbers != sorted(set(numbers)):
         yield f"has the questions {numbers}, the header says {header['questions']}: {header['numbers']}"
+
+
+def check_sentences(path: Path, header: dict) -> Iterator[str]:
+    sentences = load_sentences(path)
+    for split, texts in sentences.items():
+        if len(texts) != header[split]:
+            yield f"has {len(texts)} sentences {split}, the header says {header[split]}"
+    if not set(sentences["scored"]).isdisjoint(sentences["held_out"]):
+        yield "holds a sentence that is scored and held out"
+
+
+def check_pairs(path: Path, header: dict) -> Iterator[str]:
+    pairs = load_pairs(path)
+    if len(pairs) != header["pairs"] or len({pair["number"] for pair in pairs}) != len(pairs):
+        yield f"has {len(pairs)} pairs, the header says {header['pairs']} of different numbers"

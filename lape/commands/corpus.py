@@ -1,8 +1,9 @@
 """Write one language's text as a Parquet file of documents, without duplicates, bad lines counted by name."""
 
-import json
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from lape.commands.arguments import json_object
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,17 +28,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this is found")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
-
-
-def json_object(text: str) -> dict:
-    """The type of an option that takes settings."""
-    try:
-        settings = json.loads(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"not JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise ArgumentTypeError("not a JSON object")
-    return settings
 
 
 def run(arguments: Namespace) -> None:

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lape.commands.corpus import json_object
+from lape.commands.arguments import json_object
 
 
 def add_arguments(parser: ArgumentParser) -> None:

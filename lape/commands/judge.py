@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lape.artifact import sha256, write_header
-from lape.commands.corpus import json_object
+from lape.commands.arguments import json_object
 
 logger = logging.getLogger(__name__)
 

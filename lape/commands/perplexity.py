@@ -1,4 +1,4 @@
-"""Perplexity of every language with one set of neurons, or of parameters, deactivated, or with none (the baseline)."""
+"""Perplexity of every language with neurons, parameters or expert units deactivated, or nothing (the baseline)."""
 
 import argparse
 import logging
@@ -13,8 +13,13 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="valid.json of every language")
-    parser.add_argument("--neurons", type=Path, help="header of the neurons or parameters; left out: the baseline")
-    parser.add_argument("--deactivate", metavar="LANGUAGE", help="whose neurons or parameters (with --neurons)")
+    parser.add_argument(
+        "--neurons", type=Path, help="header of the neurons, parameters or expert units; left out: the baseline"
+    )
+    parser.add_argument("--deactivate", metavar="LANGUAGE", help="whose neurons, parameters or units (with --neurons)")
+    parser.add_argument(
+        "--like", type=Path, help="of expert units, take as many of the top as this header's language has neurons"
+    )
     parser.add_argument("--batch-size", type=int, default=4, help="chunks a forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
@@ -36,6 +41,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     if (arguments.neurons is None) != (arguments.deactivate is None):
         raise LapeError("--neurons and --deactivate go together; leave both out for the baseline")
+    of_units = arguments.neurons is not None and read_json(arguments.neurons).get("artifact") == "expert_units"
+    if of_units != (arguments.like is not None):
+        fault = "are expert units without --like" if of_units else "are no expert units"
+        remedy = "name the neurons as many of which are taken" if of_units else "leave --like out"
+        raise LapeError(f"{arguments.neurons}: {fault}; {remedy}")
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     texts = [read_json(path, "tokens") for path in arguments.tokens]
@@ -43,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = str(input_device(model))
     region, context, deactivated = {"method": "none"}, contextlib.nullcontext(), arguments.deactivate or "baseline"
     if arguments.neurons:
-        region, context = _region(model, description, arguments.neurons, deactivated)
+        region, context = _region(model, description, arguments.neurons, deactivated, arguments.like)
     method, parameters = region["method"], region.get("parameters", {})
 
     label = f"perplexity {description['name']} {method} {deactivated}"
@@ -74,6 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
     inputs += [path.with_suffix(suffix) for path in arguments.tokens for suffix in (".npy", ".bytes.npy")]
     if arguments.neurons:
         inputs += [arguments.neurons, *(arguments.neurons.with_name(name) for name in region.get("outputs", ()))]
+    if arguments.like:
+        inputs += [arguments.like, arguments.like.with_suffix(".tsv")]
     write_header(
         arguments.output.with_suffix(".json"),
         "perplexity",
@@ -95,9 +107,22 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("%s: %s", label, ", ".join(f"{row['evaluated']} {row['ppl']:.2f}" for row in rows))
 
 
-def _region(model, description: dict, header_path: Path, language: str):
-    """Header of the neurons or parameters, and the context that deactivates a language's."""
+def _region(model, description: dict, header_path: Path, language: str, like: Path | None):
+    """Header of the neurons, parameters or units, and the context that deactivates a language's."""
     from lape.model import check_found_on
+
+    if like is not None:
+        from lape.expert_units.intervention import overwritten
+        from lape.expert_units.selection import ExpertUnits
+        from lape.neurons import Neurons
+        from lape.sets import known_sets
+
+        units, neurons = ExpertUnits.load(header_path), Neurons.load(like)
+        for path, header in ((header_path, units.summary), (like, neurons.summary)):
+            check_found_on(description, path, header)
+        known_sets(language, neurons.sets, neurons.origin)
+        off = units.perturbation(language, "top", neurons.counts()[language], value=0.0)
+        return {**units.summary, "method": "expert_units"}, overwritten(model, off)
 
     if read_json(header_path).get("artifact") == "parameters":
         from lape.parameter_variation.parameters import Parameters as Region
@@ -127,7 +152,7 @@ def _proof(region: dict, record, tokens: int) -> dict:
         "neurons": sum(record.neurons.values()),
         "by_layer": [
             {
-                "layer": layer,
+                **_place(layer),
                 "neurons": neurons,
                 "calls": calls[layer],
                 "tokens": rows[layer],
@@ -136,3 +161,8 @@ def _proof(region: dict, record, tokens: int) -> dict:
             for layer, neurons in record.neurons.items()
         ],
     }
+
+
+def _place(layer: int | tuple[int, str]) -> dict:
+    """A layer, or one of its linear layers, as the header has it."""
+    return {"layer": layer} if isinstance(layer, int) else {"layer": layer[0], "linear_layer": layer[1]}

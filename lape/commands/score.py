@@ -1,4 +1,4 @@
-"""Score the answers in one setting: their language, fluency, repetition and likeness to the normal answers."""
+"""Score the answers in one setting: their language, fluency, repetition and likeness to references."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 from lape.artifact import read_json, write_header, writing
 from lape.errors import LapeError
 from lape.generation.answers import COPIED, read_answers
-from lape.identification import IDENTIFIERS, MINIMUM_BYTES, SEED, base_language, known_languages
+from lape.identification import IDENTIFIERS, MINIMUM_BYTES, SEED, base_language, fasttext_languages, known_languages
 
 logger = logging.getLogger(__name__)
 
@@ -15,12 +15,22 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json of the model that answered")
     parser.add_argument("--generations", type=Path, required=True, help="header of the answers")
-    parser.add_argument("--reference", type=Path, required=True, help="header of the answers in setting normal")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="header of the answers in setting normal; those of all sentences, for unconditional texts; those of all "
+        "pairs, for translations",
+    )
     parser.add_argument(
         "--minimum-bytes",
         type=int,
         default=MINIMUM_BYTES,
         help="bytes of letters (UTF-8) below which an answer is too short to identify its language",
+    )
+    parser.add_argument(
+        "--fasttext", type=Path, metavar="FILE", help="a fastText model, such as lid.176.bin: a third identifier"
     )
     parser.add_argument("--batch-size", type=int, default=16, help="answers a forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
@@ -29,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    import numpy as np
     import torch
 
     from lape import ops
     from lape.allocator import keep_freed_memory
     from lape.ffn import input_device
     from lape.generation import scores
+    from lape.generation.references import references
     from lape.model import load_model
     from lape.progress import progress
     from lape.tokenizer import load_tokenizer
@@ -42,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     header, answers = read_answers(arguments.generations)
-    normal = scores.normal_answers(arguments.reference, header, answers)
+    wanted = references(arguments.reference, header, answers)
     described = read_json(arguments.model, "model")
     if header["model_revision"] != described["revision"]:
         raise LapeError(
@@ -51,28 +63,39 @@ def run(arguments: argparse.Namespace) -> None:
         )
     label = f"scores {header['model']} {header['prompt']} {header['setting']}"
     targets = list(dict.fromkeys(answer["target"] for answer in answers))
-    _warn_of_unknown(label, targets)
+    known = fasttext_languages(arguments.fasttext) if arguments.fasttext else frozenset()
+    _warn_of_unknown(label, targets, {"fasttext": known} if arguments.fasttext else {})
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_path)
-    tokens = [tokenizer.encode(answer["output"], add_special_tokens=False).ids for answer in answers]
+    # Where nothing is perturbed, a text can stand there for every target: it is read once.
+    ids = {text: tokenizer.encode(text, add_special_tokens=False).ids for text in {a["output"]: 0 for a in answers}}
 
     model, _ = load_model(arguments.model)
     device, bos = str(input_device(model)), described["bos_token_id"]
     settings = {"batch_size": arguments.batch_size, "backend": arguments.backend}
-    with progress(sum(len(ids) + (bos is not None) for ids in tokens), f"{label}: fluency") as bar:
+    with progress(sum(len(text) + (bos is not None) for text in ids.values()), f"{label}: fluency") as bar:
         try:
-            nll = scores.fluency(
-                model, tokens, bos, **settings, longest=described["context_length"], on_batch=bar.update
+            means = scores.fluency(
+                model, list(ids.values()), bos, **settings, longest=described["context_length"], on_batch=bar.update
             )
         except LapeError as error:
             raise LapeError(f"{label}: {error}") from error
+    nll = dict(zip(ids, means, strict=True))
     with progress(len(answers), f"{label}: texts", "answer") as bar:
-        table = scores.score_table(answers, normal, tokens, nll, arguments.minimum_bytes, bar.update)
+        table = scores.score_table(
+            answers,
+            wanted,
+            [ids[answer["output"]] for answer in answers],
+            np.array([nll[answer["output"]] for answer in answers]),
+            arguments.minimum_bytes,
+            arguments.fasttext,
+            bar.update,
+        )
 
     with writing(arguments.output) as temporary:
         table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    rows = scores.summary(table)
-    data = [path.with_suffix(".jsonl") for path in (arguments.generations, arguments.reference)]
+    rows = scores.summary(table, known)
+    texts = [path.with_suffix(".jsonl") for path in (arguments.generations, *arguments.reference)]
     write_header(
         arguments.output.with_suffix(".json"),
         "scores",
@@ -86,20 +109,23 @@ def run(arguments: argparse.Namespace) -> None:
             "bos": bos is not None,  # else the first token is not counted in the NLL
             "langdetect_seed": SEED,
             "lingua_languages": "all",
+            "fasttext": str(arguments.fasttext) if arguments.fasttext else None,
+            "fasttext_languages": sorted(known),
             "bleu_tokenizers": {target: scores.bleu_tokenizer(target) for target in targets},
         },
-        inputs=[arguments.model, tokenizer_path, arguments.generations, arguments.reference, *data],
+        inputs=[
+            *(arguments.model, tokenizer_path, arguments.generations, *arguments.reference, *texts),
+            *([arguments.fasttext] if arguments.fasttext else []),
+        ],
         outputs=[arguments.output],
     )
     logger.info("%s: %s", label, ", ".join(map(_in_short, rows)))
 
 
-def _warn_of_unknown(label: str, targets: list[str]) -> None:
-    """One line on the languages that an identifier cannot tell."""
-    unknown = {
-        name: [target for target in targets if base_language(target) not in known_languages(name)]
-        for name in IDENTIFIERS
-    }
+def _warn_of_unknown(label: str, targets: list[str], more: dict[str, frozenset[str]]) -> None:
+    """One line on the languages that an identifier cannot tell; `more` has what identifiers that are not ours can."""
+    known = {name: known_languages(name) for name in IDENTIFIERS} | more
+    unknown = {name: [code for code in targets if base_language(code) not in codes] for name, codes in known.items()}
     parts = [f"{name} does not know {', '.join(missing)}" for name, missing in unknown.items() if missing]
     if parts:
         logger.warning("%s: %s; that accuracy is left empty", label, " and ".join(parts))

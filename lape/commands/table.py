@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="ITEM.csv", help="the tidy table to write")
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap, where the item has intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's draws and of random sign flips")
+    parser.add_argument("--size", type=int, help="of expert units: units of each ranking; left out: all that there are")
     parser.add_argument("--language", help="table2: of the question; left out: zh, or the first that is not en")
     parser.add_argument("--source", help="table5: language of the question; left out: es, or the first")
     parser.add_argument("--target", help="table5: language of the answer; left out: zh, or the first other")
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     if output.suffix != ".csv":
         raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
     table = TABLES[arguments.item]
-    for name in ("language", "source", "target"):
+    for name in ("size", "language", "source", "target"):
         if getattr(arguments, name) is not None and name not in table.parameters:
             raise LapeError(f"table {arguments.item}: --{name} is not used; leave it out")
     parameters = {name: getattr(arguments, name) for name in table.parameters}

@@ -1,6 +1,6 @@
 """A dataset of the Hugging Face hub, or a local folder in the same layout, read as a stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 
 from lape.corpus.reading import Reading
@@ -42,9 +42,7 @@ def read_hub(
     found = 0
     with closing(dataset_rows(path, config, revision, split)) as rows:
         for number, row in enumerate(rows):
-            for column in (text_column, id_column):
-                if column is not None and column not in row:
-                    raise LapeError(f"dataset {name}: has no column {column!r}, but {', '.join(row)}; correct its name")
+            require_columns(row, [text_column, id_column], name)
             identity = number if id_column is None else row[id_column]
             if document := reading.document(f"row {number}", identity, row[text_column]):
                 yield document
@@ -53,13 +51,48 @@ def read_hub(
                     return
 
 
+def require_columns(row: Mapping, columns: Iterable[str | None], name: str) -> None:
+    """Check that a row has the columns that are named; None names none.
+
+    Raises:
+        LapeError: it lacks one; the message calls the dataset `name`.
+    """
+    for column in columns:
+        if column is not None and column not in row:
+            raise LapeError(f"dataset {name}: has no column {column!r}, but {', '.join(row)}; correct its name")
+
+
+def with_languages(template: str | None, names: Mapping[str, str] | None, **languages: str) -> str | None:
+    """A setting such as a configuration, with languages put in.
+
+    Args:
+        template: text in which `{language}` (or whatever `languages` has) stands for a language; None stays None.
+        names: the dataset's name of each language, such as eng_Latn; None where they are the run's codes.
+        languages: placeholder -> language of the run.
+
+    Raises:
+        LapeError: `names` lacks a language.
+    """
+    for placeholder, language in languages.items():
+        if names is not None and language not in names:
+            raise LapeError(f"names: has no name of {language!r}, only of {', '.join(names)}; add one")
+        template = template and template.replace(f"{{{placeholder}}}", names[language] if names else language)
+    return template
+
+
 def dataset_name(path: str, config: str | None) -> str:
     """What messages call a dataset."""
     return path if config is None else f"{path} ({config})"
 
 
-def dataset_rows(path: str, config: str | None, revision: str | None, split: str) -> Iterator[dict]:
+def dataset_rows(
+    path: str, config: str | None, revision: str | None, split: str, data_dir: str | None = None
+) -> Iterator[dict]:
     """The dataset's rows, for the caller to close: left to the interpreter's end, Arrow's threads abort it.
+
+    Args:
+        path, config, revision, split: see `read_hub`; `config` as the dataset calls it.
+        data_dir: folder of the repository to which the dataset is confined; None for all of it.
 
     Raises:
         LapeError: the dataset cannot be reached or read, or lacks the configuration or split.
@@ -67,7 +100,7 @@ def dataset_rows(path: str, config: str | None, revision: str | None, split: str
     from datasets import load_dataset
 
     try:
-        dataset = load_dataset(path, name=config, revision=revision, split=split, streaming=True)
+        dataset = load_dataset(path, config, data_dir=data_dir, revision=revision, split=split, streaming=True)
         with closing(iter(dataset)) as rows:
             yield from rows
     except Exception as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from lape.figures import agreement, deactivation, generation, layers, ratio, sharing, stability, structure
+from lape.figures import agreement, deactivation, expert_units, generation, layers, ratio, sharing, stability, structure
 from lape.figures.style import save, styled
 
 __all__ = ["FIGURES", "Figure", "draw", "save"]
@@ -46,6 +46,12 @@ FIGURES = {
     "agreement": Figure(agreement.COLUMNS, agreement.agreement),
     "stability": Figure(stability.COLUMNS, stability.stability),
     "stability_curve": Figure(stability.CURVE_COLUMNS, stability.stability_curve),
+    "expert_deactivation": Figure(deactivation.COLUMNS, deactivation.figure2),
+    "expert_layers": Figure(expert_units.LAYER_COLUMNS, expert_units.expert_layers),
+    "expert_histogram": Figure(expert_units.HISTOGRAM_COLUMNS, expert_units.expert_histogram),
+    "expert_sizes": Figure(expert_units.SIZE_COLUMNS, expert_units.expert_sizes),
+    "expert_share": Figure(expert_units.SHARE_COLUMNS, expert_units.expert_share),
+    "expert_steering": Figure(expert_units.SHARE_COLUMNS, expert_units.expert_share),
 }
 
 

@@ -56,7 +56,9 @@ def panels(figure: Figure, down: int, across: int, number: int, **options) -> li
 
 def method_name(method: str) -> str:
     """A method as the paper prints it."""
-    return {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}.get(method, method)
+    names = {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}
+    names |= {"ap": "neurons by AP", "expert_units": "expert units"}
+    return names.get(method, method)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         path,
         sep="\t",
         keep_default_na=False,
-        dtype=dict.fromkeys(("language", "target", *IDENTIFIERS), str),
+        dtype=dict.fromkeys(("language", "target", *IDENTIFIERS, "fasttext"), str),
         converters=dict.fromkeys(MEASURES, lambda text: float(text or "nan")),  # to the last bit
     )
 

@@ -1,4 +1,4 @@
-"""Answers by greedy search, batch by batch, the same whatever the batch."""
+"""Answers by greedy search or by sampling, batch by batch, the same whatever the batch."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -7,8 +7,19 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
+from lape.errors import LapeError
 from lape.ffn import input_device
 from lape.generation.answers import trimmed
 
@@ -43,6 +54,7 @@ def greedy_answers(
     batch_size: int = 8,
     use_cache: bool = True,
     on_batch: Callable[[int, int], None] = lambda answers, tokens: None,
+    processors: Callable[[Sequence[int], int], list[LogitsProcessor]] = lambda places, length: [],
 ) -> list[Answer]:
     """Greedy answers to some prompts.
 
@@ -61,6 +73,8 @@ def greedy_answers(
         batch_size: prompts a forward pass, filled up to a multiple of eight.
         use_cache: False computes prompt and answer anew for each token.
         on_batch: called with each batch's number of answers and of tokens that were fed, padding and filling included.
+        processors: what else changes the logits of a batch, by the places of its rows among the prompts and the padded
+            length of these.
 
     Returns:
         an answer for each prompt.
@@ -69,8 +83,9 @@ def greedy_answers(
     length = max(map(len, prompts), default=0)
     found = []
     for start in range(0, len(prompts), batch_size):
-        batch = prompts[start : start + batch_size]
-        filled = [*batch, *[batch[-1]] * (-len(batch) % _ROWS)]
+        places = list(range(start, min(start + batch_size, len(prompts))))
+        batch = [*places, *[places[-1]] * (-len(places) % _ROWS)]
+        filled = [prompts[place] for place in batch]
         # With its own first token, padding adds none to those that the penalty counts as said before.
         ids = torch.tensor([[ids[0]] * (length - len(ids)) + list(ids) for ids in filled], device=device)
         mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in filled], device=device)
@@ -88,17 +103,61 @@ def greedy_answers(
                     pad_token_id=int(ids[0, 0]),  # behind an end, where nothing reads it
                     use_cache=use_cache,
                 ),
+                logits_processor=LogitsProcessorList(processors(batch, length)),
                 stopping_criteria=StoppingCriteriaList([stopping]),
             )
         ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        rows = generated[: len(batch), length:].tolist()
+        rows = generated[: len(places), length:].tolist()
         found += [
             _answer(tokenizer, row[:size], ends, stop) for row, size in zip(rows, stopping.sizes.tolist(), strict=False)
         ]
         passes = generated.shape[1] - length
         fed = length + passes - 1 if use_cache else passes * length + passes * (passes - 1) // 2
-        on_batch(len(batch), len(filled) * fed)
+        on_batch(len(places), len(batch) * fed)
     return found
+
+
+def sampled_answers(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    **settings,
+) -> list[Answer]:
+    """Sampled answers to some prompts, each from a seed of its own.
+
+    A seed's random numbers, one a token, are drawn before anything else, and each chooses its token by the inverse of
+    the cumulative distribution. An answer therefore depends on its prompt and seed alone, as far as a greedy one does
+    on its prompt; and a seed has the same random numbers under every perturbation.
+
+    Args:
+        model, tokenizer, prompts, max_new_tokens: as for `greedy_answers`.
+        seeds: of each prompt.
+        temperature: above 0; logits are divided by it.
+        top_k, top_p: draw from the most probable tokens alone, so many or of so much probability together; None: all.
+        **settings: the others of `greedy_answers`.
+
+    Returns:
+        an answer for each prompt.
+
+    Raises:
+        LapeError: a probability is NaN or infinite.
+    """
+    sources = (torch.Generator().manual_seed(seed) for seed in seeds)
+    numbers = [torch.rand(max_new_tokens, dtype=torch.float64, generator=source) for source in sources]
+    warpers = [TemperatureLogitsWarper(float(temperature))]
+    warpers += [TopKLogitsWarper(top_k)] if top_k is not None else []
+    warpers += [TopPLogitsWarper(top_p)] if top_p is not None else []
+
+    def processors(places: Sequence[int], length: int) -> list[LogitsProcessor]:
+        return [*warpers, _Draw(torch.stack([numbers[place] for place in places]), length)]
+
+    return greedy_answers(model, tokenizer, prompts, max_new_tokens=max_new_tokens, processors=processors, **settings)
 
 
 class _Stop(StoppingCriteria):
@@ -117,6 +176,28 @@ class _Stop(StoppingCriteria):
             if self.sizes[row] > size and any(stop in text for stop in self._stop):
                 self.sizes[row] = size
         return (self.sizes <= size).to(input_ids.device)
+
+
+class _Draw(LogitsProcessor):
+    """Leaves each row the one token that its random number chooses."""
+
+    def __init__(self, numbers: Tensor, prompt_length: int):
+        self._numbers, self._prompt_length = numbers, prompt_length  # float64 [rows, max_new_tokens], in [0, 1)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        # In (0, 1], since at 0 a token of no probability would do.
+        numbers = 1 - self._numbers[:, input_ids.shape[1] - self._prompt_length].to(scores.device)
+        # Row by row: probabilities of all rows would take as much memory as their logits, twice.
+        tokens = torch.stack([_drawn(row, number) for row, number in zip(scores, numbers, strict=True)])
+        if (tokens == scores.shape[1]).any():
+            raise LapeError("a token's probability is NaN or infinite; set the model's dtype to float32 or bfloat16")
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
+
+
+def _drawn(logits: Tensor, number: Tensor) -> Tensor:
+    """The first token at which the cumulative probability reaches a number; one behind the last where none does."""
+    cumulative = (logits - logits.max()).exp_().cumsum(0, dtype=torch.float64)
+    return torch.searchsorted(cumulative, number * cumulative[-1])
 
 
 def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None], stop: Sequence[str]) -> Answer:

@@ -1,20 +1,19 @@
-"""Scores of answers that need no judge: language, fluency, repetition, likeness to the normal answers.
+"""Scores of answers that need no judge: language, fluency, repetition, likeness to references.
 
 None of them is content quality. Fluency is the NLL of an answer under the unmodified model, small for what that model
 would say itself and for repetition, which distinct-n tells; chrF and BLEU tell how much of the wording of its normal
-answer is there.
+answer, of the right translation, or of any held-out sentence is there (see `references`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from lape.errors import LapeError
-from lape.generation.answers import KEYS, MEASURES, read_answers
+from lape.generation.answers import KEYS, MEASURES
 from lape.identification import (
     IDENTIFIERS,
     MINIMUM_BYTES,
@@ -29,38 +28,6 @@ from lape.perplexity import chunk_nll
 
 # How sacrebleu finds the words of languages that put no spaces between them; all others by "13a".
 _TOKENIZERS = {"zh": "zh"} | dict.fromkeys(("ja", "km", "lo", "my", "th"), "char")
-
-
-def normal_answers(header_path: str | Path, header: Mapping, answers: Sequence[Mapping]) -> list[str]:
-    """What the same model says, unperturbed, to the same question in the language that is wanted.
-
-    Args:
-        header_path: of the answers in setting "normal".
-        header: of the generations that they are for.
-        answers: those generations.
-
-    Returns:
-        a normal answer for each of `answers`.
-
-    Raises:
-        LapeError: they are of another model, prompt or setting, or one is missing.
-    """
-    reference, normal = read_answers(header_path)
-    expected = {key: header[key] for key in ("model", "model_revision", "prompt")} | {"setting": "normal"}
-    for key, value in expected.items():
-        if reference[key] != value:
-            raise LapeError(f"{header_path}: its {key} is {reference[key]}, not {value}; pass the normal answers to it")
-    for key in ("template", "suffixes", "chat", "stop", "max_new_tokens", "repetition_penalty"):
-        if reference["parameters"].get(key) != header["parameters"].get(key):
-            raise LapeError(f"{header_path}: was generated with another {key}; pass the normal answers with the same")
-    found = {(answer["language"], answer["number"]): answer["output"] for answer in normal}
-    for answer in answers:
-        if (answer["target"], answer["number"]) not in found:
-            raise LapeError(
-                f"{header_path}: has no answer to question {answer['number']} in {answer['target']}; "
-                "generate the normal answers to the same questions in all languages"
-            )
-    return [found[answer["target"], answer["number"]] for answer in answers]
 
 
 def fluency(
@@ -116,74 +83,86 @@ def bleu_tokenizer(language: str) -> str:
     return _TOKENIZERS.get(base_language(language), "13a")
 
 
-def similarity(answer: str, reference: str, language: str) -> dict[str, float]:
-    """Sentence chrF and BLEU of an answer against another, 0 to 100; NaN where the other is empty."""
-    if not reference:
+def similarity(answer: str, references: Sequence[str], language: str) -> dict[str, float]:
+    """Sentence chrF and BLEU of an answer, 0 to 100; NaN where no reference says anything.
+
+    Args:
+        answer: a text.
+        references: texts, each as good as the others: chrF takes the likest of them, BLEU the n-grams of all.
+        language: that the answer should be in.
+    """
+    references = tuple(filter(None, references))
+    if not references:
         return {"chrf": np.nan, "bleu": np.nan}
-    chrf, bleu = _metrics(bleu_tokenizer(language))
     # Equal texts have a BLEU of 100 and a rounding error.
     return {
-        name: min(metric.sentence_score(answer, [reference]).score, 100.0)
-        for name, metric in (("chrf", chrf), ("bleu", bleu))
+        name: min(metric.corpus_score([answer], None).score, 100.0)
+        for name, metric in zip(("chrf", "bleu"), _metrics(bleu_tokenizer(language), references), strict=True)
     }
 
 
-@cache
-def _metrics(tokenizer: str):
+@lru_cache(32)  # the n-grams of many references are counted once, and answers come language by language
+def _metrics(tokenizer: str, references: tuple[str, ...]):
     from sacrebleu.metrics import BLEU, CHRF
 
-    return CHRF(), BLEU(tokenize=tokenizer, effective_order=True)
+    documents = [[reference] for reference in references]
+    return CHRF(references=documents), BLEU(tokenize=tokenizer, effective_order=True, references=documents)
 
 
 def score_table(
     answers: Sequence[Mapping],
-    normal: Sequence[str],
+    references: Sequence[Sequence[str]],
     tokens: Sequence[Sequence[int]],
     nll: np.ndarray,
     minimum_bytes: int = MINIMUM_BYTES,
+    fasttext: str | Path | None = None,
     on_answer: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """All scores, a row an answer.
 
     Args:
         answers: rows of a generations artifact.
-        normal: see `normal_answers`.
+        references: of each, see `references.references`.
         tokens: ids of each output.
         nll: see `fluency`.
-        minimum_bytes: see `identify`.
+        minimum_bytes, fasttext: see `identify`.
         on_answer: called after each, for progress.
     """
     rows = []
-    for answer, reference, ids, value in zip(answers, normal, tokens, nll, strict=True):
+    identified = cache(lambda text: identify(text, minimum_bytes, fasttext))  # some texts stand there once a target
+    for answer, wanted, ids, value in zip(answers, references, tokens, nll, strict=True):
         output = answer["output"]
         rows.append(
             {key: answer[key] for key in KEYS}
-            | identify(output, minimum_bytes)
+            | identified(output)
             | {"letters": count_letters(output)[0], "tokens": len(ids), "nll": value}
             | {"distinct_1": distinct(ids, 1), "distinct_2": distinct(ids, 2)}
-            | similarity(output, reference, answer["target"])
+            | similarity(output, wanted, answer["target"])
         )
         on_answer()
     return pd.DataFrame(rows)
 
 
-def summary(table: pd.DataFrame) -> list[dict]:
+def summary(table: pd.DataFrame, fasttext_languages: Collection[str] = ()) -> list[dict]:
     """What a scores header says of each block of answers.
 
     Args:
         table: of `score_table`.
+        fasttext_languages: codes that the model of fastText can tell, where one was asked.
 
     Returns:
         for every (language, target), in their order: answers; language_accuracy (langdetect) and lingua_accuracy,
-        shares of the answers, short ones included, that are in the target; disagreement, a share of those that both
-        identify; short; unknown (to langdetect); and the mean of each of `MEASURES` over the answers that have it.
-        None where an identifier does not know the target, or there is no such answer.
+        shares of the answers, short ones included, that are in the target, and fasttext_accuracy where that was asked;
+        disagreement of the first two, a share of those that both identify; short; unknown (to langdetect); and the mean
+        of each of `MEASURES` over the answers that have it. None where an identifier does not know the target, or there
+        is no such answer.
     """
     rows = []
     for (language, target), block in table.groupby(["language", "target"], sort=False):
         wanted = base_language(target)
         known = {name: wanted in known_languages(name) for name in IDENTIFIERS}
-        hits = {name: _mean(block[name] == wanted) if known[name] else None for name in IDENTIFIERS}
+        known |= {"fasttext": wanted in fasttext_languages} if "fasttext" in block else {}
+        hits = {name: _mean(block[name] == wanted) if known[name] else None for name in known}
         both = block[~block[[*IDENTIFIERS]].isin((SHORT, UNKNOWN)).any(axis=1)]
         rows.append(
             {
@@ -192,7 +171,10 @@ def summary(table: pd.DataFrame) -> list[dict]:
                 "answers": len(block),
                 "language_accuracy": hits["langdetect"],
                 "lingua_accuracy": hits["lingua"],
-                "disagreement": _mean(both["langdetect"] != both["lingua"]) if all(known.values()) else None,
+                **({"fasttext_accuracy": hits["fasttext"]} if "fasttext" in hits else {}),
+                "disagreement": None
+                if None in map(hits.get, IDENTIFIERS)
+                else _mean(both["langdetect"] != both["lingua"]),
                 "short": _mean(block["langdetect"] == SHORT),
                 "unknown": _mean(block["langdetect"] == UNKNOWN),
                 **{name: _mean(block[name].dropna()) for name in MEASURES},

@@ -1,4 +1,4 @@
-"""The numbers that the paper prints (Tang et al. 2024), as data; README.md names their source."""
+"""The numbers that the papers print (Tang et al. 2024, Kojima et al. 2024), as data; README.md names their source."""
 
 import re
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class PaperModel:
 
     def layer_counts(self) -> pd.Series:
         """Int64 by (language, layer), layers from 1; a row that is missing from a partial table is left out."""
-        rows = _table(self.table).set_index("layer")
+        rows = read(f"table{self.table}").set_index("layer")
         return rows.unstack().rename_axis(["language", "layer"]).astype("Int64")
 
     def counts(self) -> pd.Series:
         """Int64 by language: Table 3, or the sums of a table that is complete."""
         if self.table == 10:
-            return _table(3).loc[0].rename_axis("language").astype("Int64")
+            return read("table3").loc[0].rename_axis("language").astype("Int64")
         return self.layer_counts().groupby("language", sort=False).sum()
 
     def deactivated_quality(self) -> pd.Series:
@@ -49,7 +49,7 @@ class PaperModel:
 
     def _generation(self, number: int, keys: list[str]) -> pd.Series:
         """A table of the generation experiments, which the paper has for its largest model alone."""
-        rows = _table(number).set_index(keys).rename_axis(columns="language").stack()
+        rows = read(f"table{number}").set_index(keys).rename_axis(columns="language").stack()
         return rows if self.table == 10 else rows.iloc[:0]
 
 
@@ -68,21 +68,22 @@ def paper_model(*names: str | None) -> PaperModel | None:
         *names: catalogue names or repositories of the hub, such as "llama-2-7b", "meta-llama/Llama-2-7b-hf" or
             "bigscience/bloom-7b1"; case and punctuation do not matter; None is passed over.
     """
-    known = {_key(model.name): model for model in MODELS}
+    known = {key(model.name): model for model in MODELS}
     known["bloom7b1"] = known["bloom7b"]  # 7.1 billion parameters: the hub's name
-    return next((known[_key(name)] for name in names if name is not None and _key(name) in known), None)
+    return next((known[key(name)] for name in names if name is not None and key(name) in known), None)
 
 
 def pretraining_shares() -> pd.DataFrame:
     """Table 7: percent of the pre-training corpora, indexed by language; columns LLaMA-2 and BLOOM."""
-    return _table(7).set_index("language")[["LLaMA-2", "BLOOM"]]
+    return read("table7").set_index("language")[["LLaMA-2", "BLOOM"]]
 
 
-def _table(number: int) -> pd.DataFrame:
-    with files(__package__).joinpath(f"table{number}.csv").open(encoding="utf-8") as file:
+def read(name: str) -> pd.DataFrame:
+    """One of the files beside this one, by its stem."""
+    with files(__package__).joinpath(f"{name}.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False)
 
 
-def _key(name: str) -> str:
-    """A name without its owner, the suffix of transformers' format, case and punctuation."""
+def key(name: str) -> str:
+    """A model's name without its owner, the suffix of transformers' format, case and punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1].removesuffix("-hf"))

@@ -46,21 +46,17 @@ def sentence_embeddings(
     Raises:
         LapeError: a sentence has no token, or a hidden state is not finite.
     """
-    for place, sentence in enumerate(sentences):
-        if not len(sentence):
-            raise LapeError(f"sentence {place}: has no token; leave it out of all languages")
     start, device = int(bos is not None), input_device(model)
     decoder, layers = model.get_decoder(), find_ffn(model).layers
     parts: list[list[np.ndarray]] = [[] for _ in layers]
+    order: list[int] = []
 
     def see(layer: int, hidden: Tensor) -> None:
         parts[layer].append(_pool(hidden, pooled))
 
-    # The longest first: what does not fit the memory fails at once.
-    order = sorted(range(len(sentences)), key=lambda place: -len(sentences[place]))
     with _seeing(decoder, layers, see):
-        for first in range(0, len(order), batch_size):
-            ids, lengths = _padded([sentences[place] for place in order[first : first + batch_size]], bos)
+        for places, ids, lengths in batches_by_length(sentences, batch_size, bos):
+            order += places
             position = torch.arange(ids.shape[1])
             read = position < lengths[:, None]
             pooled = read & (position >= start) if pooling == "mean" else position == lengths[:, None] - 1
@@ -80,22 +76,47 @@ def _seeing(decoder: nn.Module, layers: Sequence[nn.Module], see: Callable[[int,
         # Some versions and architectures return a tuple, the hidden state first.
         return lambda module, inputs, output: see(layer, output[0] if isinstance(output, tuple) else output)
 
-    compiled = decoder.__dict__.pop("_compiled_call_impl", None)  # of torch.compile, which would trace the hooks
     handles = [module.register_forward_hook(hook(layer)) for layer, module in enumerate(layers)]
     try:
-        yield
+        with uncompiled(decoder):
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def uncompiled(decoder: nn.Module) -> Iterator[None]:
+    """The decoder as it is without torch.compile, which would trace hooks, for the time of a block."""
+    compiled = decoder.__dict__.pop("_compiled_call_impl", None)
+    try:
+        yield
+    finally:
         if compiled is not None:
             decoder._compiled_call_impl = compiled
 
 
-def _padded(sentences: Sequence[Sequence[int]], bos: int | None) -> tuple[Tensor, Tensor]:
-    """Token ids int64 [B, T] with BOS in front, padded with zeros on the right, and the lengths [B]."""
+def batches_by_length(
+    sentences: Sequence[Sequence[int]], batch_size: int, bos: int | None
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of sentences of like length, the longest first: what does not fit the memory fails at once.
+
+    Yields:
+        which sentences, B of them; their token ids int64 [B, T] with BOS in front, padded with zeros on the right; and
+        how long they are [B], BOS included.
+
+    Raises:
+        LapeError: a sentence has no token.
+    """
+    for place, sentence in enumerate(sentences):
+        if not len(sentence):
+            raise LapeError(f"sentence {place}: has no token; leave it out of all languages")
     front = [] if bos is None else [bos]
-    rows = [torch.tensor([*front, *sentence]) for sentence in sentences]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+    order = sorted(range(len(sentences)), key=lambda place: -len(sentences[place]))
+    for first in range(0, len(order), batch_size):
+        places = order[first : first + batch_size]
+        rows = [torch.tensor([*front, *sentences[place]]) for place in places]
+        yield places, nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 
 
 def _pool(hidden: Tensor, pooled: Tensor) -> np.ndarray:

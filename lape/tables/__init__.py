@@ -15,6 +15,10 @@ from lape.tables import (
     agreement,
     answers,
     examples,
+    expert_sections,
+    expert_texts,
+    expert_translation,
+    expert_units,
     generation,
     generation_sections,
     neurons,
@@ -55,7 +59,11 @@ class Table:
 
 _BOOTSTRAP = perplexity.data, ("resamples", "seed")
 _ANSWERS = answers.data, ("resamples", "seed")
+_TEXTS = examples.data, ("resamples", "seed")
+_UNITS = expert_units.data, ("size",)
 _CHANGES = Table("perplexity", perplexity.changes, perplexity_sections.change_sections, *_BOOTSTRAP)
+_DIAGONALITY = Table("perplexity", perplexity.diagonality, perplexity_sections.diagonality_sections, *_BOOTSTRAP)
+_AGREEMENT = Table("neurons", agreement.agreement, agreement.agreement_sections, neurons.data)
 
 TABLES = {
     "baseline": Table("perplexity", perplexity.baseline, perplexity_sections.baseline_sections),
@@ -66,7 +74,7 @@ TABLES = {
     "figure6": Table(structure.ARTIFACTS, structure.figure6, structure.figure6_sections, structure.data),
     "figure7": Table("embeddings", structure.figure7, structure.figure7_sections, structure.data),
     "figure8": _CHANGES,
-    "diagonality": Table("perplexity", perplexity.diagonality, perplexity_sections.diagonality_sections, *_BOOTSTRAP),
+    "diagonality": _DIAGONALITY,
     "table1": Table(answers.ARTIFACTS, generation.table1, generation_sections.table1_sections, *_ANSWERS),
     "table2": Table("scores", examples.table2, examples.table2_sections, examples.data, ("language",)),
     "table3": Table("neurons", neurons.counts, neurons.count_sections, neurons.data),
@@ -80,10 +88,31 @@ TABLES = {
     "sharing": Table("neurons", sharing.sharing, sharing.sharing_sections, neurons.data),
     "sharing_histogram": Table("neurons", sharing.sharing_histogram, sharing.histogram_sections, neurons.data),
     "table7": Table("neurons", pretraining.table7, pretraining.table7_sections, neurons.data),
-    "agreement": Table("neurons", agreement.agreement, agreement.agreement_sections, neurons.data),
+    "agreement": _AGREEMENT,
     "stability": Table("stability", stability.stability, stability.stability_sections, stability.data),
     "stability_curve": Table("stability", stability.stability_curve, stability.curve_sections, stability.data),
     "left_out": Table("stability", stability.left_out, stability.left_out_sections, stability.data),
+    "expert_agreement": _AGREEMENT,
+    "expert_deactivation": _CHANGES,
+    "expert_diagonality": _DIAGONALITY,
+    "expert_share": Table("scores", expert_texts.share, expert_sections.share_sections, *_TEXTS),
+    "expert_sizes": Table("scores", expert_texts.sizes, expert_sections.sizes_sections, *_TEXTS),
+    "expert_translation": Table(
+        "scores",
+        expert_translation.translation,
+        expert_sections.translation_sections,
+        expert_translation.data,
+        ("resamples", "seed"),
+    ),
+    "expert_steering": Table("scores", expert_texts.steering, expert_sections.steering_sections, *_TEXTS),
+    "expert_overlap": Table("expert_units", expert_units.overlap, expert_sections.overlap_sections, *_UNITS),
+    "expert_precision": Table(
+        expert_units.ARTIFACTS, expert_units.precision, expert_sections.precision_sections, *_UNITS
+    ),
+    "expert_layers": Table("expert_units", expert_units.layers, expert_sections.layer_sections, *_UNITS),
+    "expert_histogram": Table(
+        expert_units.ARTIFACTS, expert_units.histogram, expert_sections.histogram_sections, *_UNITS
+    ),
 }
 
 

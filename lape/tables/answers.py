@@ -10,30 +10,34 @@ import pandas as pd
 from scipy import stats
 
 from lape import uncertainty
-from lape.artifact import checked, read_json
+from lape.artifact import checked, read_json, sha256
 from lape.errors import LapeError
 from lape.generation.answers import KEYS, read_scores
 from lape.identification import SHORT, UNKNOWN, base_language
 from lape.judging.judge import read_judgements
 
 ARTIFACTS = ("scores", "judgements")
+TRANSLATION = "translation-"  # opens the prompts of translations
 
 # What an answer is measured by, as titles name it.
 METRICS = {
     "language_accuracy": "language accuracy (langdetect)",
     "lingua_accuracy": "language accuracy (lingua)",
+    "fasttext_accuracy": "language accuracy (fastText)",
     "short": "share of answers too short to identify",
     "disagreement": "share of identified answers on which langdetect and lingua differ",
     "nll": "fluency, mean NLL of the answer under the unmodified model (nats per token)",
     "distinct_2": "distinct-2 of an answer's tokens",
     "chrf": "chrF against the normal answer",
+    "bleu": "BLEU against the normal answer",
     "content_quality": "content quality (judge, 1 to 10)",
 }
 # Those that are 0 or 1 for an answer.
-PROPORTIONS = ("language_accuracy", "lingua_accuracy", "short", "disagreement")
+PROPORTIONS = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy", "short", "disagreement")
 
-# The metric of each identifier.
-_ACCURACIES = {"langdetect": "language_accuracy", "lingua": "lingua_accuracy"}
+# The metric of each identifier; fastText is there where its model was given.
+_ACCURACIES = {"langdetect": "language_accuracy", "lingua": "lingua_accuracy", "fasttext": "fasttext_accuracy"}
+_COMPARED = ("langdetect", "lingua")
 _TAIL = 0.025  # on either side of an interval
 Pair = tuple[str, str]
 
@@ -110,8 +114,8 @@ class Answers:
             for name, accuracy in _ACCURACIES.items()
         }
         # Identifiers differ on an answer that both identify, where both could have told the language.
-        both = ~rows[list(_ACCURACIES)].isin([SHORT, UNKNOWN]).any(axis=1)
-        both &= all(known.get(accuracy) is not None for accuracy in hits)
+        both = ~rows[list(_COMPARED)].isin([SHORT, UNKNOWN]).any(axis=1)
+        both &= all(known.get(_ACCURACIES[name]) is not None for name in _COMPARED)
         return rows.assign(
             **hits,
             short=(rows["langdetect"] == SHORT).astype(float),
@@ -220,17 +224,16 @@ class Resampling:
             Lower and upper bound; NaN with fewer than `uncertainty.MINIMUM_CHUNKS` questions that have a value.
         """
         there = ~np.isnan(values)
-        questions = int(there.any(axis=0).sum())
-        if questions < uncertainty.MINIMUM_CHUNKS:
-            return np.nan, np.nan
         # einsum adds in one order whatever the number of threads, unlike a matrix product.
         sums = np.einsum("bn,kn->bk", self._counts, np.where(there, values, 0.0))
         sizes = np.einsum("bn,kn->bk", self._counts, there.astype(float))
         with np.errstate(invalid="ignore"):  # a draw may hold no value at all
             means = (sums / np.maximum(sizes, 1)).sum(axis=1) / (sizes > 0).sum(axis=1)
-        tail = stats.norm.cdf(np.sqrt(questions / (questions - 1)) * stats.t.ppf(_TAIL, questions - 1))
-        low, high = np.nanquantile(means, (tail, 1 - tail))
-        return float(low), float(high)
+        return percentiles(means, int(there.any(axis=0).sum()))
+
+    def sums(self, counts: np.ndarray) -> np.ndarray:
+        """[B, S], over the questions of every draw, of what adds up to a score of all: counts [N, S]."""
+        return np.einsum("bn,ns->bs", self._counts, counts)
 
     def proportion_interval(self, values: np.ndarray) -> tuple[float, float]:
         """Of the mean of values that are 0 or 1.
@@ -252,12 +255,28 @@ class Resampling:
         share = np.nanmean(values)
         if (there.any(axis=1).sum() > 1) and 0 < share < 1:
             return self.interval(values)
-        low, high = stats.binomtest(round(share * questions), questions).proportion_ci(method="wilson")
-        return float(low), float(high)
+        return uncertainty.share_interval(round(share * questions), questions)
 
     def bounds(self, metric: str, values: np.ndarray) -> tuple[float, float]:
         """The interval that suits a metric of `METRICS`."""
         return self.proportion_interval(values) if metric in PROPORTIONS else self.interval(values)
+
+
+def percentiles(drawn: np.ndarray, questions: int) -> tuple[float, float]:
+    """Expanded percentiles, as of `Resampling.interval`, of what every draw gives.
+
+    Args:
+        drawn: [B]; NaN where a draw gives nothing.
+        questions: how many there are.
+
+    Returns:
+        Lower and upper bound; NaN with fewer than `uncertainty.MINIMUM_CHUNKS` questions.
+    """
+    if questions < uncertainty.MINIMUM_CHUNKS:
+        return np.nan, np.nan
+    tail = stats.norm.cdf(np.sqrt(questions / (questions - 1)) * stats.t.ppf(_TAIL, questions - 1))
+    low, high = np.nanquantile(drawn, (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def mean(values: np.ndarray) -> float:
@@ -294,6 +313,19 @@ def generations(header: dict) -> dict[str, str]:
     return {path: digest for path, digest in header["inputs"].items() if Path(path).name == name}
 
 
+def generations_header(answers: Answers) -> Path:
+    """Header of the answers that were scored, once they are seen to be the same.
+
+    Raises:
+        LapeError: they are others by now, or the scores name none.
+    """
+    for path, digest in generations(answers.header).items():
+        if sha256(path) != digest:
+            raise LapeError(f"{path}: is not what {answers.path} scored; run `lape score` again")
+        return Path(path).with_suffix(".json")
+    raise LapeError(f"{answers.path}: does not name the answers that it scores; run `lape score` again")
+
+
 def load(paths: Iterable[str | Path]) -> list[Group]:
     """Read scores headers, and judgements headers of the same settings, in any order.
 
@@ -328,16 +360,19 @@ def load(paths: Iterable[str | Path]) -> list[Group]:
 
 def _group(model: str, prompt: str, settings: dict[str, Answers]) -> Group:
     first, *others = settings.values()
-    questions: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    questions: dict[tuple[str, ...], tuple[Path, tuple[int, ...]]] = {}
     for answers in (first, *others):
         if answers.header["languages"] != first.header["languages"]:
             raise LapeError(f"{answers.path}: has other languages than {first.path}; score one list of languages")
-        for (language, _), rows in answers.blocks.items():
+        for pair, rows in answers.blocks.items():
+            # A corpus may have other pairs for another target; a question is asked in its language, whatever is wanted.
+            key = pair if prompt.startswith(TRANSLATION) else pair[:1]
             numbers = tuple(rows.index)
-            path, same = questions.setdefault(language, (answers.path, numbers))
+            path, same = questions.setdefault(key, (answers.path, numbers))
             if numbers != same:
+                which = " in ".join(key)
                 raise LapeError(
-                    f"{answers.path}: answers other questions of {language} than {path}; generate both on the same"
+                    f"{answers.path}: answers other questions of {which} than {path}; generate both on the same"
                 )
     numbers = sorted({number for _, own in questions.values() for number in own})
     return Group(model, prompt, first.header["languages"], settings, numbers)

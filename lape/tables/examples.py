@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape.artifact import read_json, sha256
+from lape.artifact import read_json
 from lape.errors import LapeError
 from lape.generation.answers import read_answers
-from lape.tables.answers import Answers, Pair, generations, load
+from lape.tables.answers import Answers, Pair, generations_header, load
 from lape.tables.layout import Section, rounded
 
 
 def data(header: str | Path) -> list[Path]:
     """The TSV beside a scores header, and the answers that it scores with their header."""
-    path = _generations(Answers(Path(header), read_json(header, "scores"), None))
+    path = generations_header(Answers(Path(header), read_json(header, "scores"), None))
     return [Path(header).with_suffix(".tsv"), path, path.with_suffix(".jsonl")]
 
 
@@ -162,20 +162,11 @@ def _text(text: str) -> str:
 
 def _answer(answers: Answers, pair: Pair, number: int) -> dict:
     """One row of the answers that were scored."""
-    header, rows = read_answers(_generations(answers))
+    header, rows = read_answers(generations_header(answers))
     for row in rows:
         if (row["language"], row["target"], row["number"]) == (*pair, number):
             return row
     raise LapeError(f"{answers.path}: scores an answer that {header['setting']} has not; run `lape score` again")
-
-
-def _generations(answers: Answers) -> Path:
-    """Header of the answers that were scored, once they are seen to be the same."""
-    for path, digest in generations(answers.header).items():
-        if sha256(path) != digest:
-            raise LapeError(f"{path}: is not what {answers.path} scored; run `lape score` again")
-        return Path(path).with_suffix(".json")
-    raise LapeError(f"{answers.path}: does not name the answers that it scores; run `lape score` again")
 
 
 def _blocks(frame: pd.DataFrame):

@@ -1,6 +1,6 @@
 """The tables of answers under deactivation and steering, laid out for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from lape.tables.layout import Section, rounded, with_interval
 from lape.tables.perplexity import SIGNIFICANT
 
 # With a space, which no language has in its name.
-_MEAN = "all (mean)"
+MEAN = "all (mean)"
 
 
 def table1_sections(frame: pd.DataFrame) -> list[Section]:
@@ -22,7 +22,7 @@ def table1_sections(frame: pd.DataFrame) -> list[Section]:
     for title, metric, block in _metrics(frame.assign(row=deactivated)):
         printed = block["paper"].notna().any()
         for column in ("ours", "paper", "difference") if printed else ("ours",):
-            cells = _matrix(block.assign(text=block[column].map(_number)), "row", "language")
+            cells = text_matrix(block.assign(text=block[column].map(_number)), "row", "language")
             what = {"ours": "", "paper": ", the paper's", "difference": ", ours less the paper's"}[column]
             what = f"{METRICS[metric]}{what}; row deactivated, column language of question and answer"
             sections.append(Section(f"{title}: {what}", "setting", cells))
@@ -31,8 +31,19 @@ def table1_sections(frame: pd.DataFrame) -> list[Section]:
 
 def table4_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model, prompt and metric settings down, languages and their mean across, with intervals and changes."""
+    return change_sections(frame, METRICS, "normal")
+
+
+def change_sections(frame: pd.DataFrame, titles: Mapping[str, str], baseline: str) -> list[Section]:
+    """As `table4_sections`, of other metrics and of changes to another setting.
+
+    Args:
+        frame: columns as of `lape.tables.generation.table4`.
+        titles: metric -> what it is.
+        baseline: the setting that changes are to.
+    """
     sections = []
-    for title, metric, block in _metrics(frame.assign(language=frame["language"].replace(ALL, _MEAN))):
+    for title, metric, block in _metrics(frame.assign(language=frame["language"].replace(ALL, MEAN))):
         rows = {}
         for setting, own in block.groupby("setting", sort=False):
             own = own.set_index("language")
@@ -43,10 +54,12 @@ def table4_sections(frame: pd.DataFrame) -> list[Section]:
                 three = own[["change", "change_low", "change_high"]].itertuples(index=False)
                 marks = np.where(own["p_holm"] < SIGNIFICANT, "*", "")
                 changes = [with_interval(*one) + mark for one, mark in zip(three, marks, strict=True)]
-                rows[f"{setting} less normal"] = pd.Series(changes, own.index)
+                rows[f"{setting} less {baseline}"] = pd.Series(changes, own.index)
             if own["paper"].notna().any():
                 rows |= {f"{setting}, {name}": own[name].map(_number) for name in ("paper", "difference")}
-        what = f"{METRICS[metric]} [95% interval]; * differs from normal (p < {SIGNIFICANT}, Holm over the languages)"
+        what = f"{titles[metric]} [95% interval]"
+        if block["p_holm"].notna().any():
+            what += f"; * differs from {baseline} (p < {SIGNIFICANT}, Holm over the languages)"
         sections.append(Section(f"{title}: {what}", "setting", pd.DataFrame(rows).T))
     return sections
 
@@ -54,7 +67,7 @@ def table4_sections(frame: pd.DataFrame) -> list[Section]:
 def cross_lingual_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model and prompt a matrix of success for LAPE and one for the control, and the means in a line each."""
     sections = []
-    for title, own in _groups(frame):
+    for title, own in groups(frame):
         for method, block in own[own["target"] != ALL].groupby("method", sort=False):
             marks = np.where(beats_control(block), "*", "")
             cells = success_matrix(block.assign(text=block["success"].map(_number) + marks), "text").fillna("")
@@ -81,7 +94,7 @@ def cross_lingual_sections(frame: pd.DataFrame) -> list[Section]:
 def dose_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model, prompt and kind a line a dose, the mean over the languages; then accuracy and NLL by language."""
     sections = []
-    for title, own in _groups(frame.assign(dose=_doses(frame))):
+    for title, own in groups(frame.assign(dose=_doses(frame))):
         for kind, block in own.groupby("kind", sort=False):
             mean, single = block[block["target"] == ALL].set_index("dose"), block[block["target"] != ALL]
             cells = pd.DataFrame(
@@ -107,7 +120,7 @@ def dose_sections(frame: pd.DataFrame) -> list[Section]:
             for metric in ("language_accuracy", "nll"):
                 # Of cross the mean over the languages of the questions.
                 means = single.groupby(["dose", column], sort=False)[metric].mean().reset_index(name="value")
-                cells = _matrix(means.assign(text=means["value"].map(_number)), "dose", column)
+                cells = text_matrix(means.assign(text=means["value"].map(_number)), "dose", column)
                 what = f"{METRICS[metric]} by {'language' if kind == 'steered' else 'target language'}"
                 sections.append(Section(f"{title}, {kind}: {what}", "dose", cells))
     return sections
@@ -124,7 +137,7 @@ def beats_control(frame: pd.DataFrame) -> pd.Series:
     return (frame["p_holm"] < SIGNIFICANT) & (frame["difference"] > 0)
 
 
-def _groups(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def groups(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of every model and prompt, with a title."""
     for (model, prompt), block in frame.groupby(["model", "prompt"], sort=False):
         yield f"{model}, {prompt} prompt", block
@@ -132,7 +145,7 @@ def _groups(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _metrics(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """The rows of every model, prompt and metric."""
-    for title, own in _groups(frame):
+    for title, own in groups(frame):
         for metric, block in own.groupby("metric", sort=False):
             yield title, metric, block
 
@@ -145,7 +158,7 @@ def _doses(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _matrix(block: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
+def text_matrix(block: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
     """Column `text` as a matrix, rows and columns in the order in which they come; blank where there is none."""
     cells = block.pivot(index=row, columns=column, values="text").fillna("")
     return cells.loc[block[row].unique(), block[column].unique()]

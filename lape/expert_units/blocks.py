@@ -1,0 +1,139 @@
+"""Responses on disk: blocks of sentences, which lie side by side as the columns of one matrix."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tokenizers import Tokenizer
+
+from lape.artifact import checked, read_array, read_json, sha256
+from lape.errors import LapeError
+from lape.expert_units.linear import LinearLayer
+
+BLOCK = 64  # sentences of a block, the last has fewer
+
+Column = tuple[str, int, list[int]]  # language, row among its scored sentences, token ids without BOS
+
+
+def in_columns(pool: Mapping[str, Sequence[tuple[int, str]]], tokenizer: Tokenizer, length: int) -> list[Column]:
+    """The sentences in the order of the columns, the longest first: what does not fit the memory fails at once.
+
+    Args:
+        pool: rows and texts of every language, see `common_pool`.
+        tokenizer: of the model.
+        length: tokens at which a sentence is cut.
+    """
+    columns = [
+        (language, row, encoding.ids[:length])
+        for language, sentences in pool.items()
+        for (row, _), encoding in zip(
+            sentences, tokenizer.encode_batch([text for _, text in sentences], add_special_tokens=False), strict=True
+        )
+    ]
+    return sorted(columns, key=lambda column: -len(column[2]))
+
+
+def column_table(columns: Sequence[Column], bos: bool) -> pd.DataFrame:
+    """One row a sentence, in the order of the columns.
+
+    Args:
+        columns: see `in_columns`.
+        bos: whether a BOS token goes before each.
+
+    Returns:
+        Columns block, column (in the block), language, number (the row among the language's scored sentences, from 0)
+        and tokens (that were averaged, BOS included).
+    """
+    return pd.DataFrame(
+        [
+            (place // BLOCK, place % BLOCK, language, row, len(ids) + bos)
+            for place, (language, row, ids) in enumerate(columns)
+        ],
+        columns=["block", "column", "language", "number", "tokens"],
+    )
+
+
+@dataclass(frozen=True)
+class Responses:
+    """The responses of U units to N sentences of K languages, read from the disk where they are wanted.
+
+    Attributes:
+        files: the blocks, arrays [U, B].
+        table: see `column_table`.
+        languages: K of them.
+        linear_layers: of the model, in order.
+    """
+
+    files: tuple[Path, ...]
+    table: pd.DataFrame
+    languages: tuple[str, ...]
+    linear_layers: tuple[LinearLayer, ...]
+
+    @classmethod
+    def load(cls, header_path: str | Path) -> "Responses":
+        """Read a responses artifact by its header; the table and the blocks lie beside it.
+
+        Raises:
+            LapeError: missing, of another kind, or a file is not the one that the header was written for.
+        """
+        header_path = Path(header_path)
+        header = read_json(header_path, "responses")
+        path = checked(header_path, header, ".tsv")
+        folder = header_path.with_suffix(".blocks")
+        try:
+            table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"language": str})
+            table = table.astype({"block": "int64", "column": "int64", "number": "int64", "tokens": "int64"})
+            widths = table["block"].value_counts(sort=False).sort_index()
+            languages = tuple(header["languages"])
+            layers = tuple(map(LinearLayer.of, header["linear_layers"]))
+            units = header["units"]
+            if not set(table["language"]) <= set(languages) or list(widths.index) != list(range(len(widths))):
+                raise ValueError("a language or a block is missing")
+        except (KeyError, ValueError, TypeError) as error:
+            raise LapeError(f"{path}: is no table of responses ({error}); run the responses step again") from error
+        found = cls(tuple(folder / f"{block}.npy" for block in widths.index), table, languages, layers)
+        for file, width in zip(found.files, widths, strict=True):
+            expected = header.get("outputs", {}).get(f"{folder.name}/{file.name}")
+            try:
+                stands = read_array(file, mmap=True).shape == (units, width) and expected in (None, sha256(file))
+            except LapeError:
+                stands = False
+            if not stands:
+                # The workflow does not watch the blocks: without force it would not make one again.
+                raise LapeError(
+                    f"{file}: is missing, or not the file that {header_path} was written for; run `lape responses` "
+                    "again, or snakemake --forcerun responses"
+                )
+        return found
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N], the place of each column's language in `languages`."""
+        places = {name: place for place, name in enumerate(self.languages)}
+        return self.table["language"].map(places).to_numpy(np.int64, copy=True)
+
+    @property
+    def units(self) -> int:
+        """U."""
+        return self.linear_layers[-1].first + self.linear_layers[-1].width
+
+    def chunk(self, first: int, last: int) -> np.ndarray:
+        """The responses of the units `first` ... `last - 1`, float32 [last - first, N]."""
+        # Mapped anew each time: pages that were read long ago would count as this process's memory.
+        parts = [read_array(file, mmap=True)[first:last] for file in self.files]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    def chunks(self, memory: int = 2**28) -> Iterator[tuple[int, np.ndarray]]:
+        """All responses, some units at a time.
+
+        Args:
+            memory: bytes of the units that are read at a time.
+
+        Yields:
+            the first unit, and the responses of it and the next ones, float32 [n, N].
+        """
+        step = max(1, memory // (4 * len(self.table)))
+        for first in range(0, self.units, step):
+            yield first, self.chunk(first, min(first + step, self.units))

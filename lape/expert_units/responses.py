@@ -1,0 +1,125 @@
+"""The response of every unit to every sentence: the mean of its output over the tokens (Kojima et al. 2024)."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lape.errors import LapeError
+from lape.expert_units.blocks import Responses
+from lape.expert_units.linear import LinearLayer, find_units, in_experts
+from lape.ffn import FFN, check_not_replaced, find_ffn, input_device
+from lape.fused import experts_seen
+from lape.structure.embeddings import batches_by_length, uncompiled
+
+__all__ = ["Responses", "responses"]
+
+
+@torch.inference_mode()
+def responses(
+    model: nn.Module,
+    sentences: Sequence[Sequence[int]],
+    layers: Sequence[LinearLayer],
+    *,
+    bos: int | None,
+    batch_size: int = 32,
+    names: Sequence[str] | None = None,
+    on_batch: Callable[[int], None] = lambda tokens: None,
+) -> np.ndarray:
+    """The response of every unit to every sentence.
+
+    It is the mean of the unit's output over the sentence's tokens, BOS included, in float32 whatever the model's dtype.
+    In a mixture it is that over the tokens which were routed to the expert, 0 where none was. The LM head is not
+    computed. A batch changes nothing but the rounding.
+
+    Args:
+        model: a Hugging Face causal LM.
+        sentences: token ids of each of N sentences, without BOS.
+        layers: all linear layers of the model, see `linear_layers`.
+        bos: id of the token that goes before every sentence; None for none.
+        batch_size: sentences of like length that share a forward pass.
+        names: what messages call the sentences; None: their numbers.
+        on_batch: called with each batch's number of tokens, BOS included, for progress.
+
+    Returns:
+        float32 [U, N].
+
+    Raises:
+        LapeError: a sentence has no token, a linear layer did not run, a response is not finite, or the FFNs are
+            recorded or perturbed already.
+    """
+    ffn, decoder, device = find_ffn(model), model.get_decoder(), input_device(model)
+    check_not_replaced(ffn)
+    found = np.zeros((layers[-1].first + layers[-1].width, len(sentences)), np.float32)
+    with uncompiled(decoder), _averaging(ffn, layers) as means:
+        for places, ids, lengths in batches_by_length(sentences, batch_size, bos):
+            read = torch.arange(ids.shape[1]) < lengths[:, None]
+            means.start(read.to(device))
+            decoder(input_ids=ids.to(device), attention_mask=read.long().to(device), use_cache=False)
+            for linear in layers:
+                mean = means.of.get((linear.layer, linear.name))
+                if mean is not None:
+                    found[linear.first : linear.first + linear.width, places] = mean.cpu().numpy().T
+                elif not in_experts(linear.name, ffn):
+                    raise LapeError(
+                        f"layer {linear.layer}, {linear.name}: the model bypasses it; load it without fused kernels"
+                    )
+            on_batch(int(lengths.sum()))
+    if not np.isfinite(found).all():
+        unit, place = np.argwhere(~np.isfinite(found))[0]
+        where = find_units(layers, np.array([unit]))
+        name = f"sentence {place}" if names is None else names[place]
+        raise LapeError(
+            f"layer {where['layer'][0]}, {where['name'][0]}: a response to {name} is NaN or infinite; set the model's "
+            "dtype to float32 or bfloat16, or check its weights"
+        )
+    return found
+
+
+class _Means:
+    """Means of outputs over the positions of a batch that are read, in `of`, by layer and name.
+
+    They stay on the model's devices until the pass is over, so that nothing waits for them.
+    """
+
+    def start(self, read: Tensor) -> None:
+        """The batch that comes reads positions [B, T]."""
+        self.of: dict[tuple[int, str], Tensor] = {}
+        self._read, self._weights, self._count = read, read[:, None].float(), read.sum(dim=1, keepdim=True)
+
+    def over_positions(self, layer: int, name: str, output: Tensor) -> None:
+        """Output [B, T, d] or [B * T, d] -> float32 [B, d]."""
+        weights, count = self._weights.to(output.device), self._count.to(output.device)
+        # A matrix product, several times as fast as a sum over a middle dimension; its weights are exact.
+        self.of[layer, name] = torch.bmm(weights, output.reshape(*self._read.shape, -1).float())[:, 0] / count
+
+    def over_rows(self, layer: int, name: str, output: Tensor, rows: Tensor) -> None:
+        """Output [R, d] at some positions, counted through the batch -> float32 [B, d]; 0 where none is read."""
+        read = self._read.to(output.device)
+        sentence = torch.arange(len(read), device=output.device)[:, None]
+        member = (rows // read.shape[1] == sentence) & read.flatten()[rows]  # [B, R]
+        self.of[layer, name] = member.float() @ output.float() / member.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+@contextlib.contextmanager
+def _averaging(ffn: FFN, layers: Sequence[LinearLayer]) -> Iterator[_Means]:
+    """Reduce the output of every linear layer to its means as soon as it is computed, for the time of a block."""
+    means = _Means()
+
+    def hook(layer: int, name: str) -> Callable:
+        return lambda module, inputs, output: means.over_positions(layer, name, output)
+
+    def see(layer: int, expert: int, projection: str, output: Tensor, rows: Tensor) -> Tensor:
+        means.over_rows(layer, f"{ffn.architecture.experts}.{expert}.{projection}", output, rows)
+        return output
+
+    with contextlib.ExitStack() as stack:
+        if ffn.architecture.experts:
+            stack.enter_context(experts_seen(ffn, see))
+        for linear in layers:
+            if not in_experts(linear.name, ffn):
+                module = ffn.layers[linear.layer].get_submodule(linear.name)
+                stack.callback(module.register_forward_hook(hook(linear.layer, linear.name)).remove)
+        yield means

@@ -1,0 +1,215 @@
+"""Expert units of every language by average precision, and the values that they are overwritten with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape.artifact import checked, read_json, writing
+from lape.errors import LapeError
+from lape.expert_units.blocks import Responses
+from lape.expert_units.intervention import UnitPerturbation
+from lape.expert_units.linear import LinearLayer, find_units
+from lape.sets import known_sets
+
+RANKINGS = ("top", "bottom", "random")
+KINDS = ("top", "bottom", "both", "random")
+# What the bottom is ranked by, the lowest first, from the average precision of the response and of its negative.
+BOTTOMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "negated": lambda precision, negated: -negated,
+    "ascending": lambda precision, negated: precision,
+}
+_NUMBERS = {"rank": "int64", "unit": "int64", "layer": "int64", "index": "int64"}
+_NUMBERS |= dict.fromkeys(("average_precision", "negated_average_precision", "median"), "float64")
+
+
+@dataclass(frozen=True)
+class ExpertUnits:
+    """The first units of every language in three rankings: top, bottom and random.
+
+    The bottom is longer by as many as are of the top too, so that "both" finds as many of each.
+
+    Attributes:
+        table: one row a language, ranking and rank (from 1), in this order, with columns language, ranking, rank, unit
+            (its number in the model, from 0), layer, name, part, kind, index (see `lape.expert_units.linear`),
+            average_precision, negated_average_precision and median (of the response over the language's sentences).
+        languages: in order.
+        units: U, of the model.
+        linear_layers: of the model, in order.
+        neuron_part: the part whose units feed the activation function.
+        summary: the header, where it was read from one.
+        origin: what messages call them.
+    """
+
+    table: pd.DataFrame
+    languages: tuple[str, ...]
+    units: int
+    linear_layers: tuple[LinearLayer, ...]
+    neuron_part: str
+    summary: dict = field(default_factory=dict)
+    origin: str = "expert units"
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as TSV, in full precision."""
+        with writing(path) as temporary:
+            self.table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+
+    @classmethod
+    def load(cls, header_path: str | Path) -> "ExpertUnits":
+        """Read an artifact of expert units by its header; the table lies beside it.
+
+        Raises:
+            LapeError: missing, of another kind, or a table that does not fit its header or has a median that is NaN.
+        """
+        header_path = Path(header_path)
+        header = read_json(header_path, "expert_units")
+        path = checked(header_path, header, ".tsv")
+        try:
+            # Codes such as "nan" or "na" are languages, not missing values.
+            table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"language": str}).astype(_NUMBERS)
+            layers = tuple(map(LinearLayer.of, header["linear_layers"]))
+            shape = tuple(header["languages"]), header["units"], layers, header["neuron_part"]
+            found = cls(table, *shape, header, str(header_path))
+            fits = table["language"].isin(found.languages) & table["ranking"].isin(RANKINGS)
+            fits &= table["unit"].between(0, found.units - 1)
+        except (KeyError, ValueError, TypeError) as error:
+            raise LapeError(
+                f"{path}: is no table of expert units ({error}); run the select_units step again"
+            ) from error
+        if not fits.all():
+            raise LapeError(
+                f"{path}: names languages, rankings or units that {header_path} does not have; select again"
+            )
+        if not np.isfinite(table["median"]).all():
+            raise LapeError(f"{path}: a median is NaN or infinite; select again")
+        return found
+
+    def chosen(self, language: str, kind: str, size: int) -> pd.DataFrame:
+        """The first `size` units of a language's ranking: rows of `table`, no unit twice.
+
+        Args:
+            language: one of `languages`.
+            kind: "top", "bottom" or "random"; "both" takes half of the top, one more where `size` is odd, and the
+                first of the bottom that are not among these: up to twice what `select_units` took in each ranking, as
+                far as the model has so many units.
+            size: number of units.
+
+        Raises:
+            LapeError: there is no such language or kind, or the ranking holds fewer units.
+        """
+        known_sets(language, self.languages, self.origin)
+        if kind not in KINDS:
+            raise LapeError(f"{self.origin}: no kind {kind!r} of units; use one of {', '.join(KINDS)}")
+        if kind != "both":
+            return self._first(language, kind, size)
+        top = self._first(language, "top", size - size // 2)
+        return pd.concat([top, self._first(language, "bottom", size // 2, without=top["unit"])])
+
+    def perturbation(self, language: str, kind: str, size: int, value: float | None = None) -> UnitPerturbation:
+        """What overwrites a language's units.
+
+        Args:
+            language, kind, size: see `chosen`.
+            value: what with; None for each unit's median response over the language's sentences, 0 switches them off.
+
+        Raises:
+            LapeError: as `chosen`.
+        """
+        values = {}
+        rows = self.chosen(language, kind, size).sort_values("unit")
+        for (layer, name), own in rows.groupby(["layer", "name"], sort=False):
+            new = own["median"] if value is None else pd.Series(value, own.index)
+            values[int(layer), name] = own["index"].to_numpy(np.int64), new.to_numpy(np.float32)
+        return UnitPerturbation(values)
+
+    def _first(self, language: str, ranking: str, size: int, without: pd.Series | tuple = ()) -> pd.DataFrame:
+        """The first units of a ranking that are not in `without`."""
+        own = self.table[(self.table["language"] == language) & (self.table["ranking"] == ranking)]
+        own = own[~own["unit"].isin(without)]
+        if len(own) < size:
+            raise LapeError(
+                f"{self.origin}: has {len(own)} {ranking} units of {language}, {size} are wanted; select more "
+                "(expert_units.size), or take fewer"
+            )
+        return own.head(size)
+
+
+def select_units(
+    precision: np.ndarray,
+    responses: Responses,
+    *,
+    neuron_part: str,
+    number: int = 1000,
+    seed: int = 0,
+    bottom: str = "negated",
+    on_chunk: Callable[[int], None] = lambda units: None,
+) -> ExpertUnits:
+    """Rank the units of every language (Kojima et al. 2024). Ties go by the unit's number.
+
+    Args:
+        precision: float64 [2, K, U], of the responses and of the negated ones, by `average_precision`.
+        responses: that they were computed from.
+        neuron_part: see `ExpertUnits`.
+        number: units in each ranking; all that there are, if these are fewer. The bottom goes on until so many of it
+            are not among those of the top.
+        seed: of the random ranking: numpy's PCG64, with a stream of its own for each language, whatever the others are.
+        bottom: "negated" ranks the bottom by the average precision of the negated response, highest first;
+            "ascending" by that of the response, lowest first, as the authors do: many units tie at its floor.
+        on_chunk: called with each chunk's number of units, for progress.
+
+    Raises:
+        LapeError: fewer than one unit is wanted, the seed is negative, an unknown `bottom`, or `precision` is of other
+            responses.
+    """
+    if number < 1:
+        raise LapeError(f"number: {number} is no number of units; select 1 or more")
+    if seed < 0:
+        raise LapeError(f"seed: {seed} is negative; set it to 0 or more")
+    if bottom not in BOTTOMS:
+        raise LapeError(f"bottom: {bottom!r} is unknown; use one of {', '.join(BOTTOMS)}")
+    shape = 2, len(responses.languages), responses.units
+    if precision.shape != shape:
+        raise LapeError(f"average precision: is {precision.shape}, the responses give {shape}; compute it from them")
+    tables = []
+    for language, response, negated in zip(responses.languages, *precision, strict=True):
+        keys = {"top": -response, "bottom": BOTTOMS[bottom](response, negated)}
+        rankings = {ranking: np.argsort(key, kind="stable") for ranking, key in keys.items()}
+        rankings["random"] = np.random.default_rng([seed, *language.encode()]).permutation(responses.units)
+        # Without those that are of the top too, so many are left for "both".
+        others = np.cumsum(~np.isin(rankings["bottom"], rankings["top"][:number]))
+        sizes = dict.fromkeys(RANKINGS, number) | {"bottom": int(np.searchsorted(others, number)) + 1}
+        for ranking in RANKINGS:
+            units = rankings[ranking][: sizes[ranking]]
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "language": language,
+                        "ranking": ranking,
+                        "rank": np.arange(1, len(units) + 1),
+                        "unit": units,
+                        **find_units(responses.linear_layers, units),
+                        "average_precision": response[units],
+                        "negated_average_precision": negated[units],
+                    }
+                )
+            )
+    table = pd.concat(tables, ignore_index=True)
+    table["median"] = _medians(table, responses, on_chunk)
+    return ExpertUnits(table, responses.languages, responses.units, responses.linear_layers, neuron_part)
+
+
+def _medians(table: pd.DataFrame, responses: Responses, on_chunk: Callable[[int], None]) -> np.ndarray:
+    """Median response of each row's unit over its language's sentences, float64, in one reading of the responses."""
+    medians = np.empty(len(table))
+    unit, labels = table["unit"].to_numpy(), responses.labels
+    member = pd.Categorical(table["language"], responses.languages).codes
+    for first, chunk in responses.chunks(2**26):
+        within = (unit >= first) & (unit < first + len(chunk))
+        for position in range(len(responses.languages)):
+            rows = np.flatnonzero(within & (member == position))
+            own = chunk[np.ix_(unit[rows] - first, np.flatnonzero(labels == position))]
+            medians[rows] = np.median(own.astype(np.float64), axis=1)
+        on_chunk(len(chunk))
+    return medians

@@ -1,0 +1,50 @@
+"""The settings of the texts under expert units: their names, and whose units or neurons they overwrite.
+
+The workflow imports it too: nothing but the standard library here.
+"""
+
+import re
+from dataclasses import dataclass
+
+from lape.errors import LapeError
+
+# Whose FFN neurons can be set to their mean activation instead.
+NEURON_METHODS = ("lape", "matched_lape", "ap")
+_NAME = re.compile(r"(?P<kind>top|bottom|both|random)-(?P<size>[1-9][0-9]*|lape)")
+
+
+@dataclass(frozen=True)
+class TextSetting:
+    """One setting of the texts.
+
+    - none: nothing is overwritten;
+    - top-N, bottom-N, both-N, random-N: N expert units of the target language are, with their medians; N is a number,
+      or "lape" for as many as the language has neurons by LAPE;
+    - lape, matched_lape, ap: the FFN neurons of that method are, with their mean activations.
+
+    Attributes:
+        kind: "none", "top", "bottom", "both", "random", or "neurons" for the last.
+        size: N; None where the name tells none.
+        method: of the artifact that it takes from: "expert_units", one of `NEURON_METHODS`, or None.
+    """
+
+    kind: str
+    size: int | str | None = None
+    method: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> "TextSetting":
+        """The setting of a name such as "both-2000".
+
+        Raises:
+            LapeError: there is no such setting.
+        """
+        if name == "none":
+            return cls("none")
+        if name in NEURON_METHODS:
+            return cls("neurons", method=name)
+        found = _NAME.fullmatch(name)
+        if found is None:
+            raise LapeError(f"setting {name!r}: is unknown; use one as none, top-1000, both-2000, random-lape, lape")
+        size = found["size"]
+        return cls(found["kind"], size if size == "lape" else int(size), "expert_units")

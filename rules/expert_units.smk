@@ -1,0 +1,136 @@
+"""Expert units: outputs of linear layers that tell a language from the others (Kojima et al. 2024).
+
+Input: labelled sentences of every language and the model.
+Output: the mean output of every unit on every sentence (responses), its average precision as a detector of every
+language, and the best, the worst and random units with the values that they are overwritten with. The folder
+responses.blocks is no output of the rule, as Snakemake would delete finished blocks before a rerun.
+"""
+
+
+rule responses:
+    input:
+        model="<results>/models/{model}/model.json",
+        headers=expand("<results>/sentences/{language}.json", language=EXPERT_LANGUAGES),
+        sentences=expand("<results>/sentences/{language}.jsonl", language=EXPERT_LANGUAGES),
+        code=code(
+            "lape/expert_units/responses.py",
+            "lape/expert_units/blocks.py",
+            "lape/expert_units/linear.py",
+            "lape/corpus/sentences.py",
+            "lape/corpus/drawing.py",
+            "lape/structure/embeddings.py",
+            "lape/tokenizer.py",
+            "lape/ffn.py",
+            "lape/probe.py",
+            "lape/fused.py",
+            "lape/model.py",
+            "lape/commands/responses.py",
+        ),
+    output:
+        table="<results>/expert_units/{model}/responses.tsv",
+        header="<results>/expert_units/{model}/responses.json",
+    log:
+        "<logs>/expert_units/{model}/responses.log",
+    benchmark:
+        "<benchmarks>/expert_units/{model}/responses.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+    params:
+        bos="--bos" if config["expert_units"]["bos"] else "--no-bos",
+        max_length=config["expert_units"]["max_length"],
+        batch_size=config["expert_units"]["batch_size"],
+        storage=config["expert_units"]["storage"],
+    shell:
+        "lape responses --log {log} --rule responses --model {input.model} --sentences {input.headers} {params.bos} "
+        "--max-length {params.max_length} --batch-size {params.batch_size} --storage {params.storage} "
+        "--threads {threads} --output {output.header}"
+
+
+rule average_precision:
+    input:
+        header="<results>/expert_units/{model}/responses.json",
+        table="<results>/expert_units/{model}/responses.tsv",
+        code=code(
+            "lape/expert_units/average_precision.py",
+            "lape/expert_units/blocks.py",
+            "lape/expert_units/linear.py",
+            "lape/ops.py",
+            "lape/reference.py",
+            "lape/commands/average_precision.py",
+            "csrc/*",
+        ),
+    output:
+        values="<results>/expert_units/{model}/average_precision.npy",
+        header="<results>/expert_units/{model}/average_precision.json",
+    log:
+        "<logs>/expert_units/{model}/average_precision.log",
+    benchmark:
+        "<benchmarks>/expert_units/{model}/average_precision.tsv"
+    conda:
+        "../envs/lape.yaml"
+    # Every unit is scored by one thread: their number changes no bit.
+    threads: 2
+    shell:
+        "lape average_precision --log {log} --rule average_precision --responses {input.header} --threads {threads} "
+        "--output {output.values}"
+
+
+rule select_units:
+    input:
+        header="<results>/expert_units/{model}/average_precision.json",
+        values="<results>/expert_units/{model}/average_precision.npy",
+        responses="<results>/expert_units/{model}/responses.json",
+        table="<results>/expert_units/{model}/responses.tsv",
+        code=code(
+            "lape/expert_units/selection.py",
+            "lape/expert_units/intervention.py",
+            "lape/expert_units/blocks.py",
+            "lape/expert_units/linear.py",
+            "lape/commands/select_units.py",
+        ),
+    output:
+        units="<results>/expert_units/{model}/units.tsv",
+        header="<results>/expert_units/{model}/units.json",
+    log:
+        "<logs>/expert_units/{model}/units.log",
+    benchmark:
+        "<benchmarks>/expert_units/{model}/units.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        number=expert_number(),
+        seed=config["expert_units"]["seed"],
+        bottom=config["expert_units"]["bottom"],
+    shell:
+        "lape select_units --log {log} --rule select_units --average-precision {input.header} "
+        "--responses {input.responses} --number {params.number} --seed {params.seed} --bottom {params.bottom} "
+        "--output {output.units}"
+
+
+rule select_ap:
+    input:
+        header="<results>/expert_units/{model}/average_precision.json",
+        values="<results>/expert_units/{model}/average_precision.npy",
+        neurons="<results>/neurons/{model}/lape.json",
+        table="<results>/neurons/{model}/lape.tsv",
+        code=code(
+            "lape/expert_units/neurons.py",
+            "lape/expert_units/linear.py",
+            "lape/neurons.py",
+            "lape/commands/select_ap.py",
+        ),
+    output:
+        neurons="<results>/neurons/{model}/ap.tsv",
+        header="<results>/neurons/{model}/ap.json",
+    log:
+        "<logs>/neurons/{model}/ap.log",
+    benchmark:
+        "<benchmarks>/neurons/{model}/ap.tsv"
+    conda:
+        "../envs/lape.yaml"
+    shell:
+        "lape select_ap --log {log} --rule select_ap --average-precision {input.header} --neurons {input.neurons} "
+        "--output {output.neurons}"
