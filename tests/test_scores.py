@@ -246,16 +246,12 @@ def faults() -> list[str]:
 
 
 def test_sentences_of_one_language_come_once(tmp_path):
-    headers = []
-    for name, language in (("fr", "fr"), ("ja", "ja"), ("again", "fr")):
-        lines = tmp_path / f"{name}.jsonl"
-        lines.write_text(json.dumps({"split": "held_out", "id": "1", "text": f"{name} said"}) + "\n", encoding="utf-8")
-        headers.append(lines.with_suffix(".json"))
-        write_header(headers[-1], "sentences", language=language, parameters={}, inputs=[], outputs=[lines])
-    answers = [{"target": target} for target in ("ja", "fr")]
-    assert held_out_sentences(headers[:2], answers) == [("ja said",), ("fr said",)]
-    with pytest.raises(LapeError, match=r"again\.json: second sentences in fr; pass each language's once$"):
-        held_out_sentences(headers, answers)
+    headers = [tmp_path / f"{name}.json" for name in ("fr", "ja", "fr-again")]
+    for path in headers:
+        path.with_suffix(".jsonl").write_text(json.dumps({"split": "held_out", "text": path.stem}) + "\n")
+        write_header(path, "sentences", language=path.stem[:2], parameters={}, inputs=[], outputs=[])
+    with pytest.raises(LapeError, match=r"fr-again\.json: second sentences in fr; pass each language's once$"):
+        held_out_sentences(headers, [])
 
 
 def test_command(stages, tiny_model):
