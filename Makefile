@@ -60,7 +60,7 @@ bench: setup .venv-bench/installed
 # On a GPU machine whose Python has torch, transformers and pytest: nothing is installed.
 gpu-check:
 	$(PYTHON) setup.py --quiet build_ext --inplace
-	$(PYTHON) -m pytest -m cuda -rs tests/test_ops*.py tests/test_ffn.py tests/test_average_precision.py tests/test_intervention.py
+	$(PYTHON) -m pytest -m cuda -rs tests/test_ops*.py tests/test_ffn.py tests/test_average_precision.py tests/test_responses.py tests/test_intervention.py
 	$(PYTHON) -m bench.engine --device cuda
 
 clean:

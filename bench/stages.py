@@ -32,8 +32,9 @@ def stages(run: Path) -> pd.DataFrame:
     table = grouped.agg(
         jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"), peak_mib=("peak_mib", "max")
     )
-    order = ["corpus", "models", "tokens", "statistics", "neurons", "perplexity", "tables", "figures"]
-    return table.reindex([stage for stage in order if stage in table.index])
+    first, last = ["corpus", "models", "tokens", "statistics", "neurons"], ["tables", "figures"]
+    others = [stage for stage in table.index if stage not in (*first, *last)]
+    return table.reindex([stage for stage in (*first, *others, *last) if stage in table.index])
 
 
 def stage_rows(run: Path) -> list[Row]:

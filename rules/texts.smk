@@ -65,7 +65,7 @@ rule translate:
         selected=selected_files,
         pairs=pairs_headers,
         rows=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in pairs_headers(wildcards)],
-        code=[*TEXT_CODE, *code("lape/corpus/pairs.py", "lape/commands/translate.py", "lape/commands/sample.py")],
+        code=[*TEXT_CODE, *code("lape/corpus/pairs.py", "lape/commands/translate.py")],
     output:
         texts="<results>/generations/{model}/translation-{corpus}/{selection}.jsonl",
         header="<results>/generations/{model}/translation-{corpus}/{selection}.json",

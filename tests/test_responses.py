@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import make_text
 from stages import check_refusal
-from test_ffn import MIXTURES, tiny
+from test_ffn import DEVICES, MIXTURES, tiny
 from torch import nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
@@ -37,7 +37,9 @@ def plain_responses(model, ids: list[int]) -> np.ndarray:
     found, handles = {}, []
 
     def hook(path):
-        return lambda module, inputs, output: found.update({path: output.float().reshape(len(ids), -1).mean(0).numpy()})
+        return lambda module, inputs, output: found.update(
+            {path: output.float().reshape(len(ids), -1).mean(0).cpu().numpy()}
+        )
 
     def experts_hook(path):
         def hook(module, inputs):
@@ -49,7 +51,7 @@ def plain_responses(model, ids: list[int]) -> np.ndarray:
                 down = functional.linear(functional.silu(gate) * up, module.down_proj[expert])
                 for name, output in (("gate_up_proj", gate_up), ("down_proj", down)):
                     mean = output.sum(0) / max(1, int(rows.sum()))
-                    found[f"{path}.{expert}.{name}"] = mean.numpy()
+                    found[f"{path}.{expert}.{name}"] = mean.cpu().numpy()
 
         return hook
 
@@ -61,22 +63,23 @@ def plain_responses(model, ids: list[int]) -> np.ndarray:
         elif path.endswith(".experts"):
             handles.append(part.register_forward_pre_hook(experts_hook(path)))
             order += [f"{path}.{expert}.{name}" for expert in range(4) for name in ("gate_up_proj", "down_proj")]
-    decoder(input_ids=torch.tensor([ids]), use_cache=False)
+    decoder(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
     for handle in handles:
         handle.remove()
     return np.concatenate([found[path] for path in order])
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("bos", [BOS, None], ids=["bos", "no bos"])
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_are_the_means_of_plain_hooks_whatever_the_batch(model_type, bos):
-    model = tiny(model_type)
+def test_are_the_means_of_plain_hooks_whatever_the_batch(model_type, bos, device):
+    model, tolerance = tiny(model_type, device=device), 1e-5 if device == "cpu" else 1e-4
     layers, front = linear_layers(model), [] if bos is None else [bos]
     expected = np.stack([plain_responses(model, [*front, *sentence]) for sentence in SENTENCES], axis=1)
     for batch_size in (1, 3, 16):
         found = responses(model, SENTENCES, layers, bos=bos, batch_size=batch_size)
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
     assert np.abs(expected).max() > 0.01
     assert not any(part._forward_hooks or "forward" in part.__dict__ for part in model.modules())
 

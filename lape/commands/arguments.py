@@ -1,9 +1,22 @@
-"""Types of arguments that several commands take."""
+"""Arguments that several commands take, and types of them."""
 
 import argparse
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
+
+
+def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the commands take that write texts under a setting of the expert units."""
+    parser.add_argument("--model", type=Path, required=True, help="model.json")
+    parser.add_argument("--setting", required=True, metavar="NAME", help="none, both-2000, top-lape, lape, ...")
+    parser.add_argument("--units", type=Path, help="header of the expert units, where the setting takes them")
+    parser.add_argument("--neurons", type=Path, help="header of neurons: LAPE's, where it takes as many units")
+    parser.add_argument("--values", type=Path, help="steering header of the neurons, where the setting takes these")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    parser.add_argument("--output", type=Path, required=True, help="SETTING.jsonl; SETTING.json beside it")
 
 
 def json_object(text: str) -> dict:

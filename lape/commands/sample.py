@@ -1,9 +1,8 @@
 """Texts from nothing but BOS, sampled under one setting of the expert units: none, top, bottom, both, random, lape."""
 
 import argparse
-from pathlib import Path
 
-from lape.commands.arguments import positive
+from lape.commands.arguments import add_setting_arguments, positive
 
 PARAMETERS = ("max_new_tokens", "temperature", "top_k", "top_p", "batch_size", "threads", "backend")
 
@@ -30,18 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt-token", type=int, metavar="ID", help="what a text begins with (default: the tokenizer's BOS)"
     )
     parser.add_argument("--batch-size", type=positive(int), default=100, help="texts a pass, filled to a multiple of 8")
-
-
-def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every command of the texts takes."""
-    parser.add_argument("--model", type=Path, required=True, help="model.json")
-    parser.add_argument("--setting", required=True, metavar="NAME", help="none, both-2000, top-lape, lape, ...")
-    parser.add_argument("--units", type=Path, help="header of the expert units, where the setting takes them")
-    parser.add_argument("--neurons", type=Path, help="header of neurons: LAPE's, where it takes as many units")
-    parser.add_argument("--values", type=Path, help="steering header of the neurons, where the setting takes these")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
-    parser.add_argument("--output", type=Path, required=True, help="SETTING.jsonl; SETTING.json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:

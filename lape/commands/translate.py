@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lape.commands.arguments import positive, strings
-from lape.commands.sample import add_setting_arguments
+from lape.commands.arguments import add_setting_arguments, positive, strings
 
 PARAMETERS = ("template", "stop", "max_new_tokens", "repetition_penalty", "batch_size", "threads", "backend")
 # The paper's, which does not name the target.
