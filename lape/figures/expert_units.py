@@ -1,16 +1,17 @@
 """Expert units: in which layers they lie, how precise they are, and what texts they make."""
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from lape.errors import LapeError
 from lape.figures.heatmap import PAGE
+from lape.figures.language_panels import language_panels
 from lape.figures.lines import COLOURS, DASHES, name_ends
 from lape.figures.style import BLUE, GREY, LABELLED, method_name
 from lape.tables.expert_texts import ALL, NONE, SHARES
@@ -74,18 +75,7 @@ def expert_histogram(frame: pd.DataFrame) -> Figure:
     Args:
         frame: the table of `lape.tables.expert_units.histogram`.
     """
-    models = dict(list(frame.groupby("model", sort=False)))
-    most = max(block["language"].nunique() for block in models.values())
-    across = min(most, max(4, math.ceil(math.sqrt(most))))
-    down = [math.ceil(block["language"].nunique() / across) for block in models.values()]
-    heights = [1.2 * rows + 0.45 for rows in down]
-    figure = Figure(figsize=(max(1.7 * across, 3.6) + 0.3, sum(heights) + 0.25), layout="constrained")
-    parts = figure.subfigures(len(models), 1, height_ratios=heights, squeeze=False)
-    for part, rows, (model, block) in zip(parts[:, 0], down, models.items(), strict=True):
-        _histograms(part, block, rows, across)
-        part.suptitle(model, fontsize=9)
-        part.supxlabel("average precision", fontsize=8)
-        part.supylabel("units", fontsize=8)
+    figure = language_panels(frame, _histograms, "average precision", "units", width=3.6, legend=0.25)
     handles = [Line2D([], [], color="black", linestyle=style, linewidth=0.9) for style in (":", "-")]
     _legend(figure, handles, ["chance", "lowest of the top units"])
     return figure
@@ -176,9 +166,8 @@ def _share_metric(model: str, block: pd.DataFrame) -> str:
     )
 
 
-def _histograms(part: SubFigure, block: pd.DataFrame, down: int, across: int) -> None:
-    """One model's languages, row by row."""
-    axes = part.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+def _histograms(axes: Sequence[Axes], block: pd.DataFrame) -> None:
+    """One model's languages."""
     languages = block["language"].unique()
     for axis, language in zip(axes, languages, strict=False):
         rows = block[block["language"] == language]
@@ -193,10 +182,6 @@ def _histograms(part: SubFigure, block: pd.DataFrame, down: int, across: int) ->
     axes[0].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes[0].set_ylim(0.5, 2 * block["count"].max())
     axes[0].yaxis.set_minor_locator(NullLocator())
-    for number, axis in enumerate(axes):
-        axis.tick_params(labelbottom=number + across >= len(languages))
-        if number >= len(languages):
-            axis.remove()
 
 
 def _sizes(axis: Axes, block: pd.DataFrame) -> None:

@@ -1,11 +1,13 @@
 """Fig. 5: in which layers each language's neurons lie."""
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from lape.figures.language_panels import language_panels
 from lape.figures.style import BLUE
 
 COLUMNS = ("model", "method", "language", "layer", "ours")
@@ -20,24 +22,11 @@ def figure5(frame: pd.DataFrame) -> Figure:
     Args:
         frame: the table of `lape.tables.neurons.layer_counts`.
     """
-    models = dict(list(frame.groupby("model", sort=False)))
-    most = max(block["language"].nunique() for block in models.values())
-    across = min(most, max(4, math.ceil(math.sqrt(most))))
-    down = [math.ceil(block["language"].nunique() / across) for block in models.values()]
-
-    figure = Figure(figsize=(1.7 * across + 0.3, sum(1.2 * rows + 0.45 for rows in down)), layout="constrained")
-    parts = figure.subfigures(len(models), 1, height_ratios=[1.2 * rows + 0.45 for rows in down], squeeze=False)
-    for part, rows, (model, block) in zip(parts[:, 0], down, models.items(), strict=True):
-        _panels(part, block, rows, across)
-        part.suptitle(model, fontsize=9)
-        part.supxlabel("layer", fontsize=8)
-        part.supylabel("neurons", fontsize=8)
-    return figure
+    return language_panels(frame, _panels, "layer", "neurons")
 
 
-def _panels(part: SubFigure, block: pd.DataFrame, down: int, across: int) -> None:
-    """One model's languages, row by row."""
-    axes = part.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:
+    """One model's languages."""
     languages = block["language"].unique()
     depth = block["layer"].max()
     for axis, language in zip(axes, languages, strict=False):
@@ -52,8 +41,3 @@ def _panels(part: SubFigure, block: pd.DataFrame, down: int, across: int) -> Non
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if depth / step <= 5)
     first.set_xticks([1, *range(max(step, 2), depth + 1, step)])
     first.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-    for number, axis in enumerate(axes):
-        # The lowest panel of a column carries the layers' numbers, also where the last row is not full.
-        axis.tick_params(labelbottom=number + across >= len(languages))
-        if number >= len(languages):
-            axis.remove()

@@ -1,0 +1,48 @@
+"""A panel a language, the panels of a model on one scale: a figure of many languages that lines would hide."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+def language_panels(
+    frame: pd.DataFrame,
+    draw: Callable[[Sequence[Axes], pd.DataFrame], None],
+    xlabel: str,
+    ylabel: str,
+    *,
+    width: float = 0.0,
+    legend: float = 0.0,
+) -> Figure:
+    """Lay the panels of every model out, row by row, one model below the other.
+
+    Args:
+        frame: has the columns model and language.
+        draw: fills a model's panels, of which there may be more than languages, from the model's rows.
+        xlabel, ylabel: of all panels of a model.
+        width: inches that all panels of a row take at least.
+        legend: inches that are left for a legend.
+    """
+    models = dict(list(frame.groupby("model", sort=False)))
+    most = max(block["language"].nunique() for block in models.values())
+    across = min(most, max(4, math.ceil(math.sqrt(most))))
+    down = [math.ceil(block["language"].nunique() / across) for block in models.values()]
+    heights = [1.2 * rows + 0.45 for rows in down]
+    figure = Figure(figsize=(max(1.7 * across, width) + 0.3, sum(heights) + legend), layout="constrained")
+    parts = figure.subfigures(len(models), 1, height_ratios=heights, squeeze=False)
+    for part, rows, (model, block) in zip(parts[:, 0], down, models.items(), strict=True):
+        axes = part.subplots(rows, across, sharex=True, sharey=True, squeeze=False).ravel()
+        draw(axes, block)
+        languages = block["language"].nunique()
+        for number, axis in enumerate(axes):
+            # The lowest panel of a column carries the numbers, also where the last row is not full.
+            axis.tick_params(labelbottom=number + across >= languages)
+            if number >= languages:
+                axis.remove()
+        part.suptitle(model, fontsize=9)
+        part.supxlabel(xlabel, fontsize=8)
+        part.supylabel(ylabel, fontsize=8)
+    return figure
