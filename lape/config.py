@@ -42,18 +42,16 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         if re.match("https?://[^/]*@", download.get("url", "")):
             raise LapeError(f"config downloads.{name}.url: holds a name or password, and is recorded; use ~/.netrc")
     experiments = config["experiments"]
-    for key, model in [
-        *(("models", model) for model in config["models"]),
-        *(
-            (f"experiments.{item}.more_models", model)
-            for item in ("figure3", "table4")
-            for model in experiments[item]["more_models"]
-        ),
-    ]:
+    for model, key in named_models(config).items():
         if model not in config["catalogue"]:
             raise LapeError(f"config {key}: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
         if "download" in config["catalogue"][model]:
             _check_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
+        if len(model_languages(config, model)) < 2:
+            raise LapeError(
+                f"config catalogue.{model}.languages: fewer than two are among the run's; name two or more of "
+                f"{', '.join(config['languages'])}"
+            )
     for item, keys in _LANGUAGES.items():
         for key in keys:
             language = experiments[item][key]
@@ -99,6 +97,32 @@ def check_config(config: dict, schema_path: str | Path) -> None:
             for language in config["languages"]:
                 if language not in given:
                     raise LapeError(f"config instructions.{section}: nothing for language {language!r}; add it")
+
+
+def named_models(config: dict) -> dict[str, str]:
+    """Every model that a run names, in the catalogue or not, and the key that names it first."""
+    experiments = config["experiments"]
+    named = {"models": config["models"]}
+    named |= {f"experiments.models.{item}": models for item, models in experiments["models"].items()}
+    named |= {
+        f"experiments.{item}.more_models": section["more_models"]
+        for item, section in experiments.items()
+        if "more_models" in section
+    }
+    return {model: key for key, models in reversed(named.items()) for model in models}
+
+
+def item_models(config: dict, item: str) -> list[str]:
+    """The models that an item of the tables and figures is made of: its own or the run's, and any shown beside them."""
+    experiments = config["experiments"]
+    more = experiments.get(item, {}).get("more_models", [])
+    return list(dict.fromkeys([*experiments["models"].get(item, config["models"]), *more]))
+
+
+def model_languages(config: dict, model: str) -> list[str]:
+    """The run's languages that a model is studied in: all, where its entry in the catalogue names none."""
+    known = config["catalogue"][model].get("languages", config["languages"])
+    return [language for language in config["languages"] if language in known]
 
 
 def _check_expert_units(config: dict, pool: list[str]) -> None:

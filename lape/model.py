@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import logging
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,21 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
     # The quantisation is undone: the saved checkpoint is a plain one.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def convert_pickled(path: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
+    """Convert a checkpoint of pickles once to safetensors, rounded to `dtype`. Nothing but tensors is unpickled.
+
+    Raises:
+        LapeError: it cannot be read, or its pickles hold anything but tensors.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, weights_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        raise LapeError(f"{path}: its pickles cannot be read as weights ({_line(error)}); do not use them") from error
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -197,13 +213,14 @@ def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytes
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4")
 
 
-def fetch(repository: str, revision: str, trust_remote_code: bool) -> Path:
+def fetch(repository: str, revision: str, trust_remote_code: bool, pickled: bool = False) -> Path:
     """Fetch a repository of the hub into its cache, once for all jobs.
 
     Args:
         repository: such as "meta-llama/Llama-2-7b-hf"; a token for a gated one comes from the environment.
         revision: commit, tag or branch.
         trust_remote_code: fetch Python files too.
+        pickled: fetch pickled weights too.
 
     Returns:
         the folder in the cache; its name is the commit.
@@ -213,7 +230,7 @@ def fetch(repository: str, revision: str, trust_remote_code: bool) -> Path:
     """
     import huggingface_hub
 
-    patterns = [*PATTERNS, *(["*.py"] if trust_remote_code else [])]
+    patterns = [*PATTERNS, *["*.py"] * trust_remote_code, *["pytorch_model*.bin"] * pickled]
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:

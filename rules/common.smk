@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from lape.checkpoint import checkpoint_files
-from lape.config import check_config
+from lape.config import check_config, item_models, model_languages, named_models
 from lape.errors import LapeError
 from lape.globs import matching_files
 from lape.expert_units.settings import TextSetting
@@ -21,7 +21,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
-    for name in config["models"]:
+    for name in named_models(config):
         if config["catalogue"][name]["source"] == "path":
             checkpoint_files(config["catalogue"][name]["path"])
 except LapeError as error:
@@ -31,6 +31,7 @@ GGUF_MODELS, PATH_MODELS, HUB_MODELS = (
     [name for name, model in config["catalogue"].items() if model["source"] in sources]
     for sources in (("embedded", "gguf"), ("path",), ("hub",))
 )
+PICKLED_MODELS = [name for name in HUB_MODELS if config["catalogue"][name].get("pickled")]
 URL_DOWNLOADS = [name for name, download in config["downloads"].items() if "url" in download]
 PACKAGE_DOWNLOADS = [name for name in config["downloads"] if name not in URL_DOWNLOADS]
 EXPERT_LANGUAGES = config["expert_units"]["languages"] or config["languages"]
@@ -105,6 +106,21 @@ SCORE_CODE = code(
     "lape/commands/score.py",
     "csrc/*",
 )
+
+
+def languages_of(model):
+    """The run's languages that a model is studied in."""
+    return model_languages(config, model)
+
+
+def of_languages(pattern):
+    """Paths with {model} and {language}: one for every language of the wildcard's model."""
+    return lambda wildcards: expand(pattern, model=wildcards.model, language=languages_of(wildcards.model))
+
+
+def models_of(item):
+    """The models that an item is made of."""
+    return item_models(config, item)
 
 
 def optional(flag, value):
@@ -215,7 +231,8 @@ def gpus(wildcards):
 def chunk_length(wildcards):
     """Positions in a chunk of a split."""
     tokens = config["tokens"]
-    return (wildcards.split == "valid" and tokens["valid_chunk_length"]) or tokens["chunk_length"]
+    whole = config["catalogue"][wildcards.model].get("chunk_length", tokens["chunk_length"])
+    return (wildcards.split == "valid" and tokens["valid_chunk_length"]) or whole
 
 
 def selection_flags(wildcards):
@@ -355,10 +372,10 @@ def sampling_flags(wildcards):
 
 
 def beside(headers):
-    """The data beside the headers that a function of the wildcards gives: tables, and an array of average precision."""
+    """The data beside the headers that a function of the wildcards gives: tables, and arrays."""
+    array = re.compile("/average_precision.json$|/embeddings/")
     return lambda wildcards: [
-        header.removesuffix(".json") + (".npy" if header.endswith("average_precision.json") else ".tsv")
-        for header in headers(wildcards)
+        header.removesuffix(".json") + (".npy" if array.search(header) else ".tsv") for header in headers(wildcards)
     ]
 
 
@@ -390,7 +407,7 @@ def prompt_flags(wildcards):
     section, chat = config["generation"], config["catalogue"][wildcards.model].get("chat", False)
     flags = [optional("--template", section["chat_template" if chat else "template"]), "--chat" * chat]
     if wildcards.prompt == "suffix":
-        suffixes = {language: section["suffixes"][language] for language in config["languages"]}
+        suffixes = {language: section["suffixes"][language] for language in languages_of(wildcards.model)}
         flags.append(optional("--suffixes", json.dumps(suffixes, ensure_ascii=False)))
     return " ".join(filter(None, flags))
 

@@ -9,8 +9,8 @@ The answers of a pair of languages are kept while the job runs: an interrupted o
 rule generate:
     input:
         model="<results>/models/{model}/model.json",
-        questions=expand("<results>/questions/{language}.json", language=config["languages"]),
-        lines=expand("<results>/questions/{language}.jsonl", language=config["languages"]),
+        questions=of_languages("<results>/questions/{language}.json"),
+        lines=of_languages("<results>/questions/{language}.jsonl"),
         perturbing=perturbing_input,
         code=code(
             "lape/generation/decoding.py",

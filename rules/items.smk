@@ -2,11 +2,10 @@
 
 from lape.paper import pretraining_shares
 
-# PV compares three languages or more.
-METHODS = [
-    method for method in config["experiments"]["figure2"]["methods"] if method != "pv" or len(config["languages"]) > 2
-]
-FIGURE3_MODELS = list(dict.fromkeys([*config["models"], *config["experiments"]["figure3"]["more_models"]]))
+# Of two languages none can be left out.
+LEFT_OUT_MODELS = [model for model in models_of("stability") if len(languages_of(model)) > 2]
+# LAPE and expert units side by side, where both are of the same languages.
+COMPARED_MODELS = [model for model in models_of("expert_units") if set(languages_of(model)) == set(EXPERT_LANGUAGES)]
 # Tables and figures by the target that makes them; what the report shows.
 DEFAULT_ITEMS = [
     *(f"<results>/tables/{item}.csv" for item in ("baseline", "deactivation", "table3", "tables6_10")),
@@ -15,7 +14,7 @@ DEFAULT_ITEMS = [
 PAPER_TABLES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "diagonality")
 PAPER_TABLES += ("agreement", "stability", "stability_curve")
 PAPER_TABLES += ("table7",) * (not set(pretraining_shares().index).isdisjoint(config["languages"]))
-PAPER_TABLES += ("left_out",) * (len(config["languages"]) > 2)  # of two languages none can be left out
+PAPER_TABLES += ("left_out",) * bool(LEFT_OUT_MODELS)
 PAPER_FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
 PAPER_FIGURES += ("stability", "stability_curve")
 PAPER_TABLES += ("table1", "table2", "table4", "table5", "cross_lingual", "dose_response", "figure6", "figure7")
@@ -28,12 +27,11 @@ EXPERT_ITEMS = [
     *(f"<results>/tables/{item}.csv" for item in EXPERT_TABLES),
     *(f"<results>/figures/{item}.svg" for item in EXPERT_FIGURES),
 ]
-# LAPE and expert units side by side, where both are of the same languages.
 COMPARISON_TABLES = ("expert_agreement", "expert_deactivation", "expert_diagonality", "expert_steering")
 COMPARISON_ITEMS = [
     *(f"<results>/tables/{item}.csv" for item in COMPARISON_TABLES),
     *(f"<results>/figures/{item}.svg" for item in ("expert_deactivation", "expert_steering")),
-] * (set(config["languages"]) == set(EXPERT_LANGUAGES))
+] * bool(COMPARED_MODELS)
 PAPER_ITEMS = [
     *DEFAULT_ITEMS,
     *(f"<results>/tables/{item}.csv" for item in PAPER_TABLES),
@@ -58,36 +56,54 @@ def table5_languages():
     return source, target
 
 
+def that_know(models, *languages):
+    """Those models that are studied in all of some languages; there is one."""
+    found = [model for model in models if set(languages) <= set(languages_of(model))]
+    if not found:
+        raise WorkflowError(
+            f"config experiments: {', '.join(models)} are not studied in {' and '.join(languages)}; name another language"
+        )
+    return found
+
+
 def perplexity_headers(models, methods):
-    """Headers of whole matrices and of their baselines."""
+    """Headers of whole matrices and of their baselines; PV compares three languages or more."""
     return [
         f"<results>/perplexity/{model}/{row}.json"
         for model in models
         for row in (
             "none/baseline",
-            *(f"{method}/{language}" for method in methods for language in config["languages"]),
+            *(
+                f"{method}/{language}"
+                for method in methods
+                if not method.endswith("pv") or len(languages_of(model)) > 2
+                for language in languages_of(model)
+            ),
         )
     ]
 
 
 def baseline_headers(wildcards):
-    """Every configured model, nothing deactivated."""
-    return perplexity_headers(config["models"], [])
+    """Nothing deactivated."""
+    return perplexity_headers(models_of("baseline"), [])
 
 
 def deactivation_headers(wildcards):
-    """LAPE and its control on every configured model."""
-    return perplexity_headers(config["models"], ["lape", "matched_lape"])
+    """LAPE and its control."""
+    return perplexity_headers(models_of("deactivation"), ["lape", "matched_lape"])
 
 
 def figure2_headers(wildcards):
-    """Every method and its control on every configured model."""
-    return perplexity_headers(config["models"], [row for method in METHODS for row in (method, f"matched_{method}")])
+    """Every method and its control."""
+    methods = config["experiments"]["figure2"]["methods"]
+    return perplexity_headers(
+        models_of("figure2"), [row for method in methods for row in (method, f"matched_{method}")]
+    )
 
 
 def figure3_headers(wildcards):
     """LAPE and its control on more models."""
-    return perplexity_headers(FIGURE3_MODELS, ["lape", "matched_lape"])
+    return perplexity_headers(models_of("figure3"), ["lape", "matched_lape"])
 
 
 def figure4_headers(wildcards):
@@ -101,14 +117,14 @@ def figure4_headers(wildcards):
 
     return [
         f"<results>/perplexity/{model}/{row}.json"
-        for model in config["models"]
+        for model in that_know(models_of("figure4"), language)
         for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
     ]
 
 
 def figure8_headers(wildcards):
-    """Random controls on every configured model: from all layers alike, and layer by layer."""
-    return perplexity_headers(config["models"], ["random", "matched_lape"])
+    """Random controls: from all layers alike, and layer by layer."""
+    return perplexity_headers(models_of("figure8"), ["random", "matched_lape"])
 
 
 def score_headers(models, settings, prompts=None, ratings=True):
@@ -129,56 +145,67 @@ def score_headers(models, settings, prompts=None, ratings=True):
 
 def table1_headers(wildcards):
     """Nothing deactivated, a control of the question's language, and every language."""
-    return score_headers(config["models"], ["normal", "random", *(f"deactivated-{k}" for k in config["languages"])])
+    return [
+        header
+        for model in models_of("table1")
+        for header in score_headers([model], ["normal", "random", *(f"deactivated-{k}" for k in languages_of(model))])
+    ]
 
 
 def table2_headers(wildcards):
     """Normal answers, and those of the language whose neurons are deactivated."""
-    return score_headers(
-        config["models"], ["normal", f"deactivated-{language_of('table2', 'language', 'zh', 'en')}"], ratings=False
-    )
+    language = language_of("table2", "language", "zh", "en")
+    return score_headers(that_know(models_of("table2"), language), ["normal", f"deactivated-{language}"], ratings=False)
 
 
 def table4_headers(wildcards):
-    """Normal, steered and the control of steering, with every prompt, on more models."""
-    models = dict.fromkeys([*config["models"], *config["experiments"]["table4"]["more_models"]])
-    return score_headers(models, ["normal", "steered", "steered_random"], config["generation"]["prompts"])
+    """Normal, steered and the control of steering, with every prompt."""
+    return score_headers(models_of("table4"), ["normal", "steered", "steered_random"], config["generation"]["prompts"])
 
 
 def table5_headers(wildcards):
     """Normal answers, and those in another language."""
-    return score_headers(config["models"], ["normal", f"cross-{table5_languages()[0]}"], ratings=False)
+    source, target = table5_languages()
+    return score_headers(that_know(models_of("table5"), source, target), ["normal", f"cross-{source}"], ratings=False)
 
 
 def cross_lingual_headers(wildcards):
     """From every language to every other one, and the control."""
-    languages = config["languages"]
-    crosses = [f"{kind}-{language}" for kind in ("cross", "cross_random") for language in languages]
-    return score_headers(config["models"], ["normal", *crosses], ratings=False)
+
+    def crosses(model):
+        return [f"{kind}-{language}" for kind in ("cross", "cross_random") for language in languages_of(model)]
+
+    return [
+        header
+        for model in models_of("cross_lingual")
+        for header in score_headers([model], ["normal", *crosses(model)], ratings=False)
+    ]
 
 
 def dose_response_headers(wildcards):
     """Steering towards the question's own language, and from one language to the others, at every dose."""
     section = config["experiments"]["dose_response"]
-    kinds = ["steered", f"cross-{language_of('dose_response', 'language', 'en')}"]
+    language = language_of("dose_response", "language", "en")
+    kinds = ["steered", f"cross-{language}"]
     doses = ["", *(f"@{dose}" for dose in section["doses"] if dose != config["steering"]["dose"])]
-    return score_headers(
-        config["models"], ["normal", *(f"{kind}{dose}" for kind in kinds for dose in doses)], ratings=False
-    )
+    models = that_know(models_of("dose_response"), language)
+    return score_headers(models, ["normal", *(f"{kind}{dose}" for kind in kinds for dose in doses)], ratings=False)
 
 
-def embeddings_headers(wildcards):
-    """Sentence embeddings of every model and language."""
-    return [
-        f"<results>/embeddings/{model}/{language}.json"
-        for model in config["models"]
-        for language in config["languages"]
-    ]
+def embeddings_headers(models):
+    """Sentence embeddings of every language."""
+    return [f"<results>/embeddings/{model}/{language}.json" for model in models for language in languages_of(model)]
 
 
 def figure6_headers(wildcards):
-    """Sentence embeddings and neurons of every model."""
-    return [*embeddings_headers(wildcards), *(f"<results>/neurons/{model}/lape.json" for model in config["models"])]
+    """Sentence embeddings and neurons."""
+    models = models_of("figure6")
+    return [*embeddings_headers(models), *(f"<results>/neurons/{model}/lape.json" for model in models)]
+
+
+def figure7_headers(wildcards):
+    """Sentence embeddings."""
+    return embeddings_headers(models_of("figure7"))
 
 
 def diagonality_headers(wildcards):
@@ -189,23 +216,23 @@ def diagonality_headers(wildcards):
 
 def units_headers(wildcards):
     """Expert units of every model."""
-    return [f"<results>/expert_units/{model}/units.json" for model in config["models"]]
+    return [f"<results>/expert_units/{model}/units.json" for model in models_of("expert_units")]
 
 
 def precision_headers(wildcards):
     """Average precision of every unit, and the expert units, of every model."""
     return [
         f"<results>/expert_units/{model}/{stem}.json"
-        for model in config["models"]
+        for model in models_of("expert_units")
         for stem in ("average_precision", "units")
     ]
 
 
-def text_headers(prompts, selections):
+def text_headers(prompts, selections, models=models_of("expert_units")):
     """Scores of the texts of every model."""
     return [
         f"<results>/scores/{model}/{prompt}/{selection}.json"
-        for model in config["models"]
+        for model in models
         for prompt in prompts
         for selection in selections
     ]
@@ -246,17 +273,17 @@ def translated_pairs(wildcards):
 def expert_steering_headers(wildcards):
     """LAPE's neurons, their control, the neurons of highest average precision, and as many expert units or more."""
     both = f"both-{2 * config['expert_units']['size']}"
-    return text_headers(["unconditional"], ["none", "lape", "matched_lape", "ap", "both-lape", both])
+    return text_headers(["unconditional"], ["none", "lape", "matched_lape", "ap", "both-lape", both], COMPARED_MODELS)
 
 
 def expert_agreement_headers(wildcards):
     """Neurons by LAPE, and by average precision."""
-    return [f"<results>/neurons/{model}/{method}.json" for model in config["models"] for method in ("lape", "ap")]
+    return [f"<results>/neurons/{model}/{method}.json" for model in COMPARED_MODELS for method in ("lape", "ap")]
 
 
 def expert_deactivation_headers(wildcards):
     """LAPE and its control, as many neurons by average precision, and as many expert units of any kind."""
-    return perplexity_headers(config["models"], ["lape", "matched_lape", "ap", "expert_units"])
+    return perplexity_headers(COMPARED_MODELS, ["lape", "matched_lape", "ap", "expert_units"])
 
 
 def comparison_items(wildcards):

@@ -1,8 +1,8 @@
 """Which checkpoint a model is: its revision, its files' hashes, the shape of its FFN.
 
 Input: a GGUF file (embedded, gguf), a folder (path), or a repository of the hub.
-Output: model.json, which every later stage reads, and its fast tokenizer as one file; for GGUF also the checkpoint
-converted to safetensors.
+Output: model.json, which every later stage reads, and its fast tokenizer as one file; for GGUF and for pickles also the
+checkpoint converted to safetensors.
 """
 
 
@@ -67,16 +67,33 @@ rule model_hub:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model=one_of(HUB_MODELS),
+        model=one_of(set(HUB_MODELS) - set(PICKLED_MODELS)),
     retries: 2
     conda:
         "../envs/lape.yaml"
     resources:
         gpu=gpus,
     params:
+        rule="model_hub",
         repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],
         revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],
+        weights="",
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_hub --name {wildcards.model} --hub {params.repository:q} "
-        "--revision {params.revision:q} {params.flags} --output {output.header}"
+        "lape model --log {log} --rule {params.rule} --name {wildcards.model} --hub {params.repository:q} "
+        "--revision {params.revision:q} {params.weights} {params.flags} --output {output.header}"
+
+
+use rule model_hub as model_pickled with:
+    output:
+        weights=directory("<results>/models/{model}/weights"),
+        header="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
+    wildcard_constraints:
+        model=one_of(PICKLED_MODELS),
+    params:
+        rule="model_pickled",
+        repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],
+        revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],
+        weights=lambda wildcards, output: f"--pickled --weights {shlex.quote(output.weights)}",
+        flags=model_flags,

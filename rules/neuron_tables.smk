@@ -8,8 +8,8 @@ models that the paper counts have its numbers and the difference beside ours.
 
 rule table3:
     input:
-        headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        tables=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
+        headers=expand("<results>/neurons/{model}/lape.json", model=models_of("table3")),
+        tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("table3")),
         code=code(
             "lape/neurons.py", "lape/paper/*.py", "lape/paper/*.csv", "lape/tables/*.py", "lape/commands/table.py"
         ),
@@ -33,8 +33,8 @@ rule table3:
 
 rule tables6_10:
     input:
-        headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        tables=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
+        headers=expand("<results>/neurons/{model}/lape.json", model=models_of("tables6_10")),
+        tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("tables6_10")),
         code=code(
             "lape/neurons.py", "lape/paper/*.py", "lape/paper/*.csv", "lape/tables/*.py", "lape/commands/table.py"
         ),
@@ -58,8 +58,8 @@ rule tables6_10:
 
 rule sharing_table:
     input:
-        headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        tables=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
+        headers=expand("<results>/neurons/{model}/lape.json", model=models_of("sharing")),
+        tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("sharing")),
         code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -81,8 +81,8 @@ rule sharing_table:
 
 rule sharing_histogram_table:
     input:
-        headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        tables=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
+        headers=expand("<results>/neurons/{model}/lape.json", model=models_of("sharing")),
+        tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("sharing")),
         code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:
         csv=report(
@@ -104,8 +104,8 @@ rule sharing_histogram_table:
 
 rule table7:
     input:
-        headers=expand("<results>/neurons/{model}/lape.json", model=config["models"]),
-        tables=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
+        headers=expand("<results>/neurons/{model}/lape.json", model=models_of("table7")),
+        tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("table7")),
         code=code(
             "lape/neurons.py", "lape/paper/*.py", "lape/paper/*.csv", "lape/tables/*.py", "lape/commands/table.py"
         ),

@@ -8,8 +8,8 @@ as the language's own for every language: drawn from all layers alike (random), 
 
 rule select:
     input:
-        headers=expand("<results>/statistics/{{model}}/{language}.json", language=config["languages"]),
-        sums=expand("<results>/statistics/{{model}}/{language}.npz", language=config["languages"]),
+        headers=of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=of_languages("<results>/statistics/{model}/{language}.npz"),
         code=code("lape/selection.py", "lape/neurons.py", "lape/commands/select.py"),
     output:
         neurons="<results>/neurons/{model}/{method}.tsv",
@@ -32,8 +32,8 @@ rule select:
 
 rule sweep:
     input:
-        headers=expand("<results>/statistics/{{model}}/{language}.json", language=config["languages"]),
-        sums=expand("<results>/statistics/{{model}}/{language}.npz", language=config["languages"]),
+        headers=of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=of_languages("<results>/statistics/{model}/{language}.npz"),
         code=code("lape/selection.py", "lape/neurons.py", "lape/commands/select.py"),
     output:
         neurons="<results>/neurons/{model}/sweep-{ratio}.tsv",

@@ -48,8 +48,8 @@ rule finetune:
 rule select_parameters:
     input:
         model="<results>/models/{model}/model.json",
-        headers=expand("<results>/parameters/{{model}}/finetuned/{language}.json", language=config["languages"]),
-        weights=expand("<results>/parameters/{{model}}/finetuned/{language}.safetensors", language=config["languages"]),
+        headers=of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
+        weights=of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
         code=code(
             "lape/parameter_variation/selection.py",
             "lape/parameter_variation/parameters.py",

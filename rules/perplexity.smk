@@ -9,9 +9,9 @@ hook fired. A row is a job, so that a cluster can spread them.
 rule baseline:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
-        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
-        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
+        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
+        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
+        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
         code=code(
             "lape/perplexity.py",
             "lape/ffn.py",
@@ -45,9 +45,9 @@ rule baseline:
 rule perplexity:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
-        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
-        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
+        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
+        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
+        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
         neurons="<results>/neurons/{model}/{method}.json",
         table="<results>/neurons/{model}/{method}.tsv",
         code=code(
@@ -91,9 +91,9 @@ rule perplexity:
 use rule perplexity as perplexity_parameters with:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
-        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
-        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
+        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
+        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
+        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
         code=code(
@@ -120,9 +120,9 @@ use rule perplexity as perplexity_parameters with:
 use rule perplexity as perplexity_units with:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=expand("<results>/tokens/{{model}}/{language}/valid.json", language=config["languages"]),
-        chunks=expand("<results>/tokens/{{model}}/{language}/valid.npy", language=config["languages"]),
-        bytes=expand("<results>/tokens/{{model}}/{language}/valid.bytes.npy", language=config["languages"]),
+        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
+        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
+        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
         neurons="<results>/expert_units/{model}/units.json",
         table="<results>/expert_units/{model}/units.tsv",
         like="<results>/neurons/{model}/lape.json",

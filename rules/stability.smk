@@ -8,7 +8,7 @@ figures of these, each figure drawn from its table and nothing else. No forward 
 
 rule reselect:
     input:
-        statistics=expand("<results>/statistics/{{model}}/{language}.json", language=config["languages"]),
+        statistics=of_languages("<results>/statistics/{model}/{language}.json"),
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
         code=code(
@@ -40,10 +40,10 @@ rule reselect:
 
 rule stability_table:
     input:
-        headers=expand("<results>/stability/{model}.json", model=config["models"]),
+        headers=expand("<results>/stability/{model}.json", model=models_of("stability")),
         parts=expand(
             "<results>/stability/{model}.{part}.tsv",
-            model=config["models"],
+            model=models_of("stability"),
             part=["splits", "resamples", "frequency", "left_out"],
         ),
         code=code(
@@ -73,10 +73,10 @@ rule stability_table:
 
 rule stability_curve_table:
     input:
-        headers=expand("<results>/stability/{model}.json", model=config["models"]),
+        headers=expand("<results>/stability/{model}.json", model=models_of("stability")),
         parts=expand(
             "<results>/stability/{model}.{part}.tsv",
-            model=config["models"],
+            model=models_of("stability"),
             part=["splits", "resamples", "frequency", "left_out"],
         ),
         code=code(
@@ -106,10 +106,10 @@ rule stability_curve_table:
 
 rule left_out:
     input:
-        headers=expand("<results>/stability/{model}.json", model=config["models"]),
+        headers=expand("<results>/stability/{model}.json", model=LEFT_OUT_MODELS),
         parts=expand(
             "<results>/stability/{model}.{part}.tsv",
-            model=config["models"],
+            model=LEFT_OUT_MODELS,
             part=["splits", "resamples", "frequency", "left_out"],
         ),
         code=code(
@@ -140,10 +140,14 @@ rule left_out:
 rule agreement_table:
     input:
         headers=expand(
-            "<results>/neurons/{model}/{method}.json", model=config["models"], method=["lape", "lap", "lave", "random"]
+            "<results>/neurons/{model}/{method}.json",
+            model=models_of("agreement"),
+            method=["lape", "lap", "lave", "random"],
         ),
         tables=expand(
-            "<results>/neurons/{model}/{method}.tsv", model=config["models"], method=["lape", "lap", "lave", "random"]
+            "<results>/neurons/{model}/{method}.tsv",
+            model=models_of("agreement"),
+            method=["lape", "lap", "lave", "random"],
         ),
         code=code("lape/agreement.py", "lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
     output:

@@ -9,8 +9,8 @@ rule steering:
     input:
         neurons="<results>/neurons/{model}/{method}.json",
         table="<results>/neurons/{model}/{method}.tsv",
-        headers=expand("<results>/statistics/{{model}}/{language}.json", language=config["languages"]),
-        sums=expand("<results>/statistics/{{model}}/{language}.npz", language=config["languages"]),
+        headers=of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=of_languages("<results>/statistics/{model}/{language}.npz"),
         code=code("lape/steering.py", "lape/statistics.py", "lape/neurons.py", "lape/commands/steering.py"),
     output:
         values="<results>/steering/{model}/{method}.tsv",

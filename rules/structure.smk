@@ -42,10 +42,7 @@ rule embed:
 rule figure6_table:
     input:
         headers=figure6_headers,
-        embeddings=expand(
-            "<results>/embeddings/{model}/{language}.npy", model=config["models"], language=config["languages"]
-        ),
-        neurons=expand("<results>/neurons/{model}/lape.tsv", model=config["models"]),
+        data=beside(figure6_headers),
         code=code(
             "lape/structure/similarity.py",
             "lape/uncertainty.py",
@@ -73,10 +70,8 @@ rule figure6_table:
 
 rule figure7_table:
     input:
-        headers=embeddings_headers,
-        embeddings=expand(
-            "<results>/embeddings/{model}/{language}.npy", model=config["models"], language=config["languages"]
-        ),
+        headers=figure7_headers,
+        data=beside(figure7_headers),
         code=code(
             "lape/structure/similarity.py",
             "lape/uncertainty.py",

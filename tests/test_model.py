@@ -139,14 +139,53 @@ def test_an_extension_of_other_sources_is_refused(monkeypatch, tmp_path):
     assert extension is None and "csrc/ is not what the extension was compiled from; build it" in fault
 
 
-def test_a_hub_model_is_fetched_once_pinned_and_loaded_offline(tmp_path):
-    """The hub's cache as huggingface_hub lays it out, made by hand: the code is that of a real repository."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hub" / "models--org--tiny"
-    make_model(repository / "snapshots" / commit)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def cached_repository(cache: Path) -> tuple[Path, dict[str, str]]:
+    """A tiny model in the hub's cache as huggingface_hub lays it out: its folder, and the environment that reads it."""
+    repository = cache / "models--org--tiny"
+    folder = make_model(repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    (repository / "refs" / "main").write_text(COMMIT)
+    return folder, {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+
+
+def test_pickled_weights_are_read_as_tensors_and_converted_once(tmp_path):
+    folder, environment = cached_repository(tmp_path / "hub")
+    state = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+
+    def convert(name: str) -> subprocess.CompletedProcess:
+        words = ["model", "--name", "tiny", "--hub", "org/tiny", "--revision", COMMIT, "--pickled", *FLAGS]
+        words += ["--weights", str(tmp_path / name / "weights"), "--output", str(tmp_path / name / "model.json")]
+        command = [sys.executable, "-m", "lape", *words]
+        root = Path(models.__file__).parent.parent
+        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+
+    done = convert("good")
+    assert done.returncode == 0, done.stderr
+    header = read_json(tmp_path / "good" / "model.json", "model")
+    assert header["revision"] == COMMIT and "model.safetensors" in header["hashes"]
+    model, _ = models.load_model(tmp_path / "good" / "model.json")
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({**state, "payload": Payload()}, folder / "pytorch_model.bin")
+    refused = convert("evil")
+    assert refused.returncode == 1 and "its pickles cannot be read as weights" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "ran").exists() and not list((tmp_path / "evil").iterdir())
+
+
+def test_a_hub_model_is_fetched_once_pinned_and_loaded_offline(tmp_path):
+    """The code is that of a real repository."""
+    commit = COMMIT
+    _, environment = cached_repository(tmp_path / "hub")
 
     def lape(*words: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "lape", *words]

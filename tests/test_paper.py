@@ -1,11 +1,12 @@
 """The target `paper` on a tiny model: every method, experiment, table and figure, and what audits and reruns say."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from workflow_run import Workspace
+from workflow_run import CONFIG, Workspace
 
 from lape.artifact import read_json, sha256, write_json
 from lape.audit import _CHECKS
@@ -15,6 +16,7 @@ from lape.parameter_variation.parameters import Parameters
 pytestmark = pytest.mark.workflow
 
 LANGUAGES = ("fr", "ja", "en")
+TWO = ("fr", "ja")
 METHODS = ("lape", "lap", "lave", "pv")
 TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
 TABLES += ("agreement", "stability", "stability_curve", "left_out", "table1", "table2", "table4", "table5")
@@ -35,7 +37,12 @@ MANIFEST = "results/tiny/paper/manifest.json"
 def paper_run(complete_run, tmp_path_factory) -> Workspace:
     """The target `paper` in three languages, which PV needs; for reading only."""
     workspace = complete_run.copy(tmp_path_factory.mktemp("paper") / "run")
-    workspace.configure(languages=list(LANGUAGES))
+    workspace.configure(
+        languages=list(LANGUAGES),
+        # One model knows two of the languages, and one item has models of its own.
+        catalogue={"other": {**CONFIG["catalogue"]["other"], "languages": list(TWO)}},
+        experiments={"models": {"tables6_10": ["other", "tiny"]}},
+    )
     before = workspace.times()
     workspace.run("paper")
     after = workspace.times()
@@ -73,7 +80,12 @@ def test_figure2_holds_every_method_and_its_control(paper_run):
 
 
 def test_what_the_other_items_compare(paper_run):
-    assert set(table(paper_run, "figure3")["model"]) == {"tiny", "other"}
+    cells = table(paper_run, "figure3")
+    for model, languages in (("tiny", LANGUAGES), ("other", TWO)):
+        found = cells[(cells["model"] == model) & (cells["method"] == "lape")]
+        assert list(zip(found["deactivated"], found["evaluated"], strict=True)) == list(product(languages, languages))
+    counts = table(paper_run, "tables6_10").groupby("model", sort=False)["language"].unique().map(tuple)
+    assert counts.to_dict() == {"other": TWO, "tiny": LANGUAGES}
     sweep = table(paper_run, "figure4")
     assert sorted(set(sweep["ratio"])) == [0, 0.05, 0.2] and set(sweep["deactivated"]) == {"fr"}
     assert set(table(paper_run, "figure8")["method"]) == {"random", "matched_lape"}

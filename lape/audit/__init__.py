@@ -6,6 +6,7 @@ from pathlib import Path
 from lape.artifact import read_json, sha256
 from lape.audit import evaluation, expert_units, neurons, text
 from lape.audit.inputs import inputs
+from lape.config import item_models, model_languages
 from lape.errors import LapeError
 from lape.tables import TABLES, texts
 
@@ -108,7 +109,7 @@ _CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
 
 
 def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
-    """Every configured model has a baseline and LAPE's matrix with its control, and no matrix lacks a row.
+    """Every model has a baseline and LAPE's matrix with its control, and no matrix lacks a row.
 
     The target expert_units has none.
     """
@@ -119,11 +120,12 @@ def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str
     for path, header in headers.items():
         if header["artifact"] == "perplexity":
             done.setdefault(str(Path(path).parent), set()).add(header["deactivated"])
-    folders = [f"results/{config['run']}/perplexity/{model}" for model in config["models"]]
+    folders = [f"results/{config['run']}/perplexity/{model}" for model in item_models(config, "deactivation")]
     wanted = {f"{folder}/{method}" for folder in folders for method in ("lape", "matched_lape")}
     wanted |= {folder for folder, rows in done.items() if rows != {"baseline"} and "/sweep-" not in folder}
     for folder in sorted(wanted):
-        missing = [language for language in config["languages"] if language not in done.get(folder, ())]
+        languages = model_languages(config, Path(folder).parent.name)
+        missing = [language for language in languages if language not in done.get(folder, ())]
         if missing:
             yield folder, f"lacks the row {', '.join(missing)}"
     for folder in folders:

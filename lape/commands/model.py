@@ -5,6 +5,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from lape.artifact import write_header
@@ -20,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--gguf", type=Path, help="a GGUF checkpoint, converted into --weights")
     source.add_argument("--path", type=Path, help="a folder made by save_pretrained()")
     source.add_argument("--hub", help="a repository of the hub")
-    parser.add_argument("--weights", type=Path, help="folder for the converted checkpoint (with --gguf)")
+    parser.add_argument("--weights", type=Path, help="folder for the converted checkpoint (with --gguf, --pickled)")
     parser.add_argument("--revision", help="the hub's revision (with --hub)")
+    parser.add_argument("--pickled", action="store_true", help="convert pickled weights into --weights (with --hub)")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--device-map", help="auto: spread the model over all devices")
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     outputs: list[Path] = []
     if arguments.gguf:
         source, path = "gguf", arguments.weights
-        _convert(models, arguments.gguf, path, dtype)
+        _convert(path, lambda folder: models.convert_gguf(arguments.gguf, folder, dtype))
         inputs = [arguments.gguf]
         outputs = checkpoint_files(path)
     elif arguments.path:
@@ -54,12 +56,19 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.revision:
             raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
         source, path = "hub", arguments.hub
-    folder = models.fetch(path, arguments.revision, arguments.trust_remote_code) if source == "hub" else path
+    folder, commit = path, None
+    if source == "hub":
+        folder = models.fetch(path, arguments.revision, arguments.trust_remote_code, arguments.pickled)
+        commit = folder.name
+        if arguments.pickled:
+            source, path, pickles = "pickled", arguments.weights, folder
+            _convert(path, lambda folder: models.convert_pickled(pickles, folder, dtype))
+            folder, outputs = path, checkpoint_files(path)
 
     description = models.describe(folder, arguments.trust_remote_code)
     hashes, sizes = models.folder_identity(folder)
     # A folder has no commit: the hash over its files' hashes names it.
-    revision = folder.name if source == "hub" else hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    revision = commit or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
     tokenizer = arguments.output.with_name("tokenizer.json")
     bos_token_id = models.save_tokenizer(folder, arguments.trust_remote_code, tokenizer)
     write_header(
@@ -88,12 +97,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
+def _convert(folder: Path | None, convert: Callable[[Path], None]) -> None:
     """Convert into a temporary folder and rename it, so that a kill leaves no half checkpoint."""
     from safetensors import SafetensorError
 
     if folder is None:
-        raise LapeError("--gguf needs --weights; name the folder for the converted checkpoint")
+        raise LapeError("--gguf and --pickled need --weights; name the folder for the converted checkpoint")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for stale in folder.parent.glob(f".{folder.name}.*"):
@@ -102,7 +111,7 @@ def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
     except OSError as error:
         raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error
     try:
-        models.convert_gguf(gguf, temporary, dtype)
+        convert(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
