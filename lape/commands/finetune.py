@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     # On the CPU at first: the Trainer, or FSDP part by part, brings it to its devices. The weights are widened from the
     # artifact's dtype: what the change is measured from, and what is zeroed later.
-    model, _ = load_model(arguments.model, device="cpu", device_map=None, compile=False)
+    model, _ = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
     model = model.float()
     eos = model.config.get_text_config().eos_token_id
     eos = eos[0] if isinstance(eos, list) else eos
