@@ -144,7 +144,7 @@ def find_ffn(model: nn.Module) -> FFN:
         widths = sorted(width for width, _ in shapes)
         raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({widths})")
     spread = set() if architecture.experts else {
-        ranks.own_columns(decoder, architecture.down, module) for module in ffn.modules("down")
+        ranks.of_input(decoder, architecture.down, module) for module in ffn.modules("down")
     }
     if len(spread) > 1:
         raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")

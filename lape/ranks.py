@@ -111,38 +111,38 @@ def let_others_speak(sure: bool) -> None:
         time.sleep(_COURTESY if sure else 2 * _COURTESY)
 
 
-def writes_columns(decoder: "nn.Module", path: str) -> bool:
-    """Whether each rank computes its own columns, a contiguous block in their order, of a linear layer's output.
+def of_input(decoder: "nn.Module", path: str, projection: "nn.Module") -> tuple[int, int]:
+    """Over how many ranks the columns that a linear layer reads are spread, and which of them this is.
 
     Args:
-        decoder: of a model that is spread over ranks.
+        decoder: that it belongs to.
         path: of the linear layer within a decoder layer.
-    """
-    return _plan(decoder.config).get(path) == _WRITES_COLUMNS
-
-
-def reads_columns(decoder: "nn.Module", path: str) -> bool:
-    """Whether each rank computes its own columns of what a linear layer reads."""
-    return _plan(decoder.config).get(path) == _READS_COLUMNS
-
-
-def own_columns(decoder: "nn.Module", path: str, projection: "nn.Module") -> tuple[int, int]:
-    """Over how many ranks the columns that a projection reads are spread, and which of them this is.
+        projection: the linear layer.
 
     Returns:
-        ranks and rank; 1 and 0 where every rank computes all of them.
+        ranks and rank, each with an equal block of columns in their order; 1 and 0 where each rank has all of them.
 
     Raises:
-        LapeError: the projection's weight does not lie on the ranks as the plan says.
+        LapeError: the weight does not lie on the ranks as the plan of the model says.
     """
+    return _spread(projection, path, 1) if _plan(decoder.config).get(path) == _READS_COLUMNS else (1, 0)
+
+
+def of_output(decoder: "nn.Module", path: str, projection: "nn.Module") -> tuple[int, int]:
+    """The same of the columns that a linear layer writes."""
+    return _spread(projection, path, 0) if _plan(decoder.config).get(path) == _WRITES_COLUMNS else (1, 0)
+
+
+def _spread(projection: "nn.Module", path: str, dimension: int) -> tuple[int, int]:
+    """Ranks and rank by which a weight [outputs, inputs] is cut along a dimension."""
     weight = projection.weight
-    mesh = getattr(weight, "device_mesh", None)  # of a DTensor
-    if mesh is None or not reads_columns(decoder, path):
+    mesh = getattr(weight, "device_mesh", None)
+    if mesh is None:  # no DTensor: the model is not spread
         return 1, 0
-    # Shard(1) of an even width: rank r holds the r-th block of columns. Any other placement has another order.
+    # Equal shards: rank r holds the r-th block. Of any other placement the order is another.
     (placement,) = weight.placements
-    if not placement.is_shard(1) or weight.to_local().shape[1] * mesh.size() != weight.shape[1]:
-        raise LapeError(f"{path}: lies on the ranks as {placement}, not in equal blocks of columns; use device_map: auto")
+    if not placement.is_shard(dimension) or weight.to_local().shape[dimension] * mesh.size() != weight.shape[dimension]:
+        raise LapeError(f"{path}: lies on the ranks as {placement}, not in equal blocks; use `device_map: auto`")
     return mesh.size(), mesh.get_local_rank()
 
 
