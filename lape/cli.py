@@ -105,7 +105,7 @@ def _without_machine_options(argv: list[str]) -> list[str]:
 
 
 def _log_to(path: Path | None) -> None:
-    """Messages go to stderr and, where a file is named, to that file. Of several ranks the first speaks, but for faults."""
+    """Messages go to stderr and, where a file is named, to that file; of several ranks only the first's, but faults."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         progress.AS_LINES = True  # a job of the workflow: others write to the same terminal

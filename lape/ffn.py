@@ -78,8 +78,8 @@ class FFN:
         layers: the decoder layers.
         width: neurons of one FFN, or of one expert.
         experts: experts of a layer; 1 in a dense FFN. Neuron j of expert e is number e * width + j of its layer.
-        ranks: how many ranks share the columns of every activation, each an equal block in their order; see `lape.ranks`.
-        rank: which of them this process is.
+        ranks: how many ranks share the columns of every activation, each an equal block in their order.
+        rank: which of them this process is; see `lape.ranks`.
     """
 
     architecture: Architecture
@@ -143,12 +143,10 @@ def find_ffn(model: nn.Module) -> FFN:
     if len(shapes) != 1:
         widths = sorted(width for width, _ in shapes)
         raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({widths})")
-    spread = set() if architecture.experts else {
-        ranks.of_input(decoder, architecture.down, module) for module in ffn.modules("down")
-    }
+    spread = {ranks.of_input(decoder, architecture.down, module) for module in ffn.modules("down")}
     if len(spread) > 1:
         raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")
-    return FFN(architecture, layers, *shapes.pop(), *(spread.pop() if spread else ()))
+    return FFN(architecture, layers, *shapes.pop(), *spread.pop())
 
 
 @contextlib.contextmanager

@@ -101,8 +101,8 @@ class Firing:
     def changed(self) -> dict[Place, int]:
         """layer -> activations that the perturbations changed, over tokens and neurons; all ranks must ask for it."""
         own = {layer: sum(int(part.changed.sum()) for part in parts) for layer, parts in self._edits.items()}
-        everywhere = ranks.gathered(own)
-        return {layer: sum(each[layer] for each in everywhere) if layer in self._spread else own[layer] for layer in own}
+        parts = ranks.gathered(own)
+        return {layer: sum(p[layer] for p in parts) if layer in self._spread else own[layer] for layer in own}
 
     def edit(self, layer: Place, expert: int, x: Tensor, choice: Tensor | None, backend: str) -> Tensor:
         """Edit x [..., I] and keep account of it; x itself, unless a gradient is to flow through it."""

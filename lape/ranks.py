@@ -101,7 +101,7 @@ def gathered(value):
 def let_others_speak(sure: bool) -> None:
     """Wait before a fault is reported, so that one line tells it: when a rank ends, torchrun ends the others.
 
-    A fault that all ranks see is the first rank's to tell. What looks like a fault of ours may be the end of another rank,
+    A fault that all ranks see is the first rank's to tell. What looks like a fault of ours may be another rank's end,
     which broke a connection: that one shall tell why.
 
     Args:

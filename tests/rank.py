@@ -1,4 +1,4 @@
-"""What each rank runs under torchrun, for tests/test_tensor_parallel.py: `rank.py measure FOLDER` or `rank.py stages FILE`."""
+"""What each rank runs under torchrun for test_tensor_parallel.py: `rank.py measure FOLDER` or `rank.py stages FILE`."""
 
 import json
 import os

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.tensor_parallel > 1:
         for name in ("device_map", "quantization", "compile"):
             if getattr(arguments, name):
-                raise LapeError(f"model {arguments.name}: tensor_parallel does not go with {name}; leave one of them out")
+                raise LapeError(f"model {arguments.name}: tensor_parallel does not go with {name}; leave one out")
     models.quantization_config(arguments.quantization, dtype)  # a missing package is known before anything is fetched
     inputs: list[Path] = []
     outputs: list[Path] = []

@@ -112,7 +112,7 @@ def _own(weight: Tensor, index: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         return weight, place
     (placement,), rank, own = weight.placements, weight.device_mesh.get_local_rank(), weight.to_local()
     if not placement.is_shard():
-        raise LapeError(f"parameters of a matrix that is {placement} on every rank cannot be zeroed; use device_map: auto")
+        raise LapeError(f"a matrix lies on the ranks as {placement}, not in equal blocks; use `device_map: auto`")
     first = rank * own.shape[placement.dim]
     here = [each - first if dimension == placement.dim else each for dimension, each in enumerate(place)]
     inside = (here[placement.dim] >= 0) & (here[placement.dim] < own.shape[placement.dim])
