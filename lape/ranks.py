@@ -80,7 +80,8 @@ def join(wanted: int, device: str) -> None:
 
 def launcher(ranks: int) -> list[str]:
     """What goes before `lape` in the command line of so many ranks; nothing for one."""
-    return ["torchrun", "--standalone", "--nproc_per_node", str(ranks), "-m"] if ranks > 1 else []
+    # Behind `--` torchrun takes our --log for none of its own options.
+    return ["torchrun", "--standalone", "--nproc_per_node", str(ranks), "-m", "--"] if ranks > 1 else []
 
 
 def gathered(value):

@@ -16,6 +16,8 @@ from lape.expert_units.linear import linear_layers
 from lape.expert_units.responses import responses
 from lape.ffn import find_ffn
 from lape.model import load_model
+from lape.parameter_variation.parameters import Parameters
+from lape.parameter_variation.zeroing import zeroed
 from lape.perplexity import chunk_nll
 from lape.perturbation import Perturbation, perturbed
 from lape.recording import record_statistics
@@ -53,6 +55,15 @@ def measure(model_json: Path) -> dict[str, np.ndarray]:
         found["nll_units"] = chunk_nll(model, CHUNKS, 8)
     firing.check(CHUNKS.size)
     found["changed_units"] = np.array([firing.changed[place] for place in units])
+    # Each fifth parameter of all matrices of the last decoder layer.
+    named = {name: weight for name, weight in model.named_parameters() if "layers.2." in name and weight.ndim == 2}
+    index = {name: np.arange(0, weight.numel(), 5) for name, weight in named.items()}
+    member = {name: np.ones((len(index[name]), 1), bool) for name in named}
+    shapes = {name: tuple(weight.shape) for name, weight in named.items()}
+    with zeroed(model, Parameters(index, member, ("fr",), shapes), "fr") as record:
+        found["nll_zeroed"] = chunk_nll(model, CHUNKS, 8)
+    found["changed_zeroed"] = np.array(record.nonzero)
+    found["nll_again"] = chunk_nll(model, CHUNKS, 8)
     return found
 
 
