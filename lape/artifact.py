@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lape import ranks
 from lape.errors import LapeError
 
 # The command line that is running, set by `lape.cli`; empty where the library is used from Python.
@@ -59,12 +60,17 @@ def writing(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
 
     The data are flushed to disk before the rename, so that a kill or a crash leaves the old file or the
-    new one, never a part.
+    new one, never a part. Of ranks that share a model the first writes; behind the block all of them see the file.
 
     Raises:
         LapeError: the folder cannot be written, or the disk is full.
     """
     path = Path(path)
+    if not ranks.writes():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+        ranks.gathered(None)
+        return
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +86,7 @@ def writing(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        ranks.gathered(None)
     except OSError as error:
         # A reader inside the block may fail on another file: only writing faults are translated.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -176,11 +183,13 @@ def write_header(
         **fields: what the artifact says of itself (languages, model, counts, ...).
     """
     folder = Path(path).parent
+    spread = {"ranks": ranks.number()} if ranks.number() > 1 else {}
     header = {
         "artifact": artifact,
         "rule": rule,
-        "command": shlex.join(command) if command else None,
+        "command": shlex.join([*ranks.launcher(ranks.number()), *command]) if command else None,
         **fields,
+        **spread,
         "parameters": parameters,
         "inputs": {str(name): sha256(name) for name in inputs},
         "outputs": {str(Path(name).relative_to(folder)): sha256(name) for name in outputs},

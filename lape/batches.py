@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lape import ranks
 from lape.errors import LapeError
 from lape.ffn import input_device
 from lape.memory import free_memory, peak_memory
@@ -46,7 +47,7 @@ def token_batches(chunks: np.ndarray, slices: Iterable[slice], pin: bool = False
 def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None = None, at_most: int = 2**31) -> int:
     """The largest power of two of chunks that fills a pass and whose activations fit the memory.
 
-    One chunk is tried; its peak memory tells what several take.
+    One chunk is tried; its peak memory tells what several take. Ranks that share a model take what all of them can.
 
     Args:
         model: a Hugging Face causal LM, on its device.
@@ -74,4 +75,4 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None
         )
     wanted = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length)
     fitting = max(1, min(wanted, at_most, int(allowed // max(one, 1))))
-    return 1 << (fitting.bit_length() - 1)
+    return 1 << (min(ranks.gathered(fitting)).bit_length() - 1)

@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from lape import artifact, progress
+from lape import artifact, progress, ranks
 from lape.errors import LapeError
 
 # In the order in which data flow.
@@ -83,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         _log_to(arguments.log)
         module.run(arguments)
     except LapeError as error:
+        ranks.let_others_speak(sure=True)
         logging.error("lape %s: %s", name, error)
         return 1
     except KeyboardInterrupt:
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except Exception:
         # Not the user's fault: the traceback helps whoever mends it.
+        ranks.let_others_speak(sure=False)
         logging.error("lape %s: unexpected error, please report it\n%s", name, traceback.format_exc())
         return 1
     return 0
@@ -103,16 +105,19 @@ def _without_machine_options(argv: list[str]) -> list[str]:
 
 
 def _log_to(path: Path | None) -> None:
-    """Messages go to stderr and, where a file is named, to that file."""
+    """Messages go to stderr and, where a file is named, to that file; of several ranks only the first's, but faults."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         progress.AS_LINES = True  # a job of the workflow: others write to the same terminal
         try:
             os.makedirs(path.parent, exist_ok=True)
-            handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+            first = ranks.rank() == 0
+            handlers.append(logging.FileHandler(path, mode="w" if first else "a", encoding="utf-8", delay=not first))
         except OSError as error:
             raise LapeError(
                 f"{path}: the log cannot be written ({error.strerror}); make its folder writable"
             ) from error
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=handlers, force=True)
-    logging.getLogger("lape").setLevel(logging.INFO)
+    quiet = ranks.rank() > 0
+    level = logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
+    logging.getLogger("lape").setLevel(logging.ERROR if quiet else logging.INFO)

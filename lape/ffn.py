@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from lape import ranks
 from lape.errors import LapeError
 from lape.probe import probe_ffn
 
@@ -77,12 +78,26 @@ class FFN:
         layers: the decoder layers.
         width: neurons of one FFN, or of one expert.
         experts: experts of a layer; 1 in a dense FFN. Neuron j of expert e is number e * width + j of its layer.
+        ranks: how many ranks share the columns of every activation, each an equal block in their order.
+        rank: which of them this process is; see `lape.ranks`.
     """
 
     architecture: Architecture
     layers: list[nn.Module] = field(repr=False)
     width: int
     experts: int = 1
+    ranks: int = 1
+    rank: int = 0
+
+    @property
+    def own_width(self) -> int:
+        """Neurons of one FFN that this process computes: columns of the activation."""
+        return self.width // self.ranks
+
+    @property
+    def own_first(self) -> int:
+        """The first of them."""
+        return self.rank * self.own_width
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,7 +143,10 @@ def find_ffn(model: nn.Module) -> FFN:
     if len(shapes) != 1:
         widths = sorted(width for width, _ in shapes)
         raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({widths})")
-    return FFN(architecture, layers, *shapes.pop())
+    spread = {ranks.of_input(decoder, architecture.down, module) for module in ffn.modules("down")}
+    if len(spread) > 1:
+        raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")
+    return FFN(architecture, layers, *shapes.pop(), *spread.pop())
 
 
 @contextlib.contextmanager

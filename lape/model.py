@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
-from lape import ops
+from lape import ops, ranks
 from lape.artifact import read_json, sha256, writing
 from lape.checkpoint import PATTERNS, checkpoint_files
 from lape.errors import LapeError
@@ -22,7 +23,8 @@ from lape.ffn import find_ffn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # How a model is loaded: settings of its entry in the catalogue, kept in its artifact.
-SETTINGS = ("dtype", "device", "device_map", "attn_implementation", "quantization", "compile", "trust_remote_code")
+SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization", "compile")
+SETTINGS += ("trust_remote_code",)
 logger = logging.getLogger(__name__)
 
 
@@ -113,19 +115,20 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def describe(path: str | Path, trust_remote_code: bool) -> dict:
+def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1) -> dict:
     """Shape and identity of a checkpoint, without loading its weights.
 
     Args:
         path: a checkpoint folder.
         trust_remote_code: run code that it ships.
+        tensor_parallel: ranks that the model is to be spread over.
 
     Returns:
         architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
         context_length.
 
     Raises:
-        LapeError: the checkpoint cannot be read, or its architecture is not known.
+        LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread so.
     """
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
@@ -136,6 +139,8 @@ def describe(path: str | Path, trust_remote_code: bool) -> dict:
             f"{path}: cannot be read as a causal language model ({_line(error)}); mend the model's entry or its files"
         ) from error
     ffn = find_ffn(model)
+    if tensor_parallel > 1:
+        ranks.check_plan(model.get_decoder(), ffn.architecture.down, ffn.width, ffn.experts, tensor_parallel)
     decoder = model.get_decoder().config
     return {
         "architecture": type(model).__name__,
@@ -151,20 +156,27 @@ def describe(path: str | Path, trust_remote_code: bool) -> dict:
 def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dict]:
     """Load the model that a `model` artifact describes, in evaluation mode.
 
+    With tensor parallelism each rank loads its columns, and from here on keeps in step with the others.
+
     Args:
         model_json: the artifact's header.
-        **settings: some of `SETTINGS` but the dtype, where other than the artifact's are wanted.
+        **settings: some of `SETTINGS` but the dtype, where other than the artifact's are wanted; with tensor_parallel
+            1 the ranks, if there are several, are the caller's own.
 
     Returns:
         the model on its device, and the artifact's header.
 
     Raises:
-        LapeError: the artifact or a weight file is missing, or memory does not suffice.
+        LapeError: the artifact or a weight file is missing, memory does not suffice, or the process was not started as
+            one of the ranks that the model is spread over.
     """
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
     parameters = header["parameters"] | settings
     device, dtype = resolve_device(parameters["device"]), DTYPES[header["dtype"]]
+    spread = parameters["tensor_parallel"]
+    if "tensor_parallel" not in settings:
+        ranks.join(spread, torch.device(device).type)
     quantization = quantization_config(parameters["quantization"], dtype)
     transformers_logging.disable_progress_bar()
     try:
@@ -176,8 +188,9 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
             device_map=parameters["device_map"] or (device if quantization else None),
             quantization_config=quantization,
             trust_remote_code=parameters["trust_remote_code"],
+            distributed_config=DistributedConfig(tp_size=spread, tp_plan="auto") if spread > 1 else None,
         )
-        if parameters["device_map"] is None and quantization is None:
+        if parameters["device_map"] is None and quantization is None and spread == 1:
             model = model.to(device)
     except (ValueError, ImportError) as error:
         raise LapeError(
@@ -187,7 +200,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
     except (OSError, SafetensorError) as error:
         raise LapeError(f"{path}: the model cannot be loaded ({_line(error)}); fetch or save its files anew") from error
     except torch.OutOfMemoryError as error:
-        raise LapeError(f"{path}: does not fit on {device}; set the model's `device_map` to auto") from error
+        raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
     if header["experts"] > 1:
         # The one implementation in which each expert's activations exist by themselves; the baseline uses it too.
         model.set_experts_implementation("eager")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from lape import ranks
 from lape.artifact import read_json, sha256, write_json
 from lape.errors import LapeError
 
@@ -15,7 +16,14 @@ def mark_finished(file: Path, identity: dict, notes: dict | None = None) -> None
 
 
 def finished(file: Path, identity: dict) -> dict | None:
-    """The notes on a file that an earlier run finished under the same identity; None where there is no such file."""
+    """The notes on a file that an earlier run finished under the same identity; None where there is no such file.
+
+    Ranks that share a model go by what the first of them finds.
+    """
+    return ranks.gathered(_finished(file, identity))[0]
+
+
+def _finished(file: Path, identity: dict) -> dict | None:
     header = file.with_suffix(".json")
     if not (file.is_file() and header.is_file()):
         return None
@@ -30,7 +38,7 @@ def finished(file: Path, identity: dict) -> dict | None:
 def remove_others(folder: Path, files: Iterable[Path]) -> None:
     """Remove what a run with other parts left in their folder; it would be taken for parts of the whole."""
     kept = set(files)
-    for file in folder.iterdir():
+    for file in folder.iterdir() if ranks.writes() else ():
         if file not in kept:
             file.unlink()
 

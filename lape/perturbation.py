@@ -5,14 +5,14 @@ A perturbation is data and a context manager that proves that it fired.
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lape import ops, reference
+from lape import ops, ranks, reference
 from lape.errors import LapeError
 from lape.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, recompiled
 from lape.fused import stepped
@@ -68,11 +68,18 @@ class Firing:
     Where linear layers are overwritten, these take the layers' place, by (layer, name), and units the neurons'.
 
     Attributes:
-        neurons: layer -> number of neurons that are perturbed, over all perturbations.
+        neurons: layer -> number of neurons that are perturbed, over all perturbations and ranks.
     """
 
-    def __init__(self, neurons: dict[Place, int], edits: dict[Place, list[ops.Edits]], ffn: FFN | None = None):
+    def __init__(
+        self,
+        neurons: dict[Place, int],
+        edits: dict[Place, list[ops.Edits]],
+        ffn: FFN | None = None,
+        spread: Collection[Place] = (),
+    ):
         self.neurons = neurons
+        self._spread = spread  # where each rank edits its own columns
         self._ffn = ffn  # None where nothing is perturbed
         self._edits = edits  # by layer and expert
         # On the device, so that nothing waits for it.
@@ -92,8 +99,10 @@ class Firing:
 
     @property
     def changed(self) -> dict[Place, int]:
-        """layer -> activations that the perturbations changed, over tokens and neurons."""
-        return {layer: sum(int(part.changed.sum()) for part in parts) for layer, parts in self._edits.items()}
+        """layer -> activations that the perturbations changed, over tokens and neurons; all ranks must ask for it."""
+        own = {layer: sum(int(part.changed.sum()) for part in parts) for layer, parts in self._edits.items()}
+        parts = ranks.gathered(own)
+        return {layer: sum(p[layer] for p in parts) if layer in self._spread else own[layer] for layer in own}
 
     def edit(self, layer: Place, expert: int, x: Tensor, choice: Tensor | None, backend: str) -> Tensor:
         """Edit x [..., I] and keep account of it; x itself, unless a gradient is to flow through it."""
@@ -215,7 +224,10 @@ def perturbed(
             layer: [
                 edits_of(
                     [
-                        [(part.mode, *part.within(layer, expert * ffn.width, ffn.width)) for part in together]
+                        [
+                            (part.mode, *part.within(layer, expert * ffn.width + ffn.own_first, ffn.own_width))
+                            for part in together
+                        ]
                         for together in lists
                     ],
                     device_of(ffn.layers[layer]),
@@ -224,9 +236,8 @@ def perturbed(
             ]
             for layer in layers
         }
-        firing = Firing(
-            {layer: sum(len(part.indices.get(layer, ())) for part in parts) for layer in layers}, edits, ffn
-        )
+        neurons = {layer: sum(len(part.indices.get(layer, ())) for part in parts) for layer in layers}
+        firing = Firing(neurons, edits, ffn, layers if ffn.ranks > 1 else ())
     if not layers:
         yield firing
         return

@@ -5,6 +5,8 @@ import sys
 
 from tqdm import tqdm
 
+from lape import ranks
+
 # Log a line every ten seconds instead of redrawing one bar; set where several jobs share a terminal.
 AS_LINES = False
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ def progress(total: int | None, description: str, unit: str = "token") -> tqdm:
     lines = AS_LINES or not sys.stderr.isatty()
     return tqdm(
         total=total,
+        disable=ranks.rank() > 0,
         desc=description,
         unit=f" {unit}s",
         unit_scale=True,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lape import ops, reference
+from lape import ops, ranks, reference
 from lape.errors import LapeError
 from lape.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, input_device, recompiled
 from lape.fused import fused_activation, stepped, without_last_projection
@@ -24,12 +24,12 @@ class _DeviceSums:
         def zeros(*last: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(*shape, *last, dtype=dtype, device=device)
 
-        self.count = zeros(groups, ffn.width)
-        self.above = zeros(len(thresholds), groups, ffn.width)
+        self.count = zeros(groups, ffn.own_width)
+        self.above = zeros(len(thresholds), groups, ffn.own_width)
         self.rows = zeros(groups)
         # Of the batch that runs, in the order of its rows; and of all batches before it, exactly.
-        self.moments = zeros(2, groups, ffn.width, dtype=torch.float64)
-        self.wholes, self.fractions = zeros(2, groups, ffn.width), zeros(2, groups, ffn.width)
+        self.moments = zeros(2, groups, ffn.own_width, dtype=torch.float64)
+        self.wholes, self.fractions = zeros(2, groups, ffn.own_width), zeros(2, groups, ffn.own_width)
         self.broken = torch.zeros(len(layers), dtype=torch.bool, device=device)
         self.parts = [
             [
@@ -116,22 +116,28 @@ class ActivationRecorder:
                 or infinite.
         """
 
-        def gathered(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
+        def of_layers(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
             """An array whose first axis is the layer, joined over devices."""
             by_layer = {}
             for sums in self._devices:
                 by_layer.update(zip(sums.layers, of_group(getattr(sums, name)).cpu().numpy(), strict=True))
             return np.stack([by_layer[layer] for layer in range(len(self._ffn.layers))])
 
-        rows = gathered("rows", lambda x: x[:, :, group])  # [L, E]
-        self._check(rows, tokens, gathered("broken", lambda x: x))
+        def of_neurons(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
+            """The same of an array whose last axis is the neuron, joined over the ranks that share a layer's."""
+            own = of_layers(name, of_group)
+            return np.concatenate(ranks.gathered(own), axis=-1) if self._ffn.ranks > 1 else own
+
+        rows = of_layers("rows", lambda x: x[:, :, group])  # [L, E]
+        # A fault in the columns of one rank is one of all, so that all end.
+        self._check(rows, tokens, np.any(ranks.gathered(of_layers("broken", lambda x: x)), axis=0))
         layers = len(rows)
         # Each [L, E, 2 (total, square), I] -> [2 (total, square), 2 (whole, fraction), L, E * I]
-        pairs = np.stack([gathered(name, lambda x: x[..., group, :]) for name in ("wholes", "fractions")])
+        pairs = np.stack([of_neurons(name, lambda x: x[..., group, :]) for name in ("wholes", "fractions")])
         totals, squares = pairs.transpose(3, 0, 1, 2, 4).reshape(2, 2, layers, -1)
-        above = gathered("above", lambda x: x[..., group, :])  # [L, E, K, I]
+        above = of_neurons("above", lambda x: x[..., group, :])  # [L, E, K, I]
         return ActivationStatistics(
-            count=gathered("count", lambda x: x[:, :, group]).reshape(layers, -1),
+            count=of_neurons("count", lambda x: x[:, :, group]).reshape(layers, -1),
             tokens=tokens,
             rows=rows,
             totals=carried(totals),

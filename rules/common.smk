@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
+from lape import ranks
 from lape.checkpoint import checkpoint_files
 from lape.config import check_config, item_models, model_languages, named_models
 from lape.errors import LapeError
@@ -84,6 +85,7 @@ TEXT_CODE = code(
     "lape/neurons.py",
     "lape/tokenizer.py",
     "lape/ffn.py",
+    "lape/ranks.py",
     "lape/probe.py",
     "lape/fused.py",
     "lape/ops.py",
@@ -100,6 +102,8 @@ SCORE_CODE = code(
     "lape/corpus/sentences.py",
     "lape/tokenizer.py",
     "lape/perplexity.py",
+    "lape/ffn.py",
+    "lape/ranks.py",
     "lape/ops.py",
     "lape/reference.py",
     "lape/model.py",
@@ -216,16 +220,25 @@ def checkpoint(wildcards):
 def model_flags(wildcards):
     """Command-line form of the settings that every source of a model shares."""
     model = config["catalogue"][wildcards.model]
-    keys = ("dtype", "device", "device_map", "attn_implementation", "quantization")
+    keys = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization")
     flags = [optional(f"--{key.replace('_', '-')}", model.get(key)) for key in keys]
     flags += [f"--{key.replace('_', '-')}" for key in ("compile", "trust_remote_code") if model.get(key)]
     return " ".join(filter(None, flags))
 
 
 def gpus(wildcards):
-    """GPUs that a job of the wildcard's model takes: one where its device is, or may be, CUDA."""
-    device = config["catalogue"][wildcards.model].get("device", "auto")
-    return int(device.startswith("cuda") or (device == "auto" and bool(shutil.which("nvidia-smi"))))
+    """GPUs that a job of the wildcard's model takes: one for each rank where its device is, or may be, CUDA."""
+    model = config["catalogue"][wildcards.model]
+    device = model.get("device", "auto")
+    used = device.startswith("cuda") or (device == "auto" and bool(shutil.which("nvidia-smi")))
+    return model.get("tensor_parallel", 1) if used else 0
+
+
+def torchrun(wildcards):
+    """What starts the ranks that share the wildcard's model, before the command; nothing for a single process."""
+    start = ranks.launcher(config["catalogue"][wildcards.model].get("tensor_parallel", 1))
+    # What torchrun sets with a warning; a command's --threads decides.
+    return " ".join(["OMP_NUM_THREADS=1", *start]) if start else ""
 
 
 def chunk_length(wildcards):

@@ -21,6 +21,7 @@ rule responses:
             "lape/structure/embeddings.py",
             "lape/tokenizer.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/probe.py",
             "lape/fused.py",
             "lape/model.py",
@@ -39,12 +40,14 @@ rule responses:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         bos="--bos" if config["expert_units"]["bos"] else "--no-bos",
         max_length=config["expert_units"]["max_length"],
         batch_size=config["expert_units"]["batch_size"],
         storage=config["expert_units"]["storage"],
     shell:
-        "lape responses --log {log} --rule responses --model {input.model} --sentences {input.headers} {params.bos} "
+        "{params.torchrun} lape responses --log {log} --rule responses --model {input.model} "
+        "--sentences {input.headers} {params.bos} "
         "--max-length {params.max_length} --batch-size {params.batch_size} --storage {params.storage} "
         "--threads {threads} --output {output.header}"
 

@@ -23,6 +23,7 @@ rule generate:
             "lape/neurons.py",
             "lape/tokenizer.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/probe.py",
             "lape/fused.py",
             "lape/ops.py",
@@ -44,6 +45,7 @@ rule generate:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         perturbing=perturbing_flags,
         prompt=prompt_flags,
         dose=dose_flag,
@@ -52,7 +54,8 @@ rule generate:
         repetition_penalty=config["generation"]["repetition_penalty"],
         batch_size=config["generation"]["batch_size"],
     shell:
-        "lape generate --log {log} --rule generate --model {input.model} --questions {input.questions} "
+        "{params.torchrun} lape generate --log {log} --rule generate --model {input.model} "
+        "--questions {input.questions} "
         "--setting {wildcards.setting} {params.perturbing} {params.dose} {params.prompt} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --repetition-penalty {params.repetition_penalty} "
         "--batch-size {params.batch_size} --threads {threads} --output {output.answers}"

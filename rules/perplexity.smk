@@ -15,6 +15,7 @@ rule baseline:
         code=code(
             "lape/perplexity.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/ops.py",
             "lape/reference.py",
             "lape/model.py",
@@ -34,10 +35,12 @@ rule baseline:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --rule baseline --model {input.model} --tokens {input.tokens} "
+        "{params.torchrun} lape perplexity --log {log} --rule baseline --model {input.model} "
+        "--tokens {input.tokens} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
         "--output {output.chunks}"
 
@@ -55,6 +58,7 @@ rule perplexity:
             "lape/perturbation.py",
             "lape/neurons.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/probe.py",
             "lape/fused.py",
             "lape/ops.py",
@@ -78,12 +82,14 @@ rule perplexity:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         rule="perplexity",
         like="",
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "lape perplexity --log {log} --rule {params.rule} --model {input.model} --tokens {input.tokens} "
+        "{params.torchrun} lape perplexity --log {log} --rule {params.rule} --model {input.model} "
+        "--tokens {input.tokens} "
         "--neurons {input.neurons} --deactivate {wildcards.deactivated} {params.like} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"
 
@@ -101,6 +107,7 @@ use rule perplexity as perplexity_parameters with:
             "lape/parameter_variation/zeroing.py",
             "lape/parameter_variation/parameters.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/ops.py",
             "lape/reference.py",
             "lape/model.py",
@@ -110,6 +117,7 @@ use rule perplexity as perplexity_parameters with:
     wildcard_constraints:
         method="pv|matched_pv",
     params:
+        torchrun=torchrun,
         rule="perplexity_parameters",
         like="",
         batch_size=config["perplexity"]["batch_size"],
@@ -135,6 +143,7 @@ use rule perplexity as perplexity_units with:
             "lape/perturbation.py",
             "lape/neurons.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/probe.py",
             "lape/fused.py",
             "lape/ops.py",
@@ -146,6 +155,7 @@ use rule perplexity as perplexity_units with:
     wildcard_constraints:
         method="expert_units",
     params:
+        torchrun=torchrun,
         rule="perplexity_units",
         like=lambda wildcards, input: f"--like {shlex.quote(input.like)}",
         batch_size=config["perplexity"]["batch_size"],

@@ -27,12 +27,14 @@ rule score:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         rule="score",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
         fasttext=optional("--fasttext", config["scores"]["fasttext"]),
     shell:
-        "lape score --log {log} --rule {params.rule} --model {input.model} --generations {input.header} "
+        "{params.torchrun} lape score --log {log} --rule {params.rule} --model {input.model} "
+        "--generations {input.header} "
         "--reference {input.reference} --minimum-bytes {params.minimum_bytes} --batch-size {params.batch_size} "
         "{params.fasttext} --threads {threads} --output {output.scores}"
 

@@ -16,6 +16,7 @@ rule statistics:
             "lape/recording.py",
             "lape/fused.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/probe.py",
             "lape/batches.py",
             "lape/memory.py",
@@ -38,6 +39,7 @@ rule statistics:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         batch_size=config["statistics"]["batch_size"],
         memory=optional("--memory", config["statistics"]["memory"]),
         skip_first=config["statistics"]["skip_first"],
@@ -45,7 +47,8 @@ rule statistics:
         shards=config["statistics"]["shards"],
         backend=config["statistics"]["backend"],
     shell:
-        "lape statistics --log {log} --rule statistics --model {input.model} --tokens {input.tokens} "
+        "{params.torchrun} lape statistics --log {log} --rule statistics --model {input.model} "
+        "--tokens {input.tokens} "
         "--batch-size {params.batch_size} {params.memory} --skip-first {params.skip_first} "
         "--thresholds {params.thresholds:q} --shards {params.shards} --backend {params.backend} "
         "--threads {threads} --output {output.sums}"

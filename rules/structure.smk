@@ -15,6 +15,7 @@ rule embed:
             "lape/corpus/questions.py",
             "lape/tokenizer.py",
             "lape/ffn.py",
+            "lape/ranks.py",
             "lape/probe.py",
             "lape/model.py",
             "lape/commands/embed.py",
@@ -32,10 +33,12 @@ rule embed:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         pooling=config["structure"]["pooling"],
         batch_size=config["structure"]["batch_size"],
     shell:
-        "lape embed --log {log} --rule embed --model {input.model} --sentences {input.header} --pooling {params.pooling} "
+        "{params.torchrun} lape embed --log {log} --rule embed --model {input.model} "
+        "--sentences {input.header} --pooling {params.pooling} "
         "--batch-size {params.batch_size} --threads {threads} --output {output.embeddings}"
 
 

@@ -49,12 +49,14 @@ rule sample:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         languages=EXPERT_LANGUAGES,
         selected=selected_flags,
         sampling=sampling_flags,
         batch_size=config["expert_units"]["sample_batch_size"],
     shell:
-        "lape sample --log {log} --rule sample --model {input.model} --setting {wildcards.selection} "
+        "{params.torchrun} lape sample --log {log} --rule sample --model {input.model} "
+        "--setting {wildcards.selection} "
         "--languages {params.languages} {params.selected} {params.sampling} --batch-size {params.batch_size} "
         "--threads {threads} --output {output.texts}"
 
@@ -79,13 +81,14 @@ rule translate:
     resources:
         gpu=gpus,
     params:
+        torchrun=torchrun,
         selected=selected_flags,
         template=lambda wildcards: config["translation"]["template"],
         stop=json.dumps(config["translation"]["stop"]),
         max_new_tokens=config["translation"]["max_new_tokens"],
         batch_size=config["translation"]["batch_size"],
     shell:
-        "lape translate --log {log} --rule translate --model {input.model} --pairs {input.pairs} "
+        "{params.torchrun} lape translate --log {log} --rule translate --model {input.model} --pairs {input.pairs} "
         "--setting {wildcards.selection} {params.selected} --template {params.template:q} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} --threads {threads} "
         "--output {output.texts}"
@@ -108,6 +111,7 @@ use rule score as score_sample with:
     benchmark:
         "<benchmarks>/scores/{model}/unconditional/{selection}.tsv"
     params:
+        torchrun=torchrun,
         rule="score_sample",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
@@ -131,6 +135,7 @@ use rule score as score_translation with:
     benchmark:
         "<benchmarks>/scores/{model}/translation-{corpus}/{selection}.tsv"
     params:
+        torchrun=torchrun,
         rule="score_translation",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],

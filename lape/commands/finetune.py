@@ -76,12 +76,10 @@ def run(arguments: argparse.Namespace) -> None:
     checkpoints = arguments.output.with_suffix(".checkpoints")
     training = finetuning.training_arguments(settings, checkpoints, device == "cpu")
     first = training.process_index == 0
-    if not first:
-        logging.getLogger("lape").setLevel(logging.WARNING)
 
     # On the CPU at first: the Trainer, or FSDP part by part, brings it to its devices. The weights are widened from the
     # artifact's dtype: what the change is measured from, and what is zeroed later.
-    model, _ = load_model(arguments.model, device="cpu", device_map=None, compile=False)
+    model, _ = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
     model = model.float()
     eos = model.config.get_text_config().eos_token_id
     eos = eos[0] if isinstance(eos, list) else eos

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 # What decides on a token: an edit of these undoes the parts that an interrupted run kept.
 CODE = ("commands.generate", "generation.parts", "generation.decoding", "generation.answers", "generation.prompts")
 CODE += ("generation.settings", "steering", "perturbation", "neurons", "tokenizer", "ffn", "fused", "probe", "ops")
-CODE += ("reference", "model", "_C")
+CODE += ("reference", "model", "ranks", "_C")
 PARAMETERS = ("template", "suffixes", "chat", "stop", "max_new_tokens", "repetition_penalty", "batch_size", "threads")
 PARAMETERS += ("backend",)
 

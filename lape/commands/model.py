@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lape.artifact import write_header
 from lape.checkpoint import checkpoint_files
+from lape.commands.arguments import positive
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--device-map", help="auto: spread the model over all devices")
+    parser.add_argument(
+        "--tensor-parallel", type=positive(int), default=1, help="ranks, started by torchrun, that share the model"
+    )
     parser.add_argument("--attn-implementation", help="eager, sdpa, flash_attention_2; default: transformers' choice")
     parser.add_argument(
         "--quantization", choices=["bitsandbytes-8bit", "bitsandbytes-4bit"], help="load quantised weights"
@@ -41,6 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     device = models.resolve_device(arguments.device)
     dtype = models.resolve_dtype(arguments.dtype, device)
+    if arguments.tensor_parallel > 1:
+        for name in ("device_map", "quantization", "compile"):
+            if getattr(arguments, name):
+                raise LapeError(f"model {arguments.name}: tensor_parallel does not go with {name}; leave one out")
     models.quantization_config(arguments.quantization, dtype)  # a missing package is known before anything is fetched
     inputs: list[Path] = []
     outputs: list[Path] = []
@@ -65,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
             _convert(path, lambda folder: models.convert_pickled(pickles, folder, dtype))
             folder, outputs = path, checkpoint_files(path)
 
-    description = models.describe(folder, arguments.trust_remote_code)
+    description = models.describe(folder, arguments.trust_remote_code, arguments.tensor_parallel)
     hashes, sizes = models.folder_identity(folder)
     # A folder has no commit: the hash over its files' hashes names it.
     revision = commit or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()

@@ -16,7 +16,7 @@ from lape.parts import code_hash, finished, mark_finished, remove_others
 logger = logging.getLogger(__name__)
 # What shapes a response, or which sentence is in which column.
 CODE = ("commands.responses", "corpus.sentences", "corpus.drawing", "tokenizer", "model", "ffn", "probe", "fused")
-CODE += ("structure.embeddings", "expert_units.linear", "expert_units.responses", "expert_units.blocks")
+CODE += ("structure.embeddings", "expert_units.linear", "expert_units.responses", "expert_units.blocks", "ranks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

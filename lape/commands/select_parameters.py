@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.parameter_variation.selection import select_parameters
 
     # On the CPU in its own dtype: matrices are widened to float32 one block at a time.
-    model, description = load_model(arguments.model, device="cpu", device_map=None, compile=False)
+    model, description = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
     weights = dict(model.named_parameters())
     finetuned, names = {}, {}
     for path in arguments.finetuned:

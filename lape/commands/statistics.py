@@ -5,13 +5,15 @@ import json
 import logging
 from pathlib import Path
 
+from lape import ranks
 from lape.artifact import checked, read_array, read_json, sha256, versions, write_header
 from lape.errors import LapeError
 from lape.parts import code_hash, finished, mark_finished, remove_others
 
 logger = logging.getLogger(__name__)
 # What counts: the modules of the forward pass and the compiled extension.
-CODE = ("statistics", "recording", "fused", "ffn", "probe", "batches", "ops", "reference", "model", "_C")
+CODE = ("statistics", "recording", "fused", "ffn", "probe", "batches", "ops", "reference", "model", "ranks")
+CODE += ("_C",)
 
 
 def batch_size(text: str) -> int | None:
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     if arguments.batch_size is None:
         # Free memory changes between runs: go on with the size that was found at first.
-        size = _earlier_batch_size(folder, identity)
+        size = ranks.gathered(_earlier_batch_size(folder, identity))[0]
         # No shard shall be without a pass: `lape stability` compares them.
         share = -(-len(chunks) // arguments.shards)
         identity["batch_size"] = size or fitting_batch_size(model, chunks.shape[1], arguments.memory, at_most=share)

@@ -1,6 +1,7 @@
 """Overwriting units: outputs of linear layers set to fixed values at every position (Kojima et al. 2024)."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lape import ranks
 from lape.errors import LapeError
 from lape.expert_units.linear import LinearLayer, in_experts, linear_layers
 from lape.ffn import FFN, check_not_replaced, device_of, find_ffn, recompiled
@@ -57,11 +59,23 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
     ffn = find_ffn(model)
     check_not_replaced(ffn)
     chosen = {place: pair for place, pair in perturbation.values.items() if len(pair[0])}
-    _check(chosen, {(linear.layer, linear.name): linear for linear in linear_layers(model)})
+    known = {(linear.layer, linear.name): linear for linear in linear_layers(model)}
+    _check(chosen, known)
     parts: dict[Place, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
-    for (layer, name), (index, values) in chosen.items():
+    units, spread = Counter(), set()
+    for place, pair in chosen.items():
+        index, values = np.asarray(pair[0], np.int64), np.asarray(pair[1], np.float32)
+        (layer, name), number = place, 1
+        if not in_experts(name, ffn):
+            number, rank = ranks.of_output(model.get_decoder(), name, ffn.layers[layer].get_submodule(name))
         name, expert = _of_expert(name, ffn)
-        parts.setdefault((layer, name), {})[expert] = np.asarray(index, np.int64), np.asarray(values, np.float32)
+        units[layer, name] += len(index)
+        if number > 1:
+            spread.add(place)
+            width = known[place].width // number
+            own = index // width == rank
+            index, values = index[own] - rank * width, values[own]
+        parts.setdefault((layer, name), {})[expert] = index, values
     with torch.inference_mode(False):  # its record may outlive the mode in which it is made
         edits = {
             (layer, name): [
@@ -70,8 +84,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
             ]
             for (layer, name), own in parts.items()
         }
-        units = {place: sum(len(index) for index, _ in own.values()) for place, own in parts.items()}
-        firing = Firing(units, edits, ffn)
+        firing = Firing(dict(units), edits, ffn, spread)
 
     def hook(place: Place) -> Callable:
         return lambda module, inputs, output: firing.edit(place, 0, output, None, backend)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lape import ranks
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
 from lape.expert_units.linear import LinearLayer, find_units, in_experts
@@ -34,6 +35,8 @@ def responses(
     In a mixture it is that over the tokens which were routed to the expert, 0 where none was. The LM head is not
     computed. A batch changes nothing but the rounding.
 
+    Of a model that is spread over ranks each returns all units' responses.
+
     Args:
         model: a Hugging Face causal LM.
         sentences: token ids of each of N sentences, without BOS.
@@ -52,16 +55,25 @@ def responses(
     """
     ffn, decoder, device = find_ffn(model), model.get_decoder(), input_device(model)
     check_not_replaced(ffn)
+    spread = {
+        (linear.layer, linear.name)
+        for linear in layers
+        if not in_experts(linear.name, ffn)
+        and ranks.of_output(decoder, linear.name, ffn.layers[linear.layer].get_submodule(linear.name))[0] > 1
+    }
     found = np.zeros((layers[-1].first + layers[-1].width, len(sentences)), np.float32)
     with uncompiled(decoder), _averaging(ffn, layers) as means:
         for places, ids, lengths in batches_by_length(sentences, batch_size, bos):
             read = torch.arange(ids.shape[1]) < lengths[:, None]
             means.start(read.to(device))
             decoder(input_ids=ids.to(device), attention_mask=read.long().to(device), use_cache=False)
+            own = {place: mean.cpu().numpy() for place, mean in means.of.items()}
+            others = ranks.gathered({place: own[place] for place in spread & own.keys()}) if spread else []
+            own |= {place: np.concatenate([each[place] for each in others], axis=1) for place in spread & own.keys()}
             for linear in layers:
-                mean = means.of.get((linear.layer, linear.name))
+                mean = own.get((linear.layer, linear.name))
                 if mean is not None:
-                    found[linear.first : linear.first + linear.width, places] = mean.cpu().numpy().T
+                    found[linear.first : linear.first + linear.width, places] = mean.T
                 elif not in_experts(linear.name, ffn):
                     raise LapeError(
                         f"layer {linear.layer}, {linear.name}: the model bypasses it; load it without fused kernels"

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 CODE = ("commands.sample", "commands.translate", "expert_units.texts", "expert_units.settings", "expert_units.linear")
 CODE += ("expert_units.selection", "expert_units.intervention", "generation.parts", "generation.decoding", "steering")
 CODE += ("generation.answers", "generation.settings", "perturbation", "neurons", "tokenizer", "ffn", "fused", "probe")
-CODE += ("ops", "reference", "model", "_C")
+CODE += ("ops", "reference", "model", "ranks", "_C")
 
 
 def text_perturbation(

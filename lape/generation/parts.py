@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from lape import ranks
 from lape.artifact import sha256, versions, writing
 from lape.errors import LapeError
 from lape.generation.answers import counts
@@ -59,7 +60,8 @@ class AnswerParts:
 
     def remove(self) -> None:
         """Remove the parts, once the whole has its header."""
-        shutil.rmtree(self._folder)
+        if ranks.writes():
+            shutil.rmtree(self._folder)
 
 
 def answer_row(language: str, target: str, number: int, question: str, prompt: str, answer: Answer) -> dict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from lape import ranks
 from lape.errors import LapeError
 from lape.parameter_variation.parameters import Parameters
 
@@ -76,15 +77,14 @@ def zeroed(model: nn.Module, parameters: Parameters, sets: str | Sequence[str]) 
     record = Zeroing()
     with contextlib.ExitStack() as stack:
         for name, index in indices.items():
-            weight = weights[name]
-            flat = torch.from_numpy(index).to(weight.device)
-            place = torch.unravel_index(flat, weight.shape)  # a transposed matrix has no flat view
+            weight, place = _own(weights[name], torch.from_numpy(index))
             before = weight[place]
             # Restored from the last to the first: of tied matrices the first has what both had before.
             stack.callback(_write, weight, place, before)
             _write(weight, place, torch.zeros((), dtype=weight.dtype, device=weight.device))
             record.matrices[name] = len(index)
-            record.nonzero += int(before.count_nonzero())
+            nonzero = int(before.count_nonzero())
+            record.nonzero += nonzero if weight is weights[name] else sum(ranks.gathered(nonzero))
             record._places.append((name, weight, place))
         yield record
         record.check()
@@ -103,6 +103,20 @@ def _weight(named: dict[str, nn.Parameter], name: str, parameters: Parameters) -
             f"{list(parameters.matrices[name])} is wanted; use the model that was searched, not quantised"
         )
     return weight
+
+
+def _own(weight: Tensor, index: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What this rank holds of a matrix, all of it without tensor parallelism, and the places there of flat indices."""
+    place = torch.unravel_index(index.to(weight.device), weight.shape)  # a transposed matrix has no flat view
+    if not hasattr(weight, "placements"):
+        return weight, place
+    (placement,), rank, own = weight.placements, weight.device_mesh.get_local_rank(), weight.to_local()
+    if not placement.is_shard():
+        raise LapeError(f"a matrix lies on the ranks as {placement}, not in equal blocks; use `device_map: auto`")
+    first = rank * own.shape[placement.dim]
+    here = [each - first if dimension == placement.dim else each for dimension, each in enumerate(place)]
+    inside = (here[placement.dim] >= 0) & (here[placement.dim] < own.shape[placement.dim])
+    return own, tuple(each[inside] for each in here)
 
 
 def _write(weight: Tensor, place: tuple[Tensor, ...], values: Tensor) -> None:
