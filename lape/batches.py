@@ -30,6 +30,13 @@ def shard_batches(chunks: int, batch_size: int, shards: int) -> list[list[slice]
     return [batches[first:last] for first, last in pairwise(bounds)]
 
 
+def passes(batches: Iterable[slice], size: int) -> Iterator[slice]:
+    """Cut batches into forward passes of no more than `size` chunks."""
+    for batch in batches:
+        for start in range(batch.start, batch.stop, size):
+            yield slice(start, min(start + size, batch.stop))
+
+
 def token_batches(chunks: np.ndarray, slices: Iterable[slice], pin: bool = False) -> Iterator[Tensor]:
     """Batches int64 [B, T] from memory-mapped chunks int32 [N, T].
 
@@ -43,17 +50,23 @@ def token_batches(chunks: np.ndarray, slices: Iterable[slice], pin: bool = False
         yield batch.pin_memory() if pin else batch
 
 
+def filling_batch_size(chunk_length: int, device: torch.device, at_most: int) -> int:
+    """The largest power of two of chunks of T tokens that fills a pass, on a device of any memory."""
+    wanted = _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length
+    return 1 << (max(1, min(wanted, at_most)).bit_length() - 1)
+
+
 @torch.inference_mode()
-def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None = None, at_most: int = 2**31) -> int:
-    """The largest power of two of chunks that fills a pass and whose activations fit the memory.
+def fitting_batch_size(model: nn.Module, chunk_length: int, at_most: int, memory: float | None = None) -> int:
+    """The largest power of two of chunks whose activations fit the memory.
 
     One chunk is tried; its peak memory tells what several take. Ranks that share a model take what all of them can.
 
     Args:
         model: a Hugging Face causal LM, on its device.
         chunk_length: T, tokens of a chunk.
+        at_most: chunks that fill a pass.
         memory: GiB that the activations of a pass may take; None: half of what is free.
-        at_most: chunks that there are.
 
     Raises:
         LapeError: not even one chunk fits.
@@ -73,6 +86,5 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None
             f"a chunk of {chunk_length} tokens takes {taken} of the {allowed / 2**30:.1f} GiB that it may; lower "
             "tokens.chunk_length, raise statistics.memory, or spread the model (`device_map: auto`)"
         )
-    wanted = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length)
-    fitting = max(1, min(wanted, at_most, int(allowed // max(one, 1))))
+    fitting = max(1, min(at_most, int(allowed // max(one, 1))))
     return 1 << (min(ranks.gathered(fitting)).bit_length() - 1)

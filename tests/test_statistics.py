@@ -9,7 +9,7 @@ import torch
 from stages import arguments
 
 from lape.artifact import read_json
-from lape.batches import fitting_batch_size, shard_batches, token_batches
+from lape.batches import filling_batch_size, fitting_batch_size, passes, shard_batches, token_batches
 from lape.errors import LapeError
 from lape.ffn import find_ffn
 from lape.recording import counting, record, record_statistics
@@ -115,13 +115,14 @@ def test_sums_too_large_for_whole_numbers_are_refused(tiny_model):
 def test_batches_fill_a_pass_as_far_as_memory_allows(tiny_model, monkeypatch, memory, expected):
     monkeypatch.setattr("lape.batches._TOKENS_PER_PASS", {"cpu": 160})
     monkeypatch.setattr("lape.batches.peak_memory", lambda function, device: function() and 2**20)
+    cpu = torch.device("cpu")
+    assert [filling_batch_size(*given) for given in ((32, cpu, 9), (32, cpu, 3), (400, cpu, 9))] == [4, 2, 1]
     if expected:
-        assert fitting_batch_size(tiny_model, 32, memory) == expected
-        assert fitting_batch_size(tiny_model, 32, 3.5 / 1024) == 2
-        assert fitting_batch_size(tiny_model, 400) == 1
+        assert fitting_batch_size(tiny_model, 32, 4, memory) == expected
+        assert fitting_batch_size(tiny_model, 32, 4, 3.5 / 1024) == 2
     else:
         with pytest.raises(LapeError, match=r"takes 0\.0 GiB of the 0\.0 GiB that it may; lower tokens\.chunk_length"):
-            fitting_batch_size(tiny_model, 32, memory)
+            fitting_batch_size(tiny_model, 32, 4, memory)
 
 
 def test_backends_agree(tiny_model):
@@ -196,10 +197,43 @@ def test_a_run_goes_on_with_the_batch_size_that_was_found_at_first(stages, lape,
         monkeypatch.setattr("lape.batches.fitting_batch_size", lambda *_, found=found, **__: found)
         assert lape(*words)[0] == 0
         header = read_json("again/fr.json", "statistics")
-        assert header["parameters"]["batch_size"] == 3
+        assert header["parameters"]["batch_size"] == 8  # of which passes are parts
+        assert {shard["batch_size"] for shard in header["shards"]} == {3}
         Path("again/fr.shards/2.npz").unlink()
     assert lape(*words, "--memory", "9")[0] == 0  # asked for otherwise
-    assert read_json("again/fr.json")["parameters"]["batch_size"] == 5
+    assert {shard["batch_size"] for shard in read_json("again/fr.json")["shards"]} == {5}
+
+
+def test_passes_cover_their_batches():
+    assert list(passes([slice(0, 4), slice(4, 7)], 3)) == [slice(0, 3), slice(3, 4), slice(4, 7)]
+
+
+def test_jobs_that_share_the_shards_add_up_to_the_same_bytes(stages, lape):
+    """Whatever their number and order, and in passes of any size, as long as rounding flips nothing."""
+    for jobs in (2, 3):
+        for job in reversed(range(jobs)):
+            words = arguments("statistics", job=str(job), jobs=str(jobs), output=f"jobs{jobs}/fr.npz")
+            assert lape(*words)[0] == 0
+            assert read_json(f"jobs{jobs}/fr.{job}.json", "count")["shards"]
+        counted = [f"jobs{jobs}/fr.{job}.json" for job in range(jobs)]
+        assert lape(*arguments("statistics", output=f"jobs{jobs}/fr.npz"), "--counted", *counted)[0] == 0
+        assert Path(f"jobs{jobs}/fr.npz").read_bytes() == Path("statistics/fr.npz").read_bytes()
+        whole, joined = read_json("statistics/fr.json"), read_json(f"jobs{jobs}/fr.json")
+        assert {key for key in whole if whole[key] != joined[key]} == {"command"}
+
+
+def test_jobs_that_do_not_make_a_whole_are_refused(lape, refused):
+    for job in (0, 1):
+        assert lape(*arguments("statistics", job=str(job), jobs="2", output="out/fr.npz"))[0] == 0
+    words = arguments("statistics", output="out/fr.npz")
+    refused([*words, "--counted", "out/fr.0.json"], "out", "a shard is missing")
+    refused([*words, "--counted", "out/fr.0.json", "out/fr.0.json"], "out", "comes twice")
+    other = arguments("statistics", job="1", jobs="2", skip_first="1", output="other/fr.npz")
+    assert lape(*other)[0] == 0
+    refused([*words, "--counted", "out/fr.0.json", "other/fr.1.json"], "other/fr.1.json", "other settings")
+    Path("out/fr.shards/3.npz").unlink()
+    refused([*words, "--counted", "out/fr.0.json", "out/fr.1.json"], "out/fr.shards/3.npz", "run the count again")
+    assert not Path("out/fr.npz").exists()
 
 
 def test_settings_of_the_pass_reach_the_artifact(stages, lape):

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.allocator import keep_freed_memory
     from lape.corpus.questions import load_questions
     from lape.ffn import input_device
+    from lape.memory import Halving
     from lape.model import load_model
     from lape.progress import progress
     from lape.structure.embeddings import sentence_embeddings
@@ -49,15 +50,10 @@ def run(arguments: argparse.Namespace) -> None:
             "languages"
         )
     with progress(sum(map(len, sentences)), label) as bar:
+        halving = Halving(arguments.batch_size, label, bar)
+        settings = {"bos": bos, "pooling": arguments.pooling, "on_batch": bar.update}
         try:
-            embeddings = sentence_embeddings(
-                model,
-                sentences,
-                bos=bos,
-                pooling=arguments.pooling,
-                batch_size=arguments.batch_size,
-                on_batch=bar.update,
-            )
+            embeddings = halving(lambda size: sentence_embeddings(model, sentences, batch_size=size, **settings))
         except LapeError as error:
             raise LapeError(f"{label}: {error}") from error
 
@@ -76,6 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         width=embeddings.shape[2],
         numbers=list(questions),
         tokens=sum(map(len, sentences)),
+        batch_size=halving.size,
         device=str(input_device(model)),
         dtype=description["dtype"],
         parameters={name: getattr(arguments, name) for name in ("pooling", "batch_size", "threads")},

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.generation.parts import AnswerParts, answer_row, check_context
     from lape.generation.prompts import Template, chat_tokenizer
     from lape.generation.settings import Dose, Setting
+    from lape.memory import Halving
     from lape.model import load_model, location
     from lape.progress import progress
     from lape.steering import setting_perturbation
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     label = f"answers {description['name']} {arguments.setting}"
     hooks = []
     with progress(sum(len(questions[language]) for language, _ in parts), label, "answer") as bar:
+        halving = Halving(arguments.batch_size, label, bar)
         for language, target in parts:
             name, asked = f"{language}-{target}", questions[language]
             hook = kept.kept(name)
@@ -104,7 +106,8 @@ def run(arguments: argparse.Namespace) -> None:
             else:
                 perturbation = setting_perturbation(setting, language, target, neurons, values)
                 try:
-                    answers, fired = _ask(model, tokenizer, ids[language, target], perturbation, arguments, bar.update)
+                    asking = model, tokenizer, ids[language, target], perturbation, arguments
+                    answers, fired = _ask(*asking, halving, bar.update)
                 except LapeError as error:
                     raise LapeError(f"{label}, {language} to {target}: {error}") from error
                 given = zip(asked.items(), prompts[language, target], answers, strict=True)
@@ -129,6 +132,7 @@ def run(arguments: argparse.Namespace) -> None:
         languages=list(questions),
         rows=rows,
         hooks=hooks if setting.method else [],
+        batch_size=min(hook["batch_size"] for hook in hooks),
         device=device,
         backend=ops.active_backend(device, arguments.backend),
         dtype=description["dtype"],
@@ -169,13 +173,15 @@ def _check_changes(label: str, setting, hooks: list[dict]) -> None:
         raise LapeError(f"{label}: the perturbation changed no activation; select neurons on this model and its text")
 
 
-def _ask(model, tokenizer, ids: list[list[int]], perturbation, arguments, on_answers):
+def _ask(model, tokenizer, ids: list[list[int]], perturbation, arguments, halving, on_answers):
     """Answers to the prompts of a part, and the record of what fired, once it proves that every hook did."""
+    from functools import partial
+
     from lape.generation.decoding import greedy_answers
     from lape.generation.parts import proven_answers
     from lape.perturbation import perturbed
 
-    def answer(on_batch):
+    def answer(batch_size, on_batch):
         return greedy_answers(
             model,
             tokenizer,
@@ -183,9 +189,10 @@ def _ask(model, tokenizer, ids: list[list[int]], perturbation, arguments, on_ans
             max_new_tokens=arguments.max_new_tokens,
             stop=arguments.stop,
             repetition_penalty=arguments.repetition_penalty,
-            batch_size=arguments.batch_size,
+            batch_size=batch_size,
             on_batch=on_batch,
         )
 
-    perturbing = perturbed(model, perturbation, prompt_length=max(map(len, ids)), backend=arguments.backend)
-    return proven_answers(perturbing, answer, on_answers, must_change=False)
+    settings = {"prompt_length": max(map(len, ids)), "backend": arguments.backend}
+    perturbing = partial(perturbed, model, perturbation, **settings)
+    return proven_answers(perturbing, answer, halving, on_answers, must_change=False)

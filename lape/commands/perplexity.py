@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape import ops
     from lape.allocator import keep_freed_memory
     from lape.ffn import input_device
+    from lape.memory import Halving
     from lape.model import load_model
     from lape.perplexity import chunk_nll, likelihood_measures
     from lape.progress import progress
@@ -51,29 +52,39 @@ def run(arguments: argparse.Namespace) -> None:
     texts = [read_json(path, "tokens") for path in arguments.tokens]
     model, description = load_model(arguments.model)
     device = str(input_device(model))
-    region, context, deactivated = {"method": "none"}, contextlib.nullcontext(), arguments.deactivate or "baseline"
+    region, deactivation, deactivated = {"method": "none"}, contextlib.nullcontext, arguments.deactivate or "baseline"
     if arguments.neurons:
-        region, context = _region(model, description, arguments.neurons, deactivated, arguments.like)
+        region, deactivation = _region(model, description, arguments.neurons, deactivated, arguments.like)
     method, parameters = region["method"], region.get("parameters", {})
 
     label = f"perplexity {description['name']} {method} {deactivated}"
+    headers = list(zip(arguments.tokens, texts, strict=True))
+    chunks = [read_array(checked(*header, ".npy"), mmap=True) for header in headers]
+    sizes = [read_array(checked(*header, ".bytes.npy")) for header in headers]
+    with progress(sum(text["tokens"] for text in texts), label) as bar:
+
+        def evaluate(size: int):
+            found = []
+            with deactivation() as record:
+                for text, own in zip(texts, chunks, strict=True):
+                    try:
+                        found.append(chunk_nll(model, own, size, arguments.backend, bar.update))
+                    except LapeError as error:
+                        raise LapeError(f"{label} on {text['language']}: {error}") from error
+            return found, record
+
+        halving = Halving(arguments.batch_size, label, bar)
+        found, record = halving(evaluate)
     rows, chunks_table = [], []
-    with progress(sum(text["tokens"] for text in texts), label) as bar, context as record:
-        for path, text in zip(arguments.tokens, texts, strict=True):
-            chunks = read_array(checked(path, text, ".npy"), mmap=True)
-            text_bytes = read_array(checked(path, text, ".bytes.npy"))
-            try:
-                nll = chunk_nll(model, chunks, arguments.batch_size, arguments.backend, bar.update)
-            except LapeError as error:
-                raise LapeError(f"{label} on {text['language']}: {error}") from error
-            predicted = chunks.shape[1] - 1
-            chunks_table += [
-                {"evaluated": text["language"], "chunk": chunk, "tokens": predicted, "nll": value, "bytes": size}
-                for chunk, (value, size) in enumerate(zip(nll, text_bytes, strict=True))
-            ]
-            tokens, size = predicted * len(chunks), int(text_bytes.sum())
-            measures = likelihood_measures(float(nll.sum()), tokens, size)
-            rows.append({"evaluated": text["language"], "tokens": tokens, "bytes": size, **measures})
+    for text, own, text_bytes, nll in zip(texts, chunks, sizes, found, strict=True):
+        predicted = own.shape[1] - 1
+        chunks_table += [
+            {"evaluated": text["language"], "chunk": chunk, "tokens": predicted, "nll": value, "bytes": size}
+            for chunk, (value, size) in enumerate(zip(nll, text_bytes, strict=True))
+        ]
+        tokens, size = predicted * len(own), int(text_bytes.sum())
+        measures = likelihood_measures(float(nll.sum()), tokens, size)
+        rows.append({"evaluated": text["language"], "tokens": tokens, "bytes": size, **measures})
     hooks = {}
     if arguments.neurons:
         hooks = _proof(region, record, sum(text["tokens"] for text in texts))
@@ -97,6 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         languages=[text["language"] for text in texts],
         rows=rows,
         hooks=hooks,
+        batch_size=halving.size,
         device=device,
         backend=ops.active_backend(device, arguments.backend),
         dtype=description["dtype"],
@@ -108,7 +120,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _region(model, description: dict, header_path: Path, language: str, like: Path | None):
-    """Header of the neurons, parameters or units, and the context that deactivates a language's."""
+    """Header of the neurons, parameters or units, and what makes the context that deactivates a language's."""
+    from functools import partial
+
     from lape.model import check_found_on
 
     if like is not None:
@@ -122,7 +136,7 @@ def _region(model, description: dict, header_path: Path, language: str, like: Pa
             check_found_on(description, path, header)
         known_sets(language, neurons.sets, neurons.origin)
         off = units.perturbation(language, "top", neurons.counts()[language], value=0.0)
-        return {**units.summary, "method": "expert_units"}, overwritten(model, off)
+        return {**units.summary, "method": "expert_units"}, partial(overwritten, model, off)
 
     if read_json(header_path).get("artifact") == "parameters":
         from lape.parameter_variation.parameters import Parameters as Region
@@ -134,7 +148,7 @@ def _region(model, description: dict, header_path: Path, language: str, like: Pa
     region = Region.load(header_path)
     header = region.summary
     check_found_on(description, header_path, header)
-    return header, deactivate(model, region, language)
+    return header, partial(deactivate, model, region, language)
 
 
 def _proof(region: dict, record, tokens: int) -> dict:

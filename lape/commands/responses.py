@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from lape.artifact import sha256, versions, write_header, writing
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.expert_units.linear import linear_layers, neuron_part
     from lape.expert_units.responses import responses
     from lape.ffn import input_device
+    from lape.memory import Halving
     from lape.model import load_model
     from lape.progress import progress
     from lape.tokenizer import load_tokenizer
@@ -104,21 +106,16 @@ def run(arguments: argparse.Namespace) -> None:
     )
     _make_room(folder, done, wanted)
     with progress(sum(len(ids) + arguments.bos for _, _, ids in sentences), label) as bar:
+        halving = Halving(arguments.batch_size, label, bar)
         for file, block in blocks.items():
             if file in done:
                 bar.update(sum(len(ids) + arguments.bos for _, _, ids in block))
                 continue
             names = [f"{texts[language]}:{row + 1}" for language, row, _ in block]
+            settings = {"bos": bos, "names": names, "on_batch": bar.update}
+            work = partial(responses, model, [ids for _, _, ids in block], layers, **settings)
             try:
-                found = responses(
-                    model,
-                    [ids for _, _, ids in block],
-                    layers,
-                    bos=bos,
-                    batch_size=arguments.batch_size,
-                    names=names,
-                    on_batch=bar.update,
-                )
+                found = halving(lambda size, work=work: work(batch_size=size))
             except LapeError as error:
                 raise LapeError(f"{label}: {error}") from error
             largest = max(found.max(), -found.min())
@@ -129,8 +126,9 @@ def run(arguments: argparse.Namespace) -> None:
                 )
             with writing(file) as temporary:
                 np.save(temporary, found.astype(arguments.storage, copy=False))
-            mark_finished(file, identities[file])
+            mark_finished(file, identities[file], {"batch_size": halving.size})
 
+    smallest = min(finished(file, identity)["batch_size"] for file, identity in identities.items())
     table_path = arguments.output.with_suffix(".tsv")
     table = column_table(sentences, arguments.bos)
     with writing(table_path) as temporary:
@@ -150,6 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
         neuron_part=neuron_part(layers),
         linear_layers=[layer.description() for layer in layers],
         tokens=int(table["tokens"].sum()),
+        batch_size=smallest,
         device=shared["device"],
         dtype=description["dtype"],
         parameters=parameters,

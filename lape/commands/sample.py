@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_path)
 
-    def write(model, texts, on_batch):
+    def write(model, texts, batch_size, on_batch):
         return sampled_answers(
             model,
             tokenizer,
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
             temperature=arguments.temperature,
             top_k=arguments.top_k,
             top_p=arguments.top_p,
-            batch_size=arguments.batch_size,
+            batch_size=batch_size,
             on_batch=on_batch,
         )
 

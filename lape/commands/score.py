@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from functools import partial
+
     import numpy as np
     import torch
 
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.ffn import input_device
     from lape.generation import scores
     from lape.generation.references import references
+    from lape.memory import Halving
     from lape.model import load_model
     from lape.progress import progress
     from lape.tokenizer import load_tokenizer
@@ -72,12 +75,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     model, _ = load_model(arguments.model)
     device, bos = str(input_device(model)), described["bos_token_id"]
-    settings = {"batch_size": arguments.batch_size, "backend": arguments.backend}
+    settings = {"backend": arguments.backend, "longest": described["context_length"]}
     with progress(sum(len(text) + (bos is not None) for text in ids.values()), f"{label}: fluency") as bar:
+        halving = Halving(arguments.batch_size, label, bar)
+        work = partial(scores.fluency, model, list(ids.values()), bos, **settings, on_batch=bar.update)
         try:
-            means = scores.fluency(
-                model, list(ids.values()), bos, **settings, longest=described["context_length"], on_batch=bar.update
-            )
+            means = halving(lambda size: work(batch_size=size))
         except LapeError as error:
             raise LapeError(f"{label}: {error}") from error
     nll = dict(zip(ids, means, strict=True))
@@ -101,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         "scores",
         **{key: header[key] for key in COPIED},
         rows=rows,
+        batch_size=halving.size,
         device=device,
         backend=ops.active_backend(device, arguments.backend),
         dtype=described["dtype"],

@@ -1,12 +1,15 @@
-"""Count how often every neuron fires over one language's tokens, in shards that survive an interruption."""
+"""Count how often every neuron fires over one language's tokens, in shards that survive an interruption.
+
+Several jobs may share the shards (--job 0 --jobs 4, ...); what they counted is then added up (--counted ...).
+"""
 
 import argparse
 import json
 import logging
 from pathlib import Path
 
-from lape import ranks
 from lape.artifact import checked, read_array, read_json, sha256, versions, write_header
+from lape.commands.arguments import positive
 from lape.errors import LapeError
 from lape.parts import code_hash, finished, mark_finished, remove_others
 
@@ -29,80 +32,149 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
     parser.add_argument("--thresholds", type=json.loads, default=[], help="also count activations above: '[0.5, 1]'")
     parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")
+    parser.add_argument("--jobs", type=positive(int), default=1, help="how many jobs share the shards")
+    parser.add_argument("--job", type=int, help="which of them this is, from 0; its shards alone are counted")
+    parser.add_argument("--counted", type=Path, nargs="+", default=[], help="what all jobs wrote: add it up")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument(
-        "--output", type=Path, required=True, help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it"
+        "--output",
+        type=Path,
+        required=True,
+        help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it; of a job LANGUAGE.JOB.json and its shards",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
+    tokens = read_json(arguments.tokens, "tokens")
+    tokens_path = checked(arguments.tokens, tokens, ".npy")
+    if arguments.job is not None and not 0 <= arguments.job < arguments.jobs:
+        raise LapeError(f"--job {arguments.job}: there are {arguments.jobs}, numbered from 0; give one of these")
+    if arguments.counted:
+        counted = _joined(arguments.counted)
+    else:
+        counted = _count(arguments, tokens, read_array(tokens_path, mmap=True), sha256(tokens_path))
+    description = read_json(arguments.model, "model")
+    inputs = [arguments.model, arguments.tokens, tokens_path]
+    if arguments.job is None:
+        _write(arguments.output, description, tokens, counted, inputs)
+    else:
+        files = [file for shard in counted["shards"] for file in _files(arguments.output, shard["shard"])]
+        header = arguments.output.with_suffix(f".{arguments.job}.json")
+        write_header(header, "count", **counted, parameters=counted["identity"], inputs=inputs, outputs=files)
+
+
+def _count(arguments: argparse.Namespace, tokens: dict, chunks, tokens_hash: str) -> dict:
+    """Count the shards that are not finished yet: all, or those of the job."""
     import torch
 
     from lape import ops
     from lape.allocator import keep_freed_memory
-    from lape.batches import fitting_batch_size, shard_batches, token_batches
+    from lape.batches import filling_batch_size, fitting_batch_size, passes, shard_batches, token_batches
     from lape.ffn import input_device
+    from lape.memory import Halving
     from lape.model import load_model
     from lape.progress import progress
     from lape.recording import counting
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
-    tokens = read_json(arguments.tokens, "tokens")
-    tokens_path = checked(arguments.tokens, tokens, ".npy")
-    chunks = read_array(tokens_path, mmap=True)
     if arguments.skip_first >= chunks.shape[1]:
         raise LapeError(f"statistics.skip_first: {arguments.skip_first} of {chunks.shape[1]} positions; lower it")
-    parameters = {
-        name: getattr(arguments, name) for name in ("skip_first", "thresholds", "shards", "threads", "backend")
-    }
     model, description = load_model(arguments.model)
     device = input_device(model)
     label = f"{description['name']} {tokens['language']}"
-    folder = arguments.output.with_suffix(".shards")
+    # No shard shall be without a batch: `lape stability` compares them.
+    share = -(-len(chunks) // arguments.shards)
+    nominal = arguments.batch_size or filling_batch_size(chunks.shape[1], device, share)
     # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
     identity = {
-        **parameters,
+        **{name: getattr(arguments, name) for name in ("skip_first", "thresholds", "shards", "threads", "backend")},
         "model": sha256(arguments.model),
-        "tokens": sha256(tokens_path),
+        "tokens": tokens_hash,
         "code": code_hash(CODE),
         "device": str(device),
         "versions": {package: versions()[package] for package in ("torch", "transformers")},
         "wanted": {"batch_size": arguments.batch_size or "auto", "memory": arguments.memory},
+        "batch_size": nominal,
     }
-    if arguments.batch_size is None:
-        # Free memory changes between runs: go on with the size that was found at first.
-        size = ranks.gathered(_earlier_batch_size(folder, identity))[0]
-        # No shard shall be without a pass: `lape stability` compares them.
-        share = -(-len(chunks) // arguments.shards)
-        identity["batch_size"] = size or fitting_batch_size(model, chunks.shape[1], arguments.memory, at_most=share)
+    # Shards are cut along batches that no machine's memory decides: jobs on several agree on them.
+    shards = list(enumerate(shard_batches(len(chunks), nominal, arguments.shards)))
+    first, last = 0, len(shards)
+    if arguments.job is not None:
+        first, last = (len(shards) * job // arguments.jobs for job in (arguments.job, arguments.job + 1))
+    kept = {number: finished(_files(arguments.output, number)[0], identity) for number, _ in shards[first:last]}
+    # Free memory changes between runs: go on with the size of passes that was found at first.
+    sizes = [notes["batch_size"] for notes in kept.values() if notes is not None]
+    if sizes or arguments.batch_size:
+        size = min([nominal, *sizes])
     else:
-        identity["batch_size"] = arguments.batch_size
-    whole, files, shards = None, [], []
+        size = fitting_batch_size(model, chunks.shape[1], nominal, arguments.memory)
     settings = {name: getattr(arguments, name) for name in ("thresholds", "skip_first")}
     with progress(chunks.size, f"statistics {label}") as bar, counting(model, arguments.backend, **settings) as count:
-        for number, slices in enumerate(shard_batches(len(chunks), identity["batch_size"], arguments.shards)):
-            file = folder / f"{number}.npz"
-            shard = _finished(file, identity)
-            if shard is None:
-                batches = token_batches(chunks, slices, pin=device.type == "cuda")
-                try:
-                    shard = count(batches, bar.update)
-                except LapeError as error:
-                    raise LapeError(f"{label}: {error}") from error
-                shard.save(file)
-                mark_finished(file, identity)
-            else:
-                bar.update(sum(chunks[part].size for part in slices))
-            whole = shard if whole is None else whole + shard
-            files += [file, file.with_suffix(".json")]
-            shards.append({"file": f"{folder.name}/{file.name}", "tokens": shard.tokens})
-    remove_others(folder, files)
+        halving = Halving(size, f"statistics {label}", bar)
+        for number, batches in shards[first:last]:
+            if kept[number] is not None:
+                bar.update(sum(chunks[batch].size for batch in batches))
+                continue
 
-    whole.save(arguments.output)
+            def work(size: int, batches=batches):
+                return count(token_batches(chunks, passes(batches, size), pin=device.type == "cuda"), bar.update)
+
+            try:
+                shard = halving(work)
+            except LapeError as error:
+                raise LapeError(f"{label}: {error}") from error
+            file, _ = _files(arguments.output, number)
+            shard.save(file)
+            kept[number] = {"tokens": shard.tokens, "batch_size": halving.size}
+            mark_finished(file, identity, kept[number])
+    done = [{"shard": number, **kept[number]} for number, _ in shards[first:last]]
+    size = min(shard["batch_size"] for shard in done)
+    logger.info("statistics %s: %d shards on %s, %d chunks a pass", label, len(done), device, size)
+    return {
+        "identity": identity,
+        "shards": done,
+        "device": str(device),
+        "backend": ops.active_backend(device, arguments.backend),
+    }
+
+
+def _joined(paths: list[Path]) -> dict:
+    """What all jobs counted, as one job would have.
+
+    Raises:
+        LapeError: they counted differently, or some shard is not counted, or twice.
+    """
+    groups = [read_json(path, "count") for path in paths]
+    whole = {key: groups[0][key] for key in ("identity", "device", "backend")}
+    for path, group in zip(paths, groups, strict=True):
+        if any(group[key] != value for key, value in whole.items()):
+            raise LapeError(f"{path}: was counted by other settings, code or device than {paths[0]}; run it again")
+    shards = sorted((shard for group in groups for shard in group["shards"]), key=lambda shard: shard["shard"])
+    if [shard["shard"] for shard in shards] != list(range(whole["identity"]["shards"])):
+        raise LapeError(
+            f"{paths[0].parent}: a shard is missing among the jobs, or comes twice; pass each job's file once"
+        )
+    return {**whole, "shards": shards}
+
+
+def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs: list[Path]) -> None:
+    """Add up the shards and write the artifact."""
+    from lape.statistics import ActivationStatistics
+
+    identity, whole, files = counted["identity"], None, []
+    for shard in counted["shards"]:
+        file, header = _files(output, shard["shard"])
+        if finished(file, identity) is None:
+            raise LapeError(f"{file}: is not the shard that was counted; run the count again")
+        part = ActivationStatistics.load(file)
+        whole = part if whole is None else whole + part
+        files += [file, header]
+    remove_others(output.with_suffix(".shards"), files)
+    whole.save(output)
     write_header(
-        arguments.output.with_suffix(".json"),
+        output.with_suffix(".json"),
         "statistics",
         language=tokens["language"],
         model=description["name"],
@@ -112,34 +184,24 @@ def run(arguments: argparse.Namespace) -> None:
         neurons_per_layer=description["neurons_per_layer"],
         experts=description["experts"],
         tokens=whole.tokens,
-        shards=shards,
-        device=str(device),
-        backend=ops.active_backend(device, arguments.backend),
+        # What ran: a batch may have been cut into passes that fit the memory.
+        shards=[
+            {"file": f"{file.parent.name}/{file.name}", "tokens": shard["tokens"], "batch_size": shard["batch_size"]}
+            for shard, file in zip(counted["shards"], files[::2], strict=True)
+        ],
+        device=counted["device"],
+        backend=counted["backend"],
         dtype=description["dtype"],
-        parameters={"batch_size": identity["batch_size"], **parameters},
-        inputs=[arguments.model, arguments.tokens, tokens_path],
-        outputs=[arguments.output, *files],
+        parameters={
+            name: identity[name] for name in ("batch_size", "skip_first", "thresholds", "shards", "threads", "backend")
+        },
+        inputs=inputs,
+        outputs=[output, *files],
     )
-    logger.info(
-        "statistics %s: %d tokens in %d shards on %s, %d chunks a pass",
-        *(label, whole.tokens, len(shards), device, identity["batch_size"]),
-    )
+    logger.info("statistics %s %s: %d tokens", description["name"], tokens["language"], whole.tokens)
 
 
-def _earlier_batch_size(folder: Path, identity: dict) -> int | None:
-    """The size of batches of an interrupted run under the same identity; None where there was none."""
-    try:
-        first = read_json(folder / "0.json")
-    except LapeError:
-        return None
-    return first.get("batch_size") if first.items() >= identity.items() else None
-
-
-def _finished(file: Path, identity: dict):
-    """The statistics of a shard that an earlier run finished under the same identity, else None."""
-    from lape.statistics import ActivationStatistics
-
-    try:
-        return None if finished(file, identity) is None else ActivationStatistics.load(file)
-    except LapeError:
-        return None  # not whole: it is counted again
+def _files(output: Path, shard: int) -> list[Path]:
+    """The file of a shard, and what is noted beside it."""
+    file = output.with_suffix(".shards") / f"{shard}.npz"
+    return [file, file.with_suffix(".json")]

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             languages = {"target": header["language"], "language": header["source_language"]}
             wanted.append(Wanted(number=pair["number"], ids=ids, question=pair["source"], prompt=prompt, **languages))
 
-    def write(model, texts, on_batch):
+    def write(model, texts, batch_size, on_batch):
         return greedy_answers(
             model,
             tokenizer,
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
             max_new_tokens=arguments.max_new_tokens,
             stop=arguments.stop,
             repetition_penalty=arguments.repetition_penalty,
-            batch_size=arguments.batch_size,
+            batch_size=batch_size,
             on_batch=on_batch,
         )
 

@@ -19,6 +19,7 @@ from lape.ffn import input_device
 from lape.generation.decoding import Answer
 from lape.generation.parts import AnswerParts, answer_row, check_context, check_options, proven_answers
 from lape.generation.settings import Dose
+from lape.memory import Halving
 from lape.model import check_found_on, load_model
 from lape.neurons import Neurons
 from lape.perturbation import Perturbation, perturbed
@@ -200,18 +201,19 @@ def write_texts(
     label = f"texts {description['name']} {prompt} {selected.name}"
     hooks = []
     with progress(sum(len(_different(texts)) for texts in parts.values()), label, "text") as bar:
+        halving = Halving(parameters["batch_size"], label, bar)
         for target, texts in parts.items():
             different = _different(texts)
             hook = kept.kept(target)
             if hook is not None:
                 bar.update(len(different))
             else:
-                perturbing = applied(model, selected.perturbation(target), backend)
+                perturbing = partial(applied, model, selected.perturbation(target), backend)
                 answering = partial(write, model, list(different.values()))
                 try:
                     # Of neurons that were drawn by chance some never fire, and their mean is what they do anyway.
                     must_change = setting.method != "matched_lape"
-                    answers, fired = proven_answers(perturbing, answering, bar.update, must_change)
+                    answers, fired = proven_answers(perturbing, answering, halving, bar.update, must_change)
                 except LapeError as error:
                     raise LapeError(f"{label}, {target}: {error}") from error
                 given = dict(zip(different, answers, strict=True))
@@ -241,6 +243,7 @@ def write_texts(
         languages=targets,
         rows=rows,
         hooks=hooks if setting.method else [],
+        batch_size=min(hook["batch_size"] for hook in hooks),
         device=device,
         backend=ops.active_backend(device, backend),
         dtype=description["dtype"],

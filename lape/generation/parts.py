@@ -11,6 +11,7 @@ from lape.artifact import sha256, versions, writing
 from lape.errors import LapeError
 from lape.generation.answers import counts
 from lape.generation.decoding import Answer
+from lape.memory import Halving
 from lape.parts import code_hash, finished, mark_finished
 
 
@@ -71,41 +72,48 @@ def answer_row(language: str, target: str, number: int, question: str, prompt: s
 
 
 def proven_answers(
-    perturbing: AbstractContextManager,
-    answer: Callable[[Callable[[int, int], None]], Sequence[Answer]],
+    perturbing: Callable[[], AbstractContextManager],
+    answer: Callable[[int, Callable[[int, int], None]], Sequence[Answer]],
+    halving: Halving,
     on_answers: Callable[[int], object],
     must_change: bool,
 ) -> tuple[Sequence[Answer], dict]:
     """Answers under a perturbation, once every hook is seen to have fired at every token.
 
     Args:
-        perturbing: what perturbs the model; it yields the record of what fired, such as `perturbation.Firing`.
-        answer: gives the answers; it takes the `on_batch` of `greedy_answers`.
+        perturbing: makes what perturbs the model; it yields the record of what fired, such as `perturbation.Firing`.
+        answer: gives the answers; it takes the `batch_size` and the `on_batch` of `greedy_answers`.
+        halving: the size of the batches, which memory may lower.
         on_answers: called with the number of each batch's answers, for progress.
         must_change: fail where the perturbation changed nothing, too.
 
     Returns:
-        the answers; and what the hooks did, over all layers. Padding and the rows that fill a batch are fed and
-        changed too.
+        the answers; and what the hooks did, over all layers, with the size of the batches. Padding and the rows that
+        fill a batch are fed and changed too.
 
     Raises:
-        LapeError: a hook did not fire.
+        LapeError: a hook did not fire, or not even one answer fits the memory.
     """
-    fed = []
 
-    def note(answered: int, tokens: int) -> None:
-        fed.append(tokens)
-        on_answers(answered)
+    def attempt(size: int) -> tuple[Sequence[Answer], dict]:
+        fed = []
 
-    with perturbing as firing:
-        given = answer(note)
-    firing.check(sum(fed), must_change=must_change)
-    return given, {
-        "layers": len(firing.neurons),
-        "neurons": sum(firing.neurons.values()),
-        "fed": max(firing.rows.values(), default=0),
-        "changed": sum(firing.changed.values()),
-    }
+        def note(answered: int, tokens: int) -> None:
+            fed.append(tokens)
+            on_answers(answered)
+
+        with perturbing() as firing:
+            given = answer(size, note)
+        firing.check(sum(fed), must_change=must_change)
+        return given, {
+            "batch_size": size,
+            "layers": len(firing.neurons),
+            "neurons": sum(firing.neurons.values()),
+            "fed": max(firing.rows.values(), default=0),
+            "changed": sum(firing.changed.values()),
+        }
+
+    return halving(attempt)
 
 
 def check_context(what: str, tokens: int, new_tokens: int, context: int | None, remedy: str) -> None:
