@@ -12,12 +12,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from lape import artifact, progress, ranks
+from lape import artifact, cards, progress, ranks
 from lape.errors import LapeError
 
 # In the order in which data flow.
 COMMANDS = {
     "info": "versions, active backend and devices",
+    "claim": "run a command on GPUs that no other job has",
     "download": "fetch a pinned file from the Python package index, or by its URL",
     "corpus": "one language's text as documents",
     "model": "resolve a model: weights, revision, shape of its FFN",
@@ -75,12 +76,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
     parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
     parser.add_argument("--rule", help="the workflow's rule that runs this, for the header")
+    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="claim so many GPUs that no other job has")
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
     artifact.command[:] = ["lape", *_without_machine_options(argv)]
     artifact.rule = arguments.rule
     try:
         _log_to(arguments.log)
+        if "LOCAL_RANK" not in os.environ:  # ranks share what their launcher claimed
+            cards.claim(arguments.gpus)
         module.run(arguments)
     except LapeError as error:
         ranks.let_others_speak(sure=True)
@@ -99,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _without_machine_options(argv: list[str]) -> list[str]:
     """The command as an artifact records it; a mirror's address may hold a password."""
-    options = [position for position, word in enumerate(argv) if word in ("--log", "--rule", "--index")]
+    options = [position for position, word in enumerate(argv) if word in ("--log", "--rule", "--gpus", "--index")]
     skipped = {*options, *(position + 1 for position in options)}
     return [word for position, word in enumerate(argv) if position not in skipped]
 

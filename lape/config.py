@@ -73,6 +73,11 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         from lape.judging.judge import Judge  # costs time that most runs need not spend
 
         Judge.from_settings(config["judge"])
+    if config["statistics"]["jobs"] > config["statistics"]["shards"]:
+        raise LapeError(
+            f"config statistics.jobs: {config['statistics']['jobs']} for {config['statistics']['shards']} shards; "
+            "lower it, or raise statistics.shards"
+        )
     sizes = [config["parameter_variation"][key] for key in ("batch_size", "device_batch_size")]
     if sizes[0] % sizes[1]:
         raise LapeError(

@@ -57,6 +57,7 @@ wildcard_constraints:
         for file in (download["files"] if "url" in download else [download["save_as"]])
     ),
     prompt="plain|suffix",
+    job="[0-9]+",
     corpus=one_of(config["translation"]["corpora"]),
     selection="none|(top|bottom|both|random)-([0-9]+|lape)|lape|matched_lape|ap",
     setting="(normal|random|(deactivated|cross|cross_random)-[^@/]+|steered|steered_random)(@[^/]+)?",
@@ -91,6 +92,21 @@ TEXT_CODE = code(
     "lape/ops.py",
     "lape/reference.py",
     "lape/model.py",
+    "csrc/*",
+)
+STATISTICS_CODE = code(
+    "lape/statistics.py",
+    "lape/recording.py",
+    "lape/fused.py",
+    "lape/ffn.py",
+    "lape/ranks.py",
+    "lape/probe.py",
+    "lape/batches.py",
+    "lape/memory.py",
+    "lape/ops.py",
+    "lape/reference.py",
+    "lape/model.py",
+    "lape/commands/statistics.py",
     "csrc/*",
 )
 SCORE_CODE = code(
@@ -130,6 +146,11 @@ def models_of(item):
 def optional(flag, value):
     """A flag and its quoted value for a shell line, or nothing where there is no value."""
     return "" if value is None else f"{flag} {shlex.quote(str(value))}"
+
+
+def optional_list(flag, paths):
+    """The same of several values."""
+    return " ".join([flag, *map(shlex.quote, paths)]) if paths else ""
 
 
 def downloaded(name):
@@ -226,19 +247,56 @@ def model_flags(wildcards):
     return " ".join(filter(None, flags))
 
 
+def booked(wildcards, key, default):
+    """What a job of the wildcard's model asks for, or of none."""
+    model = config["catalogue"].get(getattr(wildcards, "model", None), {})
+    return model.get("resources", {}).get(key, default)
+
+
 def gpus(wildcards):
-    """GPUs that a job of the wildcard's model takes: one for each rank where its device is, or may be, CUDA."""
+    """GPUs that a job of the wildcard's model takes where its device is, or may be, CUDA: one, or one for each rank.
+
+    None where the device is a card by its number: whoever names one shares it.
+    """
     model = config["catalogue"][wildcards.model]
     device = model.get("device", "auto")
-    used = device.startswith("cuda") or (device == "auto" and bool(shutil.which("nvidia-smi")))
-    return model.get("tensor_parallel", 1) if used else 0
+    used = device == "cuda" or (device == "auto" and bool(shutil.which("nvidia-smi")))
+    return booked(wildcards, "gpu", model.get("tensor_parallel", 1)) if used else 0
+
+
+def mem_mb(wildcards, attempt):
+    """Memory to ask for, in MB; a job that failed asks for more."""
+    return booked(wildcards, "mem_mb", config["resources"]["mem_mb"]) * attempt
+
+
+def runtime(wildcards, attempt):
+    """Minutes to ask for; a job that failed asks for more."""
+    return booked(wildcards, "runtime", config["resources"]["runtime"]) * attempt
+
+
+def counted(wildcards):
+    """What the jobs counted that share a language's shards; nothing where one job counts and adds up."""
+    jobs = config["statistics"]["jobs"]
+    return [
+        f"<results>/statistics/{wildcards.model}/{wildcards.language}.{job}.json" for job in range(jobs) if jobs > 1
+    ]
+
+
+def counting_flags():
+    """How activations are counted."""
+    section = config["statistics"]
+    flags = [optional(f"--{key.replace('_', '-')}", section[key]) for key in ("batch_size", "memory", "skip_first")]
+    flags += [optional("--thresholds", json.dumps(section["thresholds"]))]
+    return " ".join(filter(None, [*flags, f"--shards {section['shards']} --backend {section['backend']}"]))
 
 
 def torchrun(wildcards):
     """What starts the ranks that share the wildcard's model, before the command; nothing for a single process."""
-    start = ranks.launcher(config["catalogue"][wildcards.model].get("tensor_parallel", 1))
+    model = config["catalogue"][wildcards.model]
+    number = model.get("tensor_parallel", 1)
+    claim = ["lape", "claim", str(number), "--"] if model.get("device") != "cpu" else []
     # What torchrun sets with a warning; a command's --threads decides.
-    return " ".join(["OMP_NUM_THREADS=1", *start]) if start else ""
+    return " ".join(["OMP_NUM_THREADS=1", *claim, *ranks.launcher(number)]) if number > 1 else ""
 
 
 def chunk_length(wildcards):

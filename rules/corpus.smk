@@ -19,6 +19,9 @@ rule corpus:
         "<benchmarks>/corpus/{language}.tsv"
     conda:
         "../envs/lape.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         source=config["corpus"]["source"],
         # A function: Snakemake would replace {language} in a plain string.

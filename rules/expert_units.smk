@@ -39,6 +39,8 @@ rule responses:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         bos="--bos" if config["expert_units"]["bos"] else "--no-bos",
@@ -46,7 +48,7 @@ rule responses:
         batch_size=config["expert_units"]["batch_size"],
         storage=config["expert_units"]["storage"],
     shell:
-        "{params.torchrun} lape responses --log {log} --rule responses --model {input.model} "
+        "{params.torchrun} lape responses --log {log} --gpus {resources.gpu} --rule responses --model {input.model} "
         "--sentences {input.headers} {params.bos} "
         "--max-length {params.max_length} --batch-size {params.batch_size} --storage {params.storage} "
         "--threads {threads} --output {output.header}"
@@ -76,6 +78,9 @@ rule average_precision:
         "../envs/lape.yaml"
     # Every unit is scored by one thread: their number changes no bit.
     threads: 2
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
     shell:
         "lape average_precision --log {log} --rule average_precision --responses {input.header} --threads {threads} "
         "--output {output.values}"

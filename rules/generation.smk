@@ -44,6 +44,8 @@ rule generate:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         perturbing=perturbing_flags,
@@ -54,7 +56,7 @@ rule generate:
         repetition_penalty=config["generation"]["repetition_penalty"],
         batch_size=config["generation"]["batch_size"],
     shell:
-        "{params.torchrun} lape generate --log {log} --rule generate --model {input.model} "
+        "{params.torchrun} lape generate --log {log} --gpus {resources.gpu} --rule generate --model {input.model} "
         "--questions {input.questions} "
         "--setting {wildcards.setting} {params.perturbing} {params.dose} {params.prompt} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --repetition-penalty {params.repetition_penalty} "

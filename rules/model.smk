@@ -24,6 +24,8 @@ rule model_gguf:
         "../envs/lape.yaml"
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         flags=model_flags,
     shell:
@@ -48,6 +50,8 @@ rule model_path:
         "../envs/lape.yaml"
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
         flags=model_flags,
@@ -73,6 +77,8 @@ rule model_hub:
         "../envs/lape.yaml"
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         rule="model_hub",
         repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],

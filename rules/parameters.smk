@@ -34,13 +34,15 @@ rule finetune:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
         # Not among the parameters: it shapes no number, and a change must not train again.
         checkpoint_steps=config["parameter_variation"]["checkpoint_steps"] or 0,
     params:
         launcher=launcher(),
         flags=finetuning_flags(),
     shell:
-        "{params.launcher} lape finetune --log {log} --rule finetune --model {input.model} "
+        "{params.launcher} lape finetune --log {log} --gpus {resources.gpu} --rule finetune --model {input.model} "
         "--instructions {input.instructions} {params.flags} --checkpoint-steps {resources.checkpoint_steps} "
         "--threads {threads} --output {output.weights}"
 
@@ -65,6 +67,9 @@ rule select_parameters:
         "<benchmarks>/parameters/{model}/pv.tsv"
     conda:
         "../envs/lape.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         ratio=config["parameter_variation"]["ratio"],
     shell:
@@ -90,6 +95,9 @@ rule control_parameters:
         "<benchmarks>/parameters/{model}/matched_pv.tsv"
     conda:
         "../envs/lape.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         seed=config["neurons"]["control_seed"],
     shell:

@@ -34,12 +34,14 @@ rule baseline:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "{params.torchrun} lape perplexity --log {log} --rule baseline --model {input.model} "
+        "{params.torchrun} lape perplexity --log {log} --gpus {resources.gpu} --rule baseline --model {input.model} "
         "--tokens {input.tokens} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
         "--output {output.chunks}"
@@ -81,6 +83,8 @@ rule perplexity:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         rule="perplexity",
@@ -88,7 +92,7 @@ rule perplexity:
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "{params.torchrun} lape perplexity --log {log} --rule {params.rule} --model {input.model} "
+        "{params.torchrun} lape perplexity --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
         "--tokens {input.tokens} "
         "--neurons {input.neurons} --deactivate {wildcards.deactivated} {params.like} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"

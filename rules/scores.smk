@@ -26,6 +26,8 @@ rule score:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         rule="score",
@@ -33,7 +35,7 @@ rule score:
         batch_size=config["scores"]["batch_size"],
         fasttext=optional("--fasttext", config["scores"]["fasttext"]),
     shell:
-        "{params.torchrun} lape score --log {log} --rule {params.rule} --model {input.model} "
+        "{params.torchrun} lape score --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
         "--generations {input.header} "
         "--reference {input.reference} --minimum-bytes {params.minimum_bytes} --batch-size {params.batch_size} "
         "{params.fasttext} --threads {threads} --output {output.scores}"

@@ -2,8 +2,39 @@
 
 Input: the language's train tokens and the model.
 Output: exact sums [layers, neurons]. The folder {language}.shards beside it holds the parts
-that add up to them; it is no output of the rule, as Snakemake would delete finished parts before a rerun.
+that add up to them; it is no output of the rule, as Snakemake would delete finished parts before a rerun. Where several jobs
+share a language's shards (count), each notes which it counted, and the last job adds them up.
 """
+
+
+rule count:
+    input:
+        model="<results>/models/{model}/model.json",
+        chunks="<results>/tokens/{model}/{language}/train.npy",
+        tokens="<results>/tokens/{model}/{language}/train.json",
+        code=STATISTICS_CODE,
+    output:
+        temp("<results>/statistics/{model}/{language}.{job}.json"),
+    log:
+        "<logs>/statistics/{model}/{language}.{job}.log",
+    benchmark:
+        "<benchmarks>/statistics/{model}/{language}.{job}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        torchrun=torchrun,
+        flags=counting_flags(),
+        jobs=config["statistics"]["jobs"],
+        sums=lambda wildcards, output: output[0].removesuffix(f".{wildcards.job}.json") + ".npz",
+    shell:
+        "{params.torchrun} lape statistics --log {log} --gpus {resources.gpu} --rule count --model {input.model} "
+        "--tokens {input.tokens} {params.flags} --job {wildcards.job} --jobs {params.jobs} --threads {threads} "
+        "--output {params.sums}"
 
 
 rule statistics:
@@ -11,21 +42,8 @@ rule statistics:
         model="<results>/models/{model}/model.json",
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
-        code=code(
-            "lape/statistics.py",
-            "lape/recording.py",
-            "lape/fused.py",
-            "lape/ffn.py",
-            "lape/ranks.py",
-            "lape/probe.py",
-            "lape/batches.py",
-            "lape/memory.py",
-            "lape/ops.py",
-            "lape/reference.py",
-            "lape/model.py",
-            "lape/commands/statistics.py",
-            "csrc/*",
-        ),
+        counted=counted,
+        code=STATISTICS_CODE,
     output:
         sums="<results>/statistics/{model}/{language}.npz",
         header="<results>/statistics/{model}/{language}.json",
@@ -37,18 +55,13 @@ rule statistics:
         "../envs/lape.yaml"
     threads: config["threads"]
     resources:
-        gpu=gpus,
+        gpu=lambda wildcards: 0 if counted(wildcards) else gpus(wildcards),
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
-        torchrun=torchrun,
-        batch_size=config["statistics"]["batch_size"],
-        memory=optional("--memory", config["statistics"]["memory"]),
-        skip_first=config["statistics"]["skip_first"],
-        thresholds=json.dumps(config["statistics"]["thresholds"]),
-        shards=config["statistics"]["shards"],
-        backend=config["statistics"]["backend"],
+        torchrun=lambda wildcards: "" if counted(wildcards) else torchrun(wildcards),
+        flags=counting_flags(),
+        counted=lambda wildcards, input: optional_list("--counted", input.counted),
     shell:
-        "{params.torchrun} lape statistics --log {log} --rule statistics --model {input.model} "
-        "--tokens {input.tokens} "
-        "--batch-size {params.batch_size} {params.memory} --skip-first {params.skip_first} "
-        "--thresholds {params.thresholds:q} --shards {params.shards} --backend {params.backend} "
-        "--threads {threads} --output {output.sums}"
+        "{params.torchrun} lape statistics --log {log} --gpus {resources.gpu} --rule statistics --model {input.model} "
+        "--tokens {input.tokens} {params.flags} {params.counted} --threads {threads} --output {output.sums}"

@@ -32,12 +32,14 @@ rule embed:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         pooling=config["structure"]["pooling"],
         batch_size=config["structure"]["batch_size"],
     shell:
-        "{params.torchrun} lape embed --log {log} --rule embed --model {input.model} "
+        "{params.torchrun} lape embed --log {log} --gpus {resources.gpu} --rule embed --model {input.model} "
         "--sentences {input.header} --pooling {params.pooling} "
         "--batch-size {params.batch_size} --threads {threads} --output {output.embeddings}"
 

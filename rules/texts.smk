@@ -48,6 +48,8 @@ rule sample:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         languages=EXPERT_LANGUAGES,
@@ -55,7 +57,7 @@ rule sample:
         sampling=sampling_flags,
         batch_size=config["expert_units"]["sample_batch_size"],
     shell:
-        "{params.torchrun} lape sample --log {log} --rule sample --model {input.model} "
+        "{params.torchrun} lape sample --log {log} --gpus {resources.gpu} --rule sample --model {input.model} "
         "--setting {wildcards.selection} "
         "--languages {params.languages} {params.selected} {params.sampling} --batch-size {params.batch_size} "
         "--threads {threads} --output {output.texts}"
@@ -80,6 +82,8 @@ rule translate:
     threads: config["threads"]
     resources:
         gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         torchrun=torchrun,
         selected=selected_flags,
@@ -88,7 +92,7 @@ rule translate:
         max_new_tokens=config["translation"]["max_new_tokens"],
         batch_size=config["translation"]["batch_size"],
     shell:
-        "{params.torchrun} lape translate --log {log} --rule translate --model {input.model} --pairs {input.pairs} "
+        "{params.torchrun} lape translate --log {log} --gpus {resources.gpu} --rule translate --model {input.model} --pairs {input.pairs} "
         "--setting {wildcards.selection} {params.selected} --template {params.template:q} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} --threads {threads} "
         "--output {output.texts}"

@@ -24,6 +24,9 @@ rule tokens:
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         budget=lambda wildcards: config["tokens"][wildcards.split],
         chunk_length=chunk_length,

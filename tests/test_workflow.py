@@ -254,6 +254,22 @@ def test_a_killed_count_goes_on_after_its_finished_shards(complete_run, tmp_path
     assert {name for name in here if here[name] != there[name]} == set()
 
 
+def test_jobs_that_share_a_language_make_the_same_statistics(run):
+    sums, header = (run.results / f"statistics/tiny/fr{suffix}" for suffix in (".npz", ".json"))
+    before, written = sums.read_bytes(), json.loads(header.read_text(encoding="utf-8"))
+    run.configure(statistics={"jobs": 3})
+    assert {key: run.pending(str(sums.relative_to(run.folder)))[key] for key in ("count", "statistics")} == {
+        "count": 3,
+        "statistics": 1,
+    }
+    for file in (run.results / "statistics/tiny/fr.shards").iterdir():
+        file.unlink()
+    run.run("results/tiny/statistics/tiny/fr.npz")
+    assert sums.read_bytes() == before
+    assert json.loads(header.read_text(encoding="utf-8")) | {"command": ""} == written | {"command": ""}
+    assert not list(sums.parent.glob("fr.[0-9].json"))  # the jobs' notes
+
+
 def test_replaced_weights_of_the_same_size_are_noticed(run):
     weights = run.folder / "model" / "model.safetensors"
     content = bytearray(weights.read_bytes())
