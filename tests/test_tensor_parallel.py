@@ -23,8 +23,9 @@ from lape.statistics import ActivationStatistics
 
 PLANNED = ("cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "gpt_neox", "granite", "llama", "mistral", "olmo2")
 PLANNED += ("phi", "phi3", "qwen2", "qwen3", "smollm3")
-# Counts that differ from those of one process, of a million comparisons with a threshold: the ranks' parts of a sum
-# are added last, which rounds differently. Measured on 3 layers of 32 neurons, a million or more comparisons.
+# Comparisons with a threshold that come out otherwise than in one process, of a million: the ranks' parts of a sum are
+# added last, which rounds differently. Measured: float32 0 of 3.5 million here, 4 of 17 million in 6 layers of 1,408
+# neurons; bfloat16 972 and 1,458 a million here, 1,037 there.
 FLIPS_PER_MILLION = {"float32": 10, "bfloat16": 5000}
 
 
@@ -184,7 +185,7 @@ def broken_off(spread_stages, tmp_path):
         (tmp_path / "again/plan.json").write_text(json.dumps(plan))
         start = time.monotonic()
         done = torchrun("stages", "plan.json", folder=tmp_path / "again")
-        assert time.monotonic() - start < 120  # no rank waits for one that is gone
+        assert time.monotonic() - start < 300  # no rank waits for one that is gone
         return done, tmp_path / "again"
 
     return run
