@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 
 from lape.corpus.reading import Reading
 from lape.errors import LapeError
+from lape.hub import explain
 
 
 def read_hub(
@@ -151,8 +152,6 @@ def reading_dataset(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Whatever lies below (network, hub, file formats) has exceptions of its own.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise LapeError(
-            f"dataset {name}: cannot be read ({reason}); check its name, configuration, revision and split, and the "
-            "network, or set another source"
-        ) from error
+        reason, remedy = explain(error)
+        remedy = remedy or "check its name, configuration, revision and split, and the network, or set another source"
+        raise LapeError(f"dataset {name}: cannot be read ({reason}); {remedy}") from error

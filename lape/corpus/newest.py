@@ -61,9 +61,7 @@ def find_newest(name: str, files: Sequence[str], id_column: str, number: int) ->
                         highest = _highest(np.concatenate([highest, ids]), number + 1)
             bar.update()
     if len(highest) <= number:
-        raise LapeError(
-            f"dataset {name}: of its {len(highest)} pages none is left to train on; lower corpus.hub.newest"
-        )
+        raise LapeError(f"dataset {name}: has {len(highest)} pages, none to train on; lower corpus.hub.newest")
     smallest = int(_highest(highest, number).min())
     return NewestPages(smallest, [(file, group) for file, group, end in ends if end >= smallest])
 
