@@ -3,13 +3,15 @@
 import json
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from conftest import make_model
+from conftest import make_model, make_text
 from hub_server import COMMIT, TOKEN, Repository, hub  # noqa: F401
 from stages import check_refusal
 
 from lape import cli
-from lape.artifact import read_json
+from lape.artifact import read_json, sha256
 
 OTHER = "89abcdef0123456789abcdef0123456789abcdef"
 PAGES = 400  # in two files of ten row groups
@@ -46,10 +48,50 @@ def wiki(hub, tmp_path):  # noqa: F811
         for part in range(2):
             ids = range(part * PAGES // 2, (part + 1) * PAGES // 2)
             # Long, and hardly compressible: to read it is to be noticed.
-            texts = [
-                [stage, "--language", "fr", "--source", "hub", "--settings", json.dumps(settings[stage])]
-                for stage in settings
-            ]
+            texts = [f"{make_text(language, 20, n)} {noise.randbytes(10_000).hex()}" for n in ids]
+            titles = [make_text(language, 6, 1000 + n) for n in ids]
+            table = pa.table({"id": list(map(str, ids)), "title": titles, "text": texts})
+            pq.write_table(table, folder / name / f"train-0000{part}-of-00002.parquet", row_group_size=20)
+    (folder / "README.md").write_text(f"---\n{configs}---\n")
+    hub.repositories["datasets/org/wiki"] = Repository(folder)
+    return folder
+
+
+def test_a_branch_that_moves_changes_no_pinned_model(hub, model, tmp_path):  # noqa: F811
+    first = hub.lape(tmp_path, model_words(output="a/model.json"))
+    assert first.returncode == 0, first.stderr
+    model.folder, model.revisions = make_model(tmp_path / "moved", seed=1), {"main": OTHER}
+    second = hub.lape(tmp_path, model_words(output="b/model.json"), model_words(revision=COMMIT, output="c/model.json"))
+    assert second.returncode == 0, second.stderr
+    a, b, c = (read_json(tmp_path / name / "model.json") for name in "abc")
+    assert (a["revision"], b["revision"], c["revision"]) == (COMMIT, OTHER, COMMIT)
+    assert a["hashes"] == c["hashes"] != b["hashes"]
+    assert a["hashes"]["model.safetensors"] == sha256(tmp_path / "tiny" / "model.safetensors")
+
+
+def test_every_kind_of_text_is_streamed_as_from_a_folder(hub, wiki, tmp_path, monkeypatch):  # noqa: F811
+    alpaca = tmp_path / "datasets" / "alpaca"
+    alpaca.mkdir()
+    rows = [{"instruction": make_text("fr", 5, n), "input": "", "output": make_text("fr", 9, n)} for n in range(30)]
+    (alpaca / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    hub.repositories["datasets/org/alpaca"] = Repository(alpaca)
+
+    def commands(folder: str, output: str, revision: str | None) -> list[list[str]]:
+        place = {"path": f"{folder}/wiki", "config": "20231101.{language}", "revision": revision, "split": "train"}
+        settings = {
+            "instructions": {"path": f"{folder}/alpaca", "revision": revision},
+            "sentences": {"datasets": [{**place, "text_columns": ["title"]}]},
+            "pairs": {**place, "text_column": "title", "id_column": "id"},
+        }
+        more = {
+            "instructions": ["--examples", "20"],
+            "sentences": ["--number", "20", "--held-out", "5"],
+            "pairs": ["--corpus", "news", "--source-language", "en", "--number", "10"],
+        }
+        texts = [
+            [stage, "--language", "fr", "--source", "hub", "--settings", json.dumps(settings[stage])]
+            for stage in settings
+        ]
         texts = [[*words, *more[words[0]], "--output", f"{output}/{words[0]}.jsonl"] for words in texts]
         return [*texts, corpus_words(f"{folder}/wiki", revision, f"{output}/fr.parquet", newest=20)]
 
@@ -90,7 +132,7 @@ def test_what_is_gated_wants_a_token_that_is_written_nowhere(hub, model, wiki, t
     assert done.returncode == 0, done.stderr
     printed += done.stdout + done.stderr
     assert hub.tokens == {None, f"Bearer {wrong}", f"Bearer {TOKEN}"}  # they were sent
-    written = contents(tmp_path)
+    written = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {"models/model.json", "models/model.json.log", "corpus/fr.json", "corpus/fr.parquet.log"} < written.keys()
     for token in (wrong, TOKEN):
         assert token not in printed
