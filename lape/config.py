@@ -95,6 +95,8 @@ def check_config(config: dict, schema_path: str | Path) -> None:
                 )
     if corpus["source"] == "files":
         _check_globs("corpus.files.pattern", corpus["files"]["pattern"], config["languages"])
+    if corpus["source"] == "hub" and corpus["hub"]["newest"] and corpus["hub"]["id_column"] is None:
+        raise LapeError("config corpus.hub.newest: a row's number does not grow with time; name the id_column")
     _check_expert_units(config, pool)
     instructions = config["instructions"]
     for section, given in (("files.pattern", instructions["files"]["pattern"]), ("hub", instructions["hub"])):

@@ -20,6 +20,7 @@ from lape.artifact import read_json, sha256, writing
 from lape.checkpoint import PATTERNS, checkpoint_files
 from lape.errors import LapeError
 from lape.ffn import find_ffn
+from lape.hub import explain
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # How a model is loaded: settings of its entry in the catalogue, kept in its artifact.
@@ -246,11 +247,10 @@ def fetch(repository: str, revision: str, trust_remote_code: bool, pickled: bool
     patterns = [*PATTERNS, *["*.py"] * trust_remote_code, *["pytorch_model*.bin"] * pickled]
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise LapeError(
-            f"{repository} at {revision}: cannot be fetched from the hub ({_line(error)}); check name, revision, "
-            "access (HF_TOKEN) and network"
-        ) from error
+    except Exception as error:  # the hub's, and those of two libraries for its protocol; none is ours
+        reason, remedy = explain(error)
+        remedy = remedy or "check name, revision, access (HF_TOKEN) and network"
+        raise LapeError(f"{repository} at {revision}: cannot be fetched from the hub ({reason}); {remedy}") from error
 
 
 def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path) -> int | None:

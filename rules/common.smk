@@ -181,6 +181,11 @@ def corpus_settings():
     return settings
 
 
+def language_check():
+    """What becomes of documents in other languages; where it is not set, those of the hub are dropped, being too many to read."""
+    return config["corpus"]["language_check"] or ("drop" if config["corpus"]["source"] == "hub" else "keep")
+
+
 def in_repository(pattern, language):
     """A pattern of files for one language, in this repository where nothing matches in the working directory."""
     here = pattern[language] if isinstance(pattern, dict) else pattern

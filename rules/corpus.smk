@@ -19,6 +19,7 @@ rule corpus:
         "<benchmarks>/corpus/{language}.tsv"
     conda:
         "../envs/lape.yaml"
+    threads: config["threads"]
     resources:
         mem_mb=mem_mb,
         runtime=runtime,
@@ -29,10 +30,11 @@ rule corpus:
         file=lambda wildcards, input: optional(
             "--file", input.text if config["corpus"]["source"] == "embedded" else None
         ),
-        language_check=config["corpus"]["language_check"],
+        language_check=language_check(),
         minimum_characters=config["corpus"]["minimum_characters"],
         exclude=lambda wildcards: optional("--exclude", config["corpus"][config["corpus"]["source"]]["exclude"]),
     shell:
         "lape corpus --log {log} --rule corpus --language {wildcards.language} --source {params.source} "
         "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
-        "--minimum-characters {params.minimum_characters} {params.exclude} --output {output.documents}"
+        "--minimum-characters {params.minimum_characters} {params.exclude} --threads {threads} "
+        "--output {output.documents}"

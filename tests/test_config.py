@@ -62,6 +62,7 @@ def test_config_readme_describes_every_key():
         ({"languages": ["en"]}, "config languages"),
         ({"languages": ["en", False]}, "YAML reads the word there as False; put it in quotes"),
         ({"corpus.language_check": False}, "config corpus.language_check: YAML reads the word"),
+        ({"corpus.source": "hub", "corpus.hub.newest": 9, "corpus.hub.id_column": None}, "name the id_column"),
         ({"models": ["gemma3-270"]}, "'gemma3-270' is not in the catalogue; did you mean 'gemma3-270m'"),
         ({"corpus.embedded.download": "wikilingu"}, "corpus.embedded.download: 'wikilingu' is not in downloads"),
         ({"catalogue.gemma3-270m": {"source": "embedded", "download": "x"}}, "catalogue.gemma3-270m.download: 'x'"),

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from lape import cli
-from lape.corpus import Reading, build_corpus, documents
+from lape.corpus import Reading, build_corpus, cleaning, documents
 from lape.corpus.cleaning import detect_language, script_shares
 from lape.errors import LapeError
 
@@ -316,8 +316,18 @@ def test_language_that_the_detector_does_not_know(tmp_path, caplog):
     assert corpus["text"] == [FRENCH]
     assert header["share_other_language"] is None
     assert "corpus eu: the detector does not know this language" in caplog.text
-    with pytest.raises(LapeError, match=r"'eu' cannot be detected, only .*zh.*keep"):
-        build(tmp_path, [FRENCH], language="eu", language_check="drop")
+    caplog.clear()  # one setting is for all languages: those that it knows are still checked
+    dropped, header = build(tmp_path, [FRENCH], language="eu", language_check="drop")
+    assert (dropped, header["share_other_language"]) == (corpus, None)
+    assert "corpus eu: the detector does not know this language; all is kept" in caplog.text
+
+
+def test_languages_are_detected_in_several_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(cleaning, "_BATCH", 5)  # several batches
+    texts = [f"{text} {n}" for n in range(4) for text in (FRENCH, GERMAN, CHINESE)]
+    alone = build(tmp_path, texts, language_check="drop")
+    assert build(tmp_path, texts, language_check="drop", threads=2) == alone
+    assert alone[1]["documents"] == 4 and alone[1]["dropped"]["other_language"] == 8
 
 
 def test_duplicate_ids(tmp_path):

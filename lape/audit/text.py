@@ -10,12 +10,18 @@ from lape.audit.inputs import inputs
 from lape.corpus.pairs import load_pairs
 from lape.corpus.questions import load_questions
 from lape.corpus.sentences import load_sentences
+from lape.corpus.stored import StoredCorpus
 
 
 def check_corpus(path: Path, header: dict) -> Iterator[str]:
     identities = pq.read_table(path.with_suffix(".parquet"), columns=["id"])["id"]
     if len(identities) != header["documents"] or len(identities.unique()) != len(identities):
         yield f"holds {len(identities)} documents, the header says {header['documents']}"
+    if newest := header.get("newest"):
+        # The splits are told apart by the smallest id: none of the others may be as new.
+        new = [number for number in map(int, identities.to_pylist()) if number >= newest["smallest_id"]]
+        if len(new) != newest["documents"] or min(new, default=None) != newest["smallest_id"]:
+            yield f"has {len(new)} documents from id {newest['smallest_id']} on, the header says {newest['documents']}"
 
 
 def check_tokens(path: Path, header: dict) -> Iterator[str]:
@@ -28,6 +34,11 @@ def check_tokens(path: Path, header: dict) -> Iterator[str]:
         yield f"holds a token id that is negative or outside the vocabulary of {vocabulary}"
     if int(read_array(path.with_suffix(".bytes.npy")).sum()) != header["predicted_bytes"]:
         yield "predicted_bytes is not the sum over its chunks"
+    (corpus,) = inputs(header, "corpus")
+    parameters = header["parameters"]
+    rows = StoredCorpus(corpus).rows(parameters["split"], parameters["valid_share"], parameters["seed"])
+    if len(rows) != header["documents_in_split"]:
+        yield f"was sampled from {header['documents_in_split']} documents, the split has {len(rows)} now"
 
 
 def check_instructions(path: Path, header: dict) -> Iterator[str]:

@@ -21,12 +21,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--language-check",
         choices=("keep", "drop", "off"),
         default="keep",
-        help="keep: detect and record each document's language; drop: drop other languages; off: do not detect",
+        help="keep: detect and record each document's language; drop: drop other languages, where the detector knows "
+        "the wanted one; off: do not detect",
     )
     parser.add_argument(
         "--minimum-characters", type=int, default=1, metavar="N", help="drop shorter documents (default: %(default)s)"
     )
     parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this is found")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="processes that detect languages (default: %(default)s)"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
 
 
@@ -42,4 +46,5 @@ def run(arguments: Namespace) -> None:
         language_check=arguments.language_check,
         minimum_characters=arguments.minimum_characters,
         exclude=arguments.exclude,
+        threads=arguments.threads,
     )

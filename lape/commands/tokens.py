@@ -29,16 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from lape.corpus.stored import StoredCorpus
     from lape.tokenizer import load_tokenizer
     from lape.tokens import pack
 
     model = read_json(arguments.model, "model")
-    corpus_header = arguments.corpus.with_suffix(".json")
-    corpus = read_json(corpus_header, "corpus")
-    language = corpus["language"]
+    corpus = StoredCorpus(arguments.corpus)
+    language = corpus.header["language"]
     label = f"{model['name']} {language} {arguments.split}"
     context = model["context_length"]
     if context and arguments.chunk_length > context:
@@ -47,11 +45,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.chunk_length < 2:
         raise LapeError(f"{label}: chunk_length {arguments.chunk_length} predicts no token; set it to 2 or more")
-    try:
-        documents = pq.read_table(arguments.corpus, columns=["id", "text"])
-    except (OSError, pa.ArrowException) as error:
-        raise LapeError(f"{arguments.corpus}: cannot be read as parquet; delete it and run again") from error
-
     parameters = {
         "split": arguments.split,
         "budget": arguments.budget,
@@ -66,15 +59,26 @@ def run(arguments: argparse.Namespace) -> None:
         raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_path)
-    settings = parameters | {"bos": model["bos_token_id"] if arguments.bos else None}
-    packed = pack(documents, tokenizer, **settings, vocab_size=model["vocab_size"], label=label)
-
-    bytes_path = arguments.output.with_suffix(".bytes.npy")
+    rows = corpus.rows(arguments.split, arguments.valid_share, arguments.seed)
     with writing(arguments.output) as temporary:
-        np.save(temporary, packed.ids)
+        packed = pack(
+            corpus.texts(rows),
+            tokenizer,
+            temporary,
+            documents=len(rows),
+            budget=arguments.budget,
+            chunk_length=arguments.chunk_length,
+            bos=model["bos_token_id"] if arguments.bos else None,
+            seed=arguments.seed,
+            allow_fewer=arguments.allow_fewer,
+            excerpts=arguments.excerpts,
+            vocab_size=model["vocab_size"],
+            label=label,
+        )
+    bytes_path = arguments.output.with_suffix(".bytes.npy")
     with writing(bytes_path) as temporary:
         np.save(temporary, packed.predicted_bytes)
-    tokens = packed.ids.size
+    tokens = packed.chunks * arguments.chunk_length
     write_header(
         arguments.output.with_suffix(".json"),
         "tokens",
@@ -83,15 +87,15 @@ def run(arguments: argparse.Namespace) -> None:
         model=model["name"],
         model_revision=model["revision"],
         tokens=tokens,
-        chunks=len(packed.ids),
+        chunks=packed.chunks,
         documents=packed.documents,
-        documents_in_split=packed.documents_in_split,
+        documents_in_split=len(rows),
         tokens_dropped=packed.tokens_dropped,
         predicted_bytes=int(packed.predicted_bytes.sum()),
         parameters=parameters,
-        inputs=[arguments.corpus, corpus_header, arguments.model, tokenizer_path],
+        inputs=[corpus.path, corpus.header_path, arguments.model, tokenizer_path],
         outputs=[arguments.output, bytes_path],
     )
-    logger.info("tokens %s: %d in %d chunks from %d documents", label, tokens, len(packed.ids), packed.documents)
+    logger.info("tokens %s: %d in %d chunks from %d documents", label, tokens, packed.chunks, packed.documents)
     if tokens < arguments.budget // arguments.chunk_length * arguments.chunk_length:
         logger.warning("tokens %s: %d were wanted, %d is all there is", label, arguments.budget, tokens)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from lape import artifact
 from lape.corpus.cleaning import Cleaner, script_shares
@@ -60,6 +61,7 @@ def build_corpus(
     language_check: str = "keep",
     minimum_characters: int = 1,
     exclude: str | None = None,
+    threads: int = 1,
 ) -> None:
     """Write one language's documents to a Parquet file (columns id, text) and its header beside it.
 
@@ -71,24 +73,28 @@ def build_corpus(
         language_check: "keep", "drop" or "off", see `Cleaner`.
         minimum_characters: shorter documents are dropped.
         exclude: regular expression; documents in which it is found are dropped.
+        threads: processes that detect languages, which is most of the work.
 
     Raises:
         LapeError: the source cannot be read, two documents have one id, or no document is left.
     """
     output, reading = Path(output), Reading()
     cleaner = Cleaner(language, language_check, minimum_characters, exclude)
-    corpus = _Writer()
+    corpus, newest = _Writer(), []
     with artifact.writing(output) as temporary:
         with (
             pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as file,
             progress(None, f"corpus {language}", "document") as bar,
         ):
-            for identity, text in documents(language, source, settings, reading):
-                bar.update()
-                if cleaner.keeps(identity, text):
-                    corpus.add(file, identity, text)
+            found = _counted(documents(language, source, settings, reading), bar)
+            for identity, text in cleaner.clean(found, threads):
+                corpus.add(file, identity, text)
+                if reading.newest is not None and int(identity) >= reading.newest:
+                    newest.append(int(identity))
             corpus.flush(file)
         _report(language, language_check, cleaner, reading, corpus.documents)
+        if reading.newest is not None and not newest:
+            raise LapeError(f"corpus {language}: cleaning leaves none of the newest pages; raise corpus.hub.newest")
     gone = cleaner.dropped["other_language"]
     other = sum(cleaner.detected.values()) - cleaner.detected[language] + gone
     artifact.write_header(
@@ -100,6 +106,7 @@ def build_corpus(
         characters=corpus.characters.total(),
         bytes=sum(len(character.encode()) * count for character, count in corpus.characters.items()),
         scripts=script_shares(corpus.characters),
+        **({"newest": {"documents": len(newest), "smallest_id": min(newest)}} if newest else {}),
         detected_languages=dict(sorted(cleaner.detected.items(), key=lambda item: (-item[1], item[0]))),
         undetected=cleaner.undetected,
         share_other_language=round(other / (corpus.documents + gone), 6) if cleaner.checkable else None,
@@ -114,6 +121,12 @@ def build_corpus(
         inputs=reading.inputs,
         outputs=[output],
     )
+
+
+def _counted(found: Iterator[tuple[str, str]], bar: tqdm) -> Iterator[tuple[str, str]]:
+    for document in found:
+        bar.update()
+        yield document
 
 
 class _Writer:
@@ -153,5 +166,5 @@ def _report(language: str, language_check: str, cleaner: Cleaner, reading: Readi
     _log.info("corpus %s: %d documents; dropped: %s", language, kept, dropped)
     if reading.bad:
         _log.warning("corpus %s: bad lines left out: %d, the first: %s", language, reading.bad, reading.examples[0])
-    if language_check == "keep" and not cleaner.checkable:
-        _log.warning("corpus %s: the detector does not know this language; it was not checked", language)
+    if language_check != "off" and not cleaner.checkable:
+        _log.warning("corpus %s: the detector does not know this language; all is kept, unchecked", language)

@@ -7,13 +7,19 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
 
 from lape.errors import LapeError
 from lape.identification import by_langdetect, known_languages
 
 CHECKS = ("keep", "drop", "off")
 _SAMPLE = 2000  # characters of a document that are looked at to detect its language
+_BATCH = 512  # documents whose language is detected at once
 
 
 class Cleaner:
@@ -21,7 +27,8 @@ class Cleaner:
 
     Args:
         language: the language that the documents should be in.
-        language_check: "keep" detects each document's language, "drop" drops the others too, "off" does not detect.
+        language_check: "keep" detects each document's language, "drop" drops the others too, as far as the detector
+            knows `language`; "off" does not detect.
         minimum_characters: shorter documents are dropped.
         exclude: regular expression; documents in which it is found are dropped (mark-up that was scraped along).
 
@@ -32,8 +39,7 @@ class Cleaner:
         checkable: whether the detector knows `language`.
 
     Raises:
-        LapeError: documents in other languages shall be dropped, but the detector does not know `language`;
-            or `exclude` is no regular expression.
+        LapeError: `exclude` is no regular expression.
     """
 
     def __init__(self, language: str, language_check: str, minimum_characters: int, exclude: str | None = None):
@@ -51,17 +57,28 @@ class Cleaner:
         self.checkable = language in known
         self._identities: set[bytes] = set()
         self._texts: set[bytes] = set()
-        if language_check == "drop" and not self.checkable:
-            raise LapeError(
-                f"language_check: {language!r} cannot be detected, only {', '.join(sorted(known))}; set it to keep"
-            )
 
-    def keeps(self, identity: str, text: str) -> bool:
-        """Whether a document stays in the corpus.
+    def clean(self, documents: Iterable[tuple[str, str]], threads: int = 1) -> Iterator[tuple[str, str]]:
+        """Yield the documents, (id, text), that stay in the corpus, in their order.
+
+        Args:
+            documents: all of them.
+            threads: processes that detect languages.
 
         Raises:
-            LapeError: another document has the same id.
+            LapeError: two documents have the same id.
         """
+        candidates = (document for document in documents if self._admits(*document))
+        if self._check == "off":
+            yield from candidates
+            return
+        with _detector(threads) as detect:
+            while batch := list(islice(candidates, _BATCH)):
+                languages = detect([text[:_SAMPLE] for _, text in batch])
+                yield from (document for document, detected in zip(batch, languages, strict=True) if self._is(detected))
+
+    def _admits(self, identity: str, text: str) -> bool:
+        """Whether a document may stay, whatever its language."""
         if not _add(self._identities, identity):
             raise LapeError(f"document {identity!r}: a second one has this id; make ids unique or number the lines")
         if len(text) < self._minimum:
@@ -73,10 +90,11 @@ class Cleaner:
         if not _add(self._texts, text):
             self.dropped["duplicate"] += 1
             return False
-        if self._check == "off":
-            return True
-        detected = detect_language(text)
-        if self._check == "drop" and detected not in (None, self._language):
+        return True
+
+    def _is(self, detected: str | None) -> bool:
+        """Whether a document of this language stays."""
+        if self._check == "drop" and self.checkable and detected not in (None, self._language):
             self.dropped["other_language"] += 1
             return False
         if detected is None:
@@ -84,6 +102,17 @@ class Cleaner:
         else:
             self.detected[detected] += 1
         return True
+
+
+@contextmanager
+def _detector(threads: int) -> Iterator[Callable[[list[str]], Iterable[str | None]]]:
+    """What maps texts to their languages, in so many processes: langdetect is plain Python."""
+    if threads == 1:
+        yield partial(map, detect_language)
+        return
+    # Not forked: a dataset that is streamed has threads.
+    with ProcessPoolExecutor(threads, get_context("spawn")) as pool:
+        yield partial(pool.map, detect_language, chunksize=16)
 
 
 def _add(known: set[bytes], text: str) -> bool:

@@ -13,14 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from lape import artifact
 from lape.corpus import files
 from lape.corpus.hub import dataset_name, dataset_rows, require_columns, with_languages
 from lape.corpus.reading import Reading
 from lape.corpus.splitting import split_sentences
+from lape.corpus.stored import StoredCorpus
 from lape.errors import LapeError
 from lape.identification import MINIMUM_BYTES, count_letters
 from lape.tokens import split_rows
@@ -113,21 +110,18 @@ def read_corpus(
     Raises:
         LapeError: the corpus is of another language, or cannot be read.
     """
-    header_path = Path(corpus).with_suffix(".json")
-    header = artifact.read_json(header_path, "corpus")
-    if header["language"] != language:
-        raise LapeError(f"{corpus}: is in {header['language']!r}, not in {language!r}; pass this language's corpus")
-    reading.inputs += [artifact.checked(header_path, header, ".parquet"), header_path]
-    try:
-        table = pq.read_table(corpus, columns=["id", "text"])
-    except (OSError, pa.ArrowException) as error:
-        raise LapeError(f"{corpus}: cannot be read as parquet; delete it and run again") from error
-    ids, texts = table["id"].to_pylist(), table["text"]
+    stored = StoredCorpus(corpus)
+    if (found := stored.header["language"]) != language:
+        raise LapeError(f"{corpus}: is in {found!r}, not in {language!r}; pass this language's corpus")
+    reading.inputs += [stored.path, stored.header_path]
 
     def of(split: str) -> Iterator[Sentence]:
         # A document is split into sentences when its turn comes: of a large corpus few are needed.
-        rows = split_rows(ids, split, valid_share, drawing.seed)
-        return in_turn(drawing.usable(ids[row], split_sentences(texts[row].as_py())) for row in rows)
+        rows = stored.rows(split, valid_share, drawing.seed)
+        return in_turn(
+            drawing.usable(stored.ids[row], split_sentences(text))
+            for row, text in zip(rows, stored.texts(rows), strict=True)
+        )
 
     return {str(corpus): {"scored": of("train"), "held_out": of("valid")}}
 

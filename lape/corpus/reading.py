@@ -14,11 +14,14 @@ class Reading:
         inputs: files that were read, in order.
         bad: number of rows that hold no usable document.
         examples: "where: why" of the first hundred of them.
+        newest: where ids grow with time: the documents from this id on are for evaluation; None where they are chosen
+            otherwise.
     """
 
     inputs: list[Path] = field(default_factory=list)
     bad: int = 0
     examples: list[str] = field(default_factory=list)
+    newest: int | None = None
 
     def refuse(self, where: str, reason: str) -> None:
         """Count a row that cannot be used."""
