@@ -16,10 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from lape.audit import audit
+    from lape.manifest import is_as_written
 
     manifest = read_json(arguments.manifest, "manifest")
     try:
         faults = list(audit(manifest))
+        if not is_as_written(arguments.manifest, manifest):
+            faults.insert(0, (str(arguments.manifest), "is not what the workflow wrote: its seal does not hold"))
     except (KeyError, TypeError, AttributeError) as error:
         raise LapeError(f"{arguments.manifest}: is not a whole manifest ({error!r}); run the workflow again") from error
     for path, fault in faults:

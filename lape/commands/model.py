@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifact import flush, write_header
 from lape.checkpoint import checkpoint_files
 from lape.errors import LapeError
 
@@ -103,9 +103,12 @@ def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
         raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error
     try:
         models.convert_gguf(gguf, temporary, dtype)
+        for written in (*temporary.iterdir(), temporary):
+            flush(written)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
+        flush(folder.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LapeError(
             f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
