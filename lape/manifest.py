@@ -1,8 +1,11 @@
 """The manifest of a run: every artifact, the hash of each of its files, and what made it."""
 
+import contextlib
 import csv
 import datetime
 import hashlib
+import platform
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +25,7 @@ def build_manifest(
         report: the run's page of tables and figures, if it has one.
 
     Returns:
-        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions",
+        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions", "machine",
         "artifacts": {header path: entry}, "sha256": the manifest's own seal, see `sealed`}. An entry holds the
         header's own hash, its data files' hashes and sizes, the rule and command that made it, its inputs'
         hashes, parameters, versions, device and backend where it has them, and when it was written.
@@ -43,9 +46,23 @@ def build_manifest(
             "config": read_json(config),
             "files": {str(path): sha256(path) for path in (config, report) if path is not None},
             "versions": versions(),
+            "machine": machine(),
             "artifacts": dict(sorted(found.items())),
         }
     )
+
+
+def machine() -> dict:
+    """What decides, beside versions and settings, on the last bits: the kind of processor and of GPUs."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    gpus: list[str] = []
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpus = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return {"processor": processor, "gpus": gpus}
 
 
 def sealed(manifest: dict) -> dict:
