@@ -67,11 +67,15 @@ class Run:
             for name, header in self.headers.items()
         }
 
-    def data(self, name: str) -> dict[str, str]:
-        """Hashes of an artifact's data. Headers and marks of shards are none: they repeat the names of files."""
+    def data(self, name: str, as_loaded: bool = True) -> dict[str, str]:
+        """Hashes of an artifact's data; of a model its revision, and how it is loaded, if asked for.
+
+        Headers and marks of shards are no data: they repeat the names of files.
+        """
         header = self.headers[name]
         if header["artifact"] == "model":
-            return header["outputs"] | {"revision": header["revision"]}
+            loaded = {"dtype": header["dtype"], **header["parameters"]} if as_loaded else {}
+            return header["outputs"] | {"revision": header["revision"], **loaded}
         return {file: digest for file, digest in header["outputs"].items() if not file.endswith(".json")}
 
     def statistics(self, name: str) -> ActivationStatistics:
@@ -102,16 +106,16 @@ def compare(one: Run, other: Run) -> Agreement:
 def _made_alike(one: Run, other: Run, name: str) -> bool:
     """Whether machine, versions, settings and input data are the same, so that the outcome must be."""
     ours, theirs = one.headers[name], other.headers[name]
-    settings = ("artifact", "versions", "parameters", "device", "backend", "dtype")
+    settings = ("artifact", "versions", "parameters", "device", "backend", "dtype", "processes")
     if any(ours.get(key) != theirs.get(key) for key in settings):
         return False
     return one.manifest.get("machine") == other.manifest.get("machine") and _same_inputs(one, other, name)
 
 
-def _same_inputs(one: Run, other: Run, name: str) -> bool:
+def _same_inputs(one: Run, other: Run, name: str, as_loaded: bool = True) -> bool:
     ours, theirs = one.inputs[name], other.inputs[name]
     return ours.keys() == theirs.keys() and all(
-        one.data(source) == other.data(source)
+        one.data(source, as_loaded) == other.data(source, as_loaded)
         if source in one.headers and source in other.headers
         else ours[source] == theirs[source]
         for source in ours
@@ -126,7 +130,7 @@ def _countable(one: Run, other: Run, name: str) -> bool:
         and ours.get("dtype") == theirs.get("dtype")
         and ours.get("dtype") in BOUNDS
         and ours["parameters"].get("skip_first") == theirs["parameters"].get("skip_first")
-        and _same_inputs(one, other, name)
+        and _same_inputs(one, other, name, as_loaded=False)
     )
 
 
