@@ -1,5 +1,6 @@
 """Forging a finished run of the tiny workflow, which is the working directory: shared by the tests of `lape audit`."""
 
+import random
 from pathlib import Path
 
 from lape.artifact import read_json, sha256, write_json
@@ -7,6 +8,7 @@ from lape.manifest import build_manifest
 
 RUN = Path("results/tiny")
 MANIFEST = RUN / "manifest.json"
+DIFFERS = "differs from the hash in the manifest"
 # In the order in which data flow.
 STAGES = (
     "corpus",
@@ -45,3 +47,20 @@ def rebuild_manifest() -> None:
 def rewrite(path: Path, **fields) -> None:
     """Change fields of a header."""
     write_json(path, read_json(path) | fields)
+
+
+def flip(path: Path, draw: random.Random) -> bytes:
+    """Change one byte of a file, anywhere, to any other; returns what the file held."""
+    content = path.read_bytes()
+    place = draw.randrange(len(content))
+    path.write_bytes(content[:place] + bytes([content[place] ^ draw.randrange(1, 256)]) + content[place + 1 :])
+    return content
+
+
+def listed(manifest: str | Path) -> list[str]:
+    """Every file that a manifest lists."""
+    content = read_json(manifest)
+    return [
+        *content["files"],
+        *(name for path, entry in content["artifacts"].items() for name in (path, *entry["files"])),
+    ]

@@ -7,39 +7,20 @@ from pathlib import Path
 
 import pytest
 from conftest import make_model
-from tampering import MANIFEST, RUN, rebuild_manifest, reseal, rewrite
+from tampering import DIFFERS, MANIFEST, RUN, flip, listed, rebuild_manifest, reseal, rewrite
 
 from lape.artifact import read_json, sha256, write_json
 from lape.manifest import sealed
 
 pytestmark = pytest.mark.workflow
 
-DIFFERS = "differs from the hash in the manifest"
-
-
-def flip(path: Path, draw: random.Random) -> bytes:
-    """Change one byte of a file, anywhere, to any other; returns what the file held."""
-    content = path.read_bytes()
-    place = draw.randrange(len(content))
-    path.write_bytes(content[:place] + bytes([content[place] ^ draw.randrange(1, 256)]) + content[place + 1 :])
-    return content
-
-
-def listed() -> list[str]:
-    """Every file of the run that its manifest lists."""
-    manifest = read_json(MANIFEST)
-    return [
-        *manifest["files"],
-        *(name for path, entry in manifest["artifacts"].items() for name in (path, *entry["files"])),
-    ]
-
 
 def test_every_file_of_the_run_is_listed(tampered):
-    assert {*listed(), str(MANIFEST)} == {str(RUN / name) for name in tampered.artifacts()}
+    assert {*listed(MANIFEST), str(MANIFEST)} == {str(RUN / name) for name in tampered.artifacts()}
 
 
 def test_a_flipped_byte_of_any_file_is_named_and_nothing_else(tampered, faults):
-    draw, names = random.Random(0), listed()
+    draw, names = random.Random(0), listed(MANIFEST)
     for name in names:
         content = flip(Path(name), draw)
         assert faults() == [(name, DIFFERS)]
@@ -48,7 +29,7 @@ def test_a_flipped_byte_of_any_file_is_named_and_nothing_else(tampered, faults):
 
 
 def test_a_flipped_byte_of_what_came_from_outside_is_named(tampered, faults):
-    draw, own = random.Random(1), {str(MANIFEST), *listed()}
+    draw, own = random.Random(1), {str(MANIFEST), *listed(MANIFEST)}
     outside = {name for entry in read_json(MANIFEST)["artifacts"].values() for name in entry["inputs"]} - own
     assert {"model/model.safetensors", "texts/ja/03.txt"} <= outside
     for name in sorted(outside)[::5]:
@@ -69,7 +50,7 @@ def test_a_flipped_byte_of_the_manifest_is_named(tampered, lape):
 
 
 def test_a_truncated_or_missing_file_is_named(tampered, faults):
-    for name in listed()[::8]:
+    for name in listed(MANIFEST)[::8]:
         path = Path(name)
         content = path.read_bytes()
         for left in (len(content) // 2, 0):

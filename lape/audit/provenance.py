@@ -61,7 +61,9 @@ def check_place(path: str, header: dict, run: str) -> Iterator[str]:
     if not Path(path).is_relative_to(run):
         return
     place = Path(path).relative_to(run).with_suffix("").parts
-    for key in ("language", "model", "split", "deactivated", "setting", "item"):
+    keys = ["language", "model", "split", "setting", "item"]
+    keys += ["deactivated"] if header["artifact"] == "perplexity" else []
+    for key in keys:
         if key in header and header[key] not in place:
             yield f"is of the {key} {header[key]!r}, by its own header"
 
