@@ -16,8 +16,10 @@ from lape.artifact import read_json
 from lape.errors import LapeError
 from lape.statistics import ActivationStatistics
 
-# Most activations in a million that may change sides, by dtype: several times what was measured, see README.md.
-BOUNDS = {"float32": 20.0, "bfloat16": 5000.0, "float16": 1000.0}
+# Most activations in a million that may change sides. bench/rounding.py measured none on one CPU, in either dtype, by
+# threads and batch size. The bounds leave room for kernels and devices that were not measured: in bfloat16 about as
+# much as its rounding moves beside float32 (2,869 on the tests' model). Of float16 nothing is claimed.
+BOUNDS = {"float32": 20.0, "bfloat16": 5000.0}
 
 
 @dataclass
