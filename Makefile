@@ -1,5 +1,5 @@
 # `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
-.PHONY: run test setup lint format bench gpu-check clean
+.PHONY: run test test-kill setup lint format bench gpu-check clean
 
 PYTHON ?= python3
 CORES ?= all
@@ -19,6 +19,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Twenty whole runs, each killed once: half an hour.
+test-kill: setup
+	$(BIN)/python -m pytest -m exhaustive tests/test_kill.py
 
 setup: .venv/built
 

@@ -59,8 +59,9 @@ def _sha256(path: str, inode: int, size: int, time: int) -> str:
 def writing(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
 
-    The data are flushed to disk before the rename, so that a kill or a crash leaves the old file or the
-    new one, never a part. Of ranks that share a model the first writes; behind the block all of them see the file.
+    The data are flushed to disk before the rename, and the rename before the next file, so that a kill or a crash
+    leaves the old file or the new one, never a part, and no header without its data. Of ranks that share a model the
+    first writes; behind the block all of them see the file.
 
     Raises:
         LapeError: the folder cannot be written, or the disk is full.
@@ -83,9 +84,9 @@ def writing(path: str | Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; artifacts are for the group to read
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.replace(path)
+        flush(path.parent)
         ranks.gathered(None)
     except OSError as error:
         # A reader inside the block may fail on another file: only writing faults are translated.
@@ -99,9 +100,26 @@ def writing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def flush(path: Path) -> None:
+    """Wait until a file's data, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems flush no folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def json_text(content: dict) -> str:
+    """A dictionary as indented JSON. NaN and infinity are refused."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, content: dict) -> None:
-    """Write a dictionary as indented UTF-8 JSON, atomically. NaN and infinity are refused."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write a dictionary as `json_text`, UTF-8, atomically."""
+    text = json_text(content)
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,25 +1,32 @@
 """The manifest of a run: every artifact, the hash of each of its files, and what made it."""
 
+import contextlib
 import csv
 import datetime
+import hashlib
+import platform
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from lape.artifact import read_json, sha256, versions
+from lape.artifact import json_text, read_json, sha256, versions
 from lape.errors import LapeError
 
 
-def build_manifest(headers: Iterable[str | Path], run: str | Path, config: str | Path) -> dict:
+def build_manifest(
+    headers: Iterable[str | Path], run: str | Path, config: str | Path, report: str | Path | None = None
+) -> dict:
     """Collect the headers of a run: the given ones, and those of everything that they were made from.
 
     Args:
         headers: paths of the last artifacts' JSON headers (tables, figures), relative to the working directory.
         run: the run's folder; where it has benchmarks/, an entry says how long its job took.
         config: the run's configuration, as JSON.
+        report: the run's page of tables and figures, if it has one.
 
     Returns:
-        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions",
-        "artifacts": {header path: entry}}. An entry holds the
+        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions", "machine",
+        "artifacts": {header path: entry}, "sha256": the manifest's own seal, see `sealed`}. An entry holds the
         header's own hash, its data files' hashes and sizes, the rule and command that made it, its inputs'
         hashes, parameters, versions, device and backend where it has them, and when it was written.
 
@@ -32,17 +39,47 @@ def build_manifest(headers: Iterable[str | Path], run: str | Path, config: str |
         path = waiting.pop()
         if str(path) not in found:
             found[str(path)] = _entry(path, Path(run))
-            waiting += filter(None, map(_header_of, found[str(path)]["inputs"]))
-    return {
-        "artifact": "manifest",
-        "config": read_json(config),
-        "files": {str(config): sha256(config)},
-        "versions": versions(),
-        "artifacts": dict(sorted(found.items())),
-    }
+            waiting += filter(None, map(header_of, found[str(path)]["inputs"]))
+    return sealed(
+        {
+            "artifact": "manifest",
+            "config": read_json(config),
+            "files": {str(path): sha256(path) for path in (config, report) if path is not None},
+            "versions": versions(),
+            "machine": machine(),
+            "artifacts": dict(sorted(found.items())),
+        }
+    )
 
 
-def _header_of(name: str) -> Path | None:
+def machine() -> dict:
+    """What decides, beside versions and settings, on the last bits: the kind of processor and of GPUs."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    gpus: list[str] = []
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpus = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return {"processor": processor, "gpus": gpus}
+
+
+def sealed(manifest: dict) -> dict:
+    """A manifest with the hash of all else that is in it, so that a change by accident or by hand shows."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    return {**content, "sha256": hashlib.sha256(json_text(content).encode()).hexdigest()}
+
+
+def is_as_written(path: str | Path, manifest: dict) -> bool:
+    """Whether a file is, to the byte, the manifest that was written with its seal; `manifest` is its content."""
+    try:
+        return Path(path).read_bytes() == json_text(sealed(manifest)).encode()
+    except ValueError:  # NaN
+        return False
+
+
+def header_of(name: str) -> Path | None:
     """The header of an input: itself, or the JSON file beside it that names it; None for a file from outside."""
     path = Path(name)
     for header in (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json")):

@@ -1,8 +1,8 @@
 """What the run was: its configuration, a manifest of every artifact, and the report.
 
 Input: the tables and figures, from which the manifest follows every header back to the downloads; the captions.
-Output: config.json (the configuration as it was merged), manifest.json, which `lape audit` checks, and
-report.html, a self-contained page of tables and figures; in paper/ and expert_units/ both for the targets `paper` and
+Output: config.json (the configuration as it was merged), report.html, a self-contained page of tables and figures, and
+manifest.json, which `lape audit` checks; in paper/ and expert_units/ the last two for the targets `paper` and
 `expert_units`.
 """
 
@@ -17,13 +17,15 @@ rule config:
     params:
         config=lambda wildcards: json.dumps(config, indent=2, ensure_ascii=False),
     shell:
-        "printf '%s\\n' {params.config:q} > {output} 2> {log}"
+        "(printf '%s\\n' {params.config:q} > {output}.partial && sync {output}.partial && mv {output}.partial {output}) "
+        "2> {log}"
 
 
 rule manifest:
     input:
         headers=[str(Path(item).with_suffix(".json")) for item in DEFAULT_ITEMS],
         config="<results>/config.json",
+        report="<results>/report.html",
     output:
         "<results>/manifest.json",
     log:
@@ -31,13 +33,13 @@ rule manifest:
     conda:
         "../envs/lape.yaml"
     shell:
-        "lape manifest --log {log} --rule manifest {input.headers} --config {input.config} --output {output}"
+        "lape manifest --log {log} --rule manifest {input.headers} --config {input.config} --report {input.report} "
+        "--output {output}"
 
 
 rule report:
     input:
         content=DEFAULT_ITEMS,
-        manifest="<results>/manifest.json",
         config="<results>/config.json",
         captions=code("rules/captions/*.rst"),
     output:
@@ -50,14 +52,16 @@ rule report:
         snakefile=code("Snakefile"),
     # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
     shell:
-        "snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
-        "--report {output} {input.content} > {log} 2>&1"
+        "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
+        "--report {output}.partial.html {input.content} && sync {output}.partial.html && "
+        "mv {output}.partial.html {output}) > {log} 2>&1"
 
 
 use rule manifest as paper_manifest with:
     input:
         headers=[str(Path(item).with_suffix(".json")) for item in PAPER_ITEMS],
         config="<results>/config.json",
+        report="<results>/paper/report.html",
     output:
         "<results>/paper/manifest.json",
     log:
@@ -67,7 +71,6 @@ use rule manifest as paper_manifest with:
 use rule report as paper_report with:
     input:
         content=PAPER_ITEMS,
-        manifest="<results>/paper/manifest.json",
         config="<results>/config.json",
         captions=code("rules/captions/*.rst"),
     output:
@@ -80,6 +83,7 @@ use rule manifest as expert_manifest with:
     input:
         headers=[str(Path(item).with_suffix(".json")) for item in EXPERT_ITEMS],
         config="<results>/config.json",
+        report="<results>/expert_units/report.html",
     output:
         "<results>/expert_units/manifest.json",
     log:
@@ -89,7 +93,6 @@ use rule manifest as expert_manifest with:
 use rule report as expert_report with:
     input:
         content=EXPERT_ITEMS,
-        manifest="<results>/expert_units/manifest.json",
         config="<results>/config.json",
         captions=code("rules/captions/*.rst"),
     output:

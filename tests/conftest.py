@@ -126,6 +126,34 @@ def complete_run(tmp_path_factory):
     return finished_run(tmp_path_factory.mktemp("workflow") / "run")
 
 
+@pytest.fixture
+def tampered(complete_run, tmp_path, monkeypatch):
+    """A copy of the complete run, to tamper with; the working directory."""
+    workspace = complete_run.copy(tmp_path / "run")
+    monkeypatch.chdir(workspace.folder)
+    return workspace
+
+
+@pytest.fixture
+def faults(lape):
+    """Audit the tampered run: what is wrong with which file, one (file, fault) a line."""
+    from tampering import MANIFEST
+
+    def audit() -> list[tuple[str, str]]:
+        status, messages = lape("audit", MANIFEST)
+        lines = [line for line in messages.splitlines() if line.startswith(("results", "model", "texts", "lape audit"))]
+        assert "Traceback" not in messages
+        if status == 0:
+            return []
+        *found, last = lines
+        assert status == 1
+        remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
+        assert last == f"lape audit: {MANIFEST}: {len(found)} faults; {remedy}"
+        return [tuple(line.split(": ", 1)) for line in found]
+
+    return audit
+
+
 @pytest.fixture(scope="session")
 def finished_stages(tmp_path_factory) -> Path:
     """A folder in which every stage has run by its command; for reading only."""

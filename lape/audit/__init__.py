@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lape.artifact import read_json, sha256
-from lape.audit import evaluation, expert_units, neurons, text
+from lape.artifact import read_json
+from lape.audit import evaluation, expert_units, neurons, provenance, text
 from lape.audit.inputs import inputs
 from lape.config import item_models, model_languages
-from lape.errors import LapeError
 from lape.tables import TABLES, texts
 
 
@@ -22,12 +21,13 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
     Yields:
         (path, what is wrong with it), one for every fault. Nothing is yielded where all holds.
     """
-    artifacts = manifest["artifacts"]
-    yield from _differing(manifest["files"])
+    artifacts, run = manifest["artifacts"], f"results/{manifest['config'].get('run')}"
+    yield from provenance.check_files(manifest)
     broken: set[str] = set()
     for path, entry in artifacts.items():
-        faults = list(_differing({path: entry["sha256"], **entry["files"]}))
+        faults = list(provenance.differing({path: entry["sha256"], **entry["files"]}))
         yield from faults
+        yield from provenance.left_over(path, entry["files"])
         if faults:
             broken |= {path, *entry["files"]}
 
@@ -39,7 +39,8 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
             continue
         try:
             headers[path] = read_json(path, entry["artifact"])
-            yield from ((path, fault) for fault in _provenance(path, entry, headers[path], hashes))
+            yield from ((path, fault) for fault in provenance.check_provenance(path, entry, headers[path], hashes))
+            yield from ((path, fault) for fault in provenance.check_place(path, headers[path], run))
             if not broken.intersection(headers[path]["inputs"]) and entry["artifact"] in _CHECKS:
                 yield from ((path, fault) for fault in _CHECKS[entry["artifact"]](Path(path), headers[path]))
         except Exception as error:  # under a forged hash anything can lie there
@@ -47,33 +48,9 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
                 path,
                 f"cannot be checked ({type(error).__name__}: {(str(error) or 'no more is known').splitlines()[0]})",
             )
+    yield from provenance.check_descent(headers)
     if not any(artifacts[path]["artifact"] == "perplexity" for path in broken.intersection(artifacts)):
         yield from _matrices(manifest["config"], headers)
-
-
-def _differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Files whose hash is another."""
-    for name, expected in files.items():
-        try:
-            if sha256(name) != expected:
-                yield name, "differs from the hash in the manifest"
-        except LapeError:
-            yield name, "is missing or cannot be read"
-
-
-def _provenance(path: str, entry: dict, header: dict, hashes: dict[str, str]) -> Iterator[str]:
-    """The manifest repeats the header, and the inputs that the header names are those that stand now."""
-    folder = Path(path).parent
-    if entry["files"] != {str(folder / name): digest for name, digest in header["outputs"].items()}:
-        yield "names other data files or hashes than the manifest"
-    for key in ("rule", "command", "inputs", "parameters", "versions"):
-        if entry[key] != header[key]:
-            yield f"has another entry for {key} than the manifest"
-    for name, digest in header["inputs"].items():
-        # A file from outside (the user's texts, a model's weights) may be gone by now.
-        stands = hashes.get(name) or (sha256(name) if Path(name).is_file() else digest)
-        if stands != digest:
-            yield f"was made from another {name}; run the workflow again"
 
 
 def _check_table(path: Path, header: dict) -> Iterator[str]:

@@ -1,14 +1,13 @@
 """Checks of what models did: perplexity, answers, scores, ratings and embeddings."""
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lape.artifact import read_array, read_json
-from lape.audit.inputs import inputs
+from lape.audit.inputs import inputs, tokenizer_of
 from lape.corpus.pairs import load_pairs
 from lape.corpus.questions import load_questions
 from lape.expert_units.intervention import UnitPerturbation
@@ -23,9 +22,6 @@ from lape.judging.judge import judgements, read_judgements, summary
 from lape.neurons import Neurons
 from lape.parameter_variation.parameters import Parameters
 from lape.steering import SteeringValues, setting_perturbation
-from lape.tokenizer import load_tokenizer
-
-_tokenizer = cache(load_tokenizer)  # a large vocabulary takes seconds to read
 
 
 def check_perplexity(path: Path, header: dict) -> Iterator[str]:
@@ -52,9 +48,14 @@ def _check_deactivation(header: dict) -> Iterator[str]:
     """What was deactivated is the whole set, and every hook fired."""
     hooks, language = header["hooks"], header["deactivated"]
     for source in inputs(header, "neurons"):
-        expected = Neurons.load(source).counts()[language]
+        neurons = Neurons.load(source)
+        expected = neurons.counts()[language]
         if not hooks["neurons"] == sum(layer["neurons"] for layer in hooks["by_layer"]) == expected:
             yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
+        hooked = {layer["layer"]: layer["neurons"] for layer in hooks["by_layer"]}
+        own = {layer: len(index) for layer, index in neurons.indices(language).items() if len(index)}
+        if not inputs(header, "expert_units") and hooked != own:
+            yield f"its hooks are on other layers than the neurons of {language}"
         if not all(layer["calls"] for layer in hooks["by_layer"]):
             yield "a hook never fired"
         read = sum(read_json(path)["tokens"] for path in inputs(header, "tokens"))
@@ -126,8 +127,7 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
 
 def _check_outputs(header: dict, answers: list[dict]) -> Iterator[str]:
     """What was said is the text of the tokens."""
-    (model,) = inputs(header, "model")
-    tokenizer = _tokenizer(model.with_name("tokenizer.json"))
+    tokenizer = tokenizer_of(header)
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
         output, stopped = trimmed(text, header["parameters"]["stop"])
         if answer["output"] != output or (answer["finish_reason"] == "stop") != stopped:

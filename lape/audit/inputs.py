@@ -1,8 +1,12 @@
 """What an artifact was made from, by kind."""
 
+from functools import cache
 from pathlib import Path
 
-from lape.artifact import read_json
+from tokenizers import Tokenizer
+
+from lape.artifact import read_json, sha256
+from lape.tokenizer import load_tokenizer
 
 
 def inputs(header: dict, artifact: str | tuple[str, ...]) -> list[Path]:
@@ -13,3 +17,16 @@ def inputs(header: dict, artifact: str | tuple[str, ...]) -> list[Path]:
         Path(name) for name in header["inputs"] if name.endswith(".json") and Path(name).name != "tokenizer.json"
     ]
     return [path for path in headers if read_json(path).get("artifact") in kinds]
+
+
+def tokenizer_of(header: dict) -> Tokenizer:
+    """The tokenizer of the model among the inputs."""
+    (model,) = inputs(header, "model")
+    path = model.with_name("tokenizer.json")
+    return _tokenizer(path, sha256(path))
+
+
+@cache
+def _tokenizer(path: Path, digest: str) -> Tokenizer:
+    """A large vocabulary takes seconds to read."""
+    return load_tokenizer(path)

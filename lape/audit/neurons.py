@@ -32,6 +32,9 @@ def check_statistics(path: Path, header: dict) -> Iterator[str]:
     for shard, part in zip(header["shards"], parts, strict=True):
         if part.tokens != shard["tokens"]:
             yield f"shard {shard['file']} has {part.tokens} tokens, the header says {shard['tokens']}"
+        mark = read_json((path.parent / shard["file"]).with_suffix(".json"))
+        if not {mark["model"], mark["tokens"]} <= set(header["inputs"].values()):
+            yield f"shard {shard['file']} was counted on other tokens or with another model, by its own mark"
     added = sum(parts[1:], parts[0])
     if added.tokens != whole.tokens or not np.array_equal(added.count, whole.count):
         yield "is not the sum of its shards"

@@ -1,27 +1,55 @@
 """Checks of text: documents, tokens, instructions, questions, sentences and pairs."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lape.artifact import read_array, read_json
-from lape.audit.inputs import inputs
+from lape.artifact import read_array, read_json, sha256
+from lape.audit.inputs import inputs, tokenizer_of
+from lape.corpus import documents
 from lape.corpus.pairs import load_pairs
 from lape.corpus.questions import load_questions
 from lape.corpus.sentences import load_sentences
 from lape.corpus.stored import StoredCorpus
+from lape.tokens import pack
+
+_SAMPLE = 8  # documents of a corpus and chunks of tokens that are made again, the first ones
 
 
 def check_corpus(path: Path, header: dict) -> Iterator[str]:
-    identities = pq.read_table(path.with_suffix(".parquet"), columns=["id"])["id"]
+    corpus = pq.read_table(path.with_suffix(".parquet"))
+    identities, texts = corpus["id"], corpus["text"]
     if len(identities) != header["documents"] or len(identities.unique()) != len(identities):
         yield f"holds {len(identities)} documents, the header says {header['documents']}"
+        return
     if newest := header.get("newest"):
         # The splits are told apart by the smallest id: none of the others may be as new.
         new = [number for number in map(int, identities.to_pylist()) if number >= newest["smallest_id"]]
         if len(new) != newest["documents"] or min(new, default=None) != newest["smallest_id"]:
             yield f"has {len(new)} documents from id {newest['smallest_id']} on, the header says {newest['documents']}"
+    characters = pc.sum(pc.utf8_length(texts)).as_py()
+    if characters != header["characters"]:
+        yield f"holds {characters} characters, the header says {header['characters']}"
+    as_read = all(Path(name).is_file() and sha256(name) == digest for name, digest in header["inputs"].items())
+    if header["source"] == "files" and as_read:
+        yield from _check_documents(
+            header, dict(zip(*(column[:_SAMPLE].to_pylist() for column in (identities, texts)), strict=True))
+        )
+
+
+def _check_documents(header: dict, first: dict[str, str]) -> Iterator[str]:
+    """The first documents, text by id, are those of the files; between them there may be others, which were dropped."""
+    for identity, text in documents(header["language"], "files", header["parameters"]["settings"]):
+        if first.get(identity, text) != text:
+            break
+        first.pop(identity, None)
+        if not first:
+            return
+    yield f"its document {next(iter(first))} is not that of its files"
 
 
 def check_tokens(path: Path, header: dict) -> Iterator[str]:
@@ -34,11 +62,40 @@ def check_tokens(path: Path, header: dict) -> Iterator[str]:
         yield f"holds a token id that is negative or outside the vocabulary of {vocabulary}"
     if int(read_array(path.with_suffix(".bytes.npy")).sum()) != header["predicted_bytes"]:
         yield "predicted_bytes is not the sum over its chunks"
-    (corpus,) = inputs(header, "corpus")
-    parameters = header["parameters"]
-    rows = StoredCorpus(corpus).rows(parameters["split"], parameters["valid_share"], parameters["seed"])
+    (source,) = inputs(header, "corpus")
+    parameters, corpus = header["parameters"], StoredCorpus(source)
+    rows = corpus.rows(parameters["split"], parameters["valid_share"], parameters["seed"])
     if len(rows) != header["documents_in_split"]:
         yield f"was sampled from {header['documents_in_split']} documents, the split has {len(rows)} now"
+        return
+    yield from _check_packing(path, header, chunks, corpus, rows)
+
+
+def _check_packing(
+    path: Path, header: dict, chunks: np.ndarray, corpus: StoredCorpus, rows: np.ndarray
+) -> Iterator[str]:
+    """The first chunks are those of the corpus, packed again."""
+    (model,) = inputs(header, "model")
+    description, parameters = read_json(model), header["parameters"]
+    length = parameters["chunk_length"]
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        pack(
+            corpus.texts(rows),
+            tokenizer_of(header),
+            file.name,
+            documents=len(rows),
+            budget=min(len(chunks), _SAMPLE) * length,
+            chunk_length=length,
+            bos=description["bos_token_id"] if parameters["bos"] else None,
+            seed=parameters["seed"],
+            allow_fewer=True,
+            excerpts=parameters["excerpts"],
+            vocab_size=description["vocab_size"],
+            label=str(path),
+        )
+        again = read_array(file.name)
+    if not np.array_equal(again, chunks[: len(again)]):
+        yield f"packing {corpus.path} again gives other tokens"
 
 
 def check_instructions(path: Path, header: dict) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""Recompute every hash of a run and check that its numbers agree with one another; names each faulty artifact."""
+"""Recompute every hash of a run and check that its numbers agree with one another; names each faulty artifact.
+
+With --against also whether the run agrees with another one as it must: the same bits where settings and inputs are the
+same, counts within a bound where threads, batch size or device are others.
+"""
 
 import argparse
 import logging
@@ -12,20 +16,45 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, nargs="?", default=Path("results/default/manifest.json"))
+    parser.add_argument("--against", type=Path, metavar="MANIFEST", help="of another run, which lies where it was made")
 
 
 def run(arguments: argparse.Namespace) -> None:
     from lape.audit import audit
+    from lape.manifest import is_as_written
 
     manifest = read_json(arguments.manifest, "manifest")
     try:
         faults = list(audit(manifest))
+        if not is_as_written(arguments.manifest, manifest):
+            faults.insert(0, (str(arguments.manifest), "is not what the workflow wrote: its seal does not hold"))
     except (KeyError, TypeError, AttributeError) as error:
         raise LapeError(f"{arguments.manifest}: is not a whole manifest ({error!r}); run the workflow again") from error
+    remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
+    _refuse(arguments.manifest, faults, remedy)
+    files = sum(1 + len(entry["files"]) for entry in manifest["artifacts"].values())
+    logger.info("%s: %d artifacts, %d files, all as they were", arguments.manifest, len(manifest["artifacts"]), files)
+    if arguments.against is not None:
+        _compare(arguments.manifest, arguments.against)
+
+
+def _compare(manifest: Path, against: Path) -> None:
+    """Hold the run to its claims, beside another."""
+    from lape.audit.replication import Run, compare
+
+    agreement = compare(Run(manifest), Run(against))
+    _refuse(manifest, agreement.faults, f"audit {against}, too, and find out what the two differ in")
+    counts = [f"{len(agreement.same)} artifacts are the same bits as in {against}, as they must be"]
+    if agreement.flips:
+        most = f"at most {max(agreement.flips.values()):.3g} of a million activations changed sides"
+        counts.append(f"{len(agreement.flips)} statistics of other settings are within their bound ({most})")
+    counts.append(f"nothing is claimed of {len(agreement.unclaimed)}")
+    logger.info("%s: %s", manifest, ", ".join(counts))
+
+
+def _refuse(manifest: Path, faults: list[tuple[str, str]], remedy: str) -> None:
+    """Name every fault, one a line, and end, if there are any."""
     for path, fault in faults:
         logger.error("%s: %s", path, fault)
     if faults:
-        remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
-        raise LapeError(f"{arguments.manifest}: {len(faults)} faults; {remedy}")
-    files = sum(1 + len(entry["files"]) for entry in manifest["artifacts"].values())
-    logger.info("%s: %d artifacts, %d files, all as they were", arguments.manifest, len(manifest["artifacts"]), files)
+        raise LapeError(f"{manifest}: {len(faults)} faults; {remedy}")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifact import flush, write_header
 from lape.checkpoint import checkpoint_files
 from lape.commands.arguments import positive
 from lape.errors import LapeError
@@ -120,9 +120,12 @@ def _convert(folder: Path | None, convert: Callable[[Path], None]) -> None:
         raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error
     try:
         convert(temporary)
+        for written in (*temporary.iterdir(), temporary):
+            flush(written)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.rename(folder)
+        flush(folder.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LapeError(
             f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"

@@ -1,0 +1,57 @@
+"""How many activations change sides between two ways to count the same tokens: `python -m bench.rounding MODEL TOKENS`.
+
+MODEL is a run's model.json, TOKENS a train.json of that model. Every number of threads and batch size is compared with
+one thread and one chunk a pass, in float32 and in bfloat16, and bfloat16 with float32.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lape.artifact import read_array
+from lape.batches import shard_batches, token_batches
+from lape.model import load_model
+from lape.recording import record_statistics
+from lape.statistics import ActivationStatistics
+
+
+def counted(model, chunks: np.ndarray, threads: int, batch_size: int) -> ActivationStatistics:
+    """Statistics with so many threads and chunks a pass."""
+    torch.set_num_threads(threads)
+    (slices,) = shard_batches(len(chunks), batch_size, 1)
+    return record_statistics(model, token_batches(chunks, slices))
+
+
+def show(what: str, one: ActivationStatistics, other: ActivationStatistics) -> None:
+    """A line: differences of the counts in a million activations, share of neurons that differ, largest difference."""
+    difference = np.abs(one.count - other.count)
+    flips = difference.sum() / one.denominator.sum() * 1e6
+    print(f"{what:<42} {flips:10.3f} {(difference > 0).mean():10.4%} {difference.max():6d}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("tokens", type=Path)
+    parser.add_argument("--chunks", type=int, default=16, help="of the tokens, the first ones")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8])
+    arguments = parser.parse_args()
+    chunks = read_array(arguments.tokens.with_suffix(".npy"), mmap=True)[: arguments.chunks]
+    model, _ = load_model(arguments.model)
+    print(f"{chunks.size} tokens{'':30} flips/million    neurons    most")
+    base = {}
+    for dtype in ("float32", "bfloat16"):
+        model = model.to(getattr(torch, dtype))
+        base[dtype] = counted(model, chunks, 1, 1)
+        for threads in arguments.threads:
+            for size in arguments.batch_sizes:
+                again = counted(model, chunks, threads, size)
+                show(f"{dtype}, {threads} threads, {size} chunks a pass", base[dtype], again)
+    show("bfloat16 beside float32", base["float32"], base["bfloat16"])
+
+
+if __name__ == "__main__":
+    main()

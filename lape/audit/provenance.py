@@ -1,0 +1,89 @@
+"""Checks of where artifacts come from: hashes, inputs, places, leftovers and the model's revision."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lape.artifact import read_json, sha256
+from lape.errors import LapeError
+from lape.manifest import header_of
+
+# Folders of parts beside an artifact, in which every file is one of its own.
+_PARTS = (".shards", ".blocks")
+
+
+def differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Files whose hash is another."""
+    for name, expected in files.items():
+        try:
+            if sha256(name) != expected:
+                yield name, "differs from the hash in the manifest"
+        except LapeError:
+            yield name, "is missing or cannot be read"
+
+
+def left_over(path: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Files among an artifact's parts that are none of them."""
+    for folder in {Path(name).parent for name in files}:
+        if folder.suffix in _PARTS and folder.is_dir():
+            for name in sorted(map(str, folder.iterdir())):
+                if name not in files:
+                    yield name, f"is left over: it is no part of {path}"
+
+
+def check_files(manifest: dict) -> Iterator[tuple[str, str]]:
+    """Files without a header are as they were; the run's configuration is the one in the manifest."""
+    faults = list(differing(manifest["files"]))
+    yield from faults
+    for name in manifest["files"].keys() - dict(faults):
+        if Path(name).name == "config.json" and read_json(name) != manifest["config"]:
+            yield name, "is another configuration than the manifest's"
+
+
+def check_provenance(path: str, entry: dict, header: dict, hashes: dict[str, str]) -> Iterator[str]:
+    """The manifest repeats the header, and the inputs that the header names are those that stand now."""
+    folder = Path(path).parent
+    if entry["files"] != {str(folder / name): digest for name, digest in header["outputs"].items()}:
+        yield "names other data files or hashes than the manifest"
+    for key in ("rule", "command", "inputs", "parameters", "versions"):
+        if entry[key] != header[key]:
+            yield f"has another entry for {key} than the manifest"
+    for name, digest in header["inputs"].items():
+        # A file from outside (the user's texts, a model's weights) may be gone by now.
+        stands = hashes.get(name) or (sha256(name) if Path(name).is_file() else digest)
+        if stands != digest:
+            yield f"was made from another {name}; run the workflow again"
+        if name not in hashes and header_of(name) is not None:
+            yield f"was made from {name}, which the manifest does not list"
+
+
+def check_place(path: str, header: dict, run: str) -> Iterator[str]:
+    """In a run's folder, what an artifact says it is of stands in its path."""
+    if not Path(path).is_relative_to(run):
+        return
+    place = Path(path).relative_to(run).with_suffix("").parts
+    keys = ["language", "model", "split", "setting", "item"]
+    keys += ["deactivated"] if header["artifact"] == "perplexity" else []
+    for key in keys:
+        if key in header and header[key] not in place:
+            yield f"is of the {key} {header[key]!r}, by its own header"
+
+
+def check_descent(headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
+    """What is of a language comes from that language; all that comes from a model, from one revision of it."""
+    for path, header in headers.items():
+        sources = {name: headers[name] for name in header["inputs"] if name in headers}
+        languages = {source["language"] for source in sources.values() if "language" in source}
+        if languages and header.get("language", next(iter(languages))) not in languages:
+            yield path, f"is of the language {header['language']!r}, what it was made from is of others"
+        name, revision = _checkpoint(header)
+        for source in sources:
+            of, other = _checkpoint(sources[source])
+            if None not in (name, revision, other) and name == of and revision != other:
+                yield path, f"is of another revision of the model {name} than {source}; run the workflow again"
+
+
+def _checkpoint(header: dict) -> tuple[str | None, str | None]:
+    """The model that an artifact is of, and its revision."""
+    if header["artifact"] == "model":
+        return header["name"], header["revision"]
+    return header.get("model"), header.get("model_revision")

@@ -1,0 +1,103 @@
+"""Kill -9 of Snakemake and all its jobs at random times: the next run ends with the bytes of an uninterrupted one.
+
+`make test` kills one run five times over; `make test-kill` kills twenty runs, each once, over the whole of its time.
+"""
+
+import os
+import random
+import signal
+import subprocess
+
+import pytest
+from workflow_run import Workspace
+
+from lape.artifact import read_json
+
+pytestmark = pytest.mark.workflow
+
+KILLS = 20
+# They hold times, and so differ between any two runs.
+TIMED = {"manifest.json", "report.html"}
+
+
+def killed(workspace: Workspace, seconds: float) -> bool:
+    """Start the workflow and kill its process group after a time; whether it was still at work then."""
+    process = subprocess.Popen(**workspace.command("--cores", "2"), start_new_session=True)
+    try:
+        process.communicate(timeout=seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+
+
+def check_what_stands(workspace: Workspace, whole: Workspace) -> None:
+    """What a kill leaves under an artifact's name is the whole artifact; temporary files have names of their own."""
+    expected = whole.hashes()
+    stand = {
+        name: digest
+        for name, digest in workspace.hashes().items()
+        if not name.rsplit("/")[-1].startswith(".") and ".partial" not in name and name not in TIMED
+    }
+    assert {name for name, digest in stand.items() if digest != expected[name]} == set()
+
+
+def untimed(workspace: Workspace) -> dict:
+    """A manifest without what depends on when it was made."""
+    manifest = read_json(workspace.results / "manifest.json", "manifest")
+    for entry in manifest["artifacts"].values():
+        del entry["written"], entry["seconds"]
+    del manifest["sha256"], manifest["files"]["results/tiny/report.html"]
+    return manifest
+
+
+def check_end(workspace: Workspace, whole: Workspace) -> None:
+    """Run again as a user does; all is there to the byte, nothing is left over, and the audit passes."""
+    if list((workspace.folder / ".snakemake" / "locks").glob("*")):
+        workspace.snakemake("--unlock")
+    workspace.run()
+    ours, theirs = workspace.hashes(), whole.hashes()
+    assert set(ours) == set(theirs)
+    assert {name for name in ours if ours[name] != theirs[name]} <= TIMED
+    assert untimed(workspace) == untimed(whole)
+    records = workspace.folder / ".snakemake"
+    assert not [path for name in ("locks", "incomplete") for path in (records / name).rglob("*") if path.is_file()]
+    audit = {**workspace.command(), "args": ["lape", "audit", "results/tiny/manifest.json"]}
+    done = subprocess.run(**audit)
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in workspace.run()
+
+
+@pytest.fixture(scope="module")
+def seconds(complete_run) -> float:
+    """How long an uninterrupted run takes: from its configuration to its manifest."""
+    times = [
+        path.stat().st_mtime for path in (complete_run.folder / "tiny.yaml", complete_run.results / "manifest.json")
+    ]
+    return times[1] - times[0]
+
+
+def test_a_run_that_is_killed_again_and_again(complete_run, seconds, tmp_path):
+    workspace, draw = Workspace.create(tmp_path / "run"), random.Random(0)
+    for _ in range(5):
+        assert killed(workspace, draw.uniform(0.05, 0.2) * seconds), "the run ended before it could be killed"
+        check_what_stands(workspace, complete_run)
+        if list((workspace.folder / ".snakemake" / "locks").glob("*")):
+            workspace.snakemake("--unlock")
+    check_end(workspace, complete_run)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_run_that_is_killed_once(complete_run, seconds, tmp_path, number):
+    # The times are spread over the run: one at random in each twentieth of it.
+    moment = (number + random.Random(number).random()) / KILLS * seconds
+    for attempt in range(5):
+        workspace = Workspace.create(tmp_path / f"run{attempt}")
+        if killed(workspace, moment * 0.8**attempt):
+            break
+    else:
+        pytest.fail("every run ended before it could be killed")
+    check_what_stands(workspace, complete_run)
+    check_end(workspace, complete_run)
