@@ -8,6 +8,7 @@ they were given.
 
 import contextlib
 import errno
+import fcntl
 import glob
 import hashlib
 import importlib.metadata
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -59,27 +61,22 @@ def writing(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
 
     The data are flushed to disk before the rename, so that a kill or a crash leaves the old file or the
-    new one, never a part.
+    new one, never a part. Several processes may write one path at once: the last to end wins.
 
     Raises:
         LapeError: the folder cannot be written, or the disk is full.
     """
     path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            stale.unlink(missing_ok=True)  # what a killed writer of this file left behind
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; artifacts are for the group to read
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with folder_beside(path) as folder:
+            temporary = folder / path.name
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)  # some libraries make private files; artifacts are for the group to read
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
         # A reader inside the block may fail on another file: only writing faults are translated.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -87,9 +84,59 @@ def writing(path: str | Path) -> Iterator[Path]:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
         raise
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside a path, `.<name>.*`, in which it is made; a library's own temporary files are there too.
+
+    What killed writers of the same path left is removed. Where a file system has no locks, or NFS none of folders, it
+    stays: whether its writer lives cannot be told.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, path.name)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with _locked(folder, wait=True):
+            if not folder.exists():
+                continue  # another writer took it for abandoned before it was locked
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers of a file, or of every file of a folder, left there; a living one holds a lock."""
+    for other in folder.glob(".*" if name is None else f".{glob.escape(name)}.*"):
+        with _locked(other, wait=False) as locked:
+            if locked and other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            elif locked:
+                other.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock on a path, which the kernel lifts when the process dies; yields whether it could be had."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_json(path: str | Path, content: dict) -> None:

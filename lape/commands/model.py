@@ -4,10 +4,9 @@ import argparse
 import hashlib
 import logging
 import shutil
-import tempfile
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifact import folder_beside, write_header
 from lape.checkpoint import checkpoint_files
 from lape.errors import LapeError
 
@@ -95,20 +94,13 @@ def _convert(models, gguf: Path, folder: Path | None, dtype) -> None:
     if folder is None:
         raise LapeError("--gguf needs --weights; name the folder for the converted checkpoint")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f".{folder.name}.*"):
-            shutil.rmtree(stale)  # what a killed conversion left behind
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error
-    try:
-        models.convert_gguf(gguf, temporary, dtype)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
+        with folder_beside(folder) as beside:
+            temporary = beside / folder.name
+            temporary.mkdir()
+            models.convert_gguf(gguf, temporary, dtype)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LapeError(
             f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -59,7 +59,7 @@ class AnswerParts:
 
     def remove(self) -> None:
         """Remove the parts, once the whole has its header."""
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)  # another run of the same may have done so
 
 
 def answer_row(language: str, target: str, number: int, question: str, prompt: str, answer: Answer) -> dict:
