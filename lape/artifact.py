@@ -88,7 +88,7 @@ def writing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A new hidden folder beside a path, `.<name>.*`, in which it is made; a library's own temporary files are there too.
+    """A new hidden folder beside a path, `.<name>.*`, in which it is made, with any temporary files of a library.
 
     What killed writers of the same path left is removed. Where a file system has no locks, or NFS none of folders, it
     stays: whether its writer lives cannot be told.
