@@ -9,6 +9,7 @@ they were given.
 import contextlib
 import errno
 import fcntl
+import functools
 import glob
 import hashlib
 import importlib.metadata
@@ -19,13 +20,13 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from lape.errors import LapeError
+from lape.headers import Header, check_fields
 
 # The command line that is running, set by `lape.cli`; empty where the library is used from Python.
 command: list[str] = []
@@ -50,7 +51,7 @@ def sha256(path: str | Path) -> str:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
 
 
-@cache
+@functools.cache
 def _sha256(path: str, inode: int, size: int, time: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,14 +151,15 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     """Read a JSON header and check that it belongs to the stage that the caller expects.
 
     Raises:
-        LapeError: missing, not JSON, or the header of another kind of artifact.
+        LapeError: missing, not JSON, the header of another kind of artifact, or a field of it is of another type. So
+            does what is returned where a key is missing.
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=functools.partial(Header, path))
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LapeError(f"{path}: is not valid JSON ({error}); delete it and run the step again") from error
     if not isinstance(content, dict):
         raise LapeError(f"{path}: is not an artifact header; pass the .json file that lies beside the data")
@@ -165,6 +167,8 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
         raise LapeError(
             f"{path}: is the header of {content.get('artifact')!r}, not of {artifact!r}; pass the {artifact} artifact"
         )
+    if "artifact" in content:
+        check_fields(path, content)
     return content
 
 
@@ -178,8 +182,32 @@ def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a foreign file fails in many ways
         raise LapeError(f"{path}: is not a whole array ({error}); delete it and run the step again") from error
+
+
+def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
+    """Read the JSON lines of an artifact.
+
+    Args:
+        path: the file.
+        kinds: keys that every line has, and the types of their values.
+
+    Raises:
+        LapeError: missing, or a line is none of these.
+    """
+    try:
+        # Not splitlines(), which cuts a text at characters such as U+2028 that stand in it as they are.
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            rows = list(map(json.loads, lines))
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+    except (ValueError, RecursionError) as error:
+        raise LapeError(f"{path}: is no file of JSON lines ({error}); delete it and run the step again") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or any(type(row.get(key)) is not kind for key, kind in kinds.items()):
+            raise LapeError(f"{path}: line {number} is no object with {', '.join(kinds)}; run the step again")
+    return rows
 
 
 def checked(header_path: str | Path, header: dict, suffix: str) -> Path:
@@ -236,7 +264,7 @@ def write_header(
     write_json(path, header)
 
 
-@cache
+@functools.cache
 def versions() -> dict[str, str | None]:
     """Versions of lape, its commit, Python and the packages that can change a number."""
 

@@ -27,7 +27,7 @@ rule model_gguf:
     params:
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_gguf --name {wildcards.model} --gguf {input.gguf} --weights {output.weights} "
+        "lape model --log {log} --rule model_gguf --name {wildcards.model} --gguf={input.gguf:q} --weights {output.weights} "
         "{params.flags} --output {output.header}"
 
 
@@ -52,7 +52,7 @@ rule model_path:
         folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_path --name {wildcards.model} --path {params.folder:q} {params.flags} "
+        "lape model --log {log} --rule model_path --name {wildcards.model} --path={params.folder:q} {params.flags} "
         "--output {output.header}"
 
 
@@ -78,5 +78,5 @@ rule model_hub:
         revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_hub --name {wildcards.model} --hub {params.repository:q} "
-        "--revision {params.revision:q} {params.flags} --output {output.header}"
+        "lape model --log {log} --rule model_hub --name {wildcards.model} --hub={params.repository:q} "
+        "--revision={params.revision:q} {params.flags} --output {output.header}"

@@ -30,7 +30,7 @@ rule score:
         rule="score",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
-        fasttext=optional("--fasttext", config["scores"]["fasttext"]),
+        fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
     shell:
         "lape score --log {log} --rule {params.rule} --model {input.model} --generations {input.header} "
         "--reference {input.reference} --minimum-bytes {params.minimum_bytes} --batch-size {params.batch_size} "
@@ -53,7 +53,7 @@ rule judge:
     conda:
         "../envs/lape.yaml"
     params:
-        settings=json.dumps(config["judge"]),
+        settings=lambda wildcards: json.dumps(config["judge"]),
     shell:
         "lape judge --log {log} --rule judge --generations {input.header} --settings {params.settings:q} "
         "--cache results/judge --output {output.ratings}"

@@ -56,7 +56,7 @@ def test_several_processes_may_write_one_file_at_once(tmp_path):
 
 def test_a_living_writer_keeps_its_temporary_file_and_a_dead_one_does_not(tmp_path):
     path = tmp_path / "a.txt"
-    dead = f"import os, sys; from lape.artifact import writing; kept = writing({str(path)!r}); kept.__enter__(); os._exit(9)"
+    dead = f"import os; from lape.artifact import writing; kept = writing({str(path)!r}); kept.__enter__(); os._exit(9)"
     assert subprocess.run([sys.executable, "-c", dead], cwd=ROOT).returncode == 9
     (left,) = os.listdir(tmp_path)
     with writing(path) as slow:

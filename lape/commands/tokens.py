@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from lape.artifact import read_json, write_header, writing
+from lape.artifact import checked, read_json, write_header, writing
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.chunk_length < 2:
         raise LapeError(f"{label}: chunk_length {arguments.chunk_length} predicts no token; set it to 2 or more")
     try:
-        documents = pq.read_table(arguments.corpus, columns=["id", "text"])
+        documents = pq.read_table(checked(corpus_header, corpus, ".parquet"), columns=["id", "text"])
+        documents.validate(full=True)  # that text is UTF-8
     except (OSError, pa.ArrowException) as error:
         raise LapeError(f"{arguments.corpus}: cannot be read as parquet; delete it and run again") from error
 

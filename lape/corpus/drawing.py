@@ -120,6 +120,7 @@ def read_corpus(
     reading.inputs += [artifact.checked(header_path, header, ".parquet"), header_path]
     try:
         table = pq.read_table(corpus, columns=["id", "text"])
+        table.validate(full=True)  # that text is UTF-8
     except (OSError, pa.ArrowException) as error:
         raise LapeError(f"{corpus}: cannot be read as parquet; delete it and run again") from error
     ids, texts = table["id"].to_pylist(), table["text"]
