@@ -110,6 +110,8 @@ def test_the_recorded_command_has_no_log_and_no_mirror(lape, tmp_path):
     options = ["--package", "p", "--version", "1", "--file", "f", "--sha256", "0", "--output", str(tmp_path / "o")]
     lape("download", "--index", "ftp://user:secret@127.0.0.1/simple", *options)
     assert artifact.command == ["lape", "download", *options]
+    lape("download", "--index=ftp://user:secret@127.0.0.1/simple", *options)
+    assert artifact.command == ["lape", "download", *options]
 
 
 def test_the_commit_marks_changes(tmp_path, monkeypatch):

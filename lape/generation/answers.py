@@ -27,7 +27,7 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
     """
     header = read_json(header_path, "generations")
     path = checked(header_path, header, ".jsonl")
-    answers = read_rows(path, {"language": str, "target": str, "number": int, "prompt": str, "output": str})
+    answers = read_rows(path, {"language": str, "target": str, "number": int, "output": str})
     keys = [tuple(answer[key] for key in KEYS) for answer in answers]
     if len(set(keys)) < len(keys):
         raise LapeError(f"{path}: an answer comes twice; run `lape generate` again")
