@@ -179,7 +179,10 @@ def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
         LapeError: missing, or not a whole .npy file.
     """
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # whatever its name, a zip file is read as .npz
+            raise ValueError("an archive")
+        return array
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
     except Exception as error:  # a foreign file fails in many ways
