@@ -8,6 +8,8 @@ they were given.
 
 import contextlib
 import errno
+import fcntl
+import functools
 import glob
 import hashlib
 import importlib.metadata
@@ -15,16 +17,17 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from lape import ranks
 from lape.errors import LapeError
+from lape.headers import Header, check_fields
 
 # The command line that is running, set by `lape.cli`; empty where the library is used from Python.
 command: list[str] = []
@@ -49,7 +52,7 @@ def sha256(path: str | Path) -> str:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
 
 
-@cache
+@functools.cache
 def _sha256(path: str, inode: int, size: int, time: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -60,8 +63,9 @@ def writing(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
 
     The data are flushed to disk before the rename, and the rename before the next file, so that a kill or a crash
-    leaves the old file or the new one, never a part, and no header without its data. Of ranks that share a model the
-    first writes; behind the block all of them see the file.
+    leaves the old file or the new one, never a part, and no header without its data. Several processes may write one
+    path at once: the last to end wins. Of ranks that share a model the first writes; behind the block all of them see
+    the file.
 
     Raises:
         LapeError: the folder cannot be written, or the disk is full.
@@ -72,21 +76,16 @@ def writing(path: str | Path) -> Iterator[Path]:
             yield Path(folder, path.name)
         ranks.gathered(None)
         return
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            stale.unlink(missing_ok=True)  # what a killed writer of this file left behind
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; artifacts are for the group to read
-        flush(temporary)
-        temporary.replace(path)
-        flush(path.parent)
+        with folder_beside(path) as folder:
+            temporary = folder / path.name
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)  # some libraries make private files; artifacts are for the group to read
+            flush(temporary)
+            temporary.replace(path)
+            flush(path.parent)
         ranks.gathered(None)
     except OSError as error:
         # A reader inside the block may fail on another file: only writing faults are translated.
@@ -95,9 +94,59 @@ def writing(path: str | Path) -> Iterator[Path]:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
         raise
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside a path, `.<name>.*`, in which it is made, with any temporary files of a library.
+
+    What killed writers of the same path left is removed. Where a file system has no locks, or NFS none of folders, it
+    stays: whether its writer lives cannot be told.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, path.name)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with _locked(folder, wait=True):
+            if not folder.exists():
+                continue  # another writer took it for abandoned before it was locked
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers of a file, or of every file of a folder, left there; a living one holds a lock."""
+    for other in folder.glob(".*" if name is None else f".{glob.escape(name)}.*"):
+        with _locked(other, wait=False) as locked:
+            if locked and other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            elif locked:
+                other.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock on a path, which the kernel lifts when the process dies; yields whether it could be had."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def flush(path: Path) -> None:
@@ -128,14 +177,15 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     """Read a JSON header and check that it belongs to the stage that the caller expects.
 
     Raises:
-        LapeError: missing, not JSON, or the header of another kind of artifact.
+        LapeError: missing, not JSON, the header of another kind of artifact, or a field of it is of another type. So
+            does what is returned where a key is missing.
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=functools.partial(Header, path))
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LapeError(f"{path}: is not valid JSON ({error}); delete it and run the step again") from error
     if not isinstance(content, dict):
         raise LapeError(f"{path}: is not an artifact header; pass the .json file that lies beside the data")
@@ -143,6 +193,8 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
         raise LapeError(
             f"{path}: is the header of {content.get('artifact')!r}, not of {artifact!r}; pass the {artifact} artifact"
         )
+    if "artifact" in content:
+        check_fields(path, content)
     return content
 
 
@@ -153,11 +205,38 @@ def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
         LapeError: missing, or not a whole .npy file.
     """
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # whatever its name, a zip file is read as .npz
+            raise ValueError("an archive")
+        return array
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a foreign file fails in many ways
         raise LapeError(f"{path}: is not a whole array ({error}); delete it and run the step again") from error
+
+
+def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
+    """Read the JSON lines of an artifact.
+
+    Args:
+        path: the file.
+        kinds: keys that every line has, and the types of their values.
+
+    Raises:
+        LapeError: missing, or a line is none of these.
+    """
+    try:
+        # Not splitlines(), which cuts a text at characters such as U+2028 that stand in it as they are.
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            rows = list(map(json.loads, lines))
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+    except (ValueError, RecursionError) as error:
+        raise LapeError(f"{path}: is no file of JSON lines ({error}); delete it and run the step again") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or any(type(row.get(key)) is not kind for key, kind in kinds.items()):
+            raise LapeError(f"{path}: line {number} is no object with {', '.join(kinds)}; run the step again")
+    return rows
 
 
 def checked(header_path: str | Path, header: dict, suffix: str) -> Path:
@@ -216,7 +295,7 @@ def write_header(
     write_json(path, header)
 
 
-@cache
+@functools.cache
 def versions() -> dict[str, str | None]:
     """Versions of lape, its commit, Python and the packages that can change a number."""
 

@@ -103,8 +103,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _without_machine_options(argv: list[str]) -> list[str]:
     """The command as an artifact records it; a mirror's address may hold a password."""
-    options = [position for position, word in enumerate(argv) if word in ("--log", "--rule", "--gpus", "--index")]
+    names = ("--log", "--rule", "--gpus", "--index")
+    options = [position for position, word in enumerate(argv) if word in names]
     skipped = {*options, *(position + 1 for position in options)}
+    skipped |= {position for position, word in enumerate(argv) if word.partition("=")[0] in names}
     return [word for position, word in enumerate(argv) if position not in skipped]
 
 

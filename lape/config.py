@@ -2,12 +2,14 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
 import yaml
 
 from lape.errors import LapeError
+from lape.generation.settings import Dose
 
 # Names of rows of tables, which no language may have.
 RESERVED = ("baseline", "all")
@@ -27,6 +29,8 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         LapeError: the first fault: its key, what is wrong, and the nearest known key or value.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    for place, fault in _unfit(config, ()):
+        raise LapeError(f"config {'.'.join(map(str, place)) or 'the top level'}: {fault}")
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
     if error is not None:
         raise LapeError(_explain(error))
@@ -39,6 +43,10 @@ def check_config(config: dict, schema_path: str | Path) -> None:
             if language in languages:
                 raise LapeError(f"config {key}: {language!r} names a row of a table; call the language otherwise")
     for name, download in config["downloads"].items():
+        files = set(download.get("files", ()))
+        for file in files:
+            if files & {f"{file}.json", f"{file}.log"}:
+                raise LapeError(f"config downloads.{name}.files: {file}.json and {file}.log are ours; rename that file")
         if re.match("https?://[^/]*@", download.get("url", "")):
             raise LapeError(f"config downloads.{name}.url: holds a name or password, and is recorded; use ~/.netrc")
     experiments = config["experiments"]
@@ -64,6 +72,8 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         raise LapeError("config experiments.table5.target: is the source's language; name another")
     _check_globs("questions.pattern", config["questions"]["pattern"], config["languages"])
     _check_globs("structure.aligned", config["structure"]["aligned"], config["languages"])
+    for dose in (config["steering"]["dose"], *experiments["dose_response"]["doses"]):
+        Dose.parse(dose)
     if not config["steering"]["dose"].endswith("-1"):
         raise LapeError(
             "config steering.dose: a share below 1 has no control, as random neurons have no order; use share 1 here, "
@@ -130,6 +140,25 @@ def model_languages(config: dict, model: str) -> list[str]:
     """The run's languages that a model is studied in: all, where its entry in the catalogue names none."""
     known = config["catalogue"][model].get("languages", config["languages"])
     return [language for language in config["languages"] if language in known]
+
+
+def _unfit(value: object, place: tuple) -> Iterator[tuple[tuple, str]]:
+    """What no schema refuses and no command line, or JSON, can carry: its place, and what is wrong with it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                yield place, f"YAML reads the key {key} as {type(key).__name__}; put it in quotes"
+            yield from _unfit(key, place)
+            yield from _unfit(inner, (*place, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _unfit(inner, (*place, number))
+    elif isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+        yield place, f"{value!r} holds a NUL character or half a surrogate pair; take it out"
+    elif isinstance(value, int | float) and not abs(value) < 2**63:
+        yield place, "is no number that a computer counts with; write a smaller one"
+    elif not isinstance(value, (str, int, float, type(None))):
+        yield place, f"YAML reads {value} as a {type(value).__name__}; put it in quotes"
 
 
 def _check_expert_units(config: dict, pool: list[str]) -> None:

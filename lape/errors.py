@@ -4,5 +4,9 @@
 class LapeError(Exception):
     """Bad input or a failed check.
 
-    The message is one line: it names the file or the key and the remedy.
+    The message is one line: it names the file or the key and the remedy. Where it quotes what another library said in
+    several, they are joined.
     """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))

@@ -150,7 +150,8 @@ def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, Ac
         tokens, over_zero = content["n"], content["over_zero"]
         tokens = tokens.item() if isinstance(tokens, torch.Tensor) and tokens.numel() == 1 else tokens
         if not isinstance(tokens, int) or tokens < 1:
-            raise LapeError(f"{path}: its n is {tokens!r}, not a number of tokens; write the file again")
+            found = tokens if isinstance(tokens, int) else type(tokens).__name__
+            raise LapeError(f"{path}: its n is {found}, not a number of tokens; write the file again")
         if not (_integers(over_zero) and over_zero.dim() == 2):
             raise LapeError(f"{path}: its over_zero is no matrix of counts [layers, neurons]; write the file again")
         if over_zero.numel() and not 0 <= int(over_zero.min()) <= int(over_zero.max()) <= tokens:
@@ -198,8 +199,8 @@ def _load(path: str | Path) -> object:
 
 
 def _integers(value: object) -> bool:
-    """Whether it is a dense tensor of integers; an empty one may have any type."""
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+    """Whether it is a dense tensor of integers, with its data; an empty one may have any type."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
         return False
     whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool or value.is_quantized)
     return whole or not value.numel()

@@ -20,9 +20,11 @@ from lape.artifact import read_json, sha256, writing
 from lape.checkpoint import PATTERNS, checkpoint_files
 from lape.errors import LapeError
 from lape.ffn import find_ffn
+from lape.headers import Header
 from lape.hub import explain
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MOST_LAYERS = 10_000
 # How a model is loaded: settings of its entry in the catalogue, kept in its artifact.
 SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization", "compile")
 SETTINGS += ("trust_remote_code",)
@@ -49,7 +51,7 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
                 gguf.parent, **arguments, quantization_config=GgufConfig(dequantize=True), dtype=dtype
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # a damaged file fails in many ways
         raise LapeError(f"{gguf}: cannot be read as a GGUF checkpoint ({_line(error)}); fetch it again") from error
     # The quantisation is undone: the saved checkpoint is a plain one.
     if hasattr(model.config, "quantization_config"):
@@ -100,7 +102,7 @@ def resolve_device(device: str) -> str:
     """The torch device of a setting; "auto" is CUDA where there is a GPU and the extension can use it, else the CPU.
 
     Raises:
-        LapeError: a CUDA device is asked for and there is none.
+        LapeError: it names none, or a CUDA device is asked for and there is none.
     """
     if device == "auto":
         if not torch.cuda.is_available():
@@ -110,7 +112,10 @@ def resolve_device(device: str) -> str:
             logger.warning("the extension has no CUDA, so the GPU is left alone; install nvcc and run `make setup`")
             return "cpu"
         return "cuda"
-    wanted = torch.device(device)
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise LapeError(f"device {device!r}: is none; set the model's `device` to auto, cpu, cuda or cuda:N") from error
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise LapeError(f"device {device!r}: torch sees no such CUDA device; set the model's `device` to cpu or auto")
     return device
@@ -133,9 +138,12 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     """
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        layers = config.get_text_config().num_hidden_layers
+        if layers > _MOST_LAYERS:  # even without weights, making them would take days
+            raise ValueError(f"{layers} layers")
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged configuration fails in many ways
         raise LapeError(
             f"{path}: cannot be read as a causal language model ({_line(error)}); mend the model's entry or its files"
         ) from error
@@ -173,7 +181,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
     """
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
-    parameters = header["parameters"] | settings
+    parameters = Header(model_json, header["parameters"] | settings)
     device, dtype = resolve_device(parameters["device"]), DTYPES[header["dtype"]]
     spread = parameters["tensor_parallel"]
     if "tensor_parallel" not in settings:
@@ -268,7 +276,7 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file fails in many ways
         raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)}); save its files anew") from error
     if not tokenizer.is_fast:
         raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lape import ranks
-from lape.artifact import read_json, sha256, write_json
+from lape.artifact import read_json, remove_abandoned, sha256, write_json
 from lape.errors import LapeError
 
 
@@ -37,10 +37,11 @@ def _finished(file: Path, identity: dict) -> dict | None:
 
 def remove_others(folder: Path, files: Iterable[Path]) -> None:
     """Remove what a run with other parts left in their folder; it would be taken for parts of the whole."""
+    remove_abandoned(folder)
     kept = set(files)
     for file in folder.iterdir() if ranks.writes() else ():
-        if file not in kept:
-            file.unlink()
+        if file not in kept and file.is_file():  # what is written just now lies in a folder
+            file.unlink(missing_ok=True)
 
 
 def code_hash(names: Iterable[str]) -> str:

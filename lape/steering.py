@@ -57,6 +57,8 @@ class SteeringValues:
                 path, sep="\t", keep_default_na=False, na_values={"entropy": [""]}, dtype={"language": str}
             )
             table = table.astype({"layer": "int64", "index": "int64", "mean": "float64", "entropy": "float64"})
+            if "language" not in table:
+                raise ValueError("no column language")
             shape = header["neurons_per_layer"], header["experts"]
             return cls(table, tuple(header["sets"]), *shape, str(header_path))
         except (KeyError, ValueError, TypeError) as error:

@@ -144,8 +144,8 @@ def models_of(item):
 
 
 def optional(flag, value):
-    """A flag and its quoted value for a shell line, or nothing where there is no value."""
-    return "" if value is None else f"{flag} {shlex.quote(str(value))}"
+    """A flag and its quoted value, which may begin with a dash, for a shell line; nothing where there is no value."""
+    return "" if value is None else f"{flag}={shlex.quote(str(value))}"
 
 
 def optional_list(flag, paths):
@@ -330,7 +330,7 @@ def selection_flags(wildcards):
 def launcher():
     """What starts the fine-tuning's ranks, before the command; nothing for a single process."""
     file = config["parameter_variation"]["launcher"]
-    return "" if file is None else f"accelerate launch --config_file {shlex.quote(file)} -m"
+    return "" if file is None else f"accelerate launch --config_file={shlex.quote(file)} -m"
 
 
 def finetuning_flags():

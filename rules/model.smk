@@ -29,7 +29,7 @@ rule model_gguf:
     params:
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_gguf --name {wildcards.model} --gguf {input.gguf} --weights {output.weights} "
+        "lape model --log {log} --rule model_gguf --name {wildcards.model} --gguf={input.gguf:q} --weights {output.weights} "
         "{params.flags} --output {output.header}"
 
 
@@ -56,7 +56,7 @@ rule model_path:
         folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule model_path --name {wildcards.model} --path {params.folder:q} {params.flags} "
+        "lape model --log {log} --rule model_path --name {wildcards.model} --path={params.folder:q} {params.flags} "
         "--output {output.header}"
 
 
@@ -86,8 +86,8 @@ rule model_hub:
         weights="",
         flags=model_flags,
     shell:
-        "lape model --log {log} --rule {params.rule} --name {wildcards.model} --hub {params.repository:q} "
-        "--revision {params.revision:q} {params.weights} {params.flags} --output {output.header}"
+        "lape model --log {log} --rule {params.rule} --name {wildcards.model} --hub={params.repository:q} "
+        "--revision={params.revision:q} {params.weights} {params.flags} --output {output.header}"
 
 
 use rule model_hub as model_pickled with:

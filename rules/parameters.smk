@@ -39,8 +39,9 @@ rule finetune:
         # Not among the parameters: it shapes no number, and a change must not train again.
         checkpoint_steps=config["parameter_variation"]["checkpoint_steps"] or 0,
     params:
-        launcher=launcher(),
-        flags=finetuning_flags(),
+        # Functions: Snakemake would replace what stands in braces in plain strings.
+        launcher=lambda wildcards: launcher(),
+        flags=lambda wildcards: finetuning_flags(),
     shell:
         "{params.launcher} lape finetune --log {log} --gpus {resources.gpu} --rule finetune --model {input.model} "
         "--instructions {input.instructions} {params.flags} --checkpoint-steps {resources.checkpoint_steps} "

@@ -33,7 +33,7 @@ rule score:
         rule="score",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
-        fasttext=optional("--fasttext", config["scores"]["fasttext"]),
+        fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
     shell:
         "{params.torchrun} lape score --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
         "--generations {input.header} "
@@ -57,7 +57,7 @@ rule judge:
     conda:
         "../envs/lape.yaml"
     params:
-        settings=json.dumps(config["judge"]),
+        settings=lambda wildcards: json.dumps(config["judge"]),
     shell:
         "lape judge --log {log} --rule judge --generations {input.header} --settings {params.settings:q} "
         "--cache results/judge --output {output.ratings}"

@@ -88,12 +88,12 @@ rule translate:
         torchrun=torchrun,
         selected=selected_flags,
         template=lambda wildcards: config["translation"]["template"],
-        stop=json.dumps(config["translation"]["stop"]),
+        stop=lambda wildcards: json.dumps(config["translation"]["stop"]),
         max_new_tokens=config["translation"]["max_new_tokens"],
         batch_size=config["translation"]["batch_size"],
     shell:
         "{params.torchrun} lape translate --log {log} --gpus {resources.gpu} --rule translate --model {input.model} --pairs {input.pairs} "
-        "--setting {wildcards.selection} {params.selected} --template {params.template:q} --stop {params.stop:q} "
+        "--setting {wildcards.selection} {params.selected} --template={params.template:q} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} --threads {threads} "
         "--output {output.texts}"
 
@@ -119,7 +119,7 @@ use rule score as score_sample with:
         rule="score_sample",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
-        fasttext=optional("--fasttext", config["scores"]["fasttext"]),
+        fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
 
 
 use rule score as score_translation with:
@@ -143,4 +143,4 @@ use rule score as score_translation with:
         rule="score_translation",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
-        fasttext=optional("--fasttext", config["scores"]["fasttext"]),
+        fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),

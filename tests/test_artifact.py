@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from lape import artifact
 from lape.artifact import read_json, sha256, write_header, write_json, writing
 from lape.errors import LapeError
+from lape.parts import remove_others
 
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
@@ -28,6 +31,42 @@ def test_success_replaces_the_file_with_the_usual_permissions(tmp_path):
     plain = tmp_path / "plain"
     plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+WRITER = """
+import sys
+from lape.artifact import writing
+for number in range(150):
+    with writing(sys.argv[1]) as temporary:
+        temporary.write_text(sys.argv[2] * 1000)
+"""
+
+
+def test_several_processes_may_write_one_file_at_once(tmp_path):
+    """As under --nolock, or on two machines: none fails, and who reads sees one of them whole."""
+    path = tmp_path / "a.txt"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, letter], cwd=ROOT) for letter in "abc"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_text())
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert seen <= {letter * 1000 for letter in "abc"} and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_living_writer_keeps_its_temporary_file_and_a_dead_one_does_not(tmp_path):
+    path = tmp_path / "a.txt"
+    dead = f"import os; from lape.artifact import writing; kept = writing({str(path)!r}); kept.__enter__(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", dead], cwd=ROOT).returncode == 9
+    (left,) = os.listdir(tmp_path)
+    with writing(path) as slow:
+        assert not (tmp_path / left).exists()
+        slow.write_text("slow")
+        with writing(path) as fast:
+            fast.write_text("fast")
+        assert path.read_text() == "fast"
+        remove_others(tmp_path, [path])
+    assert path.read_text() == "slow" and os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_path_below_a_file_is_one_clear_line(tmp_path):
@@ -70,6 +109,8 @@ def test_the_recorded_command_has_no_log_and_no_mirror(lape, tmp_path):
     # A mirror's address may hold a password.
     options = ["--package", "p", "--version", "1", "--file", "f", "--sha256", "0", "--output", str(tmp_path / "o")]
     lape("download", "--index", "ftp://user:secret@127.0.0.1/simple", *options)
+    assert artifact.command == ["lape", "download", *options]
+    lape("download", "--index=ftp://user:secret@127.0.0.1/simple", *options)
     assert artifact.command == ["lape", "download", *options]
 
 

@@ -1,12 +1,17 @@
 """Files that are broken or missing, full disks and read-only folders: one clear line, and nothing half-written."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from judge_server import serve_fixture, words  # noqa: F401 (a fixture)
 from stages import STAGES, arguments, check_refusal, cut, tree
+from test_download import digest, index, wheel  # noqa: F401 (index is a fixture)
+from workflow_run import Workspace
 
 from lape import cli
 
@@ -150,6 +155,81 @@ def test_full_disk(small_disk, refused, stage):
     fill(small_disk, 0)
     name = Path(arguments(stage)[-1]).name
     refused(arguments(stage, output=f"out/{name}"), "out/", "no space left")
+
+
+INSTRUCTIONS = '{"pattern":"told/{language}.jsonl"}'
+TRAINED = "--batch-size 2 --device-batch-size 2 --epochs 1 --max-length 64"
+# What is no stage of the tests, in an order in which each finds its input; the last word is what it writes.
+OTHERS = [
+    "stability --statistics statistics/fr.json statistics/ja.json --neurons neurons/lape.json --resamples 5 "
+    "--output stability/tiny.json",
+    f"instructions --language fr --source files --settings {INSTRUCTIONS} --output instructions/fr.jsonl",
+    f"instructions --language ja --source files --settings {INSTRUCTIONS} --output instructions/ja.jsonl",
+    f"finetune --model models/model.json --instructions instructions/fr.json {TRAINED} --output tuned/fr.safetensors",
+    f"finetune --model models/model.json --instructions instructions/ja.json {TRAINED} --output tuned/ja.safetensors",
+    "select_parameters --model models/model.json --finetuned tuned/fr.json tuned/ja.json --output tuned/pv.safetensors",
+    "control_parameters --parameters tuned/pv.json --output tuned/matched.safetensors",
+    "export neurons neurons/lape.json --output released/lape.pth",
+    "import neurons released/lape.pth --languages fr,ja --neurons-per-layer 32 --output imported/lape.tsv",
+    "import counts fr=counts.pth ja=counts.pth --name tiny --output counted",
+]
+
+
+def test_full_disk_of_the_other_commands(small_disk, refused, lape):
+    Path("told").mkdir()
+    rows = [{"instruction": f"va {number}", "output": "la maison près de"} for number in range(4)]
+    for language in ("fr", "ja"):
+        Path(f"told/{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    torch.save({"n": 9, "over_zero": torch.ones(3, 32, dtype=torch.int32)}, "counts.pth")
+    for line in OTHERS:
+        status, messages = lape(*line.split())
+        assert status == 0, messages
+    fill(small_disk, 0)
+    for line in OTHERS:
+        *words, output = line.split()
+        refused([*words, f"out/{Path(output).name}"], "out/", "no space left")
+
+
+def test_full_disk_of_a_download(small_disk, refused, index):  # noqa: F811
+    fill(small_disk, 0)
+    index.bodies["/x"] = bytes(99_999)
+    index.add("data", "data-1.0-py3-none-any.whl", wheel({"x": bytes(99_999)}))
+    rest = ["--sha256", digest(bytes(99_999)), "--output", "out/x"]
+    refused(["download", "--url", index.url.replace("/simple/", "/x"), *rest], "out/x", "no space left")
+    words = ["download", "--package", "data", "--version", "1.0", "--file", "x", "--index", index.url]
+    refused([*words, *rest], "out/x", "no space left")
+
+
+@pytest.mark.parametrize("full", ["the cache", "the table"])
+def test_full_disk_of_a_judge(small_disk, refused, lape, serve, full):
+    """Its verdicts cost money: where only the table finds no room, they are kept."""
+    server = serve()
+    if full == "the table":
+        assert lape(*words(server))[0] == 0
+    fill(small_disk, 0)
+    cache = "out/cache" if full == "the cache" else "cache"
+    refused([*words(server), "--cache", cache, "--output", "out/again.tsv"], "out/", "no space left")
+
+
+@pytest.mark.workflow
+def test_full_disk_of_a_workflow(tmp_path):
+    """The job fails, is not taken for done, and goes on once there is room."""
+    run = Workspace.create(tmp_path / "run")
+    mounted(run.folder / "results")
+    try:
+        target = "results/tiny/corpus/fr.parquet"
+        fill(run.folder / "results", 3 * 4096)  # the log has room
+        letters = np.random.default_rng(0).integers(0x4E00, 0x9FFF, 50_000).astype("<u4")
+        (run.folder / "texts/fr/long.txt").write_text(letters.tobytes().decode("utf-32-le"))
+        output = run.snakemake("--cores", "1", "--", target, status=1)
+        assert "no space left to write it; free some disk and run again" in output
+        assert not [name for name in run.artifacts() if name.startswith("corpus/")]
+        (run.folder / "results/other.bin").unlink()
+        assert run.pending(target) == {"corpus": 1}
+        run.run(target)
+        assert {"corpus/fr.parquet", "corpus/fr.json"} <= set(run.artifacts())
+    finally:
+        subprocess.run(["umount", "-l", run.folder / "results"], check=True)
 
 
 def test_output_larger_than_the_disk(small_disk, refused):

@@ -52,8 +52,12 @@ class Index:
         self.fault = 503
         self.cut: dict[str, tuple[int, int]] = {}  # path -> (bytes sent, so many requests)
         self.stall: dict[str, float] = {}  # path -> seconds of silence amid the body, on the first request
+        self.mute: set[str] = set()  # silent amid the body on every request
+        self.changes: dict[str, bytes] = {}  # path -> the body from the second request on
+        self.more: dict[str, bytes] = {}  # path -> what comes behind the announced length
         self.redirects: dict[str, str] = {}  # path -> path
         self.passwords: dict[str, str] = {}  # path -> Authorization header that it wants
+        self.closing = threading.Event()
 
     def add(self, project, filename, body, sha256=None):
         path = f"/files/{filename}"
@@ -65,6 +69,8 @@ class Index:
 
     def answer(self, handler):
         path = handler.path
+        if path in self.changes and self.requests[path] == 1:
+            self.bodies[path] = self.changes[path]
         self.requests[path] += 1
         if path in self.redirects:
             handler.send_response(302)
@@ -81,12 +87,17 @@ class Index:
         handler.send_header("Content-Type", "text/html" if path.startswith("/simple") else "application/octet-stream")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
+        if path in self.mute:
+            handler.wfile.write(body[:9])
+            handler.wfile.flush()
+            self.closing.wait(30)
+            return
         if path in self.stall and self.requests[path] == 1:
             handler.wfile.write(body[:9])
             time.sleep(self.stall[path])
             body = body[9:]
         size, times = self.cut.get(path, (len(body), 0))
-        handler.wfile.write(body[:size] if self.requests[path] <= times else body)
+        handler.wfile.write(body[:size] if self.requests[path] <= times else body + self.more.get(path, b""))
 
 
 @pytest.fixture
@@ -106,6 +117,7 @@ def index(monkeypatch):
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     index.url = f"http://127.0.0.1:{server.server_port}/simple/"
     yield index
+    index.closing.set()
     server.shutdown()
     server.server_close()
 
@@ -337,6 +349,51 @@ def test_url_of_a_slow_server(server, tmp_path, monkeypatch):
     download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "again.txt")
     assert (tmp_path / "again.txt").read_bytes() == TEXT
     assert server.requests["/fr.txt"] > 1
+
+
+@pytest.mark.parametrize("kind", ["url", "wheel", "sdist"])
+def test_server_that_falls_silent(server, tmp_path, monkeypatch, kind):
+    """Some bytes and then nothing, every time: four time-outs, and an end."""
+    monkeypatch.setattr(module, "_TIMEOUT", (5, 0.2))
+    started = time.monotonic()
+    if kind == "url":
+        server.mute.add("/fr.txt")
+        url_fails(tmp_path, r"fr\.txt: download failed 4 times", f"{server.url}/fr.txt", digest(TEXT))
+        assert server.requests["/fr.txt"] == 4
+    else:
+        name = {"wheel": "text-2.0-py3-none-any.whl", "sdist": "text-2.0.tar.gz"}[kind]
+        body = {"wheel": wheel, "sdist": sdist}[kind]({"text-2.0/data/x": TEXT})
+        server.mute.add(server.add("text", name, body))
+        index_url = f"{server.url}/simple/"
+        fails(tmp_path, "text: download failed 4 times", ["text"], "2.0", "*", digest(TEXT), index=index_url)
+    assert time.monotonic() - started < 30
+
+
+def test_url_whose_file_changes_between_attempts(server, tmp_path):
+    """Broken off once, and another file the second time: nothing of the first stays, and the hash tells."""
+    server.cut["/fr.txt"] = (3000, 1)
+    server.changes["/fr.txt"] = b"another"
+    with pytest.raises(LapeError, match=digest(b"another")):
+        download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert list(tmp_path.iterdir()) == []
+    download_url(f"{server.url}/fr.txt", digest(b"another"), tmp_path / "fr.txt")
+    assert (tmp_path / "fr.txt").read_bytes() == b"another"
+
+
+def test_index_whose_file_changes_between_attempts(index, tmp_path):
+    name = "text-2.0-py3-none-any.whl"
+    path = index.add("text", name, wheel({"data/x": b"old" * 1000}))
+    index.cut[path] = (100, 1)
+    index.changes[path] = wheel({"data/x": b"new"})
+    message = fails(tmp_path, "package text 2.0", ["text"], "2.0", "*", digest(b"new"), index=index.url)
+    assert f"{name} has sha256 {digest(index.bodies[path])}, the index says" in message
+
+
+def test_url_that_sends_more_than_it_announced(server, tmp_path):
+    """The rest is another answer on the same connection: it is not read."""
+    server.more["/fr.txt"] = b"more" * 1000
+    download_url(f"{server.url}/fr.txt", digest(TEXT), tmp_path / "fr.txt")
+    assert (tmp_path / "fr.txt").read_bytes() == TEXT
 
 
 def test_url_that_moved(server, tmp_path):

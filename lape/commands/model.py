@@ -4,11 +4,10 @@ import argparse
 import hashlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lape.artifact import flush, write_header
+from lape.artifact import flush, folder_beside, write_header
 from lape.checkpoint import checkpoint_files
 from lape.commands.arguments import positive
 from lape.errors import LapeError
@@ -112,23 +111,16 @@ def _convert(folder: Path | None, convert: Callable[[Path], None]) -> None:
     if folder is None:
         raise LapeError("--gguf and --pickled need --weights; name the folder for the converted checkpoint")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f".{folder.name}.*"):
-            shutil.rmtree(stale)  # what a killed conversion left behind
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise LapeError(f"{folder}: cannot be written ({error.strerror}); make its folder writable") from error
-    try:
-        convert(temporary)
-        for written in (*temporary.iterdir(), temporary):
-            flush(written)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-        flush(folder.parent)
+        with folder_beside(folder) as beside:
+            temporary = beside / folder.name
+            temporary.mkdir()
+            convert(temporary)
+            for written in (*temporary.iterdir(), temporary):
+                flush(written)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            flush(folder.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LapeError(
             f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

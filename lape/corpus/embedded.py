@@ -41,7 +41,7 @@ def read_embedded(
         content = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise LapeError(f"{file}: cannot be read ({error.strerror}); run the step that downloads it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LapeError(f"{file}: is not valid JSON ({error}); delete it and download it again") from error
     examples = content.get("examples") if isinstance(content, dict) else None
     if not isinstance(examples, list):

@@ -161,7 +161,7 @@ def build_instructions(
 def _read_array(path: Path, name: str, reading: Reading) -> Iterator[tuple[str, dict]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LapeError(f"{path}: is not JSON in UTF-8 ({error}); mend or remove it") from error
     if not isinstance(rows, list):
         raise LapeError(f"{path}: is not a list of rows; call it .jsonl where it holds one object a line")

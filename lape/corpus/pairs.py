@@ -251,5 +251,4 @@ def load_pairs(header_path: str | Path) -> list[dict]:
         LapeError: the header is of another kind, or the file is not the one that it was written for.
     """
     path = artifact.checked(header_path, artifact.read_json(header_path, "pairs"), ".jsonl")
-    with open(path, encoding="utf-8") as lines:
-        return list(map(json.loads, lines))
+    return artifact.read_rows(path, {"number": int, "source": str, "reference": str})

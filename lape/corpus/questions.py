@@ -119,8 +119,7 @@ def load_questions(header_path: str | Path) -> dict[int, str]:
         LapeError: the header is of another kind, or the file is not the one that it was written for.
     """
     path = artifact.checked(header_path, artifact.read_json(header_path, "questions"), ".jsonl")
-    with open(path, encoding="utf-8") as lines:
-        return {row["number"]: row["question"] for row in map(json.loads, lines)}
+    return {row["number"]: row["question"] for row in artifact.read_rows(path, {"number": int, "question": str})}
 
 
 def aligned(headers: Sequence[str | Path]) -> list[int]:

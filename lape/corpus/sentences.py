@@ -108,11 +108,8 @@ def load_sentences(header_path: str | Path) -> dict[str, list[str]]:
         LapeError: the header is of another kind, or the file is not the one that it was written for.
     """
     path = artifact.checked(header_path, artifact.read_json(header_path, "sentences"), ".jsonl")
-    found: dict[str, list[str]] = {"scored": [], "held_out": []}
-    with open(path, encoding="utf-8") as lines:
-        for row in map(json.loads, lines):
-            found[row["split"]].append(row["text"])
-    return found
+    rows = artifact.read_rows(path, {"split": str, "text": str})
+    return {split: [row["text"] for row in rows if row["split"] == split] for split in ("scored", "held_out")}
 
 
 def common_pool(headers: Sequence[str | Path]) -> tuple[dict[str, list[tuple[int, str]]], dict[str, int]]:

@@ -36,7 +36,9 @@ class StoredCorpus:
         try:
             with pq.ParquetFile(self.path) as file:
                 groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
-                self.ids: list[str] = file.read(columns=["id"])["id"].to_pylist()
+                ids = file.read(columns=["id"])["id"]
+                ids.validate(full=True)  # that they are UTF-8
+                self.ids: list[str] = ids.to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise self._damaged() from error
         self._ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
@@ -74,6 +76,7 @@ class StoredCorpus:
         for group in np.unique(groups):
             begin = self._ends[group] - file.metadata.row_group(int(group)).num_rows
             text = file.read_row_group(int(group), columns=["text"])["text"]
+            text.validate(full=True)  # that it is UTF-8
             found += text.take(pa.array(rows[order][groups == group] - begin)).chunks
         texts = pa.chunked_array(found, pa.string())
         for place in np.argsort(order):

@@ -1,12 +1,11 @@
 """Generated answers, read by what scores, judges and shows them."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from lape.artifact import checked, read_json
+from lape.artifact import checked, read_json, read_rows
 from lape.errors import LapeError
 from lape.identification import IDENTIFIERS
 
@@ -28,13 +27,8 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
     """
     header = read_json(header_path, "generations")
     path = checked(header_path, header, ".jsonl")
-    try:
-        # Not splitlines(), which cuts an answer at characters such as U+2028 that stand in it as they are.
-        with open(path, encoding="utf-8", newline="\n") as file:
-            answers = [json.loads(line) for line in file]
-        keys = [tuple(answer[key] for key in (*KEYS, "output"))[:-1] for answer in answers]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LapeError(f"{path}: is not a file of answers ({error}); run `lape generate` again") from error
+    answers = read_rows(path, {"language": str, "target": str, "number": int, "output": str})
+    keys = [tuple(answer[key] for key in KEYS) for answer in answers]
     if len(set(keys)) < len(keys):
         raise LapeError(f"{path}: an answer comes twice; run `lape generate` again")
     return header, answers

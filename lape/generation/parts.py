@@ -62,7 +62,7 @@ class AnswerParts:
     def remove(self) -> None:
         """Remove the parts, once the whole has its header."""
         if ranks.writes():
-            shutil.rmtree(self._folder)
+            shutil.rmtree(self._folder, ignore_errors=True)  # another run of the same may have done so
 
 
 def answer_row(language: str, target: str, number: int, question: str, prompt: str, answer: Answer) -> dict:
@@ -120,8 +120,10 @@ def check_context(what: str, tokens: int, new_tokens: int, context: int | None, 
     """Refuse what would leave the model's context: position embeddings end there, or mean nothing behind it.
 
     Raises:
-        LapeError: the text, such as "a question in fr", would.
+        LapeError: the text, such as "a question in fr", would, or has no token to go on from.
     """
+    if not tokens:
+        raise LapeError(f"{what} takes no token; write a longer template, or mend the tokenizer")
     if context and tokens + new_tokens > context:
         raise LapeError(
             f"{what} takes {tokens} tokens, with {new_tokens} of an answer more than the context of {context}; {remedy}"

@@ -1,6 +1,5 @@
 """Verdicts on disk, found by what was asked: a second run costs nothing, a killed one loses the calls in flight."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -50,9 +49,7 @@ class VerdictCache:
 
     def write(self, request: Mapping, verdict: str, served: str | None) -> None:
         """Keep a verdict."""
-        # Whoever writes a file removes other temporary files of its name: another run keeps the same verdict just now.
-        with contextlib.suppress(FileNotFoundError):
-            write_json(self._path(request), {"request": request, "verdict": verdict, "served": served})
+        write_json(self._path(request), {"request": request, "verdict": verdict, "served": served})
 
     def _path(self, request: Mapping) -> Path:
         key = fingerprint(request, self._endpoint)
