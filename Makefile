@@ -1,5 +1,5 @@
 # `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
-.PHONY: run test setup lint format bench gpu-check clean
+.PHONY: run test test-cluster setup lint format bench gpu-check clean
 
 PYTHON ?= python3
 CORES ?= all
@@ -19,6 +19,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# A Slurm of two nodes on this machine, from Debian's packages, which are not installed here: skipped without them.
+test-cluster: setup
+	$(BIN)/python -m pytest -rs tests/cluster
 
 setup: .venv/built
 

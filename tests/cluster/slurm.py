@@ -14,7 +14,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
+Value = TypeVar("Value")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "setpriv")
 PACKAGES = "munge slurmctld slurmd slurm-client"
 NODES = ("node1", "node2")
@@ -72,12 +74,17 @@ def _which(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Return as soon as a condition holds; an AssertionError that says what was waited for after that many seconds."""
+def wait_until(condition: Callable[[], Value], what: str, seconds: float = 60) -> Value:
+    """Wait for a true value of a condition, and return it.
+
+    Raises:
+        AssertionError: there was none for so many seconds; it says what was waited for.
+    """
     end = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)
+        time.sleep(0.05)
+    return value
 
 
 class Slurm:
@@ -219,9 +226,12 @@ class Slurm:
         return {name: state.upper() for name, state in (line.split() for line in done.stdout.splitlines())}
 
     def jobs(self) -> list[dict[str, str]]:
-        """The jobs that the controller knows, finished ones included: id, state, comment (the rule) and node."""
-        lines = self.run("squeue", "-h", "--states=all", "-o", "%i|%T|%k|%N").splitlines()
-        return [dict(zip(("id", "state", "comment", "node"), line.split("|"), strict=True)) for line in lines]
+        """The jobs that the controller knows, finished ones included, with their comment, which names the rule.
+
+        A task of an array has an `id` such as 7_2 and a `number` like any job's.
+        """
+        lines = self.run("squeue", "-h", "--array", "--states=all", "-o", "%i|%A|%T|%k|%N").splitlines()
+        return [dict(zip(("id", "number", "state", "comment", "node"), line.split("|"), strict=True)) for line in lines]
 
 
 def _environments() -> Iterator[tuple[int, set[str]]]:
