@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,14 +97,16 @@ class Slurm:
     def __init__(self, folder: Path):
         self.folder = folder
         self.configuration = folder / "slurm.conf"
-        self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("SLURM")},
-            "SLURM_CONF": str(self.configuration),
-            # Before Slurm's own: see `_write`.
-            "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
-        }
+        self.environment = self.within(os.environ)
         self._ports = _free_ports(1 + len(NODES))
         self._daemons: dict[str, subprocess.Popen] = {}
+
+    def within(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """An environment in which Slurm's commands reach this cluster."""
+        others = {key: value for key, value in environment.items() if not key.startswith("SLURM")}
+        # Before Slurm's own: see `_write`.
+        path = os.pathsep.join([str(self.folder / "bin"), others.get("PATH", os.defpath)])
+        return others | {"SLURM_CONF": str(self.configuration), "PATH": path}
 
     def _configure(self, maximum_jobs: int) -> None:
         settings = {"folder": self.folder, "user": getpass.getuser(), "ports": self._ports, "cpus": CPUS, "gpus": GPUS}

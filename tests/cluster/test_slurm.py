@@ -55,7 +55,9 @@ class Run:
         # The profile as users have it, but for the 40 s before the executor first looks at a job.
         flags = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "8"]
         start = workspace.command(*flags, *arguments)
-        self.process = subprocess.Popen(**start | {"env": start["env"] | slurm.environment})
+        self.printed = workspace.folder / "snakemake.log"
+        with open(self.printed, "w") as log:
+            self.process = subprocess.Popen(**start | {"env": slurm.within(start["env"]), "stdout": log})
 
     def jobs(self, rule: str = "", state: str = "") -> list[dict[str, str]]:
         """Its jobs on the cluster, of a rule, in a state."""
@@ -67,18 +69,18 @@ class Run:
         folder = self.workspace.results / "statistics" / "tiny"
 
         def job():
-            assert self.process.poll() is None, self.process.communicate()[0]
+            assert self.process.poll() is None, self.printed.read_text()
             numbers = {variables["SLURM_JOB_ID"] for variables in self.slurm.variables(COUNT)}
             if numbers and any(folder.glob("*.shards/[0-9]*.json")):
                 return next((job for job in self.jobs(state="RUNNING") if job["number"] in numbers), None)
 
-        return wait_until(job, "a job that counts", 200)
+        return wait_until(job, "a job that counts", 300)
 
     def finish(self) -> str:
         """Wait for its end, which must be a good one; returns what Snakemake printed."""
-        output = self.process.communicate(timeout=600)[0]
-        assert self.process.returncode == 0, output
-        return output
+        status = self.process.wait(timeout=1800)
+        assert status == 0, self.printed.read_text()
+        return self.printed.read_text()
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def start(slurm, tokenised, tmp_path):
     yield run
     for each in runs:
         each.process.kill()
-        each.process.communicate()
+        each.process.wait()
     slurm.clear()
 
 
@@ -126,12 +128,12 @@ def test_two_jobs_on_one_node_see_a_gpu_each(slurm, start, counted):
     seen = {}
 
     def both():
-        assert run.process.poll() is None, run.process.communicate()[0]
+        assert run.process.poll() is None, run.printed.read_text()
         for variables in slurm.variables(COUNT):
             seen[variables["SLURM_JOB_ID"]] = variables["SLURMD_NODENAME"], variables.get("CUDA_VISIBLE_DEVICES")
         return len(seen) == len(LANGUAGES)
 
-    wait_until(both, "two counting jobs", 200)
+    wait_until(both, "two counting jobs", 300)
     assert sorted(seen.values()) == [("node2", str(gpu)) for gpu in range(GPUS)]
     run.finish()
     assert run.workspace.hashes() == counted
@@ -177,10 +179,10 @@ def test_a_full_queue_and_a_full_cluster_are_waited_for(slurm, start, counted):
         slurm.run("sbatch", "--exclusive", f"--nodelist={node}", "--output=/dev/null", "--wrap=sleep 600")
     slurm.restart_controller(maximum_jobs=len(slurm.jobs()))
     run = start()
-    wait_until(lambda: "MaxJobCount limit" in slurm.log("slurmctld"), "a refused submission", 120)
+    wait_until(lambda: "MaxJobCount limit" in slurm.log("slurmctld"), "a refused submission", 300)
     assert not run.jobs()
     slurm.restart_controller()
-    wait_until(lambda: len(run.jobs("statistics", "PENDING")) == len(LANGUAGES), "jobs in the queue", 120)
+    wait_until(lambda: len(run.jobs("statistics", "PENDING")) == len(LANGUAGES), "jobs in the queue", 300)
     slurm.run("scancel", "--state=RUNNING", "--name=wrap")
     run.finish()
     assert run.workspace.hashes() == counted
