@@ -177,9 +177,16 @@ class Slurm:
         for node in NODES:
             if self._daemons[node].poll() is not None:
                 self.start_node(node)
-        for node in NODES:
-            self.run("scontrol", "update", f"nodename={node}", "state=resume")
-        wait_until(lambda: set(self.nodes().values()) == {"IDLE"}, "idle nodes")
+
+        def idle() -> bool:
+            states = self.nodes()
+            for node, state in states.items():
+                # A node that was dead reports itself as soon as it is up; until then it cannot be resumed.
+                if state in ("DRAINED", "DOWN"):
+                    self.run("scontrol", "update", f"nodename={node}", "state=resume")
+            return set(states.values()) == {"IDLE"}
+
+        wait_until(idle, "idle nodes")
 
     def log(self, daemon: str) -> str:
         """What a daemon has logged."""
