@@ -1,5 +1,5 @@
 # `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
-.PHONY: run test test-kill setup lint format bench gpu-check clean
+.PHONY: run test test-kill test-cluster setup lint format bench gpu-check clean
 
 PYTHON ?= python3
 CORES ?= all
@@ -23,6 +23,10 @@ test: setup
 # Twenty whole runs, each killed once: half an hour.
 test-kill: setup
 	$(BIN)/python -m pytest -m exhaustive tests/test_kill.py
+
+# A Slurm of two nodes on this machine, from Debian's packages, which are not installed here: skipped without them.
+test-cluster: setup
+	$(BIN)/python -m pytest -rs tests/cluster
 
 setup: .venv/built
 
