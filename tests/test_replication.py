@@ -1,5 +1,6 @@
 """`lape audit --against`: which claim holds between two runs, and what breaks it."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -26,10 +27,9 @@ def other(complete_run, tmp_path) -> Path:
 
 def count_again(*options: str) -> None:
     """Count French once more by the recorded command, with other options."""
-    words = read_json(RUN / FR)["command"].split()[1:]
+    words = shlex.split(read_json(RUN / FR)["command"])[1:]
     for name, value in zip(options[::2], options[1::2], strict=True):
         words[words.index(name) + 1] = value
-    words[words.index("--thresholds") + 1] = "[0.1]"
     assert main(words) == 0
     reseal()
 
