@@ -6,6 +6,7 @@
 #   <results>/models/{model}/model.json          model       which checkpoint, its shape; tokenizer.json, weights/
 #   <results>/tokens/{model}/{language}/
 #             {split}.npy, {split}.bytes.npy     tokens      int32 [chunks, length]; split is train or valid
+#   <results>/tokens/{model}/valid.sha256        valid_tokens  hashes of all languages' valid headers
 #   <results>/statistics/{model}/{language}.npz  statistics  exact sums [layers, neurons]; {language}.shards/
 #   <results>/neurons/{model}/
 #             {method}.tsv                       select      language-specific neurons: lape, lave, lap
@@ -67,6 +68,7 @@ localrules:
     tables,
     figures,
     config,
+    valid_tokens,
     manifest,
     report,
     paper_manifest,

@@ -138,6 +138,12 @@ def of_languages(pattern):
     return lambda wildcards: expand(pattern, model=wildcards.model, language=languages_of(wildcards.model))
 
 
+def valid_tokens(wildcards):
+    """Headers of the valid tokens of every language of the wildcard's model, which `valid.sha256` stands for."""
+    run = f"results/{config['run']}/tokens/{wildcards.model}"
+    return [f"{run}/{language}/valid.json" for language in languages_of(wildcards.model)]
+
+
 def models_of(item):
     """The models that an item is made of."""
     return item_models(config, item)

@@ -1,6 +1,6 @@
 """Perplexity of every language with neurons, parameters or expert units deactivated: one row of the paper's Figure 2.
 
-Input: every language's valid tokens, the model, and (but for the baseline) the neurons, parameters or expert units.
+Input: every language's valid tokens (by their list of hashes), the model, and (but for the baseline) the neurons, parameters or expert units.
 Output: the likelihood of every chunk, and in the header the measures by language and the proof that every
 hook fired. A row is a job, so that a cluster can spread them.
 """
@@ -9,9 +9,7 @@ hook fired. A row is a job, so that a cluster can spread them.
 rule baseline:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
-        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
-        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
+        tokens="<results>/tokens/{model}/valid.sha256",
         code=code(
             "lape/perplexity.py",
             "lape/ffn.py",
@@ -38,11 +36,12 @@ rule baseline:
         runtime=runtime,
     params:
         torchrun=torchrun,
+        tokens=valid_tokens,
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
         "{params.torchrun} lape perplexity --log {log} --gpus {resources.gpu} --rule baseline --model {input.model} "
-        "--tokens {input.tokens} "
+        "--tokens {params.tokens} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
         "--output {output.chunks}"
 
@@ -50,9 +49,7 @@ rule baseline:
 rule perplexity:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
-        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
-        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
+        tokens="<results>/tokens/{model}/valid.sha256",
         neurons="<results>/neurons/{model}/{method}.json",
         table="<results>/neurons/{model}/{method}.tsv",
         code=code(
@@ -87,13 +84,14 @@ rule perplexity:
         runtime=runtime,
     params:
         torchrun=torchrun,
+        tokens=valid_tokens,
         rule="perplexity",
         like="",
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
         "{params.torchrun} lape perplexity --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
-        "--tokens {input.tokens} "
+        "--tokens {params.tokens} "
         "--neurons {input.neurons} --deactivate {wildcards.deactivated} {params.like} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"
 
@@ -101,9 +99,7 @@ rule perplexity:
 use rule perplexity as perplexity_parameters with:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
-        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
-        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
+        tokens="<results>/tokens/{model}/valid.sha256",
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
         code=code(
@@ -122,6 +118,7 @@ use rule perplexity as perplexity_parameters with:
         method="pv|matched_pv",
     params:
         torchrun=torchrun,
+        tokens=valid_tokens,
         rule="perplexity_parameters",
         like="",
         batch_size=config["perplexity"]["batch_size"],
@@ -132,9 +129,7 @@ use rule perplexity as perplexity_parameters with:
 use rule perplexity as perplexity_units with:
     input:
         model="<results>/models/{model}/model.json",
-        tokens=of_languages("<results>/tokens/{model}/{language}/valid.json"),
-        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
-        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
+        tokens="<results>/tokens/{model}/valid.sha256",
         neurons="<results>/expert_units/{model}/units.json",
         table="<results>/expert_units/{model}/units.tsv",
         like="<results>/neurons/{model}/lape.json",
@@ -160,6 +155,7 @@ use rule perplexity as perplexity_units with:
         method="expert_units",
     params:
         torchrun=torchrun,
+        tokens=valid_tokens,
         rule="perplexity_units",
         like=lambda wildcards, input: f"--like {shlex.quote(input.like)}",
         batch_size=config["perplexity"]["batch_size"],

@@ -2,7 +2,9 @@
 
 Input: the corpus, the model's tokenizer and its shape.
 Output: int32 chunks, the bytes that their predicted tokens cover, and the exact numbers of tokens and
-documents. The two splits share no document, and neither depends on the other's budget.
+documents. The two splits share no document, and neither depends on the other's budget. A list of the hashes of all
+languages' valid tokens stands for them where every job reads all: of a hundred languages' matrix, half a million inputs
+would take Snakemake minutes.
 """
 
 
@@ -39,3 +41,18 @@ rule tokens:
         "lape tokens --log {log} --rule tokens --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
         "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
         "--valid-share {params.valid_share} {params.allow_fewer} {params.excerpts} --threads {threads} --output {output.chunks}"
+
+
+rule valid_tokens:
+    input:
+        headers=of_languages("<results>/tokens/{model}/{language}/valid.json"),
+        chunks=of_languages("<results>/tokens/{model}/{language}/valid.npy"),
+        bytes=of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
+    output:
+        "<results>/tokens/{model}/valid.sha256",
+    log:
+        "<logs>/tokens/{model}/valid.log",
+    conda:
+        "../envs/lape.yaml"
+    shell:
+        "sha256sum {input.headers} > {output}.partial 2> {log} && mv {output}.partial {output}"

@@ -51,7 +51,7 @@ def _declared() -> set[str]:
     return {stem + suffix for stem, suffixes in stems.items() for suffix in suffixes}
 
 
-WHOLE_RUN = {"config.json", "manifest.json", "report.html"}
+WHOLE_RUN = {"config.json", "manifest.json", "report.html", "tokens/tiny/valid.sha256"}
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_new_valid_budget_leaves_the_statistics_alone(run):
     run.configure(tokens={"valid": 64})
     jobs = run.pending()
     matrix = {"baseline_table", "deactivation_table", "deactivation", "deactivation_log_ratio"}
-    assert set(jobs) == {"tokens", "baseline", "perplexity", "config", *matrix, *END}
+    assert set(jobs) == {"tokens", "valid_tokens", "baseline", "perplexity", "config", *matrix, *END}
     assert jobs["tokens"] == len(LANGUAGES)
 
 
