@@ -38,7 +38,7 @@ def check_what_stands(workspace: Workspace, whole: Workspace) -> None:
     stand = {
         name: digest
         for name, digest in workspace.hashes().items()
-        if not name.rsplit("/")[-1].startswith(".") and ".partial" not in name and name not in TIMED
+        if "/." not in name and ".partial" not in name and name not in TIMED
     }
     assert {name for name, digest in stand.items() if digest != expected[name]} == set()
 
