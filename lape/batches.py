@@ -12,7 +12,7 @@ from lape.ffn import input_device
 from lape.memory import free_memory, peak_memory
 
 # Tokens of one pass, beyond which a pass gets no faster: they fill a device and still fit a processor's cache.
-_TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
 
 
 def shard_batches(chunks: int, batch_size: int, shards: int) -> list[list[slice]]:
@@ -72,6 +72,6 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, memory: float | None
             f"a chunk of {chunk_length} tokens takes {taken} of the {allowed / 2**30:.1f} GiB that it may; lower "
             "tokens.chunk_length, raise statistics.memory, or spread the model (`device_map: auto`)"
         )
-    wanted = max(1, _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length)
+    wanted = max(1, TOKENS_PER_PASS.get(device.type, 2048) // chunk_length)
     fitting = max(1, min(wanted, at_most, int(allowed // max(one, 1))))
     return 1 << (fitting.bit_length() - 1)

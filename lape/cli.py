@@ -18,6 +18,7 @@ from lape.errors import LapeError
 # In the order in which data flow.
 COMMANDS = {
     "info": "versions, active backend and devices",
+    "plan": "price a run before anything runs",
     "download": "fetch a pinned file from the Python package index, or by its URL",
     "corpus": "one language's text as documents",
     "model": "resolve a model: weights, revision, shape of its FFN",
