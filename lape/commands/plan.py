@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from lape.artifact import write_json
     from lape.errors import LapeError
-    from lape.plan.bill import as_json, as_text, bill, in_bytes, in_time, price, too_large
+    from lape.plan.bill import as_json, as_text, bill, in_bytes, in_time, price, too_large, two_digits
     from lape.plan.costs import ASSUMPTIONS
     from lape.plan.jobs import buildable_jobs
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     hours = in_time(total["hours_at_least"])
     print(f"\n{in_time(total['device_hours'])} of devices; on {machine.devices} {where} {hours} at the least")
     if total["price"] is not None:
-        print(f"{float(f'{total["price"]:.2g}'):,g} at {arguments.price:g} a device and hour")
+        print(f"{two_digits(total['price']):,g} at {arguments.price:g} a device and hour")
     origin = "measured here" if machine.measured else "as given"
     print(f"Speeds are {origin}. Assumed: {ASSUMPTIONS}.")
     for model, stages in too_large(priced, machine).items():

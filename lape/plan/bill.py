@@ -204,11 +204,16 @@ def _rounded(value: float) -> str:
     return "" if not value else f"{value:.2g}" if value >= 1e6 else f"{value:.0f}"
 
 
+def two_digits(value: float) -> float:
+    """A value as exactly as an estimate is known."""
+    return float(f"{value:.2g}")
+
+
 def in_bytes(value: float) -> str:
     """Two significant digits with a unit."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= size:
-            return f"{float(f'{value / size:.2g}'):g} {unit}"
+            return f"{two_digits(value / size):g} {unit}"
     return f"{value:.0f} B" if value else ""
 
 
@@ -216,8 +221,8 @@ def in_time(hours: float) -> str:
     """Two significant digits with a unit."""
     for unit, size in (("h", 1), ("min", 60)):
         if hours * size >= 1:
-            return f"{float(f'{hours * size:.2g}'):g} {unit}"
-    return f"{float(f'{hours * 3600:.2g}'):g} s"
+            return f"{two_digits(hours * size):g} {unit}"
+    return f"{two_digits(hours * 3600):g} s"
 
 
 def as_json(sums: dict, priced: Sequence[Priced], machine: Machine) -> dict:
