@@ -110,7 +110,7 @@ def _priced(job: Job, models: Models, sizes: Sizes, machine: Machine) -> Priced:
         cost = COSTS[job.command](job.arguments, model, sizes)
     if job.command not in ON_DEVICE:
         seconds = machine.light + cost.loaded / _LOADING + cost.cpu + cost.network / machine.network
-        return Priced(job, cost, 0, machine.base + cost.weights + cost.activations, seconds)
+        return Priced(job, cost, 0, machine.light_base + cost.weights + cost.activations, seconds)
     description, _, dtype = models[job.model]
     entry = models.entry(job.model)
     ranks = entry.get("tensor_parallel") or 1

@@ -37,7 +37,8 @@ class Machine:
         start: seconds until a job that loads a model has begun.
         light: seconds until another one has.
         network: bytes/s of a download.
-        base: bytes that a process holds before it has loaded a model.
+        base: bytes that a job holds on a device before it has loaded a model; on the CPU its process does.
+        light_base: bytes that the process of another job holds.
         memory: bytes of a device, None where it is not known.
         measured: whether rates were measured here.
     """
@@ -51,6 +52,7 @@ class Machine:
     light: float
     network: float
     base: int
+    light_base: int
     memory: float | None
     measured: bool
 
@@ -70,16 +72,19 @@ def measured(device: str, devices: int, threads: int, network: float, memory: fl
     cuda = device != "cpu"
     if memory is None:
         memory = torch.cuda.get_device_properties(device).total_memory if cuda else psutil.virtual_memory().total
+    start, base = _start("lape.model")
+    light, light_base = _start("pandas")
     return Machine(
         device=device,
         devices=devices,
         rate=functools.partial(forward_rate, device=device),
         bandwidth=_bandwidth(device),
         step=_step(device),
-        start=_start("lape.model"),
-        light=_start("pandas"),
+        start=start,
+        light=light,
         network=network,
-        base=_CONTEXT if cuda else psutil.Process().memory_info().rss,
+        base=_CONTEXT if cuda else base,
+        light_base=light_base,
         memory=memory,
         measured=True,
     )
@@ -107,6 +112,7 @@ def given(tflops: float, bandwidth: float, devices: int, network: float, memory:
         light=3.0,
         network=network,
         base=_CONTEXT,
+        light_base=200_000_000,
         memory=memory,
         measured=False,
     )
@@ -163,8 +169,9 @@ def _median(function: Callable[[], object], device: str) -> float:
     return statistics.median(timed() for _ in range(_TURNS))
 
 
-def _start(module: str) -> float:
-    """Seconds in which Python starts and imports a module."""
+def _start(module: str) -> tuple[float, int]:
+    """Seconds in which Python starts and imports a module, and the bytes that it holds then."""
+    code = f"import psutil, {module}; print(psutil.Process().memory_info().rss)"
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", f"import {module}"], check=True, capture_output=True)
-    return time.perf_counter() - start
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, int(done.stdout)
