@@ -1,4 +1,4 @@
-"""`lape plan`: the jobs are Snakemake's, the shapes the papers', and the estimates within a factor of two of what a run takes."""
+"""`lape plan`: the jobs are Snakemake's, the shapes the papers', the estimates within a factor of two."""
 
 import json
 import statistics
