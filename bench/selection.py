@@ -27,7 +27,7 @@ def selection_rows(shape: tuple[int, int, int], turns: int) -> list[Row]:
     ]
 
 
-def _synthetic(layers: int, neurons: int, languages: int) -> dict[str, ActivationStatistics]:
+def synthetic(layers: int, neurons: int, languages: int) -> dict[str, ActivationStatistics]:
     """Counts over 100M tokens: most neurons fire alike in every language, some far more often in one."""
     generator = np.random.default_rng(0)
     tokens = 100_000_000
@@ -45,7 +45,7 @@ def _synthetic(layers: int, neurons: int, languages: int) -> dict[str, Activatio
 
 
 def main() -> None:
-    statistics = _synthetic(*map(int, sys.argv[1:4]))
+    statistics = synthetic(*map(int, sys.argv[1:4]))
     before = peak_bytes()
     start = time.perf_counter()
     neurons = select_lape(statistics)

@@ -13,7 +13,7 @@ from lape.ffn import input_device
 from lape.memory import free_memory, peak_memory
 
 # Tokens of one pass, beyond which a pass gets no faster: they fill a device and still fit a processor's cache.
-_TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 32768}
 
 
 def shard_batches(chunks: int, batch_size: int, shards: int) -> list[list[slice]]:
@@ -52,7 +52,7 @@ def token_batches(chunks: np.ndarray, slices: Iterable[slice], pin: bool = False
 
 def filling_batch_size(chunk_length: int, device: torch.device, at_most: int) -> int:
     """The largest power of two of chunks of T tokens that fills a pass, on a device of any memory."""
-    wanted = _TOKENS_PER_PASS.get(device.type, 2048) // chunk_length
+    wanted = TOKENS_PER_PASS.get(device.type, 2048) // chunk_length
     return 1 << (max(1, min(wanted, at_most)).bit_length() - 1)
 
 

@@ -18,6 +18,7 @@ from lape.errors import LapeError
 # In the order in which data flow.
 COMMANDS = {
     "info": "versions, active backend and devices",
+    "plan": "price a run before anything runs",
     "claim": "run a command on GPUs that no other job has",
     "download": "fetch a pinned file from the Python package index, or by its URL",
     "corpus": "one language's text as documents",

@@ -14,7 +14,7 @@ from lape.errors import LapeError
 from lape.ffn import input_device, replaced_forwards
 
 # Logits that exist at once: 256 positions of 262,144 in bfloat16 are 128 MiB. Fewer read the head's weights too often.
-_LOGITS_IN_MEMORY = 2**26
+LOGITS_IN_MEMORY = 2**26
 
 
 @torch.inference_mode()
@@ -65,7 +65,7 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, bac
     """NLL of every predicted position [B, T - 1]: blocks of hidden states through the model's own head."""
     hidden = output.last_hidden_state[:, :-1].flatten(0, 1)[None]
     previous, targets = ids[None, :, :-1].flatten(1), ids[:, 1:].flatten()
-    block = max(1, _LOGITS_IN_MEMORY // model.get_input_embeddings().num_embeddings)
+    block = max(1, LOGITS_IN_MEMORY // model.get_input_embeddings().num_embeddings)
     parts = []
     for start in range(0, hidden.shape[1], block):
         piece = copy.copy(output)

@@ -94,3 +94,24 @@ def test_a_short_contender_is_called_often_and_timed_by_the_call(monkeypatch):
     (seconds,) = alternate({"a": lambda: (called.append(0), time.sleep(0.005))}, 1, "cpu").values()
     assert len(called) > 3
     assert 0.005 <= seconds[0] < 0.05
+
+
+def test_scaling_measures_every_stage_but_the_dry_run(tmp_path):
+    stages = ("statistics", "perplexity", "selection")
+    command = [sys.executable, "-m", "bench.scaling", "--smallest", "--only", *stages, "--output", tmp_path / "s.json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    rows = json.loads((tmp_path / "s.json").read_text())["rows"]
+    assert {row["stage"] for row in rows} == set(stages)
+    for row in rows:
+        assert f"| {row['stage']} | {row['values'][0]:,} to {row['values'][1]:,} {row['axis']}" in done.stdout
+        assert min(row["seconds"]) > 0 and min(row["peak"]) > 0
+        assert math.isfinite(row["exponent"])
+
+
+def test_an_exponent_is_the_slope_between_the_largest(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from bench.scaling import exponent
+
+    assert exponent([1, 10, 100], [5, 2, 20]) == pytest.approx(1)
+    assert exponent([1, 2, 4], [1, 1, 4]) == pytest.approx(2)

@@ -37,7 +37,7 @@ def tiny(model_type: str):
 @pytest.mark.parametrize("backend", ["extension", "reference"])
 @pytest.mark.parametrize("model_type", HEADS)
 def test_equals_the_models_own_loss(model_type, backend, monkeypatch):
-    monkeypatch.setattr(module, "_LOGITS_IN_MEMORY", 300)  # three positions at once
+    monkeypatch.setattr(module, "LOGITS_IN_MEMORY", 300)  # three positions at once
     model = tiny(model_type)
     expected = []
     for row in torch.from_numpy(CHUNKS.astype(np.int64)):
@@ -55,7 +55,7 @@ def test_batch_size_changes_no_more_than_rounding():
 
 
 def test_logits_of_a_whole_batch_never_exist(monkeypatch):
-    monkeypatch.setattr(module, "_LOGITS_IN_MEMORY", 400)
+    monkeypatch.setattr(module, "LOGITS_IN_MEMORY", 400)
     model = tiny("llama")
     rows = []
     model.lm_head.register_forward_hook(lambda module, inputs, output: rows.append(output[..., 0].numel()))

@@ -113,7 +113,7 @@ def test_sums_too_large_for_whole_numbers_are_refused(tiny_model):
 
 @pytest.mark.parametrize("memory, expected", [(100.0, 4), (None, 4), (1e-6, None)])
 def test_batches_fill_a_pass_as_far_as_memory_allows(tiny_model, monkeypatch, memory, expected):
-    monkeypatch.setattr("lape.batches._TOKENS_PER_PASS", {"cpu": 160})
+    monkeypatch.setattr("lape.batches.TOKENS_PER_PASS", {"cpu": 160})
     monkeypatch.setattr("lape.batches.peak_memory", lambda function, device: function() and 2**20)
     cpu = torch.device("cpu")
     assert [filling_batch_size(*given) for given in ((32, cpu, 9), (32, cpu, 3), (400, cpu, 9))] == [4, 2, 1]

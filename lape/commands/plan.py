@@ -1,0 +1,72 @@
+"""Price a run before anything runs: tokens, model FLOPs, disk, memory and hours of every stage that is not finished."""
+
+import argparse
+from pathlib import Path
+
+from lape.commands.arguments import positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="*", type=Path, help="YAML files that override config/config.yaml, in order")
+    parser.add_argument("--targets", nargs="+", default=[], help="default: all and paper, or what the run has all for")
+    parser.add_argument("--everything", action="store_true", help="count what is finished, too")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="of this machine; default: a GPU where there is one")
+    parser.add_argument("--devices", type=positive(int), help="that work side by side; default: all of this machine")
+    parser.add_argument(
+        "--tflops", type=positive(float), help="of a GPU elsewhere, sustained in 16 bits; half of its data sheet's"
+    )
+    parser.add_argument("--bandwidth", type=positive(float), help="of its memory, GB/s (with --tflops)")
+    parser.add_argument("--device-memory", type=positive(float), help="GiB of a device; default: this machine's")
+    parser.add_argument("--network", type=positive(float), default=50, help="MB/s of downloads (default: 50)")
+    parser.add_argument("--price", type=positive(float), help="of a device for an hour")
+    parser.add_argument("--output", type=Path, help="write everything as JSON, too")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from lape.artifact import write_json
+    from lape.errors import LapeError
+    from lape.plan.bill import as_json, as_text, bill, in_bytes, in_time, price, too_large, two_digits
+    from lape.plan.costs import ASSUMPTIONS
+    from lape.plan.jobs import buildable_jobs
+
+    if (arguments.tflops is None) != (arguments.bandwidth is None):
+        raise LapeError("--tflops and --bandwidth: both say how fast a GPU elsewhere is; give both or neither")
+    config, jobs, targets = buildable_jobs(arguments.configs, arguments.targets, arguments.everything)
+    if not jobs:
+        print(f"{' '.join(targets)}: nothing to be done")
+        return
+    machine = _machine(arguments, config)
+    priced = price(config, jobs, machine)
+    sums = bill(priced, machine, arguments.price)
+    total = sums["total"]
+    print(f"What {' '.join(targets)} of run {config['run']} takes\n")
+    print(as_text(sums))
+    where = "GPUs" if machine.device == "cuda" else "jobs of the CPU"
+    hours = in_time(total["hours_at_least"])
+    print(f"\n{in_time(total['device_hours'])} of devices; on {machine.devices} {where} {hours} at the least")
+    if total["price"] is not None:
+        print(f"{two_digits(total['price']):,g} at {arguments.price:g} a device and hour")
+    origin = "measured here" if machine.measured else "as given"
+    print(f"Speeds are {origin}. Assumed: {ASSUMPTIONS}.")
+    for model, stages in too_large(priced, machine).items():
+        remedy = "parameter_variation.launcher" if stages == ["finetune"] else f"catalogue.{model}.device_map"
+        print(f"{model} does not fit a device of {in_bytes(machine.memory)} in {', '.join(stages)}; set {remedy}")
+    if arguments.output:
+        write_json(arguments.output, {"targets": targets, "assumptions": ASSUMPTIONS, **as_json(sums, priced, machine)})
+
+
+def _machine(arguments: argparse.Namespace, config: dict):
+    """The machine that is given, or this one."""
+    import os
+
+    import torch
+
+    from lape.plan.machine import given, measured
+
+    memory = arguments.device_memory and arguments.device_memory * 2**30
+    network = arguments.network * 1e6
+    if arguments.tflops:
+        return given(arguments.tflops, arguments.bandwidth, arguments.devices or 1, network, memory)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    found = torch.cuda.device_count() if device == "cuda" else max(1, (os.cpu_count() or 1) // config["threads"])
+    return measured(device, arguments.devices or found, config["threads"], network, memory)

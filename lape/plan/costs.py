@@ -1,0 +1,333 @@
+"""What each command costs, from its arguments and the shape of its model.
+
+A command has one function here, named by `COSTS`. What no artifact tells before it is there is assumed, and said:
+`ASSUMPTIONS`.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lape.artifact import read_json
+from lape.batches import TOKENS_PER_PASS
+from lape.generation.settings import Dose, Setting
+from lape.perplexity import LOGITS_IN_MEMORY
+from lape.plan.jobs import Job
+from lape.plan.shape import Shape
+
+# Of what is not there yet.
+QUESTIONS, EXAMPLES, PROMPT, SENTENCE, DOCUMENT = 80, 52_000, 48, 48, 3_000
+ASSUMPTIONS = (
+    f"{QUESTIONS} questions and {EXAMPLES:,} instructions a language where neither file nor setting tells; "
+    f"{PROMPT} tokens a prompt and {SENTENCE} a sentence; {DOCUMENT:,} bytes a document; "
+    "texts are as long as max_new_tokens allows"
+)
+# Of one core of a server: seconds of a document with language check, of a token, of an answer's language, of a value
+# in a selection, of a value in average precision.
+_DOCUMENT, _TOKEN, _ANSWER, _SELECTED, _RANKED = 2e-3, 3e-6, 20e-3, 40e-9, 1.7e-9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job takes, on any machine.
+
+    Attributes:
+        tokens: that pass through the model, or are written.
+        flops: model FLOPs.
+        traffic: bytes of weights and caches that its passes read.
+        layers: passes through a layer, however small.
+        loaded: bytes of weights that it loads.
+        cpu: seconds of one core beside the model.
+        network: bytes that it fetches.
+        disk: bytes that it leaves on disk.
+        weights: bytes of the weights, which several devices share.
+        activations: bytes beside them.
+    """
+
+    tokens: float = 0
+    flops: float = 0
+    traffic: float = 0
+    layers: float = 0
+    loaded: float = 0
+    cpu: float = 0
+    network: float = 0
+    disk: float = 0
+    weights: float = 0
+    activations: float = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model as a job loads it: its shape, bytes a weight and an activation, attention, and kind of device."""
+
+    shape: Shape
+    weight_bytes: float
+    itemsize: int
+    eager: bool
+    device: str
+
+    @property
+    def weights(self) -> float:
+        """Bytes of all weights."""
+        return self.shape.parameters * self.weight_bytes
+
+    def activations(self, tokens: float, length: float, head: bool = False) -> float:
+        """Bytes of a pass of so many tokens at once, in chunks of a length, with a block of logits or without."""
+        shape = self.shape
+        widest = 6 * shape.hidden + shape.attention + shape.cache + 3 * shape.neurons
+        scores = tokens * length * shape.heads * (self.itemsize + 4) if self.eager else 0
+        logits = min(LOGITS_IN_MEMORY, tokens * shape.vocabulary) * (self.itemsize + 4) if head else 0
+        return tokens * widest * self.itemsize + scores + logits
+
+
+class Sizes:
+    """How many rows and tokens artifacts hold: those that are there, and those that jobs will make."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._makers = {output: job for job in jobs for output in job.outputs}
+
+    def maker(self, path: str | Path) -> Job | None:
+        """The job that will make a file, None where it is finished."""
+        return self._makers.get(str(path))
+
+    def tokens(self, header: Path) -> tuple[int, int]:
+        """Positions and chunk length of a split."""
+        job = self.maker(header)
+        if job is None:
+            found = read_json(header, "tokens")
+            return found["chunks"] * found["parameters"]["chunk_length"], found["parameters"]["chunk_length"]
+        length = job.arguments.chunk_length
+        return job.arguments.budget // length * length, length
+
+    def rows(self, header: Path) -> int:
+        """Rows of a file of lines beside a header."""
+        job = self.maker(header)
+        if job is None:
+            with open(header.with_suffix(".jsonl"), "rb") as file:
+                return sum(1 for _ in file)
+        return _planned_rows(job, self)
+
+
+def _planned_rows(job: Job, sizes: Sizes) -> int:
+    """Lines that a job will write."""
+    arguments = job.arguments
+    if job.command == "generate":
+        # A setting's own language is one of those that are asked.
+        languages = [path.stem for path in arguments.questions]
+        pairs = Setting.parse(arguments.setting, Dose()).pairs(languages)
+        questions = {path.stem: sizes.rows(path) for path in arguments.questions}
+        return sum(questions[language] for language, _ in pairs)
+    if job.command == "sample":
+        return len(arguments.languages) * arguments.seeds
+    if job.command == "translate":
+        return sum(sizes.rows(path) for path in arguments.pairs)
+    if job.command == "sentences":
+        return arguments.number + arguments.held_out
+    if job.command == "pairs":
+        questions = min(map(sizes.rows, arguments.questions)) if arguments.questions else arguments.number
+        return min(questions or QUESTIONS, arguments.number or QUESTIONS)
+    if job.command == "instructions":
+        return arguments.examples or _lines(arguments.settings, arguments.language) or EXAMPLES
+    lines = _lines(arguments.settings, arguments.language) or QUESTIONS
+    return min(arguments.number or lines, lines)
+
+
+def _lines(settings: dict | str, language: str) -> int:
+    """Lines of the files that a setting's pattern names, 0 where there are none."""
+    from lape.globs import matching_files
+
+    settings = json.loads(settings) if isinstance(settings, str) else settings
+    pattern = settings.get("pattern")
+    files = matching_files(pattern, language) if pattern else []
+    plain = [path for path in files if str(path).endswith((".txt", ".jsonl"))]
+    return sum(bool(line.strip()) for path in plain for line in Path(path).read_bytes().splitlines())
+
+
+def _pass(
+    model: Loaded, tokens: float, length: float, batch: float, head: bool, disk: float = 0, cpu: float = 0
+) -> Cost:
+    """A job that reads text once, in batches of so many tokens."""
+    passes = -(-tokens // max(batch, 1))
+    return Cost(
+        tokens=tokens,
+        flops=model.shape.flops(tokens, length, head),
+        traffic=passes * model.weights,
+        layers=passes * model.shape.layers,
+        loaded=model.weights,
+        cpu=cpu,
+        disk=disk,
+        weights=model.weights,
+        activations=model.activations(min(batch, tokens), length, head),
+    )
+
+
+def _statistics(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    tokens, length = sizes.tokens(a.tokens)
+    pass_tokens = max(TOKENS_PER_PASS[model.device], length)
+    batch = pass_tokens if a.batch_size is None else a.batch_size * length
+    neurons = model.shape.layers * model.shape.neurons
+    # Counts, sums and squares of eight or twice eight bytes, in every shard and in the sum of them.
+    sums = neurons * 8 * (5 + len(a.thresholds))
+    cost = _pass(model, tokens, length, batch, head=False, disk=sums * (a.shards + 1))
+    return Cost(**{**cost.__dict__, "activations": cost.activations + 3 * sums})
+
+
+def _perplexity(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    splits = [sizes.tokens(path) for path in a.tokens]
+    tokens, length = sum(tokens for tokens, _ in splits), max(length for _, length in splits)
+    return _pass(model, tokens, length, a.batch_size * length, head=True, disk=45 * tokens / length)
+
+
+def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cost:
+    """A job that writes texts, a token of each text of a batch a pass."""
+    batch = -(-min(batch, rows) // 8) * 8
+    passes, shape = -(-rows // batch) * new, model.shape
+    cache = shape.layers * shape.cache * model.itemsize * (prompt + new)
+    tokens = rows * (prompt + new)
+    return Cost(
+        tokens=tokens,
+        flops=shape.flops(tokens, prompt + new, head=True),
+        # A token at a time every weight is read for every pass, and the half of the longest cache on the average.
+        traffic=passes * (model.weights + batch * cache / 2),
+        layers=passes * shape.layers,
+        loaded=model.weights,
+        disk=rows * (6 * new + 400),
+        weights=model.weights,
+        activations=batch * cache + model.activations(batch * prompt, prompt, head=True),
+    )
+
+
+def _generate(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    rows = _planned_rows(sizes.maker(a.output), sizes)
+    return _written(model, rows, PROMPT, a.max_new_tokens, a.batch_size)
+
+
+def _sample(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    return _written(model, len(a.languages) * a.seeds, 1, a.max_new_tokens, a.batch_size)
+
+
+def _translate(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    return _written(model, sum(map(sizes.rows, a.pairs)), 2 * PROMPT, a.max_new_tokens, a.batch_size)
+
+
+def _score(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    job, rows = sizes.maker(a.generations), sizes.rows(a.generations)
+    new = job.arguments.max_new_tokens if job else read_json(a.generations)["parameters"]["max_new_tokens"]
+    length = PROMPT + new
+    return _pass(model, rows * length, length, a.batch_size * length, True, disk=rows * 120, cpu=rows * _ANSWER)
+
+
+def _responses(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    sentences, length = sum(map(sizes.rows, a.sentences)), min(SENTENCE, a.max_length)
+    disk = model.shape.units * sentences * (4 if a.storage == "float32" else 2)
+    return _pass(model, sentences * length, length, a.batch_size * length, head=False, disk=disk)
+
+
+def _embed(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    sentences = sizes.rows(a.sentences)
+    disk = sentences * (model.shape.layers + 1) * model.shape.hidden * 4
+    return _pass(model, sentences * PROMPT, PROMPT, a.batch_size * PROMPT, head=False, disk=disk)
+
+
+def _finetune(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    shape, examples = model.shape, sizes.rows(a.instructions)
+    # As long as the longest that is allowed: an upper bound.
+    tokens = examples * a.epochs * a.max_length
+    trained = shape.matrices if a.freeze_embeddings else shape.parameters
+    passes = 4 if a.gradient_checkpointing else 3  # forward, and backward twice as much
+    kept = 1 if a.gradient_checkpointing else shape.layers
+    batch = min(a.device_batch_size, examples) * a.max_length
+    return Cost(
+        tokens=tokens,
+        flops=passes * shape.flops(tokens, a.max_length, head=True),
+        traffic=examples * a.epochs / max(a.batch_size, 1) * 28 * trained,
+        layers=passes * shape.layers * examples * a.epochs / max(a.device_batch_size, 1),
+        loaded=model.weights,
+        disk=4 * shape.matrices,
+        # float32 weights; of what is trained, gradients and two moments.
+        weights=4 * shape.parameters + 12 * trained,
+        activations=kept * model.activations(batch, a.max_length) + 4 * batch * shape.vocabulary,
+    )
+
+
+def _model(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    converted = bool(a.gguf or a.pickled)
+    fetched = model.weights if a.hub else 0
+    return Cost(
+        network=fetched,
+        loaded=model.weights * converted,
+        disk=model.weights * (bool(a.hub) + converted),
+        cpu=model.weights / 1e9,  # every file is hashed
+        weights=2 * model.weights * converted,
+    )
+
+
+def _tokens(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
+    disk = a.budget * 4 + a.budget / a.chunk_length * 8
+    return Cost(tokens=a.budget, cpu=a.budget * _TOKEN, disk=disk, activations=a.budget * 24)
+
+
+def _corpus(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
+    documents = json.loads(a.settings).get("documents") if isinstance(a.settings, str) else a.settings.get("documents")
+    if a.source != "hub" or not documents:
+        return Cost(cpu=1.0)
+    size = documents * DOCUMENT
+    check = _DOCUMENT if a.language_check != "off" else 0
+    return Cost(network=size / 2, cpu=documents * check + size / 50e6, disk=size / 2, activations=size)
+
+
+def _values(a: argparse.Namespace, model: Loaded, languages: int) -> float:
+    return model.shape.layers * model.shape.neurons * languages
+
+
+def _select(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    values = _values(a, model, len(a.statistics))
+    neurons = model.shape.layers * model.shape.neurons
+    disk = getattr(a, "ratio", 0.01) * neurons * (20 + 20 * len(a.statistics))
+    # Every language's sums are in memory, and three arrays of a value a language.
+    return Cost(cpu=values * (_SELECTED + 40e-9), disk=disk, activations=values * (40 + 12))
+
+
+def _stability(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    values = _values(a, model, len(a.statistics))
+    return Cost(cpu=a.resamples * 8 * values * _SELECTED, activations=values * 40 * 3)
+
+
+def _average_precision(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    job = sizes.maker(a.responses)
+    headers = job.arguments.sentences if job else []
+    sentences = sum(map(sizes.rows, headers)) if job else len(a.responses.with_suffix(".tsv").read_text().splitlines())
+    languages = max(len(headers), 1)
+    values = model.shape.units * sentences
+    return Cost(cpu=values * languages * _RANKED / max(a.threads, 1), disk=model.shape.units * languages * 8)
+
+
+def _select_parameters(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    read = 4 * model.shape.matrices * len(a.finetuned)
+    disk = model.shape.matrices / 8 * len(a.finetuned)
+    return Cost(cpu=read / 2e8, disk=disk, activations=read / model.shape.layers)
+
+
+# Command -> its cost. A command that is not here reads and writes small files.
+COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
+    "corpus": _corpus,
+    "model": _model,
+    "tokens": _tokens,
+    "statistics": _statistics,
+    "select": _select,
+    "stability": _stability,
+    "finetune": _finetune,
+    "select_parameters": _select_parameters,
+    "responses": _responses,
+    "average_precision": _average_precision,
+    "generate": _generate,
+    "sample": _sample,
+    "translate": _translate,
+    "perplexity": _perplexity,
+    "score": _score,
+    "embed": _embed,
+}
+# Those that load the model, and run where it does.
+ON_DEVICE = ("statistics", "finetune", "responses", "generate", "sample", "translate", "perplexity", "score", "embed")

@@ -1,0 +1,177 @@
+"""How fast the machine is that will run: measured on this one, or as it is given."""
+
+import functools
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
+
+from lape.allocator import keep_freed_memory
+from lape.model import DTYPES
+from lape.plan.shape import one_layer, shape_of
+
+# Tokens of the pass that is timed: enough for full speed, few enough for a layer of 70B on a laptop.
+_TOKENS = {"cpu": 512, "cuda": 8192}
+_TURNS = 3
+# Bytes that CUDA and torch hold on a device before a model is there.
+_CONTEXT = 500_000_000
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the machine does.
+
+    Attributes:
+        device: "cpu" or "cuda", that the costs are of.
+        devices: that work side by side; on the CPU, jobs that its cores have room for.
+        rate: from a model's configuration, dtype and attention to FLOP/s of its forward pass on one device.
+        bandwidth: bytes/s of a device's memory.
+        step: seconds that a layer's pass takes however small it is.
+        start: seconds until a job that loads a model has begun.
+        light: seconds until another one has.
+        network: bytes/s of a download.
+        base: bytes that a job holds on a device before it has loaded a model; on the CPU its process does.
+        light_base: bytes that the process of another job holds.
+        memory: bytes of a device, None where it is not known.
+        measured: whether rates were measured here.
+    """
+
+    device: str
+    devices: int
+    rate: Callable[[PreTrainedConfig, str, str | None], float] = field(repr=False)
+    bandwidth: float
+    step: float
+    start: float
+    light: float
+    network: float
+    base: int
+    light_base: int
+    memory: float | None
+    measured: bool
+
+
+def measured(device: str, devices: int, threads: int, network: float, memory: float | None = None) -> Machine:
+    """This machine, timed for some seconds, and for each model as long as a few passes of one of its layers take.
+
+    Args:
+        device: "cpu" or "cuda".
+        devices: that work side by side.
+        threads: CPU threads of a job.
+        network: bytes/s of a download.
+        memory: bytes of a device; None: what it has.
+    """
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    cuda = device != "cpu"
+    if memory is None:
+        memory = torch.cuda.get_device_properties(device).total_memory if cuda else psutil.virtual_memory().total
+    start, base = _start("lape.model")
+    light, light_base = _start("pandas")
+    return Machine(
+        device=device,
+        devices=devices,
+        rate=functools.partial(forward_rate, device=device),
+        bandwidth=_bandwidth(device),
+        step=_step(device),
+        start=start,
+        light=light,
+        network=network,
+        base=_CONTEXT if cuda else base,
+        light_base=light_base,
+        memory=memory,
+        measured=True,
+    )
+
+
+def given(tflops: float, bandwidth: float, devices: int, network: float, memory: float | None) -> Machine:
+    """A machine with GPUs that is not this one.
+
+    Args:
+        tflops: TFLOP/s that a device sustains in a forward pass in 16 bits; in float32 a tenth of it.
+        bandwidth: GB/s of a device's memory.
+        devices, network, memory: see `measured`.
+    """
+
+    def rate(config: PreTrainedConfig, dtype: str, attention: str | None) -> float:
+        return tflops * 1e12 / (10 if dtype == "float32" else 1)
+
+    return Machine(
+        device="cuda",
+        devices=devices,
+        rate=rate,
+        bandwidth=bandwidth * 1e9,
+        step=2e-4,  # some ten kernels, launched one by one
+        start=20.0,
+        light=3.0,
+        network=network,
+        base=_CONTEXT,
+        light_base=200_000_000,
+        memory=memory,
+        measured=False,
+    )
+
+
+def forward_rate(config: PreTrainedConfig, dtype: str, attention: str | None, *, device: str) -> float:
+    """FLOP/s of a forward pass of a model, from one of its layers with weights of no meaning."""
+    small, tokens = one_layer(config), _TOKENS[torch.device(device).type]
+    decoder = _decoder(small, dtype, attention, device)
+    return shape_of(small).flops(tokens, tokens, head=False) / _seconds(decoder, tokens, device)
+
+
+def _step(device: str) -> float:
+    """Seconds of a layer's pass that has nearly nothing to compute."""
+    tiny = LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=8, num_attention_heads=2, vocab_size=256)
+    return _seconds(_decoder(tiny, "float32", None, device), 1, device) / tiny.num_hidden_layers
+
+
+def _decoder(config: PreTrainedConfig, dtype: str, attention: str | None, device: str) -> nn.Module:
+    """A decoder with all weights alike: as fast as any other, and there at once."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
+    decoder = model.get_decoder().to_empty(device=device).eval()
+    for values in (*decoder.parameters(), *decoder.buffers()):
+        values.data.fill_(0.01 if values.is_floating_point() else 0)
+    return decoder
+
+
+@torch.inference_mode()
+def _seconds(decoder: nn.Module, tokens: int, device: str) -> float:
+    """Of a pass: the median of some, after one to warm up."""
+    ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
+    return _median(lambda: decoder(input_ids=ids, use_cache=False), device)
+
+
+def _bandwidth(device: str) -> float:
+    """Bytes/s that a copy reads and writes, on arrays far past the cache."""
+    source = torch.ones(2**26, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _median(lambda: target.copy_(source), device)
+
+
+def _median(function: Callable[[], object], device: str) -> float:
+    def timed() -> float:
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        function()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    timed()
+    return statistics.median(timed() for _ in range(_TURNS))
+
+
+def _start(module: str) -> tuple[float, int]:
+    """Seconds in which Python starts and imports a module, and the bytes that it holds then."""
+    code = f"import psutil, {module}; print(psutil.Process().memory_info().rss)"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, int(done.stdout)
