@@ -74,12 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     name = parser.parse_args(argv[:1]).command
 
     module = importlib.import_module(f"lape.commands.{name}")
-    parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
-    parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
-    parser.add_argument("--rule", help="the workflow's rule that runs this, for the header")
-    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="claim so many GPUs that no other job has")
-    module.add_arguments(parser)
-    arguments = parser.parse_args(argv[1:])
+    arguments = command_parser(name).parse_args(argv[1:])
     artifact.command[:] = ["lape", *_without_machine_options(argv)]
     artifact.rule = arguments.rule
     try:
@@ -100,6 +95,17 @@ def main(argv: list[str] | None = None) -> int:
         logging.error("lape %s: unexpected error, please report it\n%s", name, traceback.format_exc())
         return 1
     return 0
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one subcommand, with the options that all of them have."""
+    module = importlib.import_module(f"lape.commands.{name}")
+    parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
+    parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
+    parser.add_argument("--rule", help="the workflow's rule that runs this, for the header")
+    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="claim so many GPUs that no other job has")
+    module.add_arguments(parser)
+    return parser
 
 
 def _without_machine_options(argv: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -121,13 +121,14 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1) -> dict:
+def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1, shape: Mapping | None = None) -> dict:
     """Shape and identity of a checkpoint, without loading its weights.
 
     Args:
         path: a checkpoint folder.
         trust_remote_code: run code that it ships.
         tensor_parallel: ranks that the model is to be spread over.
+        shape: what its decoder's configuration should say, by key; a difference is a warning.
 
     Returns:
         architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
@@ -151,6 +152,12 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     if tensor_parallel > 1:
         ranks.check_plan(model.get_decoder(), ffn.architecture.down, ffn.width, ffn.experts, tensor_parallel)
     decoder = model.get_decoder().config
+    for key, value in (shape or {}).items():
+        found = getattr(decoder, key, None)
+        if found != value:
+            logger.warning(
+                "%s: its %s is %s, the catalogue's shape says %s: the plan was of another", path, key, found, value
+            )
     return {
         "architecture": type(model).__name__,
         "model_type": decoder.model_type,

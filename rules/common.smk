@@ -255,6 +255,7 @@ def model_flags(wildcards):
     keys = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization")
     flags = [optional(f"--{key.replace('_', '-')}", model.get(key)) for key in keys]
     flags += [f"--{key.replace('_', '-')}" for key in ("compile", "trust_remote_code") if model.get(key)]
+    flags.append(optional("--shape", json.dumps(model["shape"]) if "shape" in model else None))
     return " ".join(filter(None, flags))
 
 

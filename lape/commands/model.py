@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lape.artifact import flush, folder_beside, write_header
 from lape.checkpoint import checkpoint_files
-from lape.commands.arguments import positive
+from lape.commands.arguments import json_object, positive
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantization", choices=["bitsandbytes-8bit", "bitsandbytes-4bit"], help="load quantised weights"
     )
     parser.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
+    parser.add_argument("--shape", type=json_object, metavar="JSON", help="what its configuration should say, by key")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
     parser.add_argument("--output", type=Path, required=True, help="model.json; tokenizer.json beside it")
 
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
             _convert(path, lambda folder: models.convert_pickled(pickles, folder, dtype))
             folder, outputs = path, checkpoint_files(path)
 
-    description = models.describe(folder, arguments.trust_remote_code, arguments.tensor_parallel)
+    description = models.describe(folder, arguments.trust_remote_code, arguments.tensor_parallel, arguments.shape)
     hashes, sizes = models.folder_identity(folder)
     # A folder has no commit: the hash over its files' hashes names it.
     revision = commit or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()

@@ -24,6 +24,7 @@ ASSUMPTIONS = (
     f"{PROMPT} tokens a prompt and {SENTENCE} a sentence; {DOCUMENT:,} bytes a document; "
     "texts are as long as max_new_tokens allows"
 )
+_PORTION = 3e8  # bytes of the text and tokens that are held at a time
 # Of one core of a server: seconds of a document with language check, of a token, of an answer's language, of a value
 # in a selection, of a value in average precision.
 _DOCUMENT, _TOKEN, _ANSWER, _SELECTED, _RANKED = 2e-3, 3e-6, 20e-3, 40e-9, 1.7e-9
@@ -170,7 +171,11 @@ def _statistics(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     neurons = model.shape.layers * model.shape.neurons
     # Counts, sums and squares of eight or twice eight bytes, in every shard and in the sum of them.
     sums = neurons * 8 * (5 + len(a.thresholds))
-    cost = _pass(model, tokens, length, batch, head=False, disk=sums * (a.shards + 1))
+    if a.counted:
+        return Cost(disk=sums, activations=3 * sums)
+    share = 1 if a.job is None else 1 / a.jobs
+    disk = sums * (a.shards * share + (a.job is None))
+    cost = _pass(model, tokens * share, length, batch, head=False, disk=disk)
     return Cost(**{**cost.__dict__, "activations": cost.activations + 3 * sums})
 
 
@@ -266,16 +271,17 @@ def _model(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
 
 def _tokens(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
     disk = a.budget * 4 + a.budget / a.chunk_length * 8
-    return Cost(tokens=a.budget, cpu=a.budget * _TOKEN, disk=disk, activations=a.budget * 24)
+    return Cost(tokens=a.budget, cpu=a.budget * _TOKEN, disk=disk, activations=_PORTION)
 
 
 def _corpus(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
-    documents = json.loads(a.settings).get("documents") if isinstance(a.settings, str) else a.settings.get("documents")
-    if a.source != "hub" or not documents:
+    settings = json.loads(a.settings) if isinstance(a.settings, str) else a.settings
+    if a.source != "hub" or not settings.get("documents"):
         return Cost(cpu=1.0)
+    documents = settings["documents"] + (settings.get("newest") or 0)
     size = documents * DOCUMENT
-    check = _DOCUMENT if a.language_check != "off" else 0
-    return Cost(network=size / 2, cpu=documents * check + size / 50e6, disk=size / 2, activations=size)
+    check = _DOCUMENT / max(a.threads, 1) if a.language_check != "off" else 0
+    return Cost(network=size / 2, cpu=documents * check + size / 50e6, disk=size / 2, activations=_PORTION)
 
 
 def _values(a: argparse.Namespace, model: Loaded, languages: int) -> float:

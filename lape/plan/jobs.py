@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import importlib
 import itertools
 import logging
 import shlex
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lape.cli import COMMANDS
+from lape.cli import COMMANDS, command_parser
 from lape.errors import LapeError
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
@@ -120,22 +119,16 @@ def _job(job, after: list[int]) -> Job:
 def parsed(line: str) -> tuple[str, argparse.Namespace]:
     """The `lape` command of a shell line and its arguments, by the command's own parser.
 
-    What launches it (accelerate, torchrun) stands before it and is passed over.
+    What launches it (accelerate, torchrun, a claim of GPUs) stands before it and is passed over.
 
     Returns:
         the command, empty where the line has none, and its arguments.
     """
     words = shlex.split(line)
     for place, (program, command) in enumerate(itertools.pairwise(words)):
-        if program == "lape" and command in COMMANDS:
+        if program == "lape" and command in COMMANDS and command != "claim":
             return command, _parser(command).parse_args(words[place + 2 :])
     return "", argparse.Namespace()
 
 
-@functools.cache
-def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"lape {command}")
-    parser.add_argument("--log")
-    parser.add_argument("--rule")
-    importlib.import_module(f"lape.commands.{command}").add_arguments(parser)
-    return parser
+_parser = functools.cache(command_parser)  # one for thousands of jobs
