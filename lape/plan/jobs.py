@@ -75,7 +75,7 @@ def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bo
     """
     # It takes a while to import, and `lape --help` needs none of it.
     from snakemake.api import SnakemakeApi
-    from snakemake.exceptions import WorkflowError
+    from snakemake.exceptions import RuleException, WorkflowError
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
     for path in configs:
@@ -101,7 +101,7 @@ def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bo
             numbers = {job: number for number, job in enumerate(ordered)}
             jobs = [_job(job, [numbers[one] for one in graph.dependencies[job] if one in numbers]) for job in ordered]
             return dict(workflow.config), jobs
-    except (WorkflowError, OSError) as error:
+    except (WorkflowError, RuleException, OSError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise LapeError(
             f"{' '.join(map(str, configs)) or 'config/config.yaml'}: {', '.join(targets)} cannot be planned "
