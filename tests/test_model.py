@@ -126,7 +126,7 @@ def test_a_mixture_of_experts_is_loaded_with_experts_apart(tmp_path):
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
     described = models.describe(tmp_path / "moe", False)
     assert (described["layers"], described["neurons_per_layer"], described["experts"]) == (2, 128, 4)
-    parameters = dict.fromkeys(models.SETTINGS) | {"device": "cpu", "trust_remote_code": False}
+    parameters = dict.fromkeys(models.SETTINGS) | {"device": "cpu", "tensor_parallel": 1, "trust_remote_code": False}
     header = {"artifact": "model", "source": "path", "path": str(tmp_path / "moe"), "sizes": {}, "dtype": "float32"}
     write_json(tmp_path / "model.json", {**header, **described, "parameters": parameters})
     model, _ = models.load_model(tmp_path / "model.json")

@@ -49,11 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     origin = "measured here" if machine.measured else "as given"
     print(f"Speeds are {origin}. Assumed: {ASSUMPTIONS}.")
     for model, stages in too_large(priced, machine).items():
-        remedy = (
-            "parameter_variation.launcher"
-            if stages == ["finetune"]
-            else f"catalogue.{model}.device_map or tensor_parallel"
-        )
+        remedy = f"catalogue.{model}.device_map or tensor_parallel"
+        if stages == ["finetune"]:
+            remedy = "parameter_variation.launcher"
         print(f"{model} does not fit a device of {in_bytes(machine.memory)} in {', '.join(stages)}; set {remedy}")
     if arguments.output:
         write_json(arguments.output, {"targets": targets, "assumptions": ASSUMPTIONS, **as_json(sums, priced, machine)})
