@@ -83,7 +83,7 @@ def _synthetic(folder: Path, units: int, sentences: int, languages: int) -> Path
             files[-1], np.random.default_rng(first).standard_normal((units, min(BLOCK, sentences - first)), np.float32)
         )
     column, labels = np.arange(sentences), _labels(sentences, languages)
-    names = [f"language {k}" for k in range(languages)]
+    names = [f"language{k}" for k in range(languages)]
     table = pd.DataFrame({"block": column // BLOCK, "column": column % BLOCK, "language": np.array(names)[labels]})
     table.assign(number=column, tokens=30).to_csv(header.with_suffix(".tsv"), sep="\t", index=False)
     write_header(

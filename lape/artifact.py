@@ -87,11 +87,13 @@ def writing(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
             flush(path.parent)
         ranks.gathered(None)
-    except OSError as error:
-        # A reader inside the block may fail on another file: only writing faults are translated.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        # A reader inside the block may fail on another file: only writing faults are translated. safetensors has an
+        # exception of its own for them.
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error):
             raise LapeError(f"{path}: no space left to write it; free some disk and run again") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
         raise
 

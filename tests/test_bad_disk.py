@@ -165,9 +165,12 @@ OTHERS = [
     "--output stability/tiny.json",
     f"instructions --language fr --source files --settings {INSTRUCTIONS} --output instructions/fr.jsonl",
     f"instructions --language ja --source files --settings {INSTRUCTIONS} --output instructions/ja.jsonl",
+    f"instructions --language en --source files --settings {INSTRUCTIONS} --output instructions/en.jsonl",
     f"finetune --model models/model.json --instructions instructions/fr.json {TRAINED} --output tuned/fr.safetensors",
     f"finetune --model models/model.json --instructions instructions/ja.json {TRAINED} --output tuned/ja.safetensors",
-    "select_parameters --model models/model.json --finetuned tuned/fr.json tuned/ja.json --output tuned/pv.safetensors",
+    f"finetune --model models/model.json --instructions instructions/en.json {TRAINED} --output tuned/en.safetensors",
+    "select_parameters --model models/model.json --finetuned tuned/fr.json tuned/ja.json tuned/en.json "
+    "--output tuned/pv.safetensors",
     "control_parameters --parameters tuned/pv.json --output tuned/matched.safetensors",
     "export neurons neurons/lape.json --output released/lape.pth",
     "import neurons released/lape.pth --languages fr,ja --neurons-per-layer 32 --output imported/lape.tsv",
@@ -177,8 +180,8 @@ OTHERS = [
 
 def test_full_disk_of_the_other_commands(small_disk, refused, lape):
     Path("told").mkdir()
-    rows = [{"instruction": f"va {number}", "output": "la maison près de"} for number in range(4)]
-    for language in ("fr", "ja"):
+    for language, said in (("fr", "la maison près de"), ("ja", "小さな川が 流れて"), ("en", "a small river")):
+        rows = [{"instruction": f"va {number}", "output": said} for number in range(4)]
         Path(f"told/{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     torch.save({"n": 9, "over_zero": torch.ones(3, 32, dtype=torch.int32)}, "counts.pth")
     for line in OTHERS:
