@@ -78,6 +78,11 @@ def test_a_command_is_read_as_it_will_be_whatever_launches_it():
     command, arguments = parsed(line + "--instructions i/fr.json --batch-size 16 --output out.safetensors")
     assert command == "finetune"
     assert (arguments.batch_size, arguments.instructions) == (16, Path("i/fr.json"))
+    ranks = "OMP_NUM_THREADS=1 lape claim 4 -- torchrun --standalone --nproc_per_node 4 -m -- "
+    assert (
+        parsed(f"{ranks}lape finetune --gpus 4 {line.partition('finetune ')[2]} --instructions i --output o")[0]
+        == command
+    )
     assert parsed("printf '%s\\n' '{}' > config.json")[0] == ""
 
 
@@ -107,7 +112,7 @@ def test_seconds_are_within_a_factor_of_two(command):
     torch.set_num_threads(1)
     config, model = medium()
     chunks = np.random.default_rng(0).integers(0, MEDIUM["vocab_size"], (4, 256), np.int32)
-    arguments = Namespace(tokens=[0], batch_size=2, thresholds=[], shards=1)
+    arguments = Namespace(tokens=[0], batch_size=2, thresholds=[], shards=1, counted=[], job=None)
     cost = COSTS[command](arguments, loaded(config), Split(chunks.size, 256))
     batches = [torch.from_numpy(part.astype(np.int64)) for part in (chunks[:2], chunks[2:])]
     work = {
@@ -152,7 +157,8 @@ def test_a_model_that_is_spread_takes_the_devices_that_hold_it():
     machine = given(100, 1000, devices=8, network=1, memory=80e9)
 
     def devices(**entry) -> tuple[int, bool]:
-        config = {"run": "x", "catalogue": {"llama-2-70b": CATALOGUE["llama-2-70b"] | entry}, "downloads": {}}
+        plain = {key: value for key, value in CATALOGUE["llama-2-70b"].items() if key != "tensor_parallel"}
+        config = {"run": "x", "catalogue": {"llama-2-70b": plain | entry}, "downloads": {}}
         (one,) = price(
             config, [Job(**{**work.__dict__, "arguments": Namespace(tokens=[header], batch_size=1)}), made], machine
         )[:1]
