@@ -131,9 +131,9 @@ def named_models(config: dict) -> dict[str, str]:
 
 def item_models(config: dict, item: str) -> list[str]:
     """The models that an item of the tables and figures is made of: its own or the run's, and any shown beside them."""
-    experiments = config["experiments"]
+    experiments = config.get("experiments", {})  # that of an earlier version may name no models
     more = experiments.get(item, {}).get("more_models", [])
-    return list(dict.fromkeys([*experiments["models"].get(item, config["models"]), *more]))
+    return list(dict.fromkeys([*experiments.get("models", {}).get(item, config["models"]), *more]))
 
 
 def model_languages(config: dict, model: str) -> list[str]:
