@@ -20,6 +20,12 @@ pytestmark = pytest.mark.workflow
 
 LANGUAGES = ("fr", "ja", "en")
 TWO = ("fr", "ja")
+# One model knows two of the languages, and one item has models of its own.
+PAPER = {
+    "languages": list(LANGUAGES),
+    "catalogue": {"other": {**CONFIG["catalogue"]["other"], "languages": list(TWO)}},
+    "experiments": {"models": {"tables6_10": ["other", "tiny"]}},
+}
 METHODS = ("lape", "lap", "lave", "pv")
 TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
 TABLES += ("agreement", "stability", "stability_curve", "left_out", "table1", "table2", "table4", "table5")
@@ -40,12 +46,7 @@ MANIFEST = "results/tiny/paper/manifest.json"
 def paper_run(complete_run, tmp_path_factory) -> Workspace:
     """The target `paper` in three languages, which PV needs; for reading only."""
     workspace = complete_run.copy(tmp_path_factory.mktemp("paper") / "run")
-    workspace.configure(
-        languages=list(LANGUAGES),
-        # One model knows two of the languages, and one item has models of its own.
-        catalogue={"other": {**CONFIG["catalogue"]["other"], "languages": list(TWO)}},
-        experiments={"models": {"tables6_10": ["other", "tiny"]}},
-    )
+    workspace.configure(**PAPER)
     before = workspace.times()
     workspace.run("paper")
     after = workspace.times()
@@ -131,6 +132,7 @@ def test_the_manifest_holds_what_both_targets_made(paper_run):
     listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
     own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
     ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "paper/report.html")}
+    ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
     assert own - listed == {*ends, MANIFEST}
     rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}
     assert rules["results/tiny/perplexity/tiny/pv/fr.json"] == "perplexity_parameters"
@@ -160,7 +162,7 @@ def test_a_second_run_does_nothing(run):
     ],
 )
 def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
-    run.configure(languages=list(LANGUAGES), **sections)
+    run.configure(**PAPER, **sections)
     pending = run.pending("paper")
     computing = {"model_path", "tokens", "statistics", "select", "sweep", "random", "matched", "reselect", "baseline"}
     computing |= {"perplexity", "instructions", "finetune", "select_parameters", "perplexity_parameters"}
