@@ -369,9 +369,9 @@ def test_answers_that_are_none(stages):
     path = write_answers("cross-fr", CROSS, "fr")
     lines = path.with_suffix(".jsonl").read_bytes().split(b"\n")
     for content, message in (
-        ([*lines[:2], lines[2][:9]], "no file of JSON lines"),
-        ([*lines[:2], b"[]"], "not a file of answers"),
-        ([*lines[:2], b'{"language": "fr"}'], "not a file of answers"),
+        ([*lines[:2], lines[2][:9]], "cross-fr.jsonl: .*run the step again"),
+        ([*lines[:2], b"[]"], "cross-fr.jsonl: .*run the step again"),
+        ([*lines[:2], b'{"language": "fr"}'], "cross-fr.jsonl: .*run the step again"),
         ([*lines[:2], lines[0]], "comes twice"),
     ):
         path.with_suffix(".jsonl").write_bytes(b"\n".join(content))
