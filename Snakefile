@@ -51,6 +51,9 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/flags.smk"
+include: "rules/resources.smk"
 include: "rules/items.smk"
 
 
