@@ -119,11 +119,22 @@ def lape(capsys):
 
 
 @pytest.fixture(scope="session")
-def complete_run(tmp_path_factory):
-    """The workflow, run once to its end on the tiny model; for reading only, so copy it before changing it."""
-    from workflow_run import finished_run
+def programs(tmp_path_factory):
+    """A folder with a `lape` that starts at once."""
+    from warm import warm_lape
 
-    return finished_run(tmp_path_factory.mktemp("workflow") / "run")
+    with warm_lape(tmp_path_factory.mktemp("warm") / "bin") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def complete_run(tmp_path_factory, programs):
+    """The workflow, run once to its end on the tiny model; for reading only, so copy it before changing it."""
+    from workflow_run import Workspace
+
+    workspace = Workspace.create(tmp_path_factory.mktemp("workflow") / "run", programs)
+    workspace.run()
+    return workspace
 
 
 @pytest.fixture

@@ -9,15 +9,11 @@ import signal
 import subprocess
 
 import pytest
-from workflow_run import Workspace
-
-from lape.artifact import read_json
+from workflow_run import TIMED, Workspace
 
 pytestmark = pytest.mark.workflow
 
 KILLS = 20
-# They hold times, and so differ between any two runs.
-TIMED = {"manifest.json", "report.html"}
 
 
 def killed(workspace: Workspace, seconds: float) -> bool:
@@ -43,24 +39,12 @@ def check_what_stands(workspace: Workspace, whole: Workspace) -> None:
     assert {name for name, digest in stand.items() if digest != expected[name]} == set()
 
 
-def untimed(workspace: Workspace) -> dict:
-    """A manifest without what depends on when it was made."""
-    manifest = read_json(workspace.results / "manifest.json", "manifest")
-    for entry in manifest["artifacts"].values():
-        del entry["written"], entry["seconds"]
-    del manifest["sha256"], manifest["files"]["results/tiny/report.html"]
-    return manifest
-
-
 def check_end(workspace: Workspace, whole: Workspace) -> None:
     """Run again as a user does; all is there to the byte, nothing is left over, and the audit passes."""
     if list((workspace.folder / ".snakemake" / "locks").glob("*")):
         workspace.snakemake("--unlock")
     workspace.run()
-    ours, theirs = workspace.hashes(), whole.hashes()
-    assert set(ours) == set(theirs)
-    assert {name for name in ours if ours[name] != theirs[name]} <= TIMED
-    assert untimed(workspace) == untimed(whole)
+    workspace.check_same(whole)
     records = workspace.folder / ".snakemake"
     assert not [path for name in ("locks", "incomplete") for path in (records / name).rglob("*") if path.is_file()]
     audit = {**workspace.command(), "args": ["lape", "audit", "results/tiny/manifest.json"]}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow_run import CONFIG, LANGUAGES, Workspace
+from workflow_run import CONFIG, ENVIRONMENT, LANGUAGES, Workspace
 
 pytestmark = pytest.mark.workflow
 
@@ -119,7 +119,7 @@ def test_a_second_run_does_nothing(run):
 
 
 def test_another_folder_and_number_of_cores_give_the_same_bytes(complete_run, tmp_path):
-    other = Workspace.create(tmp_path / "other")
+    other = Workspace.create(tmp_path / "other")  # by processes of its own
     other.run(*TARGETS, cores=1)
     here, there = complete_run.hashes(), other.hashes()
     assert set(there) == {name for name in _declared() | WHOLE_RUN if name.startswith((*UNTIL_NEURONS, *ENDS))}
@@ -222,7 +222,7 @@ def test_a_killed_count_goes_on_after_its_finished_shards(complete_run, tmp_path
     """Kill -9 of Snakemake and its job while it counts; the next run ends with the bytes of an uninterrupted one."""
     target, shards = "results/tiny/statistics/tiny/fr.npz", 128
     settings = {"tokens": {"train": 4096}, "statistics": {"shards": shards, "batch_size": 1}}
-    whole = complete_run.copy(tmp_path / "whole")
+    whole = complete_run.copy(tmp_path / "whole", ENVIRONMENT)
     whole.configure(**settings)
     whole.run("results/tiny/tokens/tiny/fr/train.npy")
     broken = whole.copy(tmp_path / "broken")

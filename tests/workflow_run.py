@@ -1,6 +1,7 @@
 """The workflow on a tiny model, in a copy of the repository that a test may edit, break and run again."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,10 @@ from conftest import ROOT, WORDS, make_model, make_text, make_texts
 
 # What a run reads; the copy keeps modification times, as Snakemake compares them.
 PARTS = ("Snakefile", "rules", "envs", "config", "profiles", "csrc", "lape")
+ENVIRONMENT = Path(sys.executable).parent
 LANGUAGES = ("fr", "ja")
+# They hold times, and so differ between any two runs.
+TIMED = {"manifest.json", "report.html"}
 CONFIG = {
     "run": "tiny",
     "models": ["tiny"],
@@ -47,12 +51,13 @@ CONFIG = {
 class Workspace:
     """A folder with the workflow's files, the tiny model, tiny texts and their configuration."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, programs: Path = ENVIRONMENT):
+        """The `lape` that jobs call is in the folder of programs, or else the environment's."""
+        self.folder, self.programs = folder, programs
         self.results = folder / "results" / CONFIG["run"]
 
     @classmethod
-    def create(cls, folder: Path) -> "Workspace":
+    def create(cls, folder: Path, programs: Path = ENVIRONMENT) -> "Workspace":
         """Copy the repository's working tree into a new folder; nothing has been run there."""
         ignored = shutil.ignore_patterns("__pycache__")
         for part in PARTS:
@@ -69,14 +74,14 @@ class Workspace:
         for language in WORDS:
             questions = (make_text(language, 3 + number % 4, 50 + number) for number in range(6))
             (folder / "asked" / f"{language}.txt").write_text("\n".join(questions), encoding="utf-8")
-        workspace = cls(folder)
+        workspace = cls(folder, programs)
         workspace.configure()
         return workspace
 
-    def copy(self, folder: Path) -> "Workspace":
-        """The same with its results and Snakemake's records, elsewhere."""
+    def copy(self, folder: Path, programs: Path | None = None) -> "Workspace":
+        """The same with its results and Snakemake's records, elsewhere; with other programs, if any are named."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Workspace(folder)
+        return Workspace(folder, programs or self.programs)
 
     def configure(self, **sections: dict | list) -> None:
         """Write the configuration, with other values for some keys of some sections."""
@@ -89,7 +94,7 @@ class Workspace:
 
     def command(self, *arguments: str) -> dict:
         """Arguments of `subprocess` that start Snakemake here, with the `lape` of this folder."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        path = os.pathsep.join([str(self.programs), str(ENVIRONMENT), os.environ.get("PATH", "")])
         return {
             "args": ["snakemake", "--configfile", "tiny.yaml", *arguments],
             "cwd": self.folder,
@@ -134,9 +139,16 @@ class Workspace:
         """SHA-256 of each artifact."""
         return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.artifacts().items()}
 
+    def check_same(self, other: "Workspace") -> None:
+        """Assert that two complete runs have the same bytes, but for the times in manifest and report."""
+        ours, theirs = self.hashes(), other.hashes()
+        assert set(ours) == set(theirs)
+        assert {name for name in ours if ours[name] != theirs[name]} <= TIMED
+        assert self._untimed_manifest() == other._untimed_manifest()
 
-def finished_run(folder: Path) -> Workspace:
-    """A complete run, which takes most of a minute."""
-    workspace = Workspace.create(folder)
-    workspace.run()
-    return workspace
+    def _untimed_manifest(self) -> dict:
+        manifest = json.loads((self.results / "manifest.json").read_text(encoding="utf-8"))
+        for entry in manifest["artifacts"].values():
+            del entry["written"], entry["seconds"]
+        del manifest["sha256"], manifest["files"]["results/tiny/report.html"]
+        return manifest
