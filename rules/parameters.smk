@@ -43,7 +43,7 @@ rule finetune:
         launcher=lambda wildcards: launcher(),
         flags=lambda wildcards: finetuning_flags(),
     shell:
-        "{params.launcher} lape finetune --log {log} --gpus {resources.gpu} --rule finetune --model {input.model} "
+        "lape claim {resources.gpu} -- {params.launcher} lape finetune --log {log} --rule finetune --model {input.model} "
         "--instructions {input.instructions} {params.flags} --checkpoint-steps {resources.checkpoint_steps} "
         "--threads {threads} --output {output.weights}"
 
