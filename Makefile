@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 CORES ?= all
+WORKERS ?= 2
 BIN := .venv/bin
 
 # Jobs call `lape` and `snakemake`: put the environment's first.
@@ -17,8 +18,9 @@ run: setup
 	@hostname > .venv/ran-on
 	snakemake --cores $(CORES)
 
+# A worker takes whole files of tests; their jobs and kernels have a core each.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Twenty whole runs, each killed once: half an hour.
 test-kill: setup

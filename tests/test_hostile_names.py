@@ -212,8 +212,8 @@ EVIL = {
 
 
 @pytest.mark.workflow
-def test_configured_text_arrives_unchanged_and_is_never_run(tmp_path):
-    run = Workspace.create(tmp_path / "run")
+def test_configured_text_arrives_unchanged_and_is_never_run(tmp_path, programs):
+    run = Workspace.create(tmp_path / "run", programs)
     run.configure(**EVIL)
     texts, download = "results/tiny/generations/tiny/translation-questions/none.json", "results/downloads/evil/evil"
     assert "touch ran" in run.snakemake("--dry-run", "--printshellcmds", texts, download)
