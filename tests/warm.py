@@ -18,7 +18,7 @@ from pathlib import Path
 
 # What the commands spend their first seconds on.
 LIBRARIES = ("torch", "pandas", "scipy.stats", "matplotlib.pyplot", "transformers.models.llama.modeling_llama")
-# Sends its command line and its files, and ends as the child does; one that was killed sends no status.
+# Sends its command line and its files, and ends as the child does.
 CLIENT = f"""\
 #!{sys.executable} -IS
 import array, json, os, socket, sys
@@ -27,7 +27,7 @@ server.connect({{address!r}})
 call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(call).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(call)
-sys.exit(int(server.recv(3) or 137))
+sys.exit(int(server.recv(3)))
 """
 
 
@@ -76,8 +76,18 @@ def _answer(connection: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(variables)
     sys.path[:] = [*filter(None, variables.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
-    # A caller that is killed takes this with it.
-    threading.Thread(target=lambda: connection.recv(1) or os._exit(137), daemon=True).start()
+    worker = os.fork()
+    if worker == 0:
+        _work(arguments)
+    # A caller that is killed takes its worker with it.
+    threading.Thread(target=lambda: connection.recv(1) or os.kill(worker, signal.SIGKILL), daemon=True).start()
+    status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    connection.sendall(str(status if status >= 0 else 128 - status).encode())
+    os._exit(0)
+
+
+def _work(arguments: list[str]) -> None:
+    """Run `lape` in this process, which ends or becomes another program; does not return."""
     status = 1
     try:
         from lape.cli import main
@@ -88,8 +98,7 @@ def _answer(connection: socket.socket) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        connection.sendall(str(status).encode())
-        os._exit(0)
+        os._exit(status or 0)
 
 
 if __name__ == "__main__":
