@@ -1,7 +1,8 @@
-"""How many activations change sides between two ways to count the same tokens: `python -m bench.rounding MODEL TOKENS`.
+"""How many activations change sides between two ways to count the same tokens: `bench.rounding [MODEL TOKENS]`.
 
-MODEL is a run's model.json, TOKENS a train.json of that model. Every number of threads and batch size is compared with
-one thread and one chunk a pass, in float32 and in bfloat16, and bfloat16 with float32.
+MODEL is a run's model.json, TOKENS a train.json of that model; without them it is Gemma 3 270M's shape with random
+weights, and random tokens. Every number of threads and batch size is compared with one thread and one chunk a pass, in
+float32 and in bfloat16, and bfloat16 with float32; where a GPU is, it is compared with the CPU.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.models import GEMMA, Work
 from lape.artifact import read_array
 from lape.batches import shard_batches, token_batches
 from lape.model import load_model
@@ -33,14 +35,18 @@ def show(what: str, one: ActivationStatistics, other: ActivationStatistics) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("tokens", type=Path)
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("tokens", type=Path, nargs="?")
     parser.add_argument("--chunks", type=int, default=16, help="of the tokens, the first ones")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8])
     arguments = parser.parse_args()
-    chunks = read_array(arguments.tokens.with_suffix(".npy"), mmap=True)[: arguments.chunks]
-    model, _ = load_model(arguments.model)
+    if arguments.tokens is None:
+        work = Work(GEMMA, "float32", arguments.chunks, 512)
+        model, chunks = work.model("cpu"), work.chunks()
+    else:
+        model, _ = load_model(arguments.model)
+        chunks = read_array(arguments.tokens.with_suffix(".npy"), mmap=True)[: arguments.chunks]
     print(f"{chunks.size} tokens{'':30} flips/million    neurons    most")
     base = {}
     for dtype in ("float32", "bfloat16"):
@@ -50,6 +56,11 @@ def main() -> None:
             for size in arguments.batch_sizes:
                 again = counted(model, chunks, threads, size)
                 show(f"{dtype}, {threads} threads, {size} chunks a pass", base[dtype], again)
+        if torch.cuda.is_available():
+            for size in arguments.batch_sizes:
+                again = counted(model.to("cuda"), chunks, 1, size)
+                show(f"{dtype}, GPU, {size} chunks a pass", base[dtype], again)
+            model = model.to("cpu")
     show("bfloat16 beside float32", base["float32"], base["bfloat16"])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from op_cases import DEVICES
 from stages import arguments
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
@@ -76,18 +77,27 @@ def test_every_stage_goes_on_and_records_what_ran(stages, lape, monkeypatch, sta
     assert (header["parameters"]["batch_size"], ran) == (size, size // 2)
 
 
-def test_a_real_shortage(tmp_path):
+LIMITS = {
+    "cpu": """
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+""",
+    "cuda": "torch.cuda.set_per_process_memory_fraction(2**28 / torch.cuda.mem_get_info()[1])",
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_real_shortage(device):
     """torch's own error, under a limit of the process's memory."""
-    code = """
+    code = f"""
 import resource, torch
 from lape.memory import Halving
 from lape.progress import progress
-torch.zeros(1)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+torch.zeros(1, device="{device}")
+{LIMITS[device]}
 with progress(1, "work") as bar:
     halving = Halving(64, "work", bar)
-    halving(lambda size: torch.zeros(size, 2**22).sum())
+    halving(lambda size: torch.zeros(size, 2**22, device="{device}").sum())
 print(halving.size)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)

@@ -2,17 +2,20 @@
 
 import json
 import random
+import shutil
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tampering import DIFFERS, flip, listed
 from workflow_run import CONFIG, Workspace
 
 from lape.artifact import read_json, sha256, write_json
 from lape.audit import _CHECKS
+from lape.audit.replication import Run, compare
 from lape.neurons import Neurons
 from lape.parameter_variation.parameters import Parameters
 
@@ -65,6 +68,24 @@ def run(paper_run, tmp_path) -> Workspace:
 
 def table(workspace: Workspace, item: str) -> pd.DataFrame:
     return pd.read_csv(workspace.results / "tables" / f"{item}.csv", keep_default_na=False, na_values=[""])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and shutil.which("snakemake")), reason="no CUDA device, or no Snakemake"
+)
+def test_a_gpu_makes_everything_and_counts_the_same(paper_run, tmp_path, monkeypatch, lape):
+    workspace = paper_run.copy(tmp_path / "gpu")
+    catalogue = {**CONFIG["catalogue"], **PAPER["catalogue"]}
+    workspace.configure(
+        **PAPER | {"catalogue": {name: entry | {"device": "cuda"} for name, entry in catalogue.items()}}
+    )
+    workspace.run("paper", cores=8)
+    agreement = compare(Run(workspace.folder / MANIFEST), Run(paper_run.folder / MANIFEST))
+    assert len(agreement.flips) == 5 and not agreement.faults  # two models' counts; one knows two languages
+    monkeypatch.chdir(workspace.folder)
+    status, messages = lape("audit", MANIFEST)
+    assert status == 0, messages
 
 
 def test_every_item_is_there(paper_run):
