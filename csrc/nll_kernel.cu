@@ -6,7 +6,8 @@
 namespace lape {
 namespace {
 
-constexpr int kThreads = 1024;
+constexpr int kThreads = 256;
+constexpr int kBlocks = 5;  // on a multiprocessor: where one waits for its row the others work
 constexpr int kWarp = 32;
 constexpr int kValues = 16;  // values that a thread takes before it looks at its maximum
 
@@ -34,7 +35,7 @@ __device__ __forceinline__ Running merge_warp(Running mine) {
 }
 
 template <typename Number, int width>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     row_nll(const typename Number::Bits* __restrict__ logits, Rows rows, const int64_t* __restrict__ target,
             double* __restrict__ nll) {
   using Values = Pack<typename Number::Bits, width>;
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = mine;
   __syncthreads();
   if (threadIdx.x >= kWarp) return;
-  mine = merge_warp(shared[threadIdx.x]);
+  mine = merge_warp(threadIdx.x < kThreads / kWarp ? shared[threadIdx.x] : Running{-infinity, 0.0});
   if (threadIdx.x != 0) return;
   const int64_t chosen = target[blockIdx.x];
   const bool valid = chosen >= 0 && chosen < rows.columns;
