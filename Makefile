@@ -67,8 +67,8 @@ bench: setup .venv-bench/installed
 	.venv-bench/bin/python -m pip install --requirement envs/requirements.txt --requirement envs/requirements-bench.txt
 	touch $@
 
-# On a GPU machine whose Python has torch, transformers and pytest: nothing is installed. With Snakemake the whole
-# workflow runs, too.
+# On a GPU machine whose Python has torch, transformers and pytest: nothing is installed. With the
+# pinned Snakemake and pandas the whole workflow runs, too.
 gpu-check:
 	$(PYTHON) setup.py --quiet build_ext --inplace
 	$(PYTHON) -m pytest -m cuda -rs tests/test_ops*.py tests/test_ffn.py tests/test_average_precision.py tests/test_responses.py tests/test_intervention.py tests/test_memory.py tests/test_paper.py

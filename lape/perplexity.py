@@ -45,7 +45,7 @@ def chunk_nll(
     """
     decoder = model.get_decoder()
     device = input_device(model)
-    sums = []
+    result = np.empty(len(chunks))  # small tensors that stay would break up the memory that passes reuse
     for start in range(0, len(chunks), batch_size):
         ids = torch.from_numpy(chunks[start : start + batch_size].astype(np.int64)).to(device)
         output = decoder(input_ids=ids, use_cache=False)
@@ -53,9 +53,8 @@ def chunk_nll(
         if lengths is not None:
             ends = torch.from_numpy(lengths[start : start + batch_size]).to(nll.device)
             nll = nll.where(torch.arange(1, ids.shape[1], device=nll.device) < ends[:, None], 0)
-        sums.append(nll.sum(dim=1).cpu().numpy())
+        result[start : start + batch_size] = nll.sum(dim=1).cpu().numpy()
         on_batch(ids.numel())
-    result = np.concatenate(sums)
     if not np.isfinite(result).all():
         raise LapeError("the perplexity is NaN or infinite; set the model's dtype to float32 or bfloat16")
     return result
