@@ -171,12 +171,13 @@ def test_a_full_queue_and_a_full_cluster_are_waited_for(slurm, start, counted):
     """The controller refuses submissions, its list of jobs being full; later it takes them, and no CPU is free."""
     for node in NODES:
         slurm.run("sbatch", "--exclusive", f"--nodelist={node}", "--output=/dev/null", "--wrap=sleep 600")
+    wait_until(lambda: [job["state"] for job in slurm.jobs()].count("RUNNING") == len(NODES), "nodes that are taken")
     slurm.restart_controller(maximum_jobs=len(slurm.jobs()))
     run = start()
     wait_until(lambda: "MaxJobCount limit" in slurm.log("slurmctld"), "a refused submission", 300)
     assert not run.jobs()
     slurm.restart_controller()
     wait_until(lambda: len(run.jobs("statistics", "PENDING")) == len(LANGUAGES), "jobs in the queue", 300)
-    slurm.run("scancel", "--state=RUNNING", "--name=wrap")
+    slurm.run("scancel", "--name=wrap")
     run.finish()
     assert run.workspace.hashes() == counted
