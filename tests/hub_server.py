@@ -14,12 +14,13 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from conftest import ROOT
+from loopback import serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_secretsecretsecretsecretsecretsecret"
@@ -208,11 +209,6 @@ def hub():
     """An empty hub."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    yield hub
-    hub.stop.set()
-    server.shutdown()
-    server.server_close()
+    with serving(handler) as hub.url:
+        yield hub
+        hub.stop.set()

@@ -6,13 +6,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from loopback import serving
 
 from lape.artifact import write_header
 from lape.judging.judge import read_judgements
@@ -75,16 +77,13 @@ class JudgeServer:
             def log_message(self, *arguments):
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self._http = ExitStack()
+        self.url = f"{self._http.enter_context(serving(Handler))}/v1"
 
     def close(self) -> None:
         """Stop, and let go of requests that stall."""
         self._closing.set()
-        self._http.shutdown()
-        self._http.server_close()
+        self._http.close()
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         text = handler.rfile.read(int(handler.headers["Content-Length"])).decode()

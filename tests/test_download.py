@@ -9,9 +9,10 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from loopback import serving
 
 from lape import cli
 from lape import download as module
@@ -113,13 +114,10 @@ def index(monkeypatch):
 
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(module, "_PAUSE", 0.001)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    index.url = f"http://127.0.0.1:{server.server_port}/simple/"
-    yield index
-    index.closing.set()
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as url:
+        index.url = f"{url}/simple/"
+        yield index
+        index.closing.set()
 
 
 @pytest.fixture
