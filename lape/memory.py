@@ -62,8 +62,8 @@ class Halving:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: torch has a class for a GPU's alone, for the CPU's and for C++'s a text."""
-    texts = ("can't allocate memory", "not enough memory", "std::bad_alloc")
+    """Whether memory ran out: torch has a class for what its own allocator of a GPU cannot get; the rest is a text."""
+    texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in texts)
 
 

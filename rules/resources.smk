@@ -17,7 +17,14 @@ def gpus(wildcards):
     model = config["catalogue"][wildcards.model]
     device = model.get("device", "auto")
     used = device == "cuda" or (device == "auto" and bool(shutil.which("nvidia-smi")))
-    return booked(wildcards, "gpu", model.get("tensor_parallel", 1)) if used else 0
+    wanted = booked(wildcards, "gpu", model.get("tensor_parallel", 1)) if used else 0
+    limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else wanted
+    # Snakemake would book no more than the limit, and the job see fewer cards than its model needs.
+    if wanted > limit and not workflow.dryrun:
+        raise WorkflowError(
+            f"config catalogue.{wildcards.model}: wants {wanted} GPUs, the limit is {limit}; raise it: --resources gpu={wanted}"
+        )
+    return wanted
 
 
 def mem_mb(wildcards, attempt):

@@ -19,7 +19,11 @@ GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to ...")
 
 
-@pytest.mark.parametrize("error", [GPU, CPU, MemoryError(), RuntimeError("std::bad_alloc")])
+DRIVER = RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.")
+CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize("error", [GPU, DRIVER, CUBLAS, CPU, MemoryError(), RuntimeError("std::bad_alloc")])
 def test_work_is_begun_again_with_half_the_batch(error, caplog):
     tried = []
 
