@@ -4,7 +4,10 @@ torchrun starts the same command on every rank. All ranks run the same passes an
 count of their own columns is joined; only the first writes, where `lape.artifact.writing` sees to it.
 """
 
+import ctypes
 import os
+import signal
+import sys
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,6 +23,8 @@ _TIMEOUT = timedelta(hours=1)
 _COURTESY = 5.0
 # How transformers' plan names an output that lies on the ranks by column, and an input that does.
 _WRITES_COLUMNS, _READS_COLUMNS = "colwise", "rowwise"
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 _joined = 1
 
@@ -61,6 +66,9 @@ def join(wanted: int, device: str) -> None:
         raise LapeError(f"tensor_parallel: {wanted}, but {started} processes were started; start it {start}")
     if wanted == 1 or _joined == wanted:
         return
+    if sys.platform == "linux":
+        # Killed with torchrun, however that ends: a rank that lives on would hold a GPU that nothing claims any more.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     import torch
     from torch import distributed
 

@@ -1,9 +1,10 @@
-"""What each rank runs under torchrun for test_tensor_parallel.py: `rank.py measure FOLDER` or `rank.py stages FILE`."""
+"""What each rank runs for test_tensor_parallel.py: `rank.py measure FOLDER`, `stages FILE` or `wait FOLDER`."""
 
 import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,10 @@ def _break(fault: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if sys.argv[1] == "wait":
+        ranks.join(2, "cpu")
+        Path(sys.argv[2], str(os.getpid())).touch()
+        time.sleep(600)
     if sys.argv[1] == "stages":
         stages(Path(sys.argv[2]))
     for model_json in sorted(Path(sys.argv[2]).glob("*/spread.json")):

@@ -1,6 +1,7 @@
 """The configuration: the schema, the defaults and their description say the same, and mistakes are named."""
 
 import copy
+import re
 from pathlib import Path
 
 import jsonschema
@@ -117,6 +118,15 @@ def test_mistakes_are_named_in_one_line(change, message):
 def test_a_missing_section_is_named():
     with pytest.raises(LapeError, match="config the top level: key 'tokens' is missing"):
         check_config({key: value for key, value in DEFAULTS.items() if key != "tokens"}, SCHEMA)
+
+
+@pytest.mark.parametrize("file", ["README.md", "config/README.md", "config/paper.yaml", "config/modern.yaml"])
+def test_documented_commands_name_targets_behind_two_dashes(file):
+    """--configfile takes several files: what comes behind it without `--` would be read as one more."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    named = [line.split(" -- ")[0] for line in re.findall(r"snakemake .*--configfile ([^#\n]*)", text)]
+    words = [word for line in named for word in line.split(" --")[0].split()]
+    assert words and all(word.endswith(".yaml") for word in words)
 
 
 def test_environments_have_the_same_pins():

@@ -51,7 +51,9 @@ def test_another_name_of_the_run_changes_no_claim(tampered, other):
     assert len(agreement.same) == len(read_json(other)["artifacts"]) and not agreement.faults
 
 
-@pytest.mark.parametrize("options", [("--batch-size", "8"), ("--threads", "2"), ("--backend", "reference")])
+@pytest.mark.parametrize(
+    "options", [("--batch-size", "8"), ("--memory", "1000"), ("--threads", "2"), ("--backend", "reference")]
+)
 def test_counts_of_other_settings_are_within_their_bound(tampered, other, lape, options):
     count_again(*options)
     agreement = compare(Run(MANIFEST), Run(other))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import rank
 import torch
@@ -48,13 +49,18 @@ def described(model: Path, output: Path, number: int, dtype: str = "float32") ->
     assert main(list(map(str, [*words, "--tensor-parallel", number, "--output", output]))) == 0
 
 
-def torchrun(*words: str, module: str | None = None, folder: Path | None = None) -> subprocess.CompletedProcess:
-    """Run tests/rank.py, or another module, on two ranks."""
+def two_ranks(*words: str, module: str | None = None) -> dict:
+    """Arguments of `subprocess` that start tests/rank.py, or another module, on two ranks."""
     start = [str(Path(sys.executable).parent / ranks.launcher(2)[0]), *ranks.launcher(2)[1:]]
     start = [*start, module] if module else [*start[:-2], str(Path(__file__).with_name("rank.py"))]
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.run([*start, *map(str, words)], cwd=folder, env=env, capture_output=True, text=True, timeout=500)
+    return {"args": [*start, *map(str, words)], "env": env, "text": True}
+
+
+def torchrun(*words: str, module: str | None = None, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Run it to its end."""
+    return subprocess.run(**two_ranks(*words, module=module), cwd=folder, capture_output=True, timeout=500)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +219,19 @@ def test_a_killed_rank_ends_all_and_a_rerun_goes_on(broken_off, spread_stages):
     assert {path.name: path.stat().st_mtime_ns for path in shards.glob("[01].*")} == times
     again = (folder / "spread/statistics/fr.npz").read_bytes()
     assert again == (spread_stages / "spread/statistics/fr.npz").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a process with its parent")
+def test_ranks_end_with_a_killed_launcher(tmp_path):
+    launcher = subprocess.Popen(**two_ranks("wait", tmp_path), stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 300
+    while len(numbers := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+        assert launcher.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    started = [psutil.Process(number) for number in numbers]
+    launcher.kill()
+    launcher.wait()
+    assert not psutil.wait_procs(started, timeout=60)[1]
 
 
 def test_a_model_for_two_ranks_wants_two(stages, lape):

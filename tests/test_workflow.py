@@ -286,6 +286,15 @@ def test_a_missing_model_folder_is_named_before_anything_runs(run):
     assert "nowhere: no such model folder; mend the model's `path`" in run.snakemake("--cores", "1", status=1)
 
 
+def test_a_model_that_wants_more_gpus_than_the_limit_is_refused(run):
+    """Snakemake would cut what its jobs book, without a word."""
+    entry = {"source": "path", "path": "model", "device": "cuda", "resources": {"gpu": 4}}
+    run.configure(catalogue={"tiny": entry})
+    message = "config catalogue.tiny: wants 4 GPUs, the limit is 1; raise it: --resources gpu=4"
+    assert message in run.snakemake("--cores", "2", status=1)
+    assert "gpu=4" in run.snakemake("--cores", "2", "--dry-run", "--resources", "gpu=4")
+
+
 def test_absolute_globs_and_paths_with_spaces(tmp_path):
     workspace = Workspace.create(tmp_path / "run")
     (workspace.folder / "model").rename(workspace.folder / "my model")

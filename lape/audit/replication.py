@@ -1,9 +1,9 @@
 """Do two runs agree as they must? The same bits, or counts within a bound; which of the two, their settings say.
 
-Same versions, settings and inputs on the same machine: the data of an artifact are the same to the bit. Another machine
-or version, number of threads, batch size, backend or device: rounding differs, and activations next to zero change
-sides; on the same tokens and model, in the same dtype, the counts differ no more than `BOUNDS` says. Of all else that
-was made otherwise, or from data that differ, nothing is claimed.
+Same versions, settings, passes and inputs on the same machine: the data of an artifact are the same to the bit. Another
+machine or version, number of threads, batch size (asked for or cut to the memory), backend or device: rounding differs,
+and activations next to zero change sides; on the same tokens and model, in the same dtype, the counts differ no more
+than `BOUNDS` says. Of all else that was made otherwise, or from data that differ, nothing is claimed.
 """
 
 from dataclasses import dataclass, field
@@ -106,12 +106,17 @@ def compare(one: Run, other: Run) -> Agreement:
 
 
 def _made_alike(one: Run, other: Run, name: str) -> bool:
-    """Whether machine, versions, settings and input data are the same, so that the outcome must be."""
+    """Whether machine, versions, settings, passes and input data are the same, so that the outcome must be."""
     ours, theirs = one.headers[name], other.headers[name]
-    settings = ("artifact", "versions", "parameters", "device", "backend", "dtype", "processes")
-    if any(ours.get(key) != theirs.get(key) for key in settings):
+    settings = ("artifact", "versions", "parameters", "device", "backend", "dtype", "processes", "batch_size")
+    if any(ours.get(key) != theirs.get(key) for key in settings) or _passes(ours) != _passes(theirs):
         return False
     return one.manifest.get("machine") == other.manifest.get("machine") and _same_inputs(one, other, name)
+
+
+def _passes(header: dict) -> list[int]:
+    """Chunks of a pass in each shard of a count: fewer than were asked for where memory was short."""
+    return [shard["batch_size"] for shard in header["shards"]] if header["artifact"] == "statistics" else []
 
 
 def _same_inputs(one: Run, other: Run, name: str, as_loaded: bool = True) -> bool:
