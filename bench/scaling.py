@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import random
 import re
 import subprocess
 import sys
@@ -22,17 +23,23 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from bench.memory import in_fresh_process, peak_bytes
 from bench.models import Shape, Work
 from bench.report import machine, versions
 from bench.selection import synthetic
+from lape import ops
 from lape.allocator import keep_freed_memory
 from lape.artifact import write_json
 from lape.batches import shard_batches, token_batches
+from lape.generation.decoding import sampled_answers
 from lape.perplexity import chunk_nll
 from lape.recording import counting
 from lape.selection import select_lape
+from lape.tokens import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 # Small enough that 64 times as many tokens take seconds.
@@ -41,16 +48,32 @@ _MODEL = Work(Shape("small LLaMA", "llama", _SETTINGS), "float32", 8, 256)
 _TOKENS = 8192
 # Stage and axis -> its values; a job count is models x languages.
 AXES = {
+    ("tokens", "tokens"): [16 * _TOKENS * factor for factor in (1, 4, 16, 64)],
     ("statistics", "tokens"): [_TOKENS * factor for factor in (1, 4, 16, 64)],
     ("statistics", "shards"): [1, 4, 16, 64],
     ("perplexity", "tokens"): [_TOKENS * factor for factor in (1, 4, 16, 64)],
     ("selection", "neurons"): [layers * 28_672 for layers in (5, 10, 20, 40, 80)],
     ("selection", "languages"): [2, 7, 25, 50, 100],
+    ("generation", "answers"): [8, 32, 128],
+    ("average precision", "units"): [1024, 4096, 16_384, 65_536],
     ("dry run", "languages"): [10, 30, 100],
 }
 # What the smallest form runs, to check that everything does.
 SMALLEST = {axis: [values[0], 2 * values[0]] for axis, values in AXES.items()} | {("dry run", "languages"): [2, 4]}
 _MODELS = 10
+
+
+def tokens(axis: str, value: int) -> dict:
+    """Tokenise documents of 200 words that come one by one, and pack them."""
+    words = [f"w{number}" for number in range(_SETTINGS["vocab_size"])]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token=words[0]))
+    tokenizer.pre_tokenizer = Whitespace()
+    draw = random.Random(0)
+    texts = (" ".join(draw.choices(words, k=200)) for _ in range(value))
+    shape = dict(documents=value, budget=value, chunk_length=_MODEL.length, vocab_size=len(words))
+    settings = dict(bos=None, seed=0, allow_fewer=False, excerpts=False, label="scaling")
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured(lambda: pack(texts, tokenizer, Path(folder, "train.npy"), **shape, **settings))
 
 
 def statistics(axis: str, value: int) -> dict:
@@ -86,6 +109,24 @@ def selection(axis: str, value: int) -> dict:
     return _measured(lambda: select_lape(counts), calls=3)
 
 
+def generation(axis: str, value: int) -> dict:
+    """Sampled texts of 64 tokens from BOS alone."""
+    model, tokenizer = _MODEL.model("cpu"), Tokenizer(WordLevel({}, unk_token=None))
+    settings = dict(max_new_tokens=64, batch_size=8, stop=[])
+    return _measured(lambda: sampled_answers(model, tokenizer, [[1]] * value, range(value), **settings))
+
+
+def average_precision(axis: str, value: int) -> dict:
+    """The average precision of so many units on 500 sentences of five languages, as read from a file part by part."""
+    labels, part = torch.arange(500) % 5, torch.randn(1024, 500, generator=torch.Generator().manual_seed(0))
+
+    def run() -> None:
+        for _ in range(0, value, len(part)):
+            ops.average_precision(part, labels, 5)
+
+    return _measured(run)
+
+
 def dry_run(axis: str, value: int) -> dict:
     """Snakemake's plan of the default target for ten models in so many languages."""
     names = [f"l{number:03}" for number in range(value)]
@@ -108,9 +149,12 @@ def dry_run(axis: str, value: int) -> dict:
 
 
 STAGES: dict[str, Callable[[str, int], dict]] = {
+    "tokens": tokens,
     "statistics": statistics,
     "perplexity": perplexity,
     "selection": selection,
+    "generation": generation,
+    "average precision": average_precision,
     "dry run": dry_run,
 }
 

@@ -97,7 +97,7 @@ def test_a_short_contender_is_called_often_and_timed_by_the_call(monkeypatch):
 
 
 def test_scaling_measures_every_stage_but_the_dry_run(tmp_path):
-    stages = ("statistics", "perplexity", "selection")
+    stages = ("tokens", "statistics", "perplexity", "selection", "generation", "average precision")
     command = [sys.executable, "-m", "bench.scaling", "--smallest", "--only", *stages, "--output", tmp_path / "s.json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert not done.returncode, done.stderr
