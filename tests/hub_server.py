@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -110,9 +109,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self._answer()
 
-    def log_message(self, *arguments):
-        pass
-
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         path = unquote(urlsplit(self.path).path)
@@ -188,8 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            with suppress(ConnectionError):  # who waited too long for a stalled file is gone
-                self.wfile.write(body[:keep])
+            self.wfile.write(body[:keep])
         if keep is not None and keep < len(body):
             self.close_connection = True
 

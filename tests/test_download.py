@@ -109,9 +109,6 @@ def index(monkeypatch):
         def do_GET(self):
             index.answer(self)
 
-        def log_message(self, *arguments):
-            pass
-
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(module, "_PAUSE", 0.001)
     with serving(Handler) as url:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from judge_server import (  # noqa: F401 (used by their names)
     write_generations,
 )
 from stages import check_refusal
+from waiting import wait_until
 
 from lape.artifact import read_json, write_json
 from lape.audit.evaluation import check_judgements
@@ -198,7 +198,7 @@ def test_a_killed_run_goes_on(serve, tmp_path, monkeypatch):
     command = [sys.executable, "-m", "lape", *words(server, concurrency=2, timeout=30)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    wait_for(lambda: (len(cached()), len(server.bodies)) == (5, 7))  # two are in flight
+    wait_until(lambda: (len(cached()), len(server.bodies)) == (5, 7), "five verdicts and two requests in flight")
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not Path("out").exists()
@@ -241,13 +241,6 @@ def test_a_damaged_verdict_is_refused(serve, generations, lape):
         check_refusal(*lape(*words(server)), "judge", str(path), "delete it")
     path.write_text(path.read_text()[:9])
     check_refusal(*lape(*words(server)), "judge", str(path), "delete it")
-
-
-def wait_for(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.02)
 
 
 def test_in_a_running_loop(serve, tmp_path):
@@ -296,7 +289,7 @@ def transformers_serve(folder: Path):
             return False
 
     try:
-        wait_for(answers)
+        wait_until(answers, "the endpoint's answer")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()

@@ -16,6 +16,7 @@ import torch
 from conftest import make_model
 from stages import arguments, check_refusal
 from test_ffn import MIXTURES, SIZES
+from waiting import wait_until
 
 from lape import ranks
 from lape.artifact import read_json
@@ -224,11 +225,13 @@ def test_a_killed_rank_ends_all_and_a_rerun_goes_on(broken_off, spread_stages):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a process with its parent")
 def test_ranks_end_with_a_killed_launcher(tmp_path):
     launcher = subprocess.Popen(**two_ranks("wait", tmp_path), stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 300
-    while len(numbers := [int(path.name) for path in tmp_path.iterdir()]) < 2:
-        assert launcher.poll() is None and time.monotonic() < end
-        time.sleep(0.1)
-    started = [psutil.Process(number) for number in numbers]
+
+    def both():
+        assert launcher.poll() is None
+        return len(list(tmp_path.iterdir())) == 2
+
+    wait_until(both, "two ranks that have met", 300)
+    started = [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
     launcher.kill()
     launcher.wait()
     assert not psutil.wait_procs(started, timeout=60)[1]

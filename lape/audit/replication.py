@@ -114,9 +114,9 @@ def _made_alike(one: Run, other: Run, name: str) -> bool:
     return one.manifest.get("machine") == other.manifest.get("machine") and _same_inputs(one, other, name)
 
 
-def _passes(header: dict) -> list[int]:
+def _passes(header: dict) -> list[int | None]:
     """Chunks of a pass in each shard of a count: fewer than were asked for where memory was short."""
-    return [shard["batch_size"] for shard in header["shards"]] if header["artifact"] == "statistics" else []
+    return [shard.get("batch_size") for shard in header["shards"]] if header["artifact"] == "statistics" else []
 
 
 def _same_inputs(one: Run, other: Run, name: str, as_loaded: bool = True) -> bool:

@@ -11,12 +11,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
-Value = TypeVar("Value")
+from waiting import wait_until
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "setpriv")
 PACKAGES = "munge slurmctld slurmd slurm-client"
 NODES = ("node1", "node2")
@@ -72,19 +71,6 @@ def missing_programs() -> list[str]:
 def _which(name: str) -> str | None:
     """A program, in the folders of the daemons too, which are not on every user's path."""
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
-
-
-def wait_until(condition: Callable[[], Value], what: str, seconds: float = 60) -> Value:
-    """Wait for a true value of a condition, and return it.
-
-    Raises:
-        AssertionError: there was none for so many seconds; it says what was waited for.
-    """
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
-    return value
 
 
 class Slurm:

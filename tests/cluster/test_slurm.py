@@ -4,7 +4,8 @@ import shutil
 import subprocess
 
 import pytest
-from slurm import GPUS, NODES, PACKAGES, Slurm, cluster, missing_programs, wait_until
+from slurm import GPUS, NODES, PACKAGES, Slurm, cluster, missing_programs
+from waiting import wait_until
 from workflow_run import ENVIRONMENT, LANGUAGES, Workspace
 
 MISSING = missing_programs()
