@@ -24,11 +24,11 @@ test: setup
 
 # Twenty whole runs, each killed once: half an hour.
 test-kill: setup
-	$(BIN)/python -m pytest -m exhaustive tests/test_kill.py
+	$(BIN)/python -m pytest -m exhaustive tests/workflow/test_kill.py
 
 # A Slurm of two nodes on this machine, from Debian's packages, which are not installed here: skipped without them.
 test-cluster: setup
-	$(BIN)/python -m pytest -rs tests/cluster
+	$(BIN)/python -m pytest -rs tests/workflow/cluster
 
 setup: .venv/built
 
@@ -71,8 +71,8 @@ bench: setup .venv-bench/installed
 # pinned Snakemake and pandas the whole workflow runs, too.
 gpu-check:
 	$(PYTHON) setup.py --quiet build_ext --inplace
-	$(PYTHON) -m pytest -m cuda -rs tests/test_ops*.py tests/test_ffn.py tests/test_average_precision.py tests/test_responses.py tests/test_intervention.py tests/test_memory.py tests/test_paper.py
+	$(PYTHON) -m pytest -m cuda -rs tests/kernels tests/model/test_ffn.py tests/expert_units/test_average_precision.py tests/expert_units/test_responses.py tests/interventions/test_overwriting.py tests/machine/test_memory.py tests/workflow/test_paper.py
 	$(PYTHON) -m bench.engine --device cuda
 
 clean:
-	rm -rf .venv .venv-bench build lape.egg-info lape/_C*.so
+	rm -rf .venv .venv-bench build lape.egg-info lape/kernels/_C*.so

@@ -1,4 +1,4 @@
-"""Builds `lape._C`; all metadata lives in pyproject.toml.
+"""Builds `lape.kernels._C`; all metadata lives in pyproject.toml.
 
 The CUDA kernels are built where torch was built for CUDA and a matching toolkit is installed, whether or not
 a GPU is visible; the C++ extension alone is built elsewhere. LAPE_CUDA=0 leaves CUDA out, LAPE_CUDA=1 makes
@@ -17,7 +17,7 @@ from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, C
 
 sys.path.insert(0, str(Path(__file__).parent))  # a build front end does not put it there
 
-from lape.source import source_hash
+from lape.kernels.source_hash import source_hash
 
 _OPERATORS = ("stats", "glu", "edit", "nll", "average_precision")
 CPP = [f"csrc/{name}.cpp" for name in ("module", "simd", "eager_activation", *(f"{name}_cpu" for name in _OPERATORS))]
@@ -78,12 +78,12 @@ def extension() -> CppExtension:
         "depends": sorted(str(path) for path in Path("csrc").iterdir()),
     }
     if not cuda:
-        return CppExtension("lape._C", CPP, **options)
+        return CppExtension("lape.kernels._C", CPP, **options)
     if "TORCH_CUDA_ARCH_LIST" not in os.environ and not torch.cuda.is_available():
         blackwell = ";10.0" if toolkit >= (12, 8) else ""
         os.environ["TORCH_CUDA_ARCH_LIST"] = f"8.0;8.6;9.0{blackwell}+PTX"
     options["define_macros"].append(("LAPE_CUDA", None))
-    return CUDAExtension("lape._C", CPP + CUDA, **options)
+    return CUDAExtension("lape.kernels._C", CPP + CUDA, **options)
 
 
 setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExtension})

@@ -16,10 +16,11 @@ from bench.memory import in_fresh_process, peak_bytes
 from bench.report import Row, installed
 from bench.setting import FULL_PRECISION
 from bench.timing import Spread, alternate
-from lape import cli, ops
-from lape.artifact import write_header
+from lape import cli
+from lape.artifacts.files import write_header
 from lape.expert_units.blocks import BLOCK
-from lape.expert_units.linear import LinearLayer
+from lape.kernels import ops
+from lape.model.linear import LinearLayer
 
 _SAMPLE, _PEER_SAMPLE = 1000, 10  # units that each contender scores a turn
 

@@ -24,9 +24,9 @@ from bench.report import SECTIONS, Row, table, write
 from bench.selection import selection_rows
 from bench.setting import FULL_PRECISION, Setting, setting
 from bench.stages import stage_rows
-from lape.allocator import keep_freed_memory
 from lape.errors import LapeError
-from lape.model import resolve_device
+from lape.machine.allocator import keep_freed_memory
+from lape.machine.device import resolve_device
 
 
 def measure(this: Setting, sections: set[int]) -> Iterator[Row]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lape.errors import LapeError
-from lape.memory import resident_peak
+from lape.machine.memory import resident_peak
 
 
 def in_fresh_process(module: str, *arguments: str) -> dict:

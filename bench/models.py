@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from lape.model import DTYPES
+from lape.model.loading import DTYPES
 
 
 @dataclass(frozen=True)

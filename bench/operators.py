@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.report import Row
 from bench.setting import Setting
 from bench.timing import Spread, alternate
-from lape import ops
+from lape.kernels import ops
 
 _DTYPES = (torch.bfloat16, torch.float32)
 _EDITED = 0.01  # share of the neurons that ffn_edit edits

@@ -13,7 +13,7 @@ from bench.setting import Setting
 from bench.timing import Spread, alternate
 from lape import counting, record_statistics
 from lape.errors import LapeError
-from lape.model import DTYPES
+from lape.model.loading import DTYPES
 
 
 def pass_rows(work: Work, setting: Setting) -> list[Row]:

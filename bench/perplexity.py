@@ -14,11 +14,11 @@ from bench.memory import in_fresh_process, peak_bytes
 from bench.report import Row
 from bench.setting import Setting, setting
 from bench.timing import Spread, alternate
-from lape.allocator import keep_freed_memory
 from lape.errors import LapeError
-from lape.neurons import Neurons
-from lape.perplexity import chunk_nll
-from lape.perturbation import deactivate
+from lape.evaluation.perplexity import chunk_nll
+from lape.interventions.perturbation import deactivate
+from lape.machine.allocator import keep_freed_memory
+from lape.neurons.table import Neurons
 
 # As many logits at once as `chunk_nll` holds.
 _LOGITS = 2**25

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from bench.timing import Spread
-from lape import ops
-from lape.artifact import writing
+from lape.artifacts.files import writing
+from lape.kernels import ops
 
 SECTIONS = {
     1: "Counted pass over the unhooked base forward, tokens/s",

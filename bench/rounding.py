@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from bench.models import GEMMA, Work
-from lape.artifact import read_array
-from lape.batches import shard_batches, token_batches
-from lape.model import load_model
-from lape.recording import record_statistics
-from lape.statistics import ActivationStatistics
+from lape.artifacts.files import read_array
+from lape.model.batches import shard_batches, token_batches
+from lape.model.loading import load_model
+from lape.statistics.recording import record_statistics
+from lape.statistics.sums import ActivationStatistics
 
 
 def counted(model, chunks: np.ndarray, threads: int, batch_size: int) -> ActivationStatistics:

@@ -32,15 +32,15 @@ from bench.memory import in_fresh_process, peak_bytes
 from bench.models import Shape, Work
 from bench.report import machine, versions
 from bench.selection import synthetic
-from lape import ops
-from lape.allocator import keep_freed_memory
-from lape.artifact import write_json
-from lape.batches import shard_batches, token_batches
+from lape.artifacts.files import write_json
+from lape.evaluation.perplexity import chunk_nll
 from lape.generation.decoding import sampled_answers
-from lape.perplexity import chunk_nll
-from lape.recording import counting
-from lape.selection import select_lape
-from lape.tokens import pack
+from lape.kernels import ops
+from lape.machine.allocator import keep_freed_memory
+from lape.model.batches import shard_batches, token_batches
+from lape.neurons.selection import select_lape
+from lape.statistics.recording import counting
+from lape.text.tokens import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 # Small enough that 64 times as many tokens take seconds.

@@ -9,8 +9,8 @@ import numpy as np
 from bench.memory import in_fresh_process, peak_bytes
 from bench.report import Row
 from bench.timing import Spread
-from lape.selection import select_lape
-from lape.statistics import ActivationStatistics
+from lape.neurons.selection import select_lape
+from lape.statistics.sums import ActivationStatistics
 
 
 def selection_rows(shape: tuple[int, int, int], turns: int) -> list[Row]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from bench.models import GEMMA, LLAMA2, SMOLLM2, TINY, Work
-from lape.model import resolve_dtype
+from lape.model.loading import resolve_dtype
 
 
 @dataclass(frozen=True)

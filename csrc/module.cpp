@@ -1,4 +1,4 @@
-// The Python module lape._C: importing it registers the kernels of torch.ops.lape; it says how it was built.
+// The Python module lape.kernels._C: importing it registers the kernels of torch.ops.lape; it says how it was built.
 #include <pybind11/pybind11.h>
 #include <torch/version.h>
 

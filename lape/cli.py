@@ -12,8 +12,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from lape import artifact, cards, progress, ranks
+from lape.artifacts import files
 from lape.errors import LapeError
+from lape.machine import gpus, progress, ranks
 
 # In the order in which data flow.
 COMMANDS = {
@@ -75,12 +76,12 @@ def main(argv: list[str] | None = None) -> int:
 
     module = importlib.import_module(f"lape.commands.{name}")
     arguments = command_parser(name).parse_args(argv[1:])
-    artifact.command[:] = ["lape", *_without_machine_options(argv)]
-    artifact.rule = arguments.rule
+    files.command[:] = ["lape", *_without_machine_options(argv)]
+    files.rule = arguments.rule
     try:
         _log_to(arguments.log)
         if "LOCAL_RANK" not in os.environ:  # ranks share what their launcher claimed
-            cards.claim(arguments.gpus)
+            gpus.claim(arguments.gpus)
         module.run(arguments)
     except LapeError as error:
         ranks.let_others_speak(sure=True)

@@ -80,7 +80,7 @@ def check_config(config: dict, schema_path: str | Path) -> None:
             "other shares in experiments.dose_response.doses"
         )
     if config["judge"]["base_url"] is not None:
-        from lape.judging.judge import Judge  # costs time that most runs need not spend
+        from lape.evaluation.judging.judge import Judge  # costs time that most runs need not spend
 
         Judge.from_settings(config["judge"])
     if config["statistics"]["jobs"] > config["statistics"]["shards"]:

@@ -41,7 +41,7 @@ rule report:
     input:
         content=DEFAULT_ITEMS,
         config="<results>/config.json",
-        captions=code("rules/captions/*.rst"),
+        captions=repository_files("rules/captions/*.rst"),
     output:
         "<results>/report.html",
     log:
@@ -49,7 +49,7 @@ rule report:
     conda:
         "../envs/lape.yaml"
     params:
-        snakefile=code("Snakefile"),
+        snakefile=repository_files("Snakefile"),
     # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
     shell:
         "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
@@ -72,7 +72,7 @@ use rule report as paper_report with:
     input:
         content=PAPER_ITEMS,
         config="<results>/config.json",
-        captions=code("rules/captions/*.rst"),
+        captions=repository_files("rules/captions/*.rst"),
     output:
         "<results>/paper/report.html",
     log:
@@ -94,7 +94,7 @@ use rule report as expert_report with:
     input:
         content=EXPERT_ITEMS,
         config="<results>/config.json",
-        captions=code("rules/captions/*.rst"),
+        captions=repository_files("rules/captions/*.rst"),
     output:
         "<results>/expert_units/report.html",
     log:

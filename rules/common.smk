@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
-from lape.checkpoint import checkpoint_files
+from lape.artifacts.code import code_of
+from lape.model.checkpoint import checkpoint_files
 from lape.config import check_config, item_models, model_languages, named_models
 from lape.errors import LapeError
 from snakemake.exceptions import WorkflowError
@@ -56,69 +57,20 @@ wildcard_constraints:
     setting="(normal|random|(deactivated|cross|cross_random)-[^@/]+|steered|steered_random)(@[^/]+)?",
 
 
-def code(*patterns):
-    """Files of this repository whose edit changes a rule's numbers; Snakemake does not watch imports."""
-    here, base = Path.cwd().resolve(), Path(workflow.basedir).resolve()
-    files = [file for pattern in patterns for file in sorted(base.glob(pattern))]
+def code(*modules):
+    """The files whose edit changes what some modules compute; Snakemake does not watch imports."""
+    return below_here(code_of(*modules))
+
+
+def repository_files(*patterns):
+    """Files of this repository."""
+    return below_here(file for pattern in patterns for file in sorted(Path(workflow.basedir).resolve().glob(pattern)))
+
+
+def below_here(files):
+    """Paths, relative to the working directory where they lie below it."""
+    here = Path.cwd().resolve()
     return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
-
-
-# What several rules run.
-TEXT_CODE = code(
-    "lape/expert_units/texts.py",
-    "lape/expert_units/settings.py",
-    "lape/expert_units/selection.py",
-    "lape/expert_units/intervention.py",
-    "lape/expert_units/linear.py",
-    "lape/generation/decoding.py",
-    "lape/generation/answers.py",
-    "lape/generation/parts.py",
-    "lape/generation/settings.py",
-    "lape/steering.py",
-    "lape/perturbation.py",
-    "lape/neurons.py",
-    "lape/tokenizer.py",
-    "lape/ffn.py",
-    "lape/ranks.py",
-    "lape/probe.py",
-    "lape/fused.py",
-    "lape/ops.py",
-    "lape/reference.py",
-    "lape/model.py",
-    "csrc/*",
-)
-STATISTICS_CODE = code(
-    "lape/statistics.py",
-    "lape/recording.py",
-    "lape/fused.py",
-    "lape/ffn.py",
-    "lape/ranks.py",
-    "lape/probe.py",
-    "lape/batches.py",
-    "lape/memory.py",
-    "lape/ops.py",
-    "lape/reference.py",
-    "lape/model.py",
-    "lape/commands/statistics.py",
-    "csrc/*",
-)
-SCORE_CODE = code(
-    "lape/generation/scores.py",
-    "lape/identification.py",
-    "lape/generation/answers.py",
-    "lape/generation/references.py",
-    "lape/corpus/pairs.py",
-    "lape/corpus/sentences.py",
-    "lape/tokenizer.py",
-    "lape/perplexity.py",
-    "lape/ffn.py",
-    "lape/ranks.py",
-    "lape/ops.py",
-    "lape/reference.py",
-    "lape/model.py",
-    "lape/commands/score.py",
-    "csrc/*",
-)
 
 
 def languages_of(model):

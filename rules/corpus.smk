@@ -9,7 +9,7 @@ characters, scripts, detected languages, bad lines.
 rule corpus:
     input:
         text=corpus_input,
-        code=code("lape/corpus/*.py", "lape/globs.py", "lape/commands/corpus.py"),
+        code=code("lape.commands.corpus"),
     output:
         documents="<results>/corpus/{language}.parquet",
         header="<results>/corpus/{language}.json",

@@ -4,7 +4,7 @@
 rule expert_layers:
     input:
         table="<results>/tables/expert_layers.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/expert_layers.svg",
@@ -27,7 +27,7 @@ rule expert_layers:
 rule expert_histogram:
     input:
         table="<results>/tables/expert_histogram.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/expert_histogram.svg",
@@ -50,7 +50,7 @@ rule expert_histogram:
 rule expert_share:
     input:
         table="<results>/tables/expert_share.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/expert_share.svg",
@@ -73,7 +73,7 @@ rule expert_share:
 rule expert_sizes:
     input:
         table="<results>/tables/expert_sizes.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/expert_sizes.svg",
@@ -96,7 +96,7 @@ rule expert_sizes:
 rule expert_deactivation:
     input:
         table="<results>/tables/expert_deactivation.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/expert_deactivation.svg",
@@ -119,7 +119,7 @@ rule expert_deactivation:
 rule expert_steering:
     input:
         table="<results>/tables/expert_steering.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/expert_steering.svg",

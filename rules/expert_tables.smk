@@ -9,11 +9,11 @@ rule expert_precision_table:
     input:
         headers=precision_headers,
         data=beside(precision_headers),
-        code=code(
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/items/**/*.py",
             "lape/paper/*",
             "lape/expert_units/selection.py",
-            "lape/expert_units/linear.py",
+            "lape/model/linear.py",
             "lape/commands/table.py",
         ),
     output:
@@ -41,11 +41,11 @@ rule expert_overlap_table:
     input:
         headers=units_headers,
         data=beside(units_headers),
-        code=code(
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/items/**/*.py",
             "lape/paper/*",
             "lape/expert_units/selection.py",
-            "lape/expert_units/linear.py",
+            "lape/model/linear.py",
             "lape/commands/table.py",
         ),
     output:
@@ -73,11 +73,11 @@ rule expert_layers_table:
     input:
         headers=units_headers,
         data=beside(units_headers),
-        code=code(
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/items/**/*.py",
             "lape/paper/*",
             "lape/expert_units/selection.py",
-            "lape/expert_units/linear.py",
+            "lape/model/linear.py",
             "lape/commands/table.py",
         ),
     output:
@@ -105,11 +105,11 @@ rule expert_histogram_table:
     input:
         headers=precision_headers,
         data=beside(precision_headers),
-        code=code(
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/items/**/*.py",
             "lape/paper/*",
             "lape/expert_units/selection.py",
-            "lape/expert_units/linear.py",
+            "lape/model/linear.py",
             "lape/commands/table.py",
         ),
     output:
@@ -138,10 +138,10 @@ rule expert_share_table:
         headers=expert_share_headers,
         scores=beside(expert_share_headers),
         answers=answers_of(expert_share_headers),
-        code=code(
-            "lape/uncertainty.py",
-            "lape/tables/*.py",
-            "lape/identification.py",
+        code=repository_files(
+            "lape/evaluation/uncertainty.py",
+            "lape/items/**/*.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
             "lape/paper/*",
             "lape/commands/table.py",
@@ -173,10 +173,10 @@ rule expert_sizes_table:
         headers=expert_sizes_headers,
         scores=beside(expert_sizes_headers),
         answers=answers_of(expert_sizes_headers),
-        code=code(
-            "lape/uncertainty.py",
-            "lape/tables/*.py",
-            "lape/identification.py",
+        code=repository_files(
+            "lape/evaluation/uncertainty.py",
+            "lape/items/**/*.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
             "lape/commands/table.py",
         ),
@@ -208,13 +208,13 @@ rule expert_translation_table:
         scores=beside(expert_translation_headers),
         answers=answers_of(expert_translation_headers),
         pairs=translated_pairs,
-        code=code(
-            "lape/uncertainty.py",
-            "lape/tables/*.py",
-            "lape/identification.py",
+        code=repository_files(
+            "lape/evaluation/uncertainty.py",
+            "lape/items/**/*.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/generation/scores.py",
-            "lape/corpus/pairs.py",
+            "lape/evaluation/scores.py",
+            "lape/text/pairs.py",
             "lape/commands/table.py",
         ),
     output:
@@ -243,7 +243,7 @@ rule expert_agreement_table:
     input:
         headers=expert_agreement_headers,
         tables=beside(expert_agreement_headers),
-        code=code("lape/agreement.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/neurons/agreement.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/expert_agreement.csv",
@@ -266,7 +266,7 @@ rule expert_deactivation_table:
     input:
         headers=expert_deactivation_headers,
         chunks=beside(expert_deactivation_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/expert_deactivation.csv",
@@ -293,7 +293,7 @@ rule expert_diagonality_table:
     input:
         headers=expert_deactivation_headers,
         chunks=beside(expert_deactivation_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/expert_diagonality.csv",
@@ -321,10 +321,10 @@ rule expert_steering_table:
         headers=expert_steering_headers,
         scores=beside(expert_steering_headers),
         answers=answers_of(expert_steering_headers),
-        code=code(
-            "lape/uncertainty.py",
-            "lape/tables/*.py",
-            "lape/identification.py",
+        code=repository_files(
+            "lape/evaluation/uncertainty.py",
+            "lape/items/**/*.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
             "lape/commands/table.py",
         ),

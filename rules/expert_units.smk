@@ -12,21 +12,7 @@ rule responses:
         model="<results>/models/{model}/model.json",
         headers=expand("<results>/sentences/{language}.json", language=EXPERT_LANGUAGES),
         sentences=expand("<results>/sentences/{language}.jsonl", language=EXPERT_LANGUAGES),
-        code=code(
-            "lape/expert_units/responses.py",
-            "lape/expert_units/blocks.py",
-            "lape/expert_units/linear.py",
-            "lape/corpus/sentences.py",
-            "lape/corpus/drawing.py",
-            "lape/structure/embeddings.py",
-            "lape/tokenizer.py",
-            "lape/ffn.py",
-            "lape/ranks.py",
-            "lape/probe.py",
-            "lape/fused.py",
-            "lape/model.py",
-            "lape/commands/responses.py",
-        ),
+        code=code("lape.commands.responses"),
     output:
         table="<results>/expert_units/{model}/responses.tsv",
         header="<results>/expert_units/{model}/responses.json",
@@ -58,15 +44,7 @@ rule average_precision:
     input:
         header="<results>/expert_units/{model}/responses.json",
         table="<results>/expert_units/{model}/responses.tsv",
-        code=code(
-            "lape/expert_units/average_precision.py",
-            "lape/expert_units/blocks.py",
-            "lape/expert_units/linear.py",
-            "lape/ops.py",
-            "lape/reference.py",
-            "lape/commands/average_precision.py",
-            "csrc/*",
-        ),
+        code=code("lape.commands.average_precision"),
     output:
         values="<results>/expert_units/{model}/average_precision.npy",
         header="<results>/expert_units/{model}/average_precision.json",
@@ -92,13 +70,7 @@ rule select_units:
         values="<results>/expert_units/{model}/average_precision.npy",
         responses="<results>/expert_units/{model}/responses.json",
         table="<results>/expert_units/{model}/responses.tsv",
-        code=code(
-            "lape/expert_units/selection.py",
-            "lape/expert_units/intervention.py",
-            "lape/expert_units/blocks.py",
-            "lape/expert_units/linear.py",
-            "lape/commands/select_units.py",
-        ),
+        code=code("lape.commands.select_units"),
     output:
         units="<results>/expert_units/{model}/units.tsv",
         header="<results>/expert_units/{model}/units.json",
@@ -124,12 +96,7 @@ rule select_ap:
         values="<results>/expert_units/{model}/average_precision.npy",
         neurons="<results>/neurons/{model}/lape.json",
         table="<results>/neurons/{model}/lape.tsv",
-        code=code(
-            "lape/expert_units/neurons.py",
-            "lape/expert_units/linear.py",
-            "lape/neurons.py",
-            "lape/commands/select_ap.py",
-        ),
+        code=code("lape.commands.select_ap"),
     output:
         neurons="<results>/neurons/{model}/ap.tsv",
         header="<results>/neurons/{model}/ap.json",

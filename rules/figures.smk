@@ -4,7 +4,7 @@
 rule deactivation:
     input:
         table="<results>/tables/deactivation.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/deactivation.svg",
@@ -27,7 +27,7 @@ rule deactivation:
 rule deactivation_log_ratio:
     input:
         table="<results>/tables/deactivation.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/deactivation_log_ratio.svg",
@@ -50,7 +50,7 @@ rule deactivation_log_ratio:
 rule figure2:
     input:
         table="<results>/tables/figure2.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure2.svg",
@@ -73,7 +73,7 @@ rule figure2:
 rule figure3:
     input:
         table="<results>/tables/figure3.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure3.svg",
@@ -96,7 +96,7 @@ rule figure3:
 rule figure4:
     input:
         table="<results>/tables/figure4.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure4.svg",
@@ -119,7 +119,7 @@ rule figure4:
 rule figure5:
     input:
         table="<results>/tables/tables6_10.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure5.svg",
@@ -142,7 +142,7 @@ rule figure5:
 rule figure8:
     input:
         table="<results>/tables/figure8.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure8.svg",

@@ -1,6 +1,6 @@
 """Command-line form of the configuration, for the rules' shell lines."""
 
-from lape import ranks
+from lape.machine import ranks
 from lape.generation.settings import Dose, Setting
 
 

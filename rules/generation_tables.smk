@@ -10,14 +10,14 @@ rule table1:
     input:
         headers=table1_headers,
         scores=beside(table1_headers),
-        code=code(
+        code=repository_files(
             "lape/paper/*.py",
             "lape/paper/*.csv",
-            "lape/uncertainty.py",
-            "lape/identification.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/judging/judge.py",
-            "lape/tables/*.py",
+            "lape/evaluation/judging/judge.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -46,14 +46,14 @@ rule table2:
         headers=table2_headers,
         scores=beside(table2_headers),
         answers=answers_of(table2_headers),
-        code=code(
+        code=repository_files(
             "lape/paper/*.py",
             "lape/paper/*.csv",
-            "lape/uncertainty.py",
-            "lape/identification.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/judging/judge.py",
-            "lape/tables/*.py",
+            "lape/evaluation/judging/judge.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -80,14 +80,14 @@ rule table4:
     input:
         headers=table4_headers,
         scores=beside(table4_headers),
-        code=code(
+        code=repository_files(
             "lape/paper/*.py",
             "lape/paper/*.csv",
-            "lape/uncertainty.py",
-            "lape/identification.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/judging/judge.py",
-            "lape/tables/*.py",
+            "lape/evaluation/judging/judge.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -116,14 +116,14 @@ rule table5:
         headers=table5_headers,
         scores=beside(table5_headers),
         answers=answers_of(table5_headers),
-        code=code(
+        code=repository_files(
             "lape/paper/*.py",
             "lape/paper/*.csv",
-            "lape/uncertainty.py",
-            "lape/identification.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/judging/judge.py",
-            "lape/tables/*.py",
+            "lape/evaluation/judging/judge.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -151,14 +151,14 @@ rule cross_lingual_table:
     input:
         headers=cross_lingual_headers,
         scores=beside(cross_lingual_headers),
-        code=code(
+        code=repository_files(
             "lape/paper/*.py",
             "lape/paper/*.csv",
-            "lape/uncertainty.py",
-            "lape/identification.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/judging/judge.py",
-            "lape/tables/*.py",
+            "lape/evaluation/judging/judge.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -186,14 +186,14 @@ rule dose_response_table:
     input:
         headers=dose_response_headers,
         scores=beside(dose_response_headers),
-        code=code(
+        code=repository_files(
             "lape/paper/*.py",
             "lape/paper/*.csv",
-            "lape/uncertainty.py",
-            "lape/identification.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/text/identification.py",
             "lape/generation/answers.py",
-            "lape/judging/judge.py",
-            "lape/tables/*.py",
+            "lape/evaluation/judging/judge.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -220,7 +220,7 @@ rule dose_response_table:
 rule cross_lingual:
     input:
         table="<results>/tables/cross_lingual.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/cross_lingual.svg",
@@ -243,7 +243,7 @@ rule cross_lingual:
 rule dose_response:
     input:
         table="<results>/tables/dose_response.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/dose_response.svg",

@@ -3,10 +3,10 @@
 import glob
 import os
 
-from lape.checkpoint import checkpoint_files
-from lape.expert_units.settings import TextSetting
+from lape.model.checkpoint import checkpoint_files
+from lape.generation.text_settings import TextSetting
 from lape.generation.settings import Dose, Setting
-from lape.globs import matching_files
+from lape.text.file_patterns import matching_files
 
 
 def valid_tokens(wildcards):

@@ -9,7 +9,7 @@ header: examples, those with an input, rows that are no example.
 rule instructions:
     input:
         rows=instructions_input,
-        code=code("lape/corpus/instructions.py", "lape/corpus/*.py", "lape/globs.py", "lape/commands/instructions.py"),
+        code=code("lape.commands.instructions"),
     output:
         examples="<results>/instructions/{language}.jsonl",
         header="<results>/instructions/{language}.json",

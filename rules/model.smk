@@ -9,7 +9,7 @@ checkpoint converted to safetensors.
 rule model_gguf:
     input:
         gguf=gguf,
-        code=code("lape/model.py", "lape/ffn.py", "lape/probe.py", "lape/checkpoint.py", "lape/commands/model.py"),
+        code=code("lape.commands.model"),
     output:
         weights=directory("<results>/models/{model}/weights"),
         header="<results>/models/{model}/model.json",
@@ -36,7 +36,7 @@ rule model_gguf:
 rule model_path:
     input:
         files=checkpoint,
-        code=code("lape/model.py", "lape/ffn.py", "lape/probe.py", "lape/checkpoint.py", "lape/commands/model.py"),
+        code=code("lape.commands.model"),
     output:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
@@ -62,7 +62,7 @@ rule model_path:
 
 rule model_hub:
     input:
-        code=code("lape/model.py", "lape/ffn.py", "lape/probe.py", "lape/checkpoint.py", "lape/commands/model.py"),
+        code=code("lape.commands.model"),
     output:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",

@@ -10,8 +10,12 @@ rule table3:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=models_of("table3")),
         tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("table3")),
-        code=code(
-            "lape/neurons.py", "lape/paper/*.py", "lape/paper/*.csv", "lape/tables/*.py", "lape/commands/table.py"
+        code=repository_files(
+            "lape/neurons/table.py",
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/items/**/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(
@@ -35,8 +39,12 @@ rule tables6_10:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=models_of("tables6_10")),
         tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("tables6_10")),
-        code=code(
-            "lape/neurons.py", "lape/paper/*.py", "lape/paper/*.csv", "lape/tables/*.py", "lape/commands/table.py"
+        code=repository_files(
+            "lape/neurons/table.py",
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/items/**/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(
@@ -60,7 +68,7 @@ rule sharing_table:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=models_of("sharing")),
         tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("sharing")),
-        code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/neurons/table.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/sharing.csv",
@@ -83,7 +91,7 @@ rule sharing_histogram_table:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=models_of("sharing")),
         tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("sharing")),
-        code=code("lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/neurons/table.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/sharing_histogram.csv",
@@ -106,8 +114,12 @@ rule table7:
     input:
         headers=expand("<results>/neurons/{model}/lape.json", model=models_of("table7")),
         tables=expand("<results>/neurons/{model}/lape.tsv", model=models_of("table7")),
-        code=code(
-            "lape/neurons.py", "lape/paper/*.py", "lape/paper/*.csv", "lape/tables/*.py", "lape/commands/table.py"
+        code=repository_files(
+            "lape/neurons/table.py",
+            "lape/paper/*.py",
+            "lape/paper/*.csv",
+            "lape/items/**/*.py",
+            "lape/commands/table.py",
         ),
     output:
         csv=report(
@@ -130,7 +142,7 @@ rule table7:
 rule sharing:
     input:
         table="<results>/tables/sharing.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/sharing.svg",
@@ -153,7 +165,7 @@ rule sharing:
 rule sharing_histogram:
     input:
         table="<results>/tables/sharing_histogram.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/sharing_histogram.svg",

@@ -10,7 +10,7 @@ rule select:
     input:
         headers=of_languages("<results>/statistics/{model}/{language}.json"),
         sums=of_languages("<results>/statistics/{model}/{language}.npz"),
-        code=code("lape/selection.py", "lape/neurons.py", "lape/commands/select.py"),
+        code=code("lape.commands.select"),
     output:
         neurons="<results>/neurons/{model}/{method}.tsv",
         header="<results>/neurons/{model}/{method}.json",
@@ -34,7 +34,7 @@ rule sweep:
     input:
         headers=of_languages("<results>/statistics/{model}/{language}.json"),
         sums=of_languages("<results>/statistics/{model}/{language}.npz"),
-        code=code("lape/selection.py", "lape/neurons.py", "lape/commands/select.py"),
+        code=code("lape.commands.select"),
     output:
         neurons="<results>/neurons/{model}/sweep-{ratio}.tsv",
         header="<results>/neurons/{model}/sweep-{ratio}.json",
@@ -55,7 +55,7 @@ rule random:
     input:
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
-        code=code("lape/controls.py", "lape/neurons.py", "lape/commands/control.py"),
+        code=code("lape.commands.control"),
     output:
         neurons="<results>/neurons/{model}/random.tsv",
         header="<results>/neurons/{model}/random.json",
@@ -75,7 +75,7 @@ rule matched:
     input:
         neurons="<results>/neurons/{model}/{method}.tsv",
         header="<results>/neurons/{model}/{method}.json",
-        code=code("lape/controls.py", "lape/neurons.py", "lape/commands/control.py"),
+        code=code("lape.commands.control"),
     output:
         neurons="<results>/neurons/{model}/matched_{method}.tsv",
         header="<results>/neurons/{model}/matched_{method}.json",

@@ -14,14 +14,7 @@ rule finetune:
         instructions="<results>/instructions/{language}.json",
         data="<results>/instructions/{language}.jsonl",
         launcher=config["parameter_variation"]["launcher"] or [],
-        code=code(
-            "lape/parameter_variation/finetuning.py",
-            "lape/ffn.py",
-            "lape/probe.py",
-            "lape/model.py",
-            "lape/tokenizer.py",
-            "lape/commands/finetune.py",
-        ),
+        code=code("lape.commands.finetune"),
     output:
         weights="<results>/parameters/{model}/finetuned/{language}.safetensors",
         header="<results>/parameters/{model}/finetuned/{language}.json",
@@ -53,12 +46,7 @@ rule select_parameters:
         model="<results>/models/{model}/model.json",
         headers=of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
         weights=of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
-        code=code(
-            "lape/parameter_variation/selection.py",
-            "lape/parameter_variation/parameters.py",
-            "lape/model.py",
-            "lape/commands/select_parameters.py",
-        ),
+        code=code("lape.commands.select_parameters"),
     output:
         parameters="<results>/parameters/{model}/pv.safetensors",
         header="<results>/parameters/{model}/pv.json",
@@ -82,11 +70,7 @@ rule control_parameters:
     input:
         parameters="<results>/parameters/{model}/pv.safetensors",
         header="<results>/parameters/{model}/pv.json",
-        code=code(
-            "lape/parameter_variation/selection.py",
-            "lape/parameter_variation/parameters.py",
-            "lape/commands/control_parameters.py",
-        ),
+        code=code("lape.commands.control_parameters"),
     output:
         parameters="<results>/parameters/{model}/matched_pv.safetensors",
         header="<results>/parameters/{model}/matched_pv.json",

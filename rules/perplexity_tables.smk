@@ -10,7 +10,7 @@ Output: one file an item, named as in the paper; one observation a row. The same
 rule baseline_table:
     input:
         headers=baseline_headers,
-        code=code("lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/baseline.csv",
@@ -33,7 +33,7 @@ rule deactivation_table:
     input:
         headers=deactivation_headers,
         chunks=beside(deactivation_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/deactivation.csv",
@@ -60,7 +60,7 @@ rule figure2_table:
     input:
         headers=figure2_headers,
         chunks=beside(figure2_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/figure2.csv",
@@ -87,7 +87,7 @@ rule figure3_table:
     input:
         headers=figure3_headers,
         chunks=beside(figure3_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/figure3.csv",
@@ -114,7 +114,7 @@ rule figure4_table:
     input:
         headers=figure4_headers,
         chunks=beside(figure4_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/figure4.csv",
@@ -141,7 +141,7 @@ rule figure8_table:
     input:
         headers=figure8_headers,
         chunks=beside(figure8_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/figure8.csv",
@@ -168,7 +168,7 @@ rule diagonality:
     input:
         headers=diagonality_headers,
         chunks=beside(diagonality_headers),
-        code=code("lape/uncertainty.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files("lape/evaluation/uncertainty.py", "lape/items/**/*.py", "lape/commands/table.py"),
     output:
         csv=report(
             "<results>/tables/diagonality.csv",

@@ -10,7 +10,7 @@ names.
 rule questions:
     input:
         rows=questions_input,
-        code=code("lape/corpus/*.py", "lape/globs.py", "lape/commands/questions.py"),
+        code=code("lape.commands.questions"),
     output:
         questions="<results>/questions/{language}.jsonl",
         header="<results>/questions/{language}.json",
@@ -32,7 +32,7 @@ rule questions:
 use rule questions as aligned with:
     input:
         rows=aligned_input,
-        code=code("lape/corpus/*.py", "lape/globs.py", "lape/commands/questions.py"),
+        code=code("lape.commands.questions"),
     output:
         questions="<results>/aligned/{language}.jsonl",
         header="<results>/aligned/{language}.json",

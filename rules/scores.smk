@@ -13,7 +13,7 @@ rule score:
         reference="<results>/generations/{model}/{prompt}/normal.json",
         normal="<results>/generations/{model}/{prompt}/normal.jsonl",
         fasttext=config["scores"]["fasttext"] or [],
-        code=SCORE_CODE,
+        code=code("lape.commands.score"),
     output:
         scores="<results>/scores/{model}/{prompt}/{setting}.tsv",
         header="<results>/scores/{model}/{prompt}/{setting}.json",
@@ -46,7 +46,7 @@ rule judge:
         header="<results>/generations/{model}/{prompt}/{setting}.json",
         answers="<results>/generations/{model}/{prompt}/{setting}.jsonl",
         template=config["judge"]["template"] or [],
-        code=code("lape/judging/*", "lape/generation/answers.py", "lape/commands/judge.py"),
+        code=code("lape.commands.judge"),
     output:
         ratings="<results>/judgements/{model}/{prompt}/{setting}.tsv",
         header="<results>/judgements/{model}/{prompt}/{setting}.json",

@@ -9,13 +9,7 @@ Output: JSON lines with split, id and text; no sentence is in both splits.
 rule sentences:
     input:
         texts=sentences_input,
-        code=code(
-            "lape/corpus/*.py",
-            "lape/globs.py",
-            "lape/tokens.py",
-            "lape/identification.py",
-            "lape/commands/sentences.py",
-        ),
+        code=code("lape.commands.sentences"),
     output:
         sentences="<results>/sentences/{language}.jsonl",
         header="<results>/sentences/{language}.json",

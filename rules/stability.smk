@@ -11,14 +11,7 @@ rule reselect:
         statistics=of_languages("<results>/statistics/{model}/{language}.json"),
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
-        code=code(
-            "lape/stability.py",
-            "lape/agreement.py",
-            "lape/selection.py",
-            "lape/neurons.py",
-            "lape/statistics.py",
-            "lape/commands/stability.py",
-        ),
+        code=code("lape.commands.stability"),
     output:
         header="<results>/stability/{model}.json",
         parts=multiext(
@@ -46,11 +39,11 @@ rule stability_table:
             model=models_of("stability"),
             part=["splits", "resamples", "frequency", "left_out"],
         ),
-        code=code(
-            "lape/stability.py",
-            "lape/convergence.py",
-            "lape/agreement.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/neurons/stability.py",
+            "lape/neurons/convergence.py",
+            "lape/neurons/agreement.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -79,11 +72,11 @@ rule stability_curve_table:
             model=models_of("stability"),
             part=["splits", "resamples", "frequency", "left_out"],
         ),
-        code=code(
-            "lape/stability.py",
-            "lape/convergence.py",
-            "lape/agreement.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/neurons/stability.py",
+            "lape/neurons/convergence.py",
+            "lape/neurons/agreement.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -112,11 +105,11 @@ rule left_out:
             model=LEFT_OUT_MODELS,
             part=["splits", "resamples", "frequency", "left_out"],
         ),
-        code=code(
-            "lape/stability.py",
-            "lape/convergence.py",
-            "lape/agreement.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/neurons/stability.py",
+            "lape/neurons/convergence.py",
+            "lape/neurons/agreement.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -149,7 +142,9 @@ rule agreement_table:
             model=models_of("agreement"),
             method=["lape", "lap", "lave", "random"],
         ),
-        code=code("lape/agreement.py", "lape/neurons.py", "lape/tables/*.py", "lape/commands/table.py"),
+        code=repository_files(
+            "lape/neurons/agreement.py", "lape/neurons/table.py", "lape/items/**/*.py", "lape/commands/table.py"
+        ),
     output:
         csv=report(
             "<results>/tables/agreement.csv",
@@ -171,10 +166,10 @@ rule agreement_table:
 rule stability:
     input:
         table="<results>/tables/stability.csv",
-        code=code(
-            "lape/agreement.py",
-            "lape/figures/*.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/neurons/agreement.py",
+            "lape/items/**/*.py",
+            "lape/items/**/*.py",
             "lape/commands/figure.py",
         ),
     output:
@@ -199,11 +194,11 @@ rule stability:
 rule stability_curve:
     input:
         table="<results>/tables/stability_curve.csv",
-        code=code(
-            "lape/convergence.py",
-            "lape/agreement.py",
-            "lape/figures/*.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/neurons/convergence.py",
+            "lape/neurons/agreement.py",
+            "lape/items/**/*.py",
+            "lape/items/**/*.py",
             "lape/commands/figure.py",
         ),
     output:
@@ -228,7 +223,9 @@ rule stability_curve:
 rule agreement:
     input:
         table="<results>/tables/agreement.csv",
-        code=code("lape/agreement.py", "lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files(
+            "lape/neurons/agreement.py", "lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"
+        ),
     output:
         svg=report(
             "<results>/figures/agreement.svg",

@@ -12,7 +12,7 @@ rule count:
         model="<results>/models/{model}/model.json",
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
-        code=STATISTICS_CODE,
+        code=code("lape.commands.statistics"),
     output:
         temp("<results>/statistics/{model}/{language}.{job}.json"),
     log:
@@ -43,7 +43,7 @@ rule statistics:
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
         counted=counted,
-        code=STATISTICS_CODE,
+        code=code("lape.commands.statistics"),
     output:
         sums="<results>/statistics/{model}/{language}.npz",
         header="<results>/statistics/{model}/{language}.json",

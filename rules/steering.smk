@@ -11,7 +11,7 @@ rule steering:
         table="<results>/neurons/{model}/{method}.tsv",
         headers=of_languages("<results>/statistics/{model}/{language}.json"),
         sums=of_languages("<results>/statistics/{model}/{language}.npz"),
-        code=code("lape/steering.py", "lape/statistics.py", "lape/neurons.py", "lape/commands/steering.py"),
+        code=code("lape.commands.steering"),
     output:
         values="<results>/steering/{model}/{method}.tsv",
         header="<results>/steering/{model}/{method}.json",

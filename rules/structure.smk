@@ -10,16 +10,7 @@ rule embed:
         model="<results>/models/{model}/model.json",
         header="<results>/aligned/{language}.json",
         sentences="<results>/aligned/{language}.jsonl",
-        code=code(
-            "lape/structure/embeddings.py",
-            "lape/corpus/questions.py",
-            "lape/tokenizer.py",
-            "lape/ffn.py",
-            "lape/ranks.py",
-            "lape/probe.py",
-            "lape/model.py",
-            "lape/commands/embed.py",
-        ),
+        code=code("lape.commands.embed"),
     output:
         embeddings="<results>/embeddings/{model}/{language}.npy",
         header="<results>/embeddings/{model}/{language}.json",
@@ -48,11 +39,11 @@ rule figure6_table:
     input:
         headers=figure6_headers,
         data=beside(figure6_headers),
-        code=code(
-            "lape/structure/similarity.py",
-            "lape/uncertainty.py",
-            "lape/neurons.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/evaluation/similarity.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/neurons/table.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -77,11 +68,11 @@ rule figure7_table:
     input:
         headers=figure7_headers,
         data=beside(figure7_headers),
-        code=code(
-            "lape/structure/similarity.py",
-            "lape/uncertainty.py",
-            "lape/neurons.py",
-            "lape/tables/*.py",
+        code=repository_files(
+            "lape/evaluation/similarity.py",
+            "lape/evaluation/uncertainty.py",
+            "lape/neurons/table.py",
+            "lape/items/**/*.py",
             "lape/commands/table.py",
         ),
     output:
@@ -105,7 +96,7 @@ rule figure7_table:
 rule figure6:
     input:
         table="<results>/tables/figure6.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure6.svg",
@@ -128,7 +119,7 @@ rule figure6:
 rule figure7:
     input:
         table="<results>/tables/figure7.csv",
-        code=code("lape/figures/*.py", "lape/tables/*.py", "lape/commands/figure.py"),
+        code=repository_files("lape/items/**/*.py", "lape/items/**/*.py", "lape/commands/figure.py"),
     output:
         svg=report(
             "<results>/figures/figure7.svg",

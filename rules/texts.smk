@@ -9,7 +9,7 @@ Output: JSON lines like those of the answers, and their scores: against held-out
 rule pairs:
     input:
         texts=pairs_input,
-        code=code("lape/corpus/*.py", "lape/globs.py", "lape/commands/pairs.py"),
+        code=code("lape.commands.pairs"),
     output:
         pairs="<results>/pairs/{corpus}/{language}.jsonl",
         header="<results>/pairs/{corpus}/{language}.json",
@@ -35,7 +35,7 @@ rule sample:
     input:
         model="<results>/models/{model}/model.json",
         selected=selected_files,
-        code=[*TEXT_CODE, *code("lape/commands/sample.py")],
+        code=code("lape.commands.sample"),
     output:
         texts="<results>/generations/{model}/unconditional/{selection}.jsonl",
         header="<results>/generations/{model}/unconditional/{selection}.json",
@@ -69,7 +69,7 @@ rule translate:
         selected=selected_files,
         pairs=pairs_headers,
         rows=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in pairs_headers(wildcards)],
-        code=[*TEXT_CODE, *code("lape/corpus/pairs.py", "lape/commands/translate.py")],
+        code=code("lape.commands.translate"),
     output:
         texts="<results>/generations/{model}/translation-{corpus}/{selection}.jsonl",
         header="<results>/generations/{model}/translation-{corpus}/{selection}.json",
@@ -106,7 +106,7 @@ use rule score as score_sample with:
         reference=expand("<results>/sentences/{language}.json", language=EXPERT_LANGUAGES),
         normal=expand("<results>/sentences/{language}.jsonl", language=EXPERT_LANGUAGES),
         fasttext=config["scores"]["fasttext"] or [],
-        code=SCORE_CODE,
+        code=code("lape.commands.score"),
     output:
         scores="<results>/scores/{model}/unconditional/{selection}.tsv",
         header="<results>/scores/{model}/unconditional/{selection}.json",
@@ -130,7 +130,7 @@ use rule score as score_translation with:
         reference=pairs_headers,
         normal=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in pairs_headers(wildcards)],
         fasttext=config["scores"]["fasttext"] or [],
-        code=SCORE_CODE,
+        code=code("lape.commands.score"),
     output:
         scores="<results>/scores/{model}/translation-{corpus}/{selection}.tsv",
         header="<results>/scores/{model}/translation-{corpus}/{selection}.json",

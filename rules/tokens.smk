@@ -14,7 +14,7 @@ rule tokens:
         corpus_header="<results>/corpus/{language}.json",
         model="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
-        code=code("lape/tokens.py", "lape/corpus/stored.py", "lape/tokenizer.py", "lape/commands/tokens.py"),
+        code=code("lape.commands.tokens"),
     output:
         chunks="<results>/tokens/{model}/{language}/{split}.npy",
         bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",

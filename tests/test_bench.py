@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_data import ROOT
 
 from lape.errors import LapeError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def engine(*arguments: str | Path) -> subprocess.CompletedProcess:

@@ -2,18 +2,15 @@
 
 import copy
 import re
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from default_config import DEFAULTS, SCHEMA
+from tiny_data import ROOT
 
 from lape.config import check_config
 from lape.errors import LapeError
-
-ROOT = Path(__file__).resolve().parent.parent
-SCHEMA = ROOT / "config" / "schema.yaml"
-DEFAULTS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 
 
 def leaves(schema: dict, prefix: str = ""):

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lape.artifact import read_json
+from lape.artifacts.files import read_json
 from lape.audit import evaluation, expert_units, neurons, provenance, text
 from lape.audit.inputs import inputs
 from lape.config import item_models, model_languages
-from lape.tables import TABLES, texts
+from lape.items.tables import TABLES, texts
 
 
 def audit(manifest: dict) -> Iterator[tuple[str, str]]:
@@ -16,7 +16,7 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
     What was made from a file that is named is not judged as well: it would only be named after it.
 
     Args:
-        manifest: what `lape.manifest.build_manifest` made; its paths are relative to the working directory.
+        manifest: what `lape.artifacts.manifest.build_manifest` made; its paths are relative to the working directory.
 
     Yields:
         (path, what is wrong with it), one for every fault. Nothing is yielded where all holds.

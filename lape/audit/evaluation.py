@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape.artifact import read_array, read_json
+from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs, tokenizer_of
-from lape.corpus.pairs import load_pairs
-from lape.corpus.questions import load_questions
-from lape.expert_units.intervention import UnitPerturbation
+from lape.evaluation import scores
+from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
-from lape.expert_units.settings import TextSetting
-from lape.expert_units.texts import text_perturbation
-from lape.generation import scores
 from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, trimmed
 from lape.generation.settings import Dose, Setting
-from lape.identification import identify
-from lape.judging.judge import judgements, read_judgements, summary
-from lape.neurons import Neurons
+from lape.generation.text_settings import TextSetting
+from lape.generation.texts import text_perturbation
+from lape.interventions.overwriting import UnitPerturbation
+from lape.interventions.steering import SteeringValues, setting_perturbation
+from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
-from lape.steering import SteeringValues, setting_perturbation
+from lape.text.identification import identify
+from lape.text.pairs import load_pairs
+from lape.text.questions import load_questions
 
 
 def check_perplexity(path: Path, header: dict) -> Iterator[str]:

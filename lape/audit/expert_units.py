@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lape import reference
-from lape.artifact import read_array, read_json
+from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs
-from lape.corpus.sentences import common_pool
 from lape.expert_units.blocks import Responses, column_table, in_columns
 from lape.expert_units.selection import ExpertUnits, select_units
-from lape.tokenizer import load_tokenizer
+from lape.kernels import reference
+from lape.model.tokenizer import load_tokenizer
+from lape.text.sentences import common_pool
 
 _SAMPLE = 64  # units whose average precision is computed again, from the first to the last
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lape.artifact import read_json, sha256
-from lape.tokenizer import load_tokenizer
+from lape.artifacts.files import read_json, sha256
+from lape.model.tokenizer import load_tokenizer
 
 
 def inputs(header: dict, artifact: str | tuple[str, ...]) -> list[Path]:

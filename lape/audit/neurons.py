@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape.artifact import read_array, read_json
+from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs
-from lape.controls import random_control
-from lape.expert_units.neurons import ap_neurons
-from lape.neurons import PLACE, Neurons
+from lape.interventions.steering import SteeringValues, steering_values
+from lape.neurons.by_precision import ap_neurons
+from lape.neurons.controls import random_control
+from lape.neurons.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
+from lape.neurons.table import PLACE, Neurons
 from lape.parameter_variation.parameters import Parameters
 from lape.parameter_variation.selection import control_parameters
-from lape.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
-from lape.statistics import ActivationStatistics
-from lape.steering import SteeringValues, steering_values
+from lape.statistics.sums import ActivationStatistics
 
 
 def check_statistics(path: Path, header: dict) -> Iterator[str]:

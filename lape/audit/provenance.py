@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lape.artifact import read_json, sha256
+from lape.artifacts.files import read_json, sha256
+from lape.artifacts.manifest import header_of
 from lape.errors import LapeError
-from lape.manifest import header_of
 
 # Folders of parts beside an artifact, in which every file is one of its own.
 _PARTS = (".shards", ".blocks")

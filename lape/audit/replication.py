@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lape.artifact import read_json
+from lape.artifacts.files import read_json
 from lape.errors import LapeError
-from lape.statistics import ActivationStatistics
+from lape.statistics.sums import ActivationStatistics
 
 # Most activations in a million that may change sides. bench/rounding.py measured none on one CPU, in either dtype, by
 # threads and batch size; between it and an H200 0.5 in float32 and 1,087 in bfloat16, whose rounding itself moves 2,273

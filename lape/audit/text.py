@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lape.artifact import read_array, read_json, sha256
+from lape.artifacts.files import read_array, read_json, sha256
 from lape.audit.inputs import inputs, tokenizer_of
-from lape.corpus import documents
-from lape.corpus.pairs import load_pairs
-from lape.corpus.questions import load_questions
-from lape.corpus.sentences import load_sentences
-from lape.corpus.stored import StoredCorpus
-from lape.tokens import pack
+from lape.text.build import documents
+from lape.text.pairs import load_pairs
+from lape.text.questions import load_questions
+from lape.text.sentences import load_sentences
+from lape.text.stored import StoredCorpus
+from lape.text.tokens import pack
 
 _SAMPLE = 8  # documents of a corpus and chunks of tokens that are made again, the first ones
 

@@ -8,7 +8,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_json
+from lape.artifacts.files import read_json
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from lape.artifacts.manifest import is_as_written
     from lape.audit import audit
-    from lape.manifest import is_as_written
 
     manifest = read_json(arguments.manifest, "manifest")
     try:

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_json, write_header, writing
+from lape.artifacts.files import read_json, write_header, writing
 from lape.commands.arguments import positive
 
 logger = logging.getLogger(__name__)
@@ -22,11 +22,11 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from lape import ops
     from lape.expert_units.average_precision import average_precision
     from lape.expert_units.blocks import Responses
-    from lape.model import resolve_device
-    from lape.progress import progress
+    from lape.kernels import ops
+    from lape.machine.device import resolve_device
+    from lape.machine.progress import progress
 
     torch.set_num_threads(arguments.threads)
     resolve_device(arguments.device)

@@ -3,8 +3,8 @@
 import argparse
 import os
 
-from lape import cards
 from lape.errors import LapeError
+from lape.machine import gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> None:
     words = arguments.words[arguments.words[:1] == ["--"] :]
     if not words:
         raise LapeError("claim: no command is named; put it behind --")
-    cards.claim(arguments.number)
+    gpus.claim(arguments.number)
     try:
         os.execvp(words[0], words)
     except OSError as error:

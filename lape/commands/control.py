@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifacts.files import write_header
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.controls import random_control
-    from lape.neurons import Neurons
+    from lape.neurons.controls import random_control
+    from lape.neurons.table import Neurons
 
     selected = Neurons.load(arguments.neurons)
     parameters = {"seed": arguments.seed, "layer_matched": arguments.layer_matched}

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifacts.files import write_header
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

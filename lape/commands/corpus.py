@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.corpus import build_corpus
+    from lape.text.build import build_corpus
 
     settings = arguments.settings if arguments.file is None else {**arguments.settings, "file": arguments.file}
     build_corpus(

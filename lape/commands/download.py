@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.download import download, download_url
+    from lape.artifacts.download import download, download_url
 
     package = (arguments.packages, arguments.version, arguments.file)
     if None in package and any(package):

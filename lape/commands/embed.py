@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from lape.artifact import read_json, write_header, writing
+from lape.artifacts.files import read_json, write_header, writing
 from lape.commands.arguments import positive
 from lape.errors import LapeError
 
@@ -26,14 +26,14 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from lape.allocator import keep_freed_memory
-    from lape.corpus.questions import load_questions
-    from lape.ffn import input_device
-    from lape.memory import Halving
-    from lape.model import load_model
-    from lape.progress import progress
-    from lape.structure.embeddings import sentence_embeddings
-    from lape.tokenizer import load_tokenizer
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.memory import Halving
+    from lape.machine.progress import progress
+    from lape.model.embeddings import sentence_embeddings
+    from lape.model.ffn import input_device
+    from lape.model.loading import load_model
+    from lape.model.tokenizer import load_tokenizer
+    from lape.text.questions import load_questions
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)

@@ -7,7 +7,7 @@ the layer, expert * width + index.
 import argparse
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifacts.files import write_header
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.interchange import write_neurons
-    from lape.neurons import Neurons
+    from lape.neurons.released import write_neurons
+    from lape.neurons.table import Neurons
 
     neurons = Neurons.load(arguments.neurons)
     write_neurons(neurons, arguments.output)

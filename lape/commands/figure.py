@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from lape.artifact import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json, write_header
 from lape.errors import LapeError
-from lape.figures import FIGURES, draw, save
-from lape.tables import read, subjects
+from lape.items.figures import FIGURES, draw, save
+from lape.items.tables import read, subjects
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

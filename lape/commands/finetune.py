@@ -2,13 +2,12 @@
 
 import argparse
 import dataclasses
-import hashlib
 import logging
 import os
 import shutil
 from pathlib import Path
 
-from lape.artifact import checked, read_json, sha256, versions, write_header, writing
+from lape.artifacts.files import checked, read_json, sha256, versions, write_header, writing
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -50,10 +49,13 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from lape.allocator import keep_freed_memory
-    from lape.model import load_model, resolve_device
+    from lape.artifacts.code import code_hash
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.device import resolve_device
+    from lape.model.architectures import ffn_entry
+    from lape.model.loading import load_model
+    from lape.model.tokenizer import load_tokenizer
     from lape.parameter_variation import finetuning
-    from lape.tokenizer import load_tokenizer
 
     if arguments.freeze_embeddings:
         keep_freed_memory()  # else the embeddings' gradients, the largest blocks, would fragment it to twice the size
@@ -100,7 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
         **parameters,
         "model": sha256(arguments.model),
         "instructions": sha256(data),
-        "code": hashlib.sha256((sha256(finetuning.__file__) + sha256(__file__)).encode()).hexdigest(),
+        "code": code_hash("lape.commands.finetune"),
+        "ffn": ffn_entry(header["model_type"]),
         "device": training.device.type,
         "processes": training.world_size,
         "versions": {package: versions()[package] for package in ("torch", "transformers")},

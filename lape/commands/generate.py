@@ -4,15 +4,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json, write_header
 from lape.commands.arguments import json_object, positive, strings
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
-# What decides on a token: an edit of these undoes the parts that an interrupted run kept.
-CODE = ("commands.generate", "generation.parts", "generation.decoding", "generation.answers", "generation.prompts")
-CODE += ("generation.settings", "steering", "perturbation", "neurons", "tokenizer", "ffn", "fused", "probe", "ops")
-CODE += ("reference", "model", "ranks", "_C")
 PARAMETERS = ("template", "suffixes", "chat", "stop", "max_new_tokens", "repetition_penalty", "batch_size", "threads")
 PARAMETERS += ("backend",)
 
@@ -49,18 +45,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from lape import ops
-    from lape.allocator import keep_freed_memory
-    from lape.corpus.questions import aligned, load_questions
-    from lape.ffn import input_device
     from lape.generation.parts import AnswerParts, answer_row, check_context
     from lape.generation.prompts import Template, chat_tokenizer
     from lape.generation.settings import Dose, Setting
-    from lape.memory import Halving
-    from lape.model import load_model, location
-    from lape.progress import progress
-    from lape.steering import setting_perturbation
-    from lape.tokenizer import load_tokenizer
+    from lape.interventions.steering import setting_perturbation
+    from lape.kernels import ops
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.memory import Halving
+    from lape.machine.progress import progress
+    from lape.model.architectures import ffn_entry
+    from lape.model.ffn import input_device
+    from lape.model.loading import load_model, location
+    from lape.model.tokenizer import load_tokenizer
+    from lape.text.questions import aligned, load_questions
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -92,7 +89,14 @@ def run(arguments: argparse.Namespace) -> None:
     dose = None if setting.dose is None else dataclasses.asdict(setting.dose)
     device = str(input_device(model))
     kept = AnswerParts(
-        arguments.output, inputs, CODE, setting=arguments.setting, dose=dose, parameters=parameters, device=device
+        arguments.output,
+        inputs,
+        ["lape.commands.generate"],
+        ffn=ffn_entry(description["model_type"]),
+        setting=arguments.setting,
+        dose=dose,
+        parameters=parameters,
+        device=device,
     )
     label = f"answers {description['name']} {arguments.setting}"
     hooks = []
@@ -147,9 +151,9 @@ def run(arguments: argparse.Namespace) -> None:
 def _perturbing(arguments: argparse.Namespace, setting, description: dict):
     """The neurons and the steering values that a setting needs, and the files that they were read from."""
     from lape.generation.parts import check_options
-    from lape.model import check_found_on
-    from lape.neurons import Neurons
-    from lape.steering import SteeringValues
+    from lape.interventions.steering import SteeringValues
+    from lape.model.loading import check_found_on
+    from lape.neurons.table import Neurons
 
     options = {"--neurons": (arguments.neurons, setting.method is not None)}
     check_options(arguments.setting, {**options, "--values": (arguments.values, setting.dose is not None)})
@@ -179,7 +183,7 @@ def _ask(model, tokenizer, ids: list[list[int]], perturbation, arguments, halvin
 
     from lape.generation.decoding import greedy_answers
     from lape.generation.parts import proven_answers
-    from lape.perturbation import perturbed
+    from lape.interventions.perturbation import perturbed
 
     def answer(batch_size, on_batch):
         return greedy_answers(

@@ -9,7 +9,7 @@ import logging
 import re
 from pathlib import Path
 
-from lape.artifact import write_header
+from lape.artifacts.files import write_header
 from lape.config import RESERVED
 from lape.errors import LapeError
 
@@ -49,7 +49,7 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _neurons(arguments: argparse.Namespace) -> None:
-    from lape.interchange import Source, read_neurons
+    from lape.neurons.released import Source, read_neurons
 
     file, output = arguments.file, arguments.output
     if output.suffix != ".tsv":
@@ -78,7 +78,7 @@ def _neurons(arguments: argparse.Namespace) -> None:
 
 
 def _counts(arguments: argparse.Namespace) -> None:
-    from lape.interchange import Source, read_counts
+    from lape.neurons.released import Source, read_counts
 
     files = dict(arguments.files)
     if len(files) != len(arguments.files):

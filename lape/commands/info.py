@@ -9,8 +9,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape import ops
-    from lape.artifact import versions
+    from lape.artifacts.files import versions
+    from lape.kernels import ops
 
     report = {"versions": versions(), "extension": ops.build_info(), "devices": _devices()}
     if arguments.json:
@@ -53,8 +53,8 @@ def _devices() -> dict[str, dict]:
 
 def _backend(device: str) -> dict[str, str | None]:
     """The implementation that runs with the default setting, or the remedy where none does."""
-    from lape import ops
     from lape.errors import LapeError
+    from lape.kernels import ops
 
     try:
         return {"backend": ops.active_backend(device)}

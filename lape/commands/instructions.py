@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.corpus.instructions import build_instructions
+    from lape.text.instructions import build_instructions
 
     build_instructions(
         arguments.language,

@@ -4,7 +4,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lape.artifact import sha256, write_header
+from lape.artifacts.files import sha256, write_header
 from lape.commands.arguments import json_object
 
 logger = logging.getLogger(__name__)
@@ -23,10 +23,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     import asyncio
 
+    from lape.evaluation.judging.cache import VerdictCache
+    from lape.evaluation.judging.endpoint import ask
+    from lape.evaluation.judging.judge import SYSTEM, TEMPLATE, Judge, judgements, summary, write_judgements
     from lape.generation.answers import COPIED, read_answers
-    from lape.judging.cache import VerdictCache
-    from lape.judging.endpoint import ask
-    from lape.judging.judge import SYSTEM, TEMPLATE, Judge, judgements, summary, write_judgements
 
     judge = Judge.from_settings(arguments.settings)
     header, answers = read_answers(arguments.generations)

@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import write_json
-from lape.manifest import build_manifest
+from lape.artifacts.files import write_json
+from lape.artifacts.manifest import build_manifest
 
 logger = logging.getLogger(__name__)
 

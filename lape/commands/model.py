@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lape.artifact import flush, folder_beside, write_header
-from lape.checkpoint import checkpoint_files
+from lape.artifacts.files import flush, folder_beside, write_header
 from lape.commands.arguments import json_object, positive
 from lape.errors import LapeError
+from lape.model.checkpoint import checkpoint_files
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape import model as models
+    from lape.machine.device import resolve_device
+    from lape.model import loading as models
 
-    device = models.resolve_device(arguments.device)
+    device = resolve_device(arguments.device)
     dtype = models.resolve_dtype(arguments.dtype, device)
     if arguments.tensor_parallel > 1:
         for name in ("device_map", "quantization", "compile"):

@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.corpus.pairs import build_pairs
+    from lape.text.pairs import build_pairs
 
     settings = dict(arguments.settings)
     if arguments.questions is not None:

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_array, read_json, write_header, writing
+from lape.artifacts.files import checked, read_array, read_json, write_header, writing
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -32,13 +32,13 @@ def run(arguments: argparse.Namespace) -> None:
     import pandas as pd
     import torch
 
-    from lape import ops
-    from lape.allocator import keep_freed_memory
-    from lape.ffn import input_device
-    from lape.memory import Halving
-    from lape.model import load_model
-    from lape.perplexity import chunk_nll, likelihood_measures
-    from lape.progress import progress
+    from lape.evaluation.perplexity import chunk_nll, likelihood_measures
+    from lape.kernels import ops
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.memory import Halving
+    from lape.machine.progress import progress
+    from lape.model.ffn import input_device
+    from lape.model.loading import load_model
 
     if (arguments.neurons is None) != (arguments.deactivate is None):
         raise LapeError("--neurons and --deactivate go together; leave both out for the baseline")
@@ -123,13 +123,13 @@ def _region(model, description: dict, header_path: Path, language: str, like: Pa
     """Header of the neurons, parameters or units, and what makes the context that deactivates a language's."""
     from functools import partial
 
-    from lape.model import check_found_on
+    from lape.model.loading import check_found_on
 
     if like is not None:
-        from lape.expert_units.intervention import overwritten
         from lape.expert_units.selection import ExpertUnits
-        from lape.neurons import Neurons
-        from lape.sets import known_sets
+        from lape.interventions.overwriting import overwritten
+        from lape.neurons.set_names import known_sets
+        from lape.neurons.table import Neurons
 
         units, neurons = ExpertUnits.load(header_path), Neurons.load(like)
         for path, header in ((header_path, units.summary), (like, neurons.summary)):
@@ -139,11 +139,11 @@ def _region(model, description: dict, header_path: Path, language: str, like: Pa
         return {**units.summary, "method": "expert_units"}, partial(overwritten, model, off)
 
     if read_json(header_path).get("artifact") == "parameters":
+        from lape.interventions.zeroing import zeroed as deactivate
         from lape.parameter_variation.parameters import Parameters as Region
-        from lape.parameter_variation.zeroing import zeroed as deactivate
     else:
-        from lape.neurons import Neurons as Region
-        from lape.perturbation import deactivate
+        from lape.interventions.perturbation import deactivate
+        from lape.neurons.table import Neurons as Region
 
     region = Region.load(header_path)
     header = region.summary

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.artifact import write_json
+    from lape.artifacts.files import write_json
     from lape.errors import LapeError
     from lape.plan.bill import as_json, as_text, bill, in_bytes, in_time, price, too_large, two_digits
     from lape.plan.costs import ASSUMPTIONS

@@ -22,6 +22,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.corpus.questions import build_questions
+    from lape.text.questions import build_questions
 
     build_questions(arguments.language, arguments.settings, arguments.output, number=arguments.number)

@@ -9,15 +9,13 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from lape.artifact import sha256, versions, write_header, writing
+from lape.artifacts.code import code_hash
+from lape.artifacts.files import sha256, versions, write_header, writing
+from lape.artifacts.kept_parts import finished, mark_finished, remove_others
 from lape.commands.arguments import positive
 from lape.errors import LapeError
-from lape.parts import code_hash, finished, mark_finished, remove_others
 
 logger = logging.getLogger(__name__)
-# What shapes a response, or which sentence is in which column.
-CODE = ("commands.responses", "corpus.sentences", "corpus.drawing", "tokenizer", "model", "ffn", "probe", "fused")
-CODE += ("structure.embeddings", "expert_units.linear", "expert_units.responses", "expert_units.blocks", "ranks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +40,17 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from lape.allocator import keep_freed_memory
-    from lape.corpus.sentences import common_pool
     from lape.expert_units.blocks import BLOCK, column_table, in_columns
-    from lape.expert_units.linear import linear_layers, neuron_part
     from lape.expert_units.responses import responses
-    from lape.ffn import input_device
-    from lape.memory import Halving
-    from lape.model import load_model
-    from lape.progress import progress
-    from lape.tokenizer import load_tokenizer
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.memory import Halving
+    from lape.machine.progress import progress
+    from lape.model.architectures import ffn_entry
+    from lape.model.ffn import input_device
+    from lape.model.linear import linear_layers, neuron_part
+    from lape.model.loading import load_model
+    from lape.model.tokenizer import load_tokenizer
+    from lape.text.sentences import common_pool
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -83,7 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
     shared = {
         **parameters,
         "model": sha256(arguments.model),
-        "code": code_hash(CODE),
+        "code": code_hash("lape.commands.responses"),
+        "ffn": ffn_entry(description["model_type"]),
         "device": str(input_device(model)),
         "versions": {package: versions()[package] for package in ("torch", "transformers", "tokenizers")},
     }

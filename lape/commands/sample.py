@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
-    from lape.allocator import keep_freed_memory
-    from lape.artifact import read_json
+    from lape.artifacts.files import read_json
     from lape.errors import LapeError
-    from lape.expert_units.texts import Selected, Wanted, write_texts
     from lape.generation.decoding import sampled_answers
-    from lape.tokenizer import load_tokenizer
+    from lape.generation.texts import Selected, Wanted, write_texts
+    from lape.machine.allocator import keep_freed_memory
+    from lape.model.tokenizer import load_tokenizer
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)

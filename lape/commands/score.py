@@ -4,10 +4,17 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_json, write_header, writing
+from lape.artifacts.files import read_json, write_header, writing
 from lape.errors import LapeError
 from lape.generation.answers import COPIED, read_answers
-from lape.identification import IDENTIFIERS, MINIMUM_BYTES, SEED, base_language, fasttext_languages, known_languages
+from lape.text.identification import (
+    IDENTIFIERS,
+    MINIMUM_BYTES,
+    SEED,
+    base_language,
+    fasttext_languages,
+    known_languages,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +51,15 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from lape import ops
-    from lape.allocator import keep_freed_memory
-    from lape.ffn import input_device
-    from lape.generation import scores
-    from lape.generation.references import references
-    from lape.memory import Halving
-    from lape.model import load_model
-    from lape.progress import progress
-    from lape.tokenizer import load_tokenizer
+    from lape.evaluation import scores
+    from lape.evaluation.references import references
+    from lape.kernels import ops
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.memory import Halving
+    from lape.machine.progress import progress
+    from lape.model.ffn import input_device
+    from lape.model.loading import load_model
+    from lape.model.tokenizer import load_tokenizer
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)

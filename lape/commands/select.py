@@ -4,9 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json, write_header
 from lape.errors import LapeError
-from lape.selection import ASSIGNMENTS, NEGATIVE, SELECTIONS
+from lape.neurons.selection import ASSIGNMENTS, NEGATIVE, SELECTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.statistics import ActivationStatistics
+    from lape.statistics.sums import ActivationStatistics
 
     headers = [read_json(path, "statistics") for path in arguments.statistics]
     model, revision = headers[0]["model"], headers[0]["model_revision"]

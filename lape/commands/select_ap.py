@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import read_json, write_header
+from lape.artifacts.files import read_json, write_header
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.expert_units.neurons import ap_neurons
+    from lape.neurons.by_precision import ap_neurons
 
     neurons = ap_neurons(arguments.average_precision, arguments.neurons)
     header, like = read_json(arguments.average_precision), read_json(arguments.neurons)

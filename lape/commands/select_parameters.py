@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json, write_header
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from safetensors import SafetensorError, safe_open
 
-    from lape.model import load_model
+    from lape.model.loading import load_model
     from lape.parameter_variation.selection import select_parameters
 
     # On the CPU in its own dtype: matrices are widened to float32 one block at a time.

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_array, read_json, sha256, write_header
+from lape.artifacts.files import checked, read_array, read_json, sha256, write_header
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from lape.expert_units.blocks import Responses
     from lape.expert_units.selection import select_units
-    from lape.progress import progress
+    from lape.machine.progress import progress
 
     header = read_json(arguments.average_precision, "average_precision")
     if sha256(arguments.responses) not in header["inputs"].values():

@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.corpus.sentences import build_sentences
+    from lape.text.sentences import build_sentences
 
     settings = dict(arguments.settings)
     if arguments.corpus is not None:

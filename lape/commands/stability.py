@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lape.artifact import read_json, sha256, write_header, writing
+from lape.artifacts.files import read_json, sha256, write_header, writing
 from lape.errors import LapeError
-from lape.selection import SELECTIONS
+from lape.neurons.selection import SELECTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape import stability
-    from lape.neurons import Neurons
-    from lape.progress import progress
-    from lape.statistics import ActivationStatistics
+    from lape.machine.progress import progress
+    from lape.neurons import stability
+    from lape.neurons.table import Neurons
+    from lape.statistics.sums import ActivationStatistics
 
     if arguments.resamples < 1:
         raise LapeError(f"stability.resamples: {arguments.resamples} is no draw; raise it")
@@ -116,7 +116,7 @@ def _shard_files(path: Path, header: dict) -> list[Path]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """That fewer neurons than wanted pass is worth a line when they are selected, not at every draw."""
-    selection = logging.getLogger("lape.selection")
+    selection = logging.getLogger("lape.neurons.selection")
     level = selection.level
     selection.setLevel(logging.ERROR)
     try:

@@ -8,15 +8,13 @@ import json
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_array, read_json, sha256, versions, write_header
+from lape.artifacts.code import code_hash
+from lape.artifacts.files import checked, read_array, read_json, sha256, versions, write_header
+from lape.artifacts.kept_parts import finished, mark_finished, remove_others
 from lape.commands.arguments import positive
 from lape.errors import LapeError
-from lape.parts import code_hash, finished, mark_finished, remove_others
 
 logger = logging.getLogger(__name__)
-# What counts: the modules of the forward pass and the compiled extension.
-CODE = ("statistics", "recording", "fused", "ffn", "probe", "batches", "ops", "reference", "model", "ranks")
-CODE += ("_C",)
 
 
 def batch_size(text: str) -> int | None:
@@ -68,14 +66,15 @@ def _count(arguments: argparse.Namespace, tokens: dict, chunks, tokens_hash: str
     """Count the shards that are not finished yet: all, or those of the job."""
     import torch
 
-    from lape import ops
-    from lape.allocator import keep_freed_memory
-    from lape.batches import filling_batch_size, fitting_batch_size, passes, shard_batches, token_batches
-    from lape.ffn import input_device
-    from lape.memory import Halving
-    from lape.model import load_model
-    from lape.progress import progress
-    from lape.recording import counting
+    from lape.kernels import ops
+    from lape.machine.allocator import keep_freed_memory
+    from lape.machine.memory import Halving
+    from lape.machine.progress import progress
+    from lape.model.architectures import ffn_entry
+    from lape.model.batches import filling_batch_size, fitting_batch_size, passes, shard_batches, token_batches
+    from lape.model.ffn import input_device
+    from lape.model.loading import load_model
+    from lape.statistics.recording import counting
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -92,7 +91,8 @@ def _count(arguments: argparse.Namespace, tokens: dict, chunks, tokens_hash: str
         **{name: getattr(arguments, name) for name in ("skip_first", "thresholds", "shards", "threads", "backend")},
         "model": sha256(arguments.model),
         "tokens": tokens_hash,
-        "code": code_hash(CODE),
+        "code": code_hash("lape.statistics.recording", "lape.model.loading", "lape.model.batches"),
+        "ffn": ffn_entry(description["model_type"]),
         "device": str(device),
         "versions": {package: versions()[package] for package in ("torch", "transformers")},
         "wanted": {"batch_size": arguments.batch_size or "auto", "memory": arguments.memory},
@@ -161,7 +161,7 @@ def _joined(paths: list[Path]) -> dict:
 
 def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs: list[Path]) -> None:
     """Add up the shards and write the artifact."""
-    from lape.statistics import ActivationStatistics
+    from lape.statistics.sums import ActivationStatistics
 
     identity, whole, files = counted["identity"], None, []
     for shard in counted["shards"]:

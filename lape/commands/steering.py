@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifact import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json, write_header
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.neurons import Neurons
-    from lape.statistics import ActivationStatistics
-    from lape.steering import steering_values
+    from lape.interventions.steering import steering_values
+    from lape.neurons.table import Neurons
+    from lape.statistics.sums import ActivationStatistics
 
     neurons = Neurons.load(arguments.neurons)
     headers = {path: read_json(path, "statistics") for path in arguments.statistics}

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from lape.artifact import write_header, writing
+from lape.artifacts.files import write_header, writing
 from lape.errors import LapeError
-from lape.tables import TABLES, subjects, texts
+from lape.items.tables import TABLES, subjects, texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from lape.artifact import read_json, write_header, writing
+from lape.artifacts.files import read_json, write_header, writing
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ def run(arguments: argparse.Namespace) -> None:
     os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
     import numpy as np
 
-    from lape.corpus.stored import StoredCorpus
-    from lape.tokenizer import load_tokenizer
-    from lape.tokens import pack
+    from lape.model.tokenizer import load_tokenizer
+    from lape.text.stored import StoredCorpus
+    from lape.text.tokens import pack
 
     model = read_json(arguments.model, "model")
     corpus = StoredCorpus(arguments.corpus)

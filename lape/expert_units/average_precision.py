@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lape import ops
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
-from lape.expert_units.linear import find_units
+from lape.kernels import ops
+from lape.model.linear import find_units
 
 
 def average_precision(

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
-from lape.artifact import checked, read_array, read_json, sha256
+from lape.artifacts.files import checked, read_array, read_json, sha256
 from lape.errors import LapeError
-from lape.expert_units.linear import LinearLayer
+from lape.model.linear import LinearLayer
 
 BLOCK = 64  # sentences of a block, the last has fewer
 

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lape import ranks
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
-from lape.expert_units.linear import LinearLayer, find_units, in_experts
-from lape.ffn import FFN, check_not_replaced, find_ffn, input_device
-from lape.fused import experts_seen
-from lape.structure.embeddings import batches_by_length, uncompiled
+from lape.machine import ranks
+from lape.model.embeddings import batches_by_length, uncompiled
+from lape.model.ffn import FFN, check_not_replaced, find_ffn, input_device
+from lape.model.fused import experts_seen
+from lape.model.linear import LinearLayer, find_units, in_experts
 
 __all__ = ["Responses", "responses"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lape.artifact import checked, read_json, writing
+from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
-from lape.expert_units.intervention import UnitPerturbation
-from lape.expert_units.linear import LinearLayer, find_units
-from lape.sets import known_sets
+from lape.interventions.overwriting import UnitPerturbation
+from lape.model.linear import LinearLayer, find_units
+from lape.neurons.set_names import known_sets
 
 RANKINGS = ("top", "bottom", "random")
 KINDS = ("top", "bottom", "both", "random")
@@ -33,7 +33,7 @@ class ExpertUnits:
 
     Attributes:
         table: one row a language, ranking and rank (from 1), in this order, with columns language, ranking, rank, unit
-            (its number in the model, from 0), layer, name, part, kind, index (see `lape.expert_units.linear`),
+            (its number in the model, from 0), layer, name, part, kind, index (see `lape.model.linear`),
             average_precision, negated_average_precision and median (of the response over the language's sentences).
         languages: in order.
         units: U, of the model.

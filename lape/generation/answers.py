@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lape.artifact import checked, read_json, read_rows
+from lape.artifacts.files import checked, read_json, read_rows
 from lape.errors import LapeError
-from lape.identification import IDENTIFIERS
+from lape.text.identification import IDENTIFIERS
 
 # What an answer is told apart by.
 KEYS = ("language", "target", "number")

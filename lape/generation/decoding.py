@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from lape.errors import LapeError
-from lape.ffn import input_device
 from lape.generation.answers import trimmed
+from lape.model.ffn import input_device
 
 # Matrix products of fewer rows take other kernels, whose sums round differently: a batch is filled up to a multiple.
 _ROWS = 8

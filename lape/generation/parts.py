@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from lape import ranks
-from lape.artifact import sha256, versions, writing
+from lape.artifacts.code import code_hash
+from lape.artifacts.files import sha256, versions, writing
+from lape.artifacts.kept_parts import finished, mark_finished
 from lape.errors import LapeError
 from lape.generation.answers import counts
 from lape.generation.decoding import Answer
-from lape.memory import Halving
-from lape.parts import code_hash, finished, mark_finished
+from lape.machine import ranks
+from lape.machine.memory import Halving
 
 
 class AnswerParts:
@@ -23,7 +24,7 @@ class AnswerParts:
     Args:
         output: the JSON lines of the whole.
         inputs: files that were read.
-        code: modules that decide on a token, see `parts.code_hash`.
+        code: modules that decide on a token, see `artifacts.code.code_of`.
         **identity: what else shapes an answer.
     """
 
@@ -32,7 +33,7 @@ class AnswerParts:
         self._identity = {
             **identity,
             "inputs": {str(path): sha256(path) for path in inputs},
-            "code": code_hash(code),
+            "code": code_hash(*code),
             "versions": {package: versions()[package] for package in ("torch", "transformers", "tokenizers")},
         }
 

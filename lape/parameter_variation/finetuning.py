@@ -22,10 +22,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from lape.artifact import read_json, write_json
+from lape.artifacts.files import read_json, write_json
 from lape.errors import LapeError
-from lape.ffn import find_ffn
-from lape.progress import progress
+from lape.machine.progress import progress
+from lape.model.ffn import find_ffn
 
 # Stanford Alpaca's prompts without the sentence before them, which would put English into every language's training.
 PROMPT = "### Instruction:\n{instruction}\n\n### Response:\n"

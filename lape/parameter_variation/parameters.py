@@ -8,9 +8,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from lape.artifact import checked, read_json, writing
+from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
-from lape.sets import known_sets
+from lape.neurons.set_names import known_sets
 
 
 @dataclass(frozen=True)

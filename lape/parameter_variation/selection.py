@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from lape.errors import LapeError
+from lape.machine.progress import progress
 from lape.parameter_variation.parameters import Parameters
-from lape.progress import progress
 
 logger = logging.getLogger(__name__)
 

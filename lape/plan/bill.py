@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from lape.cli import COMMANDS
 from lape.errors import LapeError
-from lape.model import resolve_dtype
+from lape.model.loading import resolve_dtype
 from lape.plan.costs import COSTS, ON_DEVICE, Cost, Loaded, Sizes
 from lape.plan.jobs import Job
 from lape.plan.machine import Machine

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lape.artifact import read_json
-from lape.batches import TOKENS_PER_PASS
+from lape.artifacts.files import read_json
+from lape.evaluation.perplexity import LOGITS_IN_MEMORY
 from lape.generation.settings import Dose, Setting
-from lape.perplexity import LOGITS_IN_MEMORY
+from lape.model.batches import TOKENS_PER_PASS
 from lape.plan.jobs import Job
 from lape.plan.shape import Shape
 
@@ -137,7 +137,7 @@ def _planned_rows(job: Job, sizes: Sizes) -> int:
 
 def _lines(settings: dict | str, language: str) -> int:
     """Lines of the files that a setting's pattern names, 0 where there are none."""
-    from lape.globs import matching_files
+    from lape.text.file_patterns import matching_files
 
     settings = json.loads(settings) if isinstance(settings, str) else settings
     pattern = settings.get("pattern")

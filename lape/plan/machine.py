@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
-from lape.allocator import keep_freed_memory
-from lape.model import DTYPES
+from lape.machine.allocator import keep_freed_memory
+from lape.model.loading import DTYPES
 from lape.plan.shape import one_layer, shape_of
 
 # Tokens of the pass that is timed: enough for full speed, few enough for a layer of 70B on a laptop.
@@ -72,7 +72,7 @@ def measured(device: str, devices: int, threads: int, network: float, memory: fl
     cuda = device != "cpu"
     if memory is None:
         memory = torch.cuda.get_device_properties(device).total_memory if cuda else psutil.virtual_memory().total
-    start, base = _start("lape.model")
+    start, base = _start("lape.model.loading")
     light, light_base = _start("pandas")
     return Machine(
         device=device,

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-from lape.artifact import read_json
+from lape.artifacts.files import read_json
 from lape.errors import LapeError
-from lape.expert_units.linear import linear_layers
-from lape.ffn import find_ffn
+from lape.model.ffn import find_ffn
+from lape.model.linear import linear_layers
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, headers, parts kept over an interruption, the manifest, downloads."""

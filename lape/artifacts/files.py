@@ -1,0 +1,323 @@
+"""Artifacts on disk: atomic writes, JSON headers, hashes and versions.
+
+An artifact is one or more data files and a JSON header beside them. The header names what is inside
+(languages, model, parameters, seeds, versions), the SHA-256 of every input and of every data file, and
+nothing that differs between two runs of the same code on the same inputs: no time and no host; paths are as
+they were given.
+"""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import glob
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lape.artifacts.headers import Header, check_fields
+from lape.errors import LapeError
+from lape.machine import ranks
+
+# The command line that is running, set by `lape.cli`; empty where the library is used from Python.
+command: list[str] = []
+# The workflow's rule that runs it, likewise.
+rule: str | None = None
+
+# The packages whose version can change a number.
+_PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "matplotlib", "langdetect")
+_PACKAGES += ("lingua-language-detector", "sacrebleu")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal. A file that did not change is read once a process.
+
+    Raises:
+        LapeError: the file cannot be read.
+    """
+    try:
+        status = os.stat(path)
+        return _sha256(os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+
+
+@functools.cache
+def _sha256(path: str, inode: int, size: int, time: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
+
+    The data are flushed to disk before the rename, and the rename before the next file, so that a kill or a crash
+    leaves the old file or the new one, never a part, and no header without its data. Several processes may write one
+    path at once: the last to end wins. Of ranks that share a model the first writes; behind the block all of them see
+    the file.
+
+    Raises:
+        LapeError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    if not ranks.writes():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+        ranks.gathered(None)
+        return
+    try:
+        with folder_beside(path) as folder:
+            temporary = folder / path.name
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)  # some libraries make private files; artifacts are for the group to read
+            flush(temporary)
+            temporary.replace(path)
+            flush(path.parent)
+        ranks.gathered(None)
+    except Exception as error:
+        # A reader inside the block may fail on another file: only writing faults are translated. safetensors has an
+        # exception of its own for them.
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error):
+            raise LapeError(f"{path}: no space left to write it; free some disk and run again") from error
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
+        raise
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside a path, `.<name>.*`, in which it is made, with any temporary files of a library.
+
+    What killed writers of the same path left is removed. Where a file system has no locks, or NFS none of folders, it
+    stays: whether its writer lives cannot be told.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, path.name)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with _locked(folder, wait=True):
+            if not folder.exists():
+                continue  # another writer took it for abandoned before it was locked
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers of a file, or of every file of a folder, left there; a living one holds a lock."""
+    for other in folder.glob(".*" if name is None else f".{glob.escape(name)}.*"):
+        with _locked(other, wait=False) as locked:
+            if locked and other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            elif locked:
+                other.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock on a path, which the kernel lifts when the process dies; yields whether it could be had."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(handle)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's data, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems flush no folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def json_text(content: dict) -> str:
+    """A dictionary as indented JSON. NaN and infinity are refused."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write a dictionary as `json_text`, UTF-8, atomically."""
+    text = json_text(content)
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path, artifact: str | None = None) -> dict:
+    """Read a JSON header and check that it belongs to the stage that the caller expects.
+
+    Raises:
+        LapeError: missing, not JSON, the header of another kind of artifact, or a field of it is of another type. So
+            does what is returned where a key is missing.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=functools.partial(Header, path))
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+    except (ValueError, RecursionError) as error:
+        raise LapeError(f"{path}: is not valid JSON ({error}); delete it and run the step again") from error
+    if not isinstance(content, dict):
+        raise LapeError(f"{path}: is not an artifact header; pass the .json file that lies beside the data")
+    if artifact is not None and content.get("artifact") != artifact:
+        raise LapeError(
+            f"{path}: is the header of {content.get('artifact')!r}, not of {artifact!r}; pass the {artifact} artifact"
+        )
+    if "artifact" in content:
+        check_fields(path, content)
+    return content
+
+
+def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
+    """Read an .npy file; `mmap` leaves it on the disk.
+
+    Raises:
+        LapeError: missing, or not a whole .npy file.
+    """
+    try:
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # whatever its name, a zip file is read as .npz
+            raise ValueError("an archive")
+        return array
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
+    except Exception as error:  # a foreign file fails in many ways
+        raise LapeError(f"{path}: is not a whole array ({error}); delete it and run the step again") from error
+
+
+def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
+    """Read the JSON lines of an artifact.
+
+    Args:
+        path: the file.
+        kinds: keys that every line has, and the types of their values.
+
+    Raises:
+        LapeError: missing, or a line is none of these.
+    """
+    try:
+        # Not splitlines(), which cuts a text at characters such as U+2028 that stand in it as they are.
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            rows = list(map(json.loads, lines))
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+    except (ValueError, RecursionError) as error:
+        raise LapeError(f"{path}: is no file of JSON lines ({error}); delete it and run the step again") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or any(type(row.get(key)) is not kind for key, kind in kinds.items()):
+            raise LapeError(f"{path}: line {number} is no object with {', '.join(kinds)}; run the step again")
+    return rows
+
+
+def checked(header_path: str | Path, header: dict, suffix: str) -> Path:
+    """The data file beside a header, once its hash is the one that the header names.
+
+    A table that was cut between two rows still reads well; its hash tells.
+
+    Args:
+        header_path: path of the header.
+        header: its content; one that was written by hand may name no hash, then none is compared.
+        suffix: of the data file, which replaces the header's.
+
+    Raises:
+        LapeError: the file is missing, or is not the one that the header was written for.
+    """
+    path = Path(header_path).with_suffix(suffix)
+    expected = header.get("outputs", {}).get(path.name)
+    if expected not in (None, sha256(path)):
+        raise LapeError(f"{path}: is not the file that {header_path} was written for; run the step again")
+    return path
+
+
+def write_header(
+    path: str | Path,
+    artifact: str,
+    /,
+    *,
+    parameters: dict,
+    inputs: Iterable[str | Path],
+    outputs: Iterable[str | Path],
+    **fields,
+) -> None:
+    """Write the header of an artifact, last, once its data files stand.
+
+    Args:
+        path: the header's path.
+        artifact: the stage's name, such as "statistics".
+        parameters: every setting that shaped the data.
+        inputs: files that were read; their hashes are recorded under the path as given.
+        outputs: data files in the header's folder or below; their hashes are recorded relative to it.
+        **fields: what the artifact says of itself (languages, model, counts, ...).
+    """
+    folder = Path(path).parent
+    spread = {"ranks": ranks.number()} if ranks.number() > 1 else {}
+    header = {
+        "artifact": artifact,
+        "rule": rule,
+        "command": shlex.join([*ranks.launcher(ranks.number()), *command]) if command else None,
+        **fields,
+        **spread,
+        "parameters": parameters,
+        "inputs": {str(name): sha256(name) for name in inputs},
+        "outputs": {str(Path(name).relative_to(folder)): sha256(name) for name in outputs},
+        "versions": versions(),
+    }
+    write_json(path, header)
+
+
+@functools.cache
+def versions() -> dict[str, str | None]:
+    """Versions of lape, its commit, Python and the packages that can change a number."""
+
+    def version(package: str) -> str | None:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    found = {package: version(package) for package in _PACKAGES}
+    return {"lape": version("lape"), "git": _commit(), "python": platform.python_version(), **found}
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with "-dirty" where tracked files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

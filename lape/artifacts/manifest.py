@@ -1,0 +1,130 @@
+"""The manifest of a run: every artifact, the hash of each of its files, and what made it."""
+
+import contextlib
+import csv
+import datetime
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from lape.artifacts.files import json_text, read_json, sha256, versions
+from lape.errors import LapeError
+
+
+def build_manifest(
+    headers: Iterable[str | Path], run: str | Path, config: str | Path, report: str | Path | None = None
+) -> dict:
+    """Collect the headers of a run: the given ones, and those of everything that they were made from.
+
+    Args:
+        headers: paths of the last artifacts' JSON headers (tables, figures), relative to the working directory.
+        run: the run's folder; where it has benchmarks/, an entry says how long its job took.
+        config: the run's configuration, as JSON.
+        report: the run's page of tables and figures, if it has one.
+
+    Returns:
+        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions", "machine",
+        "artifacts": {header path: entry}, "sha256": the manifest's own seal, see `sealed`}. An entry holds the
+        header's own hash, its data files' hashes and sizes, the rule and command that made it, its inputs'
+        hashes, parameters, versions, device and backend where it has them, and when it was written.
+
+    Raises:
+        LapeError: a header or a data file is missing.
+    """
+    found: dict[str, dict] = {}
+    waiting = [Path(path) for path in headers]
+    while waiting:
+        path = waiting.pop()
+        if str(path) not in found:
+            found[str(path)] = _entry(path, Path(run))
+            waiting += filter(None, map(header_of, found[str(path)]["inputs"]))
+    return sealed(
+        {
+            "artifact": "manifest",
+            "config": read_json(config),
+            "files": {str(path): sha256(path) for path in (config, report) if path is not None},
+            "versions": versions(),
+            "machine": machine(),
+            "artifacts": dict(sorted(found.items())),
+        }
+    )
+
+
+def machine() -> dict:
+    """What decides, beside versions and settings, on the last bits: the kind of processor and of GPUs."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    gpus: list[str] = []
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpus = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return {"processor": processor, "gpus": gpus}
+
+
+def sealed(manifest: dict) -> dict:
+    """A manifest with the hash of all else that is in it, so that a change by accident or by hand shows."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    return {**content, "sha256": hashlib.sha256(json_text(content).encode()).hexdigest()}
+
+
+def is_as_written(path: str | Path, manifest: dict) -> bool:
+    """Whether a file is, to the byte, the manifest that was written with its seal; `manifest` is its content."""
+    try:
+        return Path(path).read_bytes() == json_text(sealed(manifest)).encode()
+    except ValueError:  # NaN
+        return False
+
+
+def header_of(name: str) -> Path | None:
+    """The header of an input: itself, or the JSON file beside it that names it; None for a file from outside."""
+    path = Path(name)
+    for header in (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json")):
+        if header.suffix != ".json" or not header.is_file():
+            continue
+        try:
+            content = read_json(header)
+        except LapeError:
+            continue  # JSON of another kind, beside a file from outside
+        if header == path and "artifact" in content:
+            return path
+        if str(path.relative_to(header.parent)) in content.get("outputs", {}):
+            return header
+    return None
+
+
+def _entry(path: Path, run: Path) -> dict:
+    header = read_json(path)
+    needed = ("artifact", "rule", "command", "inputs", "outputs", "parameters", "versions")
+    missing = [key for key in needed if key not in header]
+    if missing:
+        raise LapeError(f"{path}: is not an artifact header (no {missing[0]!r}); delete it and run the step again")
+    written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+    files = {str(path.parent / name): digest for name, digest in header["outputs"].items()}
+    entry = {
+        "artifact": header["artifact"],
+        "rule": header["rule"],
+        "command": header["command"],
+        "sha256": sha256(path),
+        "files": files,
+        "inputs": header["inputs"],
+        "parameters": header["parameters"],
+        "versions": header["versions"],
+        "written": written.isoformat(timespec="seconds"),
+        "seconds": _seconds(path, run),
+    }
+    return entry | {key: header[key] for key in ("device", "backend", "dtype") if key in header}
+
+
+def _seconds(path: Path, run: Path) -> float | None:
+    """Wall time of the job that wrote a header, from the workflow's benchmark beside the run."""
+    if not path.is_relative_to(run):
+        return None
+    benchmark = run / "benchmarks" / path.relative_to(run).with_suffix(".tsv")
+    if not benchmark.is_file():
+        return None
+    with open(benchmark, encoding="utf-8") as file:
+        return float(next(csv.DictReader(file, delimiter="\t"))["s"])

@@ -1,0 +1,1 @@
+"""What is done to a running model: neurons deactivated or steered, units overwritten, parameters set to zero."""

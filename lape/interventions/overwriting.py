@@ -1,0 +1,130 @@
+"""Overwriting units: outputs of linear layers set to fixed values at every position (Kojima et al. 2024)."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lape.errors import LapeError
+from lape.interventions.perturbation import Firing, Place, edits_of
+from lape.machine import ranks
+from lape.model.ffn import FFN, check_not_replaced, device_of, find_ffn, recompiled
+from lape.model.fused import experts_seen
+from lape.model.linear import LinearLayer, in_experts, linear_layers
+
+
+@dataclass(frozen=True)
+class UnitPerturbation:
+    """Which units are overwritten by what.
+
+    Attributes:
+        values: (layer, name of the linear layer) -> int64 indices of its outputs, each once, and float32 values beside
+            them.
+    """
+
+    values: Mapping[tuple[int, str], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def size(self) -> int:
+        """Units that are overwritten."""
+        return sum(len(index) for index, _ in self.values.values())
+
+
+@contextlib.contextmanager
+def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str = "extension") -> Iterator[Firing]:
+    """Set the outputs of some units to fixed values, at every position, during the block.
+
+    Args:
+        model: a Hugging Face causal LM.
+        perturbation: units of this model.
+        backend: "extension" or "reference".
+
+    Yields:
+        the record of what fired, unchecked, by (layer, name); a mixture's experts have one entry a layer and
+        projection, such as (0, "mlp.experts.down_proj").
+
+    Raises:
+        LapeError: the architecture is not known, a linear layer or unit that the model does not have, a unit that
+            comes twice, a value that is not finite, or the FFNs are recorded or perturbed already.
+
+    Example:
+        >>> with overwritten(model, expert_units.perturbation("fr", "both", 2000)) as firing:
+        ...     model.generate(**inputs)
+        >>> firing.check()
+    """
+    ffn = find_ffn(model)
+    check_not_replaced(ffn)
+    chosen = {place: pair for place, pair in perturbation.values.items() if len(pair[0])}
+    known = {(linear.layer, linear.name): linear for linear in linear_layers(model)}
+    _check(chosen, known)
+    parts: dict[Place, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+    units, spread = Counter(), set()
+    for place, pair in chosen.items():
+        index, values = np.asarray(pair[0], np.int64), np.asarray(pair[1], np.float32)
+        (layer, name), number = place, 1
+        if not in_experts(name, ffn):
+            number, rank = ranks.of_output(model.get_decoder(), name, ffn.layers[layer].get_submodule(name))
+        name, expert = _of_expert(name, ffn)
+        units[layer, name] += len(index)
+        if number > 1:
+            spread.add(place)
+            width = known[place].width // number
+            own = index // width == rank
+            index, values = index[own] - rank * width, values[own]
+        parts.setdefault((layer, name), {})[expert] = index, values
+    with torch.inference_mode(False):  # its record may outlive the mode in which it is made
+        edits = {
+            (layer, name): [
+                edits_of([[("set", *own[expert])] if expert in own else []], device_of(ffn.layers[layer]))
+                for expert in range(ffn.experts if in_experts(name, ffn) else 1)
+            ]
+            for (layer, name), own in parts.items()
+        }
+        firing = Firing(dict(units), edits, ffn, spread)
+
+    def hook(place: Place) -> Callable:
+        return lambda module, inputs, output: firing.edit(place, 0, output, None, backend)
+
+    def see(layer: int, expert: int, projection: str, output: Tensor, rows: Tensor) -> Tensor:
+        place = layer, f"{ffn.architecture.experts}.{projection}"
+        return firing.edit(place, expert, output, None, backend) if place in edits else output
+
+    with contextlib.ExitStack() as stack:
+        if edits:
+            stack.enter_context(recompiled(model.get_decoder()))
+        if any(in_experts(name, ffn) for _, name in edits):
+            stack.enter_context(experts_seen(ffn, see))
+        for layer, name in edits:
+            if not in_experts(name, ffn):
+                module = ffn.layers[layer].get_submodule(name)
+                stack.callback(module.register_forward_hook(hook((layer, name))).remove)
+        yield firing
+
+
+def _of_expert(name: str, ffn: FFN) -> tuple[str, int]:
+    """ "mlp.experts.3.down_proj" as "mlp.experts.down_proj" and 3; the name of another linear layer as it is and 0."""
+    if not in_experts(name, ffn):
+        return name, 0
+    experts, expert, projection = name.rsplit(".", 2)
+    return f"{experts}.{projection}", int(expert)
+
+
+def _check(
+    values: Mapping[tuple[int, str], tuple[np.ndarray, np.ndarray]], known: Mapping[tuple[int, str], LinearLayer]
+) -> None:
+    for (layer, name), (index, value) in values.items():
+        label = f"layer {layer}, {name}"
+        if (layer, name) not in known:
+            raise LapeError(f"{label}: the model has no such linear layer; select units of this model")
+        if np.asarray(index).dtype.kind not in "iu" or np.shape(index) != np.shape(value):
+            raise LapeError(f"{label}: its indices are no integers with a value for each; pass such")
+        if not (np.min(index) >= 0 and np.max(index) < known[layer, name].width):
+            raise LapeError(f"{label}: a unit is outside its {known[layer, name].width}; select units of this model")
+        if len(np.unique(index)) != len(index):
+            raise LapeError(f"{label}: a unit comes twice; name each once")
+        if not np.isfinite(value).all():
+            raise LapeError(f"{label}: a value is NaN or infinite; set units to numbers")

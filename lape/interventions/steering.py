@@ -1,0 +1,149 @@
+"""Steering: a language's neurons raised to their mean activation on that language (section 3.3.4 of the paper)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape.artifacts.files import checked, read_json, writing
+from lape.errors import LapeError
+from lape.generation.settings import Dose, Setting
+from lape.interventions.perturbation import Perturbation
+from lape.neurons.set_names import known_sets
+from lape.neurons.table import PLACE, Neurons, places
+from lape.statistics.sums import ActivationStatistics
+
+
+@dataclass(frozen=True)
+class SteeringValues:
+    """The mean activation of every language's neurons on that language.
+
+    Attributes:
+        table: one row a language and neuron, sorted by language (in the order of `sets`), layer and place, with
+            columns language, layer, expert (in a mixture of experts alone), index, mean (of the activation over the
+            language's tokens; in a mixture over those that reached the expert) and entropy (NaN where the neurons
+            have none, as a control's).
+        sets: the languages.
+        neurons_per_layer, experts: as in `Neurons`.
+        origin: what messages call them.
+    """
+
+    table: pd.DataFrame
+    sets: tuple[str, ...]
+    neurons_per_layer: int
+    experts: int = 1
+    origin: str = "steering values"
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as TSV, in full precision."""
+        with writing(path) as temporary:
+            self.table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+
+    @classmethod
+    def load(cls, header_path: str | Path) -> "SteeringValues":
+        """Read a steering artifact by its header; the table lies beside it.
+
+        Raises:
+            LapeError: missing, of another kind, or no such table.
+        """
+        header_path = Path(header_path)
+        header = read_json(header_path, "steering")
+        path = checked(header_path, header, ".tsv")
+        try:
+            table = pd.read_csv(
+                path, sep="\t", keep_default_na=False, na_values={"entropy": [""]}, dtype={"language": str}
+            )
+            table = table.astype({"layer": "int64", "index": "int64", "mean": "float64", "entropy": "float64"})
+            if "language" not in table:
+                raise ValueError("no column language")
+            shape = header["neurons_per_layer"], header["experts"]
+            return cls(table, tuple(header["sets"]), *shape, str(header_path))
+        except (KeyError, ValueError, TypeError) as error:
+            raise LapeError(f"{path}: is no table of steering values ({error}); run the steering step again") from error
+
+    def perturbation(self, language: str, dose: Dose) -> Perturbation:
+        """What steers towards a language: nothing at strength 0, or where the language has no neuron.
+
+        Raises:
+            LapeError: there is no such language, or a share is wanted of neurons that have no entropy.
+        """
+        known_sets(language, self.sets, self.origin)
+        rows = self.table[self.table["language"] == language]
+        if dose.share < 1:
+            if rows["entropy"].isna().any():
+                raise LapeError(f"{self.origin}: its neurons have no entropy to rank them by; take all (share 1)")
+            rows = rows.sort_values("entropy", kind="stable").head(math.ceil(round(dose.share * len(rows), 9)))
+        if dose.strength == 0:
+            rows = rows.head(0)
+        layer, place = rows["layer"].to_numpy(), places(rows, self.neurons_per_layer, self.experts)
+        indices = {int(each): place[layer == each] for each in np.unique(layer)}
+        if dose.mode == "scale":
+            return Perturbation(indices, "scale", 1 + dose.strength, dose.positions)
+        values = (dose.strength * rows["mean"].to_numpy()).astype(np.float32)
+        return Perturbation(indices, dose.mode, {each: values[layer == each] for each in indices}, dose.positions)
+
+
+def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatistics]) -> SteeringValues:
+    """The mean activation of every language's neurons on that language.
+
+    Args:
+        neurons: selected neurons, or a control's.
+        statistics: of each of their languages, on the same model.
+
+    Raises:
+        LapeError: a language has no statistics, or those of a model of another shape.
+    """
+    shape = (neurons.layers, neurons.neurons_per_layer)
+    tables = []
+    for position, language in enumerate(neurons.sets):
+        if language not in statistics:
+            raise LapeError(f"{neurons.origin}: no statistics of {language}; pass those of each of its languages")
+        counted = statistics[language]
+        if counted.count.shape != shape:
+            raise LapeError(
+                f"{neurons.origin}: selected in a model of {shape[0]} x {shape[1]} neurons, the statistics of "
+                f"{language} are of another; pass those of the same model"
+            )
+        member = neurons.membership()[:, position]
+        rows = neurons.table[member]
+        place = rows["layer"].to_numpy(), neurons.places()[member]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "language": language,
+                    **{name: rows[name].to_numpy() for name in PLACE if name in rows},
+                    "mean": counted.total[place] / np.maximum(counted.denominator[place], 1),
+                    "entropy": rows["entropy"].to_numpy() if "entropy" in rows else np.nan,
+                }
+            )
+        )
+    table = pd.concat(tables, ignore_index=True)
+    return SteeringValues(table, neurons.sets, neurons.neurons_per_layer, neurons.experts)
+
+
+def setting_perturbation(
+    setting: Setting, language: str, target: str, neurons: Neurons | None, values: SteeringValues | None
+) -> Perturbation:
+    """What a setting does to a question of `language` that is to be answered in `target`.
+
+    Args:
+        setting: of the experiment.
+        language, target: one of its `pairs`.
+        neurons: of its `method`; None for "normal".
+        values: of the same, where it has a dose.
+
+    Raises:
+        LapeError: the neurons or values know no such language.
+    """
+    steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
+    if setting.kind in ("random", "deactivated"):
+        return Perturbation(neurons.indices(setting.language or language))
+    if not setting.kind.startswith("cross"):
+        return steered
+    # What the target's language uses too is not switched off.
+    shared = neurons.indices(target)
+    off = {layer: np.setdiff1d(index, shared.get(layer, ())) for layer, index in neurons.indices(language).items()}
+    return Perturbation({layer: index for layer, index in off.items() if len(index)}) + steered

@@ -1,0 +1,159 @@
+"""Steered answers: the matrix of cross-lingual success, and language accuracy against fluency as the dose grows."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from lape.items.answers.rows import ALL
+from lape.items.answers.sections import beats_control, success_matrix
+from lape.items.drawing.heatmap import PAGE, cell_side, colour_bar, heatmap
+from lape.items.drawing.lines import COLOURS
+from lape.items.drawing.style import GREY, method_name
+from lape.items.perplexity.inputs import CONTROL
+
+CROSS_COLUMNS = ("model", "prompt", "method", "deactivated", "target", "success", "difference", "p_holm")
+DOSE_COLUMNS = ("model", "prompt", "kind", "mode", "positions", "strength", "share", "target", "language_accuracy")
+DOSE_COLUMNS += ("low", "high", "nll", "nll_low", "nll_high", "distinct_2")
+
+# Dashes tell lines apart in grey too. The last two say where a strength is written, so that those of different modes
+# are not written over one another.
+_MODES = {
+    "set": (COLOURS[0], "-", "left", "bottom"),
+    "max": (COLOURS[1], "--", "left", "top"),
+    "add": (COLOURS[2], "-.", "right", "bottom"),
+    "scale": (COLOURS[3], ":", "right", "top"),
+}
+_MARKERS = "sD^vPXp*"
+_WHOLE = ("all", 1.0)  # positions and share of the neurons on a path
+_REPETITIVE = 0.5
+
+
+def cross_lingual(frame: pd.DataFrame) -> Figure:
+    """Share of answers in the target language, LAPE beside its control, a row a model and prompt, from 0 to 1.
+
+    Bold: more often than under the control.
+
+    Args:
+        frame: the table of `lape.items.answers.rows.cross_lingual`.
+    """
+    frame = frame[frame["target"] != ALL]
+    groups = [block for _, block in frame.groupby(["model", "prompt"], sort=False)]
+    methods = frame["method"].unique()
+    matrices = [success_matrix(own, "success") for block in groups for _, own in block.groupby("method")]
+    side = max(cell_side(cells) * len(cells) for cells in matrices) + 0.6
+    width, height = len(methods) * side + 0.8, len(groups) * (side + 0.2) + 0.1
+    figure = Figure(figsize=(width, height), layout="compressed")
+    axes = figure.subplots(len(groups), len(methods), squeeze=False)
+    scale = Normalize(0, 1)
+    for line, block in zip(axes, groups, strict=True):
+        model, prompt = block[["model", "prompt"]].iloc[0]
+        for axis, method in zip(line, methods, strict=True):
+            own = block[block["method"] == method]
+            if own.empty:  # this model has no control
+                axis.remove()
+                continue
+            bold = success_matrix(own.assign(bold=beats_control(own)), "bold").fillna(False)
+            heatmap(axis, success_matrix(own, "success"), scale, bold=bold)
+            named = method_name(method.removeprefix(CONTROL))
+            axis.set_title(f"{model}, {prompt}: {'control of ' * method.startswith(CONTROL)}{named}")
+        line[0].set_ylabel("question's language, deactivated")
+    for axis in axes[-1]:
+        axis.set_xlabel("target language, steered")
+    label = "share of answers in the target language"
+    colour_bar(figure, list(axes.ravel()), scale, label, aspect=8 * height, pad=0.12 / width)
+    return figure
+
+
+def dose_response(frame: pd.DataFrame) -> Figure:
+    """Language accuracy against fluency at every dose, a row a model and prompt, a panel a kind of steering.
+
+    A path a mode, from the normal answers on, with the strength at its points; other positions and shares of the
+    neurons as markers of their own. Hollow: the answers repeat themselves.
+
+    Args:
+        frame: the table of `lape.items.answers.rows.dose_response`.
+    """
+    frame = frame[frame["target"] == ALL]
+    groups = [block for _, block in frame.groupby(["model", "prompt"], sort=False)]
+    kinds = frame["kind"].unique()
+    dosed = frame[frame["mode"] != ""]
+    others = dict.fromkeys(zip(dosed["positions"], dosed["share"], strict=True))
+    markers = {_WHOLE: "o"} | {
+        variant: _MARKERS[place % len(_MARKERS)]
+        for place, variant in enumerate(variant for variant in others if variant != _WHOLE)
+    }
+    figure = Figure(figsize=(PAGE if len(kinds) > 1 else 4.2, 3.3 * len(groups) + 0.6), layout="constrained")
+    axes = figure.subplots(len(groups), len(kinds), squeeze=False)
+    for line, block in zip(axes, groups, strict=True):
+        for axis, kind in zip(line, kinds, strict=True):
+            own = block[block["kind"] == kind]
+            if own.empty:
+                axis.remove()
+                continue
+            _doses(axis, own, markers)
+            what = {"steered": "own language steered", "cross": "across languages"}[kind]
+            axis.set_title(f"{block['model'].iat[0]}, {block['prompt'].iat[0]}: {what}")
+            axis.set_ylabel({"steered": "language accuracy", "cross": "share in the target language"}[kind])
+    for axis in axes[-1]:
+        axis.set_xlabel("mean NLL of the answers, nats per token\n(to the left: more fluent, or repetitive)")
+    handles = _key(dosed, markers)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    return figure
+
+
+def _doses(axis: Axes, block: pd.DataFrame, markers: dict[tuple[str, float], str]) -> None:
+    """One panel's points with their 95% intervals, and the paths between them."""
+    normal, dosed = block[block["mode"] == ""].iloc[0], block[block["mode"] != ""]
+    for (mode, positions, share), rows in dosed.groupby(["mode", "positions", "share"], sort=False):
+        colour, dash, *side = _MODES[mode]
+        if (positions, share) == _WHOLE:
+            path = pd.concat([normal.to_frame().T, rows])
+            axis.plot(path["nll"], path["language_accuracy"], dash, color=colour, linewidth=1)
+        for one in rows.itertuples():
+            _point(axis, one, colour, markers[positions, share])
+            if (positions, share) == _WHOLE or len(rows) > 1:
+                _write(axis, one, f"{one.strength:g}", colour, *side)
+    _point(axis, normal, "black", "o")
+    _write(axis, normal, "normal", "black", "left", "top")
+    # The doses that matter lie close together, those that wreck the answers far out.
+    axis.set_xscale("log")
+    axis.margins(0.08)
+    axis.xaxis.set_major_locator(MaxNLocator(7))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _write(axis: Axes, one, text: str, colour: str, across: str, down: str) -> None:
+    """A word beside a point, over the lines and under the other points."""
+    offset = 3 if across == "left" else -3, 2 if down == "bottom" else -3
+    place = {"xytext": offset, "textcoords": "offset points", "ha": across, "va": down}
+    look = {"color": colour, "path_effects": [withStroke(linewidth=1.5, foreground="white")], "zorder": 2.5}
+    axis.annotate(text, (one.nll, one.language_accuracy), fontsize=6.5, **place, **look)
+
+
+def _point(axis: Axes, one, colour: str, marker: str) -> None:
+    axis.hlines(one.language_accuracy, one.nll_low, one.nll_high, color=colour, linewidth=0.6, alpha=0.5)
+    axis.vlines(one.nll, one.low, one.high, color=colour, linewidth=0.6, alpha=0.5)
+    face = "white" if one.distinct_2 < _REPETITIVE else colour
+    axis.plot(one.nll, one.language_accuracy, marker, color=colour, markerfacecolor=face, markersize=4, zorder=3)
+
+
+def _key(dosed: pd.DataFrame, markers: dict[tuple[str, float], str]) -> list[Line2D]:
+    """What lines and markers mean."""
+    modes = [mode for mode in _MODES if mode in set(dosed["mode"])]
+    handles = [Line2D([], [], color=_MODES[mode][0], linestyle=_MODES[mode][1], label=mode) for mode in modes]
+    for (positions, share), marker in markers.items():
+        if (positions, share) != _WHOLE:
+            what = [f"{positions} positions"] * (positions != "all") + [f"{100 * share:g}% of the neurons"] * (
+                share != 1
+            )
+            handles.append(Line2D([], [], color=GREY, marker=marker, markersize=4, linestyle="", label=", ".join(what)))
+    if (dosed["distinct_2"] < _REPETITIVE).any():
+        hollow = {"color": GREY, "marker": "o", "markerfacecolor": "white", "markersize": 4, "linestyle": ""}
+        handles.append(Line2D([], [], **hollow, label=f"repetitive: distinct-2 below {_REPETITIVE}"))
+    return handles

@@ -1,0 +1,329 @@
+"""Answers under deactivation and steering: Tables 1 and 4, the cross-lingual matrix and the dose-response."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape.errors import LapeError
+from lape.evaluation import uncertainty
+from lape.items.answers.inputs import Group, Pair, Resampling, contributions, load, mean
+from lape.paper import PaperModel, paper_model
+
+# A row of all languages, or of all pairs of them.
+ALL = ""
+
+TABLE1_METRICS = ("language_accuracy", "lingua_accuracy", "nll", "distinct_2", "chrf", "content_quality")
+TABLE4_METRICS = ("language_accuracy", "lingua_accuracy", "short", "disagreement", "nll", "distinct_2")
+TABLE4_METRICS += ("content_quality",)
+
+_Measured = Mapping[str, np.ndarray]
+
+
+def table1(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Answers in every language, with nothing, a control or one language's neurons deactivated (Table 1).
+
+    Args:
+        paths: scores headers, each with its TSV beside it, and judgements headers where there are any; for each model
+            and prompt the settings normal, deactivated-k for every language k, and random where it was measured.
+            Others are passed over.
+        resamples: of the bootstrap over questions.
+        seed: of its draws.
+
+    Returns:
+        Columns model, prompt, setting (normal, random, deactivated), deactivated (k, or empty), language (of question
+        and answer), metric, answers (that have the value), ours (their mean), low and high (95% interval,
+        `answers.Resampling.bounds`), paper and difference (ours less paper), which are empty but for the content
+        quality of the paper's model.
+
+    Raises:
+        LapeError: a setting is missing, comes twice or answers other questions than the others.
+    """
+    rows = []
+    for group in _with(load(paths), "deactivated"):
+        resampling = Resampling(len(group.numbers), resamples, seed)
+        known = _known(group)
+        printed = known.deactivated_quality().to_dict() if known else {}
+        settings = {("normal", ""): "normal"} | ({("random", ""): "random"} if "random" in group.settings else {})
+        settings |= {("deactivated", language): f"deactivated-{language}" for language in group.languages}
+        for (kind, code), name in settings.items():
+            measured = group.measure(name, _own(group))
+            for metric in [metric for metric in TABLE1_METRICS if metric in measured]:
+                for language, values in zip(group.languages, measured[metric], strict=True):
+                    paper = printed.get((code or kind, language), np.nan) if metric == "content_quality" else np.nan
+                    rows.append(
+                        {
+                            **group.names,
+                            "setting": kind,
+                            "deactivated": code,
+                            "language": language,
+                            "metric": metric,
+                            **_compared(metric, values[None], resampling, paper),
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def table4(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Answers in every language, normal and steered towards it (Table 4).
+
+    Args:
+        paths: as for `table1`, of the settings normal, steered, and steered_random where it was measured.
+        resamples: as for `table1`.
+        seed: of its draws, and of random sign flips.
+
+    Returns:
+        Columns model, prompt, setting, language (`ALL`: the mean over the languages), metric, answers, ours, low, high,
+        paper and difference as in `table1`; change (mean difference to the normal answers to the same questions) with
+        change_low and change_high (bootstrap), p_value (`uncertainty.sign_flip_test` over questions) and p_holm (Holm's
+        correction over the languages of a setting and metric; the mean over the languages stands alone). Those five
+        are empty for normal. The paper has language accuracy and content quality.
+
+    Raises:
+        LapeError: as `table1`.
+    """
+    blocks = []
+    for group in _with(load(paths), "steered"):
+        resampling = Resampling(len(group.numbers), resamples, seed)
+        known = _known(group)
+        printed = known.steered().to_dict() if known else {}
+        normal = group.measure("normal", _own(group))
+        rows, added = [], []
+        for setting in [name for name in ("normal", "steered", "steered_random") if name in group.settings]:
+            measured = group.measure(setting, _own(group))
+            for metric in [metric for metric in TABLE4_METRICS if metric in measured]:
+                for language in [*group.languages, ALL]:
+                    part = slice(None) if language == ALL else [group.languages.index(language)]
+                    values = measured[metric][part]
+                    differences = values - normal[metric][part] if setting != "normal" else np.full_like(values, np.nan)
+                    low, high = resampling.interval(differences)
+                    paper = printed.get((metric, setting, language), np.nan)
+                    rows.append(
+                        {
+                            **group.names,
+                            "setting": setting,
+                            "language": language,
+                            "metric": metric,
+                            **_compared(metric, values, resampling, paper),
+                            **{"change": mean(differences), "change_low": low, "change_high": high},
+                        }
+                    )
+                    added.append(contributions(differences))
+        block = pd.DataFrame(rows)
+        block["p_value"] = _p_values(block["change"], added, seed)
+        block["p_holm"] = _holm(block, block["language"] != ALL, ["setting", "metric"])
+        blocks.append(block)
+    return pd.concat(blocks, ignore_index=True)
+
+
+def cross_lingual(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """How often a question of k is answered in m, k's neurons deactivated and m's steered, for every pair.
+
+    Args:
+        paths: as for `table1`, of the settings cross-k for every language k, and cross_random-k where the control was
+            measured.
+        resamples: as for `table1`.
+        seed: of its draws, and of random sign flips.
+
+    Returns:
+        Columns model, prompt, method (lape, matched_lape), deactivated (k), target (m; both `ALL` in the row of the
+        mean over all pairs), answers, success (share in m by langdetect) with low and high, lingua_success, nll, chrf
+        (against the normal answers to the questions of m); control (the control's success), difference (paired) with
+        difference_low and difference_high (bootstrap), p_value and p_holm (over the pairs; the mean stands alone),
+        which are empty in the rows of the control and where there is none.
+
+    Raises:
+        LapeError: as `table1`.
+    """
+    blocks = []
+    for group in _with(load(paths), "cross"):
+        resampling = Resampling(len(group.numbers), resamples, seed)
+        pairs = [(one, other) for one in group.languages for other in group.languages if one != other]
+        both = {
+            kind: _stack(group, {pair: f"{kind}-{pair[0]}" for pair in pairs})
+            for kind in ("cross", "cross_random")
+            if _has(group, kind)
+        }
+        untested = np.full((len(pairs), len(group.numbers)), np.nan)
+        rows, added = [], []
+        for kind, measured in both.items():
+            control = both.get("cross_random", {}).get("language_accuracy", untested) if kind == "cross" else untested
+            method = group.settings[f"{kind}-{group.languages[0]}"].header["method"]
+            for place, (language, target) in enumerate([*pairs, (ALL, ALL)]):
+                part = [place] if place < len(pairs) else slice(None)
+                success = measured["language_accuracy"][part]
+                differences = success - control[part]
+                low, high = resampling.bounds("language_accuracy", success)
+                difference_low, difference_high = resampling.interval(differences)
+                rows.append(
+                    {
+                        **group.names,
+                        "method": method,
+                        "deactivated": language,
+                        "target": target,
+                        "answers": _count(measured["short"][part]),
+                        "success": mean(success),
+                        "low": low,
+                        "high": high,
+                        "lingua_success": mean(measured["lingua_accuracy"][part]),
+                        "nll": mean(measured["nll"][part]),
+                        "chrf": mean(measured["chrf"][part]),
+                        "control": mean(control[part]),
+                        "difference": mean(differences),
+                        "difference_low": difference_low,
+                        "difference_high": difference_high,
+                    }
+                )
+                added.append(contributions(differences))
+        block = pd.DataFrame(rows)
+        block["p_value"] = _p_values(block["difference"], added, seed)
+        block["p_holm"] = _holm(block, block["target"] != ALL, ["method"])
+        blocks.append(block)
+    return pd.concat(blocks, ignore_index=True)
+
+
+def dose_response(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Language accuracy and fluency at every dose of steering, from none (the setting normal).
+
+    Args:
+        paths: as for `table1`, of the settings normal, steered or cross-k, and these at other doses (steered@...,
+            cross-k@...).
+        resamples: as for `table1`.
+        seed: of its draws.
+
+    Returns:
+        Columns model, prompt, kind (steered, cross), mode, positions, strength, share (of the neurons; all as the
+        headers tell; without any dose mode and positions are empty and strength is 0), language (of the question),
+        target (both `ALL` in the row of the mean over the pairs that every dose of the kind has), answers,
+        language_accuracy with low and high, lingua_accuracy, nll with nll_low and nll_high, distinct_2. Without a dose
+        they are those of the normal answers to the same questions: of cross, how many of them are in the target.
+
+    Raises:
+        LapeError: as `table1`; the doses have no pair of languages in common.
+    """
+    rows = []
+    groups = load(paths)
+    for group in groups:
+        resampling = Resampling(len(group.numbers), resamples, seed)
+        for kind in ("steered", "cross"):
+            doses = _doses(group, kind)
+            every = sorted({pair for pairs in doses.values() for pair in pairs}, key=_order(group))
+            shared = [pair for pair in every if all(pair in pairs for pairs in doses.values())]
+            if doses and not shared:
+                raise LapeError(
+                    f"scores of {group.model}, {group.prompt}, {kind}: no languages that every dose has; "
+                    "generate all doses for the same"
+                )
+            undosed = {("", "", 0.0, np.nan): dict.fromkeys(every, "normal")} if doses else {}
+            for dose, settings in (undosed | doses).items():
+                pairs = [pair for pair in every if pair in settings]
+                measured = _stack(group, {pair: settings[pair] for pair in pairs})
+                for pair in [*pairs, (ALL, ALL)]:
+                    averaged = shared if pair == (ALL, ALL) else [pair]
+                    part = [pairs.index(one) for one in averaged]
+                    values = {metric: own[part] for metric, own in measured.items()}
+                    rows.append(
+                        {
+                            **group.names,
+                            "kind": kind,
+                            **dict(zip(("mode", "positions", "strength", "share"), dose, strict=True)),
+                            **dict(zip(("language", "target"), pair, strict=True)),
+                            **_response(values, resampling),
+                        }
+                    )
+    if not rows:
+        raise LapeError("no scores of a setting that steers: there is no dose; pass those of steered or cross")
+    return pd.DataFrame(rows)
+
+
+def _with(groups: Iterable[Group], kind: str) -> list[Group]:
+    """The models and prompts that have an experiment."""
+    found = [group for group in groups if _has(group, kind)]
+    if not found:
+        raise LapeError(f"no scores of a setting {kind!r}: there is no table; pass the headers of all its settings")
+    return found
+
+
+def _has(group: Group, kind: str) -> bool:
+    return any(answers.kind == kind and not answers.dosed for answers in group.settings.values())
+
+
+def _own(group: Group) -> list[Pair]:
+    """Every language's questions, answered in that language."""
+    return [(language, language) for language in group.languages]
+
+
+def _order(group: Group):
+    """Sorts pairs by the model's order of languages."""
+    return lambda pair: [group.languages.index(language) for language in pair]
+
+
+def _stack(group: Group, settings: Mapping[Pair, str]) -> _Measured:
+    """Metric -> [K, N] of blocks that come from several settings."""
+    measured = [group.measure(setting, [pair]) for pair, setting in settings.items()]
+    return {metric: np.concatenate([one[metric] for one in measured]) for metric in group.metrics}
+
+
+def _doses(group: Group, kind: str) -> dict[tuple[str, str, float, float], dict[Pair, str]]:
+    """(mode, positions, strength, share) -> pair of languages -> setting, sorted.
+
+    The experiment's own setting is passed over where the sweep has its dose again.
+    """
+    found: dict[tuple, dict[Pair, str]] = {}
+    for answers in sorted(group.settings.values(), key=lambda answers: not answers.dosed):
+        if answers.kind == kind:
+            steering = answers.header["steering"]
+            dose = tuple(steering[name] for name in ("mode", "positions", "strength", "share"))
+            for pair in answers.blocks:
+                found.setdefault(dose, {}).setdefault(pair, answers.setting)
+    return dict(sorted(found.items(), key=lambda item: (*item[0][:2], -item[0][3], item[0][2])))
+
+
+def _compared(metric: str, values: np.ndarray, resampling: Resampling, paper: float) -> dict[str, float]:
+    """Columns answers, ours, low, high, paper and difference of some blocks of answers."""
+    low, high = resampling.bounds(metric, values)
+    ours = mean(values)
+    compared = {"paper": paper, "difference": ours - paper}
+    return {"answers": _count(values), "ours": ours, "low": low, "high": high, **compared}
+
+
+def _response(values: _Measured, resampling: Resampling) -> dict[str, float]:
+    """The columns of `dose_response` that are measured."""
+    low, high = resampling.bounds("language_accuracy", values["language_accuracy"])
+    nll_low, nll_high = resampling.bounds("nll", values["nll"])
+    return {
+        "answers": _count(values["short"]),
+        "language_accuracy": mean(values["language_accuracy"]),
+        "low": low,
+        "high": high,
+        "lingua_accuracy": mean(values["lingua_accuracy"]),
+        "nll": mean(values["nll"]),
+        "nll_low": nll_low,
+        "nll_high": nll_high,
+        "distinct_2": mean(values["distinct_2"]),
+    }
+
+
+def _count(values: np.ndarray) -> int:
+    return int((~np.isnan(values)).sum())
+
+
+def _p_values(differences: pd.Series, added: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """Of mean differences, from what every question adds to them; a question that adds nothing does not matter."""
+    return np.where(differences.isna(), np.nan, uncertainty.sign_flip_test(np.stack(added), seed))
+
+
+def _holm(block: pd.DataFrame, corrected: pd.Series, family: list[str]) -> pd.Series:
+    """Column p_holm: p_value, corrected over the rows of a family where asked for."""
+    tests = block[corrected & block["p_value"].notna()]
+    adjusted = tests.groupby(family)["p_value"].transform(lambda values: uncertainty.holm(values.to_numpy()))
+    return adjusted.reindex(block.index).where(corrected, block["p_value"])
+
+
+def _known(group: Group) -> PaperModel | None:
+    """The paper's model that the answers can be compared with: of one name, with neurons of the same languages."""
+    model = paper_model(group.model)
+    # The paper asks no English questions.
+    same = model is not None and {*group.languages, "en"} == set(model.counts().index)
+    return model if same else None

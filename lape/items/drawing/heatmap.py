@@ -1,0 +1,113 @@
+"""A matrix as coloured cells with their numbers, as every heatmap here is drawn."""
+
+import math
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lape.items.drawing.style import COLOURS, GREY, LABELLED
+from lape.items.layout import rounded
+
+PAGE = 7.0  # inches, the text width of a two-column page
+
+
+def cell_side(cells: pd.DataFrame) -> float:
+    """Inches that a cell of this matrix needs: room for its number, or for a colour alone where there are many."""
+    return 0.36 if max(cells.shape) <= LABELLED else 0.13
+
+
+def heatmap(
+    axis: Axes,
+    cells: pd.DataFrame,
+    scale: Normalize,
+    bold: pd.DataFrame | None = None,
+    text: pd.DataFrame | None = None,
+) -> None:
+    """Draw a matrix, first row on top, each cell in its colour with its number, up to 20 rows and columns.
+
+    Args:
+        axis: where to draw; its ticks become the labels of rows and columns.
+        cells: numbers; NaN leaves a cell blank.
+        scale: from number to colour, shared by panels that are to be compared.
+        bold: of the same shape, true where the number stands in bold.
+        text: of the same shape, what to write in place of the rounded number.
+    """
+    rows, columns = cells.shape
+    labelled = max(rows, columns) <= LABELLED
+    axis.pcolormesh(
+        np.arange(columns + 1),
+        np.arange(rows + 1),
+        cells.to_numpy(float),
+        norm=scale,
+        cmap=COLOURS,
+        edgecolors="white" if labelled else "none",
+        linewidth=0.6,
+        # Ten thousand rectangles a panel would choke a viewer.
+        rasterized=not labelled,
+    )
+    axis.add_patch(Rectangle((0, 0), columns, rows, fill=False, edgecolor=GREY, linewidth=0.5, clip_on=False, zorder=3))
+    if labelled:
+        _numbers(axis, cells, scale, bold, text)
+    axis.set_aspect("equal")
+    axis.set_ylim(rows, 0)
+    upright = labelled and max(len(str(name)) for name in cells.columns) <= 3
+    axis.set_xticks(np.arange(columns) + 0.5, cells.columns, rotation=0 if upright else 90)
+    axis.set_yticks(np.arange(rows) + 0.5, cells.index)
+    axis.tick_params(length=0, labelsize=None if labelled else 6)
+    axis.spines[:].set_visible(False)
+
+
+def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, **place) -> Colorbar:
+    """The scale of some panels, beside them; a symmetric logarithmic one is labelled at zero and powers of ten.
+
+    Args:
+        figure: the drawing.
+        axes: the panels that share the scale.
+        scale: as given to `heatmap`.
+        label: what the colours mean, with the unit.
+        **place: further options of `Figure.colorbar`, such as `aspect`: 8 times the length in inches makes the bar an
+            eighth of an inch wide.
+    """
+    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, **place)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.4)
+    if isinstance(scale, SymLogNorm):
+        top = math.floor(math.log10(scale.vmax))
+        powers = range(0, top + 1, 1 + top // 8)
+        labels = ["0", *(f"{10**power}" if power < 4 else f"1e{power}" for power in powers)]
+        bar.set_ticks([0.0, *(10.0**power for power in powers)], labels=labels, minor=False)
+    return bar
+
+
+def _numbers(
+    axis: Axes, cells: pd.DataFrame, scale: Normalize, bold: pd.DataFrame | None, text: pd.DataFrame | None
+) -> None:
+    """Write every cell's number, black or white, whichever its colour leaves readable."""
+    values = cells.to_numpy(float)
+    shades = matplotlib.colormaps[COLOURS](scale(values))[..., :3]
+    luminance = np.where(shades <= 0.04045, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
+    for (row, column), number in np.ndenumerate(values):
+        if np.isnan(number):
+            continue
+        axis.text(
+            column + 0.5,
+            row + 0.5,
+            rounded(number) if text is None else text.iat[row, column],
+            # WCAG's point of equal contrast is 0.18; printed in grey, mid blues carry white better.
+            color="black" if luminance[row, column] > 0.22 else "white",
+            fontweight="bold" if bold is not None and bold.iat[row, column] else "normal",
+            fontsize=6.5,
+            ha="center",
+            va="center",
+        )

@@ -1,0 +1,1 @@
+"""Tables and figures of expert units, and of their comparison with LAPE."""

@@ -1,0 +1,145 @@
+"""The tables of expert units and of the texts under them, laid out for people."""
+
+import numpy as np
+import pandas as pd
+
+from lape.items.answers.sections import MEAN, change_sections, groups, text_matrix
+from lape.items.expert_units.texts import ALL, NONE
+from lape.items.layout import Section, rounded, with_interval
+
+_TITLES = {
+    "language_accuracy": "share of texts in the target language (langdetect)",
+    "lingua_accuracy": "share of texts in the target language (lingua)",
+    "fasttext_accuracy": "share of texts in the target language (fastText)",
+    "short": "share of texts too short to identify",
+    "nll": "mean NLL of a text under the unmodified model (nats per token)",
+    "distinct_2": "distinct-2 of a text's tokens",
+    "bleu": "BLEU against held-out sentences, of the texts in the target language",
+    "corpus_bleu": "BLEU of all translations",
+    "corpus_chrf": "chrF of all translations",
+}
+
+
+def share_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model and metric settings down, target languages and their mean across, with changes to none."""
+    return change_sections(frame, _TITLES, NONE)
+
+
+def steering_sections(frame: pd.DataFrame) -> list[Section]:
+    """The numbers overwritten; then as `share_sections`; then the shares' changes to LAPE."""
+    frame = frame.assign(paper=np.nan, difference=np.nan)
+    shares = frame[frame["metric"] == "language_accuracy"].replace({"language": {ALL: MEAN}})
+    sections = []
+    for title, block in groups(shares):
+        cells = text_matrix(block.assign(text=block["units"].map(_whole)), "setting", "language")
+        sections.append(Section(f"{title}: units or neurons that are overwritten", "setting", cells))
+    sections += share_sections(frame)
+    to_lape = {f"lape_{name}": name for name in ("change", "change_low", "change_high", "p_value", "p_holm")}
+    compared = frame.drop(columns=to_lape.values()).rename(columns=to_lape)
+    compared = compared[compared["change"].notna() & (compared["metric"] == "language_accuracy")]
+    return sections + change_sections(compared, _TITLES, "lape")
+
+
+def sizes_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model and metric kinds and numbers of units down, target languages and their mean across."""
+    labels = frame["kind"] + " " + frame["units"].map(_whole)
+    frame = frame.assign(
+        language=frame["language"].replace(ALL, MEAN),
+        row=labels.where(frame["kind"] != NONE, NONE),
+        text=[with_interval(*three) for three in frame[["ours", "low", "high"]].itertuples(index=False)],
+    )
+    return [
+        Section(f"{title}: {_TITLES[metric]} [95% interval]", "units", text_matrix(block, "row", "language"))
+        for title, own in groups(frame)
+        for metric, block in own.groupby("metric", sort=False)
+    ]
+
+
+def translation_sections(frame: pd.DataFrame) -> list[Section]:
+    """As `share_sections`, per corpus."""
+    return share_sections(frame.assign(paper=np.nan, difference=np.nan))
+
+
+def overlap_sections(frame: pd.DataFrame) -> list[Section]:
+    """Models and rankings down, over all pairs of languages; then a matrix of the pairs for each."""
+    every = frame[frame["language"] == ALL]
+    cells = pd.DataFrame(
+        {
+            "units": every["units"].map(_whole).to_list(),
+            "mean overlap": every["overlap"].map(_share).to_list(),
+            "highest": every["highest"].map(_share).to_list(),
+            "by chance": every["expected"].map(_share).to_list(),
+            "paper": ["" if np.isnan(value) else f"< {_share(value)}" for value in every["paper"]],
+        },
+        index=every["model"] + ", " + every["ranking"],
+    )
+    sections = [Section("Units that two languages share, over all pairs of languages", "ranking", cells)]
+    for (model, ranking), block in frame[frame["language"] != ALL].groupby(["model", "ranking"], sort=False):
+        cells = text_matrix(block.assign(text=block["overlap"].map(_share)), "language", "other")
+        title = f"{model}, {ranking}: share of a language's units that are the other's too"
+        sections.append(Section(title, "language", cells))
+    return sections
+
+
+def precision_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model languages down; the average precision of each ranking, chance and the paper's numbers across."""
+    sections = []
+    for model, block in frame.groupby("model", sort=False):
+        rows = {}
+        for language, own in block.groupby("language", sort=False):
+            own = own.set_index("ranking")
+            top, bottom, random = (own.loc[ranking] for ranking in ("top", "bottom", "random"))
+            rows[language] = {
+                "top": f"{_precise(top['mean'])} [{_precise(top['lowest'])}, {_precise(top['highest'])}]",
+                "bottom": _precise(bottom["mean"]),
+                "bottom, negated": _precise(bottom["negated_mean"]),
+                "random": _precise(random["mean"]),
+                "chance": _precise(top["chance"]),
+            }
+            if block["paper"].notna().any():
+                rows[language] |= {"top, paper": _precise(top["paper"]), "difference": rounded(top["difference"])}
+        title = f"{model}: mean average precision of {block['units'].max():,} units [lowest, highest]"
+        sections.append(Section(title, "language", pd.DataFrame.from_dict(rows, orient="index")))
+    return sections
+
+
+def layer_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model and ranking: parts down, languages across, all layers; then layers down, languages across."""
+    sections = []
+    for (model, ranking), block in frame.groupby(["model", "ranking"], sort=False):
+        title = f"{model}, {ranking}: number of units"
+        block = block.assign(place=block["kind"] + " " + block["part"])
+        for what, row in (("part of a layer", "place"), ("layer", "layer")):
+            sums = block.groupby([row, "language"], sort=False)[["count", "expected"]].sum()
+            cells = text_matrix(sums.reset_index().assign(text=sums["count"].map(_whole).to_list()), row, "language")
+            cells["by chance"] = sums["expected"].groupby(row, sort=False).mean().map(rounded)
+            sections.append(Section(f"{title} by {what}", what, cells))
+    return sections
+
+
+def histogram_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model a language a row: units above round numbers, chance, and the cut of the top."""
+    sections = []
+    for model, block in frame.groupby("model", sort=False):
+        rows = {}
+        for language, own in block.groupby("language", sort=False):
+            above = {f"from {low:.1f}": own.loc[own["low"] > low - 1e-9, "count"].sum() for low in np.arange(0, 1, 0.1)}
+            rows[language] = {name: f"{count:,}" for name, count in above.items()}
+            rows[language] |= {"chance": _precise(own["chance"].iat[0]), "cut": _precise(own["cut"].iat[0])}
+        title = f"{model}: units of so high an average precision or higher; cut: the lowest of the top"
+        sections.append(Section(title, "language", pd.DataFrame.from_dict(rows, orient="index")))
+    return sections
+
+
+def _whole(value: float) -> str:
+    """A number of units, a mean over languages among them."""
+    return f"{value:,.0f}"
+
+
+def _share(value: float) -> str:
+    """A share that may be far below one percent."""
+    return f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.0e}"
+
+
+def _precise(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""Tables and figures of the selected neurons: how many, where, shared by which languages, how sure."""

@@ -1,0 +1,43 @@
+"""Fig. 5: in which layers each language's neurons lie."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lape.items.drawing.language_panels import language_panels
+from lape.items.drawing.style import BLUE
+
+COLUMNS = ("model", "method", "language", "layer", "ours")
+
+
+def figure5(frame: pd.DataFrame) -> Figure:
+    """Neurons per layer and language (Fig. 5): a panel a language, the panels of a model on one scale.
+
+    Lines over one another would be lost where most layers hold next to nothing, and in grey; panels also
+    carry any number of languages.
+
+    Args:
+        frame: the table of `lape.items.neurons.counts.layer_counts`.
+    """
+    return language_panels(frame, _panels, "layer", "neurons")
+
+
+def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:
+    """One model's languages."""
+    languages = block["language"].unique()
+    depth = block["layer"].max()
+    for axis, language in zip(axes, languages, strict=False):
+        rows = block[block["language"] == language]
+        edges = np.append(rows["layer"] - 0.5, depth + 0.5)
+        axis.stairs(rows["ours"], edges, fill=True, color=BLUE)
+        axis.set_title(f"{language}: {rows['ours'].sum():,} neurons", fontsize=8, pad=2)
+        axis.spines[["top", "right"]].set_visible(False)
+    first = axes[0]
+    first.set_xlim(0.5, depth + 0.5)
+    first.set_ylim(bottom=0)
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if depth / step <= 5)
+    first.set_xticks([1, *range(max(step, 2), depth + 1, step)])
+    first.yaxis.get_major_locator().set_params(integer=True, nbins=4)

@@ -1,0 +1,80 @@
+"""The shares of languages in pre-training corpora (Table 7, given) beside the neurons that were measured."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lape.items.layout import Section, rounded
+from lape.items.neurons.counts import blocks, counts
+from lape.paper import pretraining_shares
+
+
+def table7(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """The paper's pre-training shares beside the neurons of every model, with their rank correlation.
+
+    Args:
+        paths: neurons headers, one for a model and method, each with its TSV beside it.
+
+    Returns:
+        Columns model, method, language, neurons, corpus (LLaMA-2 or BLOOM), share_percent, and, the same in all rows
+        of a model and corpus, what `rank_correlation` says: spearman, p_value, n. Languages that Table 7 lacks are
+        left out.
+
+    Raises:
+        LapeError: a set comes twice, or a TSV disagrees with its header.
+    """
+    measured = counts(paths)[["model", "method", "language", "ours"]].rename(columns={"ours": "neurons"})
+    shares = pretraining_shares().melt(var_name="corpus", value_name="share_percent", ignore_index=False)
+    frame = measured.merge(shares.reset_index(), on="language")
+    correlations = [
+        {**dict(zip(_GROUP, key, strict=True)), **rank_correlation(block["share_percent"], block["neurons"])}
+        for key, block in frame.groupby(_GROUP, sort=False)
+    ]
+    return frame.merge(pd.DataFrame(correlations, columns=[*_GROUP, "spearman", "p_value", "n"]), on=_GROUP)
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
+    """Spearman's rank correlation of two short lists.
+
+    Args:
+        a, b: of one length, up to about 9.
+
+    Returns:
+        spearman; p_value, two-sided and exact: from all pairings of the two, as the usual approximation needs
+        hundreds of them; n. The first two are NaN where a list is constant.
+    """
+    if len(set(a)) < 2 or len(set(b)) < 2:
+        return {"spearman": np.nan, "p_value": np.nan, "n": len(a)}
+    ranks = stats.rankdata(a), stats.rankdata(b)
+    # Over pairings the product of the ranks grows with the correlation.
+    test = stats.permutation_test(
+        ranks[:1], lambda order: order @ ranks[1], permutation_type="pairings", n_resamples=math.inf
+    )
+    return {"spearman": float(stats.spearmanr(a, b).statistic), "p_value": float(test.pvalue), "n": len(a)}
+
+
+def table7_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model languages down, shares and neurons across, the correlation in the last line."""
+    sections = []
+    for title, block in blocks(frame):
+        shares = block.pivot(index="language", columns="corpus", values="share_percent")
+        shares = shares.loc[block["language"].unique(), block["corpus"].unique()]
+        neurons = block.drop_duplicates("language").set_index("language")["neurons"]
+        cells = shares.map("{:.2f}".format).assign(neurons=neurons.map("{:,}".format))
+        found = block.drop_duplicates("corpus").set_index("corpus")
+        cells.loc["Spearman's correlation"] = [*map(_say, *(found[name] for name in ("spearman", "p_value"))), ""]
+        cells = cells.rename(columns=lambda name: name if name == "neurons" else f"{name} (%)")
+        what = f"shares of the pre-training corpora (Table 7) and measured neurons, n = {len(shares)} languages"
+        sections.append(Section(f"{title}: {what}", "language", cells))
+    return sections
+
+
+_GROUP = ["model", "method", "corpus"]
+
+
+def _say(spearman: float, p_value: float) -> str:
+    return "undefined" if pd.isna(spearman) else f"{rounded(spearman)} (p {rounded(p_value)})"

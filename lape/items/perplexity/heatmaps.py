@@ -1,0 +1,143 @@
+"""Figs. 2, 3 and 8: what deactivating one language's neurons does to every language."""
+
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.figure import Figure
+
+from lape.items.drawing.heatmap import PAGE, cell_side, colour_bar, heatmap
+from lape.items.drawing.style import method_name
+from lape.items.perplexity.inputs import CONTROL
+from lape.items.perplexity.rows import matrix, methods_and_controls, significant
+
+COLUMNS = ("model", "method", "deactivated", "evaluated", "nll", "control_nll", "ppl_change", "nll_change", "p_holm")
+FIGURE3_COLUMNS = (*COLUMNS, "bits_change")
+
+_Scale = Callable[[pd.Series], Normalize]
+
+_LABELS = {
+    "ppl_change": "PPL change",
+    "nll_change": "ln(PPL / baseline PPL), nats per token",
+    "bits_change": "change of bits per byte",
+}
+
+
+def deactivation(frame: pd.DataFrame) -> Figure:
+    """PPL change of each method beside its control, one row of panels a model: row deactivated, column evaluated.
+
+    The scale is linear up to 1 and logarithmic above, as the changes span 0 to several hundred. Bold: the language
+    suffers more than under the control.
+
+    Args:
+        frame: the table of `lape.items.perplexity.rows.changes`.
+    """
+    return _panels(frame, "ppl_change", _ppl_scale)
+
+
+def deactivation_log_ratio(frame: pd.DataFrame) -> Figure:
+    """ln(PPL / baseline PPL), the NLL change in nats per token, laid out as `deactivation`; comparable over languages.
+
+    Args:
+        frame: the table of `lape.items.perplexity.rows.changes`.
+    """
+    return _panels(frame, "nll_change", _linear_scale)
+
+
+def figure2(frame: pd.DataFrame) -> Figure:
+    """PPL change of every method side by side on one scale (Fig. 2), their controls left out.
+
+    Args:
+        frame: the table of `lape.items.perplexity.rows.changes`.
+    """
+    return _panels(frame[~frame["method"].isin(methods_and_controls(frame)[1])], "ppl_change", _ppl_scale)
+
+
+def figure3(frame: pd.DataFrame) -> Figure:
+    """Per model the change of PPL and of bits per byte, which compares tokenizers, each on one scale (Fig. 3).
+
+    Args:
+        frame: the table of `lape.items.perplexity.rows.changes`.
+    """
+    frame = frame[~frame["method"].isin(methods_and_controls(frame)[1])]
+    scales = {"ppl_change": _ppl_scale(frame["ppl_change"]), "bits_change": _linear_scale(frame["bits_change"])}
+    matrices = list(_matrices(frame))
+    side = max(_side(block) for block in matrices)
+    figure = Figure(figsize=(2 * side + 0.3, len(matrices) * (side + 0.3) + 0.6), layout="compressed")
+    axes = figure.subplots(len(matrices), len(scales), squeeze=False)
+    for line, block in zip(axes, matrices, strict=True):
+        for axis, (column, scale) in zip(line, scales.items(), strict=True):
+            _panel(axis, block, column, scale)
+        line[0].set_ylabel("deactivated language")
+    for axis in axes[-1]:
+        axis.set_xlabel("evaluated language")
+    for place, (column, scale) in enumerate(scales.items()):
+        where = {"location": "bottom", "aspect": 8 * side, "pad": 0.05 / len(matrices)}
+        colour_bar(figure, list(axes[:, place]), scale, _LABELS[column], **where)
+    return figure
+
+
+def figure8(frame: pd.DataFrame) -> Figure:
+    """PPL change of the random sets side by side (Fig. 8), on a scale as long as that of language-specific neurons.
+
+    Args:
+        frame: the table of `lape.items.perplexity.rows.changes`.
+    """
+    # To 100 at least, an effect of the usual size in Fig. 2: small changes must look small.
+    return _panels(frame, "ppl_change", lambda values: _ppl_scale(values, 100))
+
+
+def _ppl_scale(values: pd.Series, least: float = 10) -> Normalize:
+    # Changes below one point of PPL must not look like an effect.
+    return SymLogNorm(linthresh=1, vmin=min(0.0, values.min()), vmax=max(values.max(), least), base=10)
+
+
+def _linear_scale(values: pd.Series) -> Normalize:
+    # At least to 0.5, for the same reason.
+    return Normalize(min(0.0, values.min()), max(values.max(), 0.5))
+
+
+def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
+    """A heatmap a model and method on one scale, a model's side by side as far as the page is wide."""
+    scale = norm(frame[column])
+    groups = [list(_matrices(block)) for _, block in frame.groupby("model", sort=False)]
+    if max(map(len, groups)) == 1:
+        groups = [[block for group in groups for block in group]]
+    side = max(_side(block) for group in groups for block in group)
+    across = min(max(map(len, groups)), max(2, int(PAGE / side)))
+    lines = [group[start : start + across] for group in groups for start in range(0, len(group), across)]
+
+    width, height = across * side + 0.8, len(lines) * (side + 0.2) + 0.1
+    figure = Figure(figsize=(width, height), layout="compressed")
+    axes = figure.subplots(len(lines), across, squeeze=False)
+    for line, (places, blocks) in enumerate(zip(axes, lines, strict=True)):
+        for axis in places[len(blocks) :]:
+            axis.remove()
+        for axis, block in zip(places, blocks, strict=False):
+            _panel(axis, block, column, scale)
+            if line == len(lines) - 1:
+                axis.set_xlabel("evaluated language")
+        places[0].set_ylabel("deactivated language")
+    drawn = [axis for line, blocks in zip(axes, lines, strict=True) for axis in line[: len(blocks)]]
+    colour_bar(figure, drawn, scale, _LABELS[column], aspect=8 * height, pad=0.12 / width)
+    return figure
+
+
+def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> None:
+    """One matrix; numbers of cells that suffer more than under the control are bold."""
+    heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
+    model, method = block["model"].iat[0], block["method"].iat[0]
+    control = f"control of {method_name(method.removeprefix(CONTROL))}"
+    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else method_name(method)}")
+
+
+def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of each model and method."""
+    return (block for _, block in frame.groupby(["model", "method"], sort=False))
+
+
+def _side(block: pd.DataFrame) -> float:
+    """Inches of one matrix with its labels."""
+    cells = matrix(block, "ppl_change")
+    return len(cells.columns) * cell_side(cells) + 0.6

@@ -1,0 +1,239 @@
+"""Perplexity under deactivation and how sure it is: the data of Figs. 2, 3, 4 and 8, and a score of a matrix."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lape.errors import LapeError
+from lape.evaluation import uncertainty
+from lape.items.perplexity.inputs import BASELINE, CONTROL, Measurement, baselines, load, matrices, paired
+
+SIGNIFICANT = 0.05  # of p_holm
+
+_Draws = Callable[[str, int], np.ndarray]
+
+
+def data(header: str | Path) -> list[Path]:
+    """The TSV beside a perplexity header."""
+    return [Path(header).with_suffix(".tsv")]
+
+
+def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Every deactivated x evaluated language beside its baseline and its control (Figs. 2, 3 and 8).
+
+    A matrix is a model and a method. Where the inputs hold the matrix of the method's layer-matched random control
+    ("matched_" before its name), each cell is tested against the control's.
+
+    Args:
+        paths: perplexity headers, each with its TSV beside it; for each model the baseline, and a row for every
+            language of each of its matrices.
+        resamples: of the bootstrap over chunks.
+        seed: of its draws. Those of a language are the same in all cells, and do not depend on the other languages.
+
+    Returns:
+        One row a cell, in the languages' order, a model's matrices in the order of the inputs: model, method,
+        deactivated, evaluated, tokens, chunks, nll (mean nats per predicted token), ppl, bits_per_byte and the
+        baseline's (baseline_nll, ...); ppl_change, nll_change and bits_change, each with the bounds _low and _high of
+        its 95% interval (`uncertainty.change_interval`); control_nll, p_value (`uncertainty.sign_flip_test`) and
+        p_holm (over the cells of the matrix), NaN without a control.
+
+    Raises:
+        LapeError: a row is missing, comes twice or was measured on other chunks than its baseline or control.
+    """
+    measured = load(paths)
+    base, found = baselines(measured), matrices(measured)
+    draws = _drawing(resamples, seed)
+    blocks = []
+    for (model, method), rows in found.items():
+        cells = [
+            {"model": model, "method": method, "deactivated": name, **_cell(row, base[model], evaluated, draws)}
+            for name, row in rows.items()
+            for evaluated in row.languages
+        ]
+        blocks.append(pd.DataFrame(cells).assign(**_tests(rows, found.get((model, CONTROL + method)), seed)))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What deactivating a language does, the more neurons are selected (Fig. 4).
+
+    Args:
+        paths: perplexity headers, each with its TSV beside it; for each model the baseline, and rows of one language
+            or more at several ratios.
+        resamples: as for `changes`.
+        seed: as for `changes`.
+
+    Returns:
+        Columns model, deactivated, ratio (rising, from the baseline's 0), neurons (that were deactivated), and those of
+        `changes` from `evaluated` to `bits_change_high`.
+
+    Raises:
+        LapeError: a row names no ratio or comes twice, or was measured on other chunks than its baseline.
+    """
+    measured = load(paths)
+    draws = _drawing(resamples, seed)
+    cells = []
+    for model, base in baselines(measured).items():
+        rows: dict[str, dict[float, Measurement]] = {}
+        for row in measured:
+            if row.header["model"] != model or row is base:
+                continue
+            if row.header.get("ratio") is None or row.header["method"] != "lape":
+                raise LapeError(f"{row.path}: names no ratio of LAPE; pass rows of neurons that it selected by ratio")
+            ratios = rows.setdefault(row.header["deactivated"], {0.0: base})
+            if ratios.setdefault(row.header["ratio"], row) is not row:
+                raise LapeError(f"{row} at ratio {row.header['ratio']}: comes twice; pass each perplexity header once")
+        if not rows:
+            raise LapeError(f"perplexity of {model}: only the {BASELINE}; pass a row at one ratio or more")
+        for name, ratios in rows.items():
+            for ratio, row in sorted(ratios.items()):
+                neurons = row.header["hooks"]["neurons"] if row is not base else 0
+                own = {"model": model, "deactivated": name, "ratio": ratio, "neurons": neurons}
+                cells += [own | _cell(row, base, evaluated, draws) for evaluated in base.languages]
+    return pd.DataFrame(cells)
+
+
+def diagonality(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """One score a matrix: mean NLL rise on its diagonal over that off it (`uncertainty.diagonality`).
+
+    Args:
+        paths: as for `changes`.
+        resamples: as for `changes`.
+        seed: as for `changes`.
+
+    Returns:
+        Columns model, method, diagonal and off_diagonal (means, nats per token), score with its bounds low and high,
+        and how many cells on and off the diagonal suffer more than under the control (p_holm < 0.05 and a higher NLL;
+        blank without a control, and where the chunks are too few for any cell to reach that).
+
+    Raises:
+        LapeError: as `changes`.
+    """
+    measured = load(paths)
+    base, found = baselines(measured), matrices(measured)
+    draws = _drawing(resamples, seed)
+    lines = []
+    for (model, method), rows in found.items():
+        pairs = {name: [paired(row, base[model], name) for row in rows.values()] for name in base[model].languages}
+        rises = [np.stack([row[2] - unperturbed[2] for row, unperturbed in pair]) for pair in pairs.values()]
+        sizes = [pair[0][1][0] for pair in pairs.values()]
+        drawn = [draws(name, len(size)) for name, size in zip(pairs, sizes, strict=True)]
+        score = uncertainty.diagonality(rises, sizes, drawn)._asdict()
+        tests = _tests(rows, found.get((model, CONTROL + method)), seed)
+        cells = [
+            {
+                "deactivated": name,
+                "evaluated": evaluated,
+                "chunks": row.chunks[evaluated].shape[1],
+                "nll": row.measures[evaluated]["nll"],
+            }
+            for name, row in rows.items()
+            for evaluated in row.languages
+        ]
+        counts = significant_cells(pd.DataFrame(cells).assign(**tests))
+        names = "significant_diagonal", "significant_off_diagonal"
+        lines.append({"model": model, "method": method, **score, **dict(zip(names, counts, strict=True))})
+    return pd.DataFrame(lines).astype({"significant_diagonal": "Int64", "significant_off_diagonal": "Int64"})
+
+
+def baseline(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """The unperturbed model in every language.
+
+    Args:
+        paths: perplexity headers; those of deactivated sets are passed over.
+
+    Returns:
+        Columns model, language, tokens, nll, ppl, bytes, bits_per_byte.
+
+    Raises:
+        LapeError: a model has no baseline, or two, or a cell is missing.
+    """
+    cells = [
+        {"model": model, "language": language, **row.measures[language]}
+        for model, row in baselines(load(paths)).items()
+        for language in row.languages
+    ]
+    return pd.DataFrame(cells)[["model", "language", "tokens", "nll", "ppl", "bytes", "bits_per_byte"]]
+
+
+def matrix(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One column of one matrix as deactivated x evaluated, both in the order in which they come."""
+    square = frame.pivot(index="deactivated", columns="evaluated", values=column)
+    return square.loc[frame["deactivated"].unique(), frame["evaluated"].unique()]
+
+
+def significant(frame: pd.DataFrame) -> pd.Series:
+    """Which rows of `changes` suffer more than under the control: p_holm < 0.05 and a higher NLL; none without one."""
+    return (frame["p_holm"] < SIGNIFICANT) & (frame["nll"] > frame["control_nll"])
+
+
+def significant_cells(block: pd.DataFrame) -> tuple[int, int] | tuple[None, None]:
+    """How many cells of one matrix, on and off the diagonal, suffer more than under the control.
+
+    None without a control, and where there are too few chunks for any cell of so many to be told from it.
+    """
+    smallest = max(uncertainty.smallest_p(chunks) for chunks in block["chunks"])
+    if block["p_holm"].isna().any() or smallest * len(block) >= SIGNIFICANT:
+        return None, None
+    more, diagonal = significant(block), block["deactivated"] == block["evaluated"]
+    return int(more[diagonal].sum()), int(more[~diagonal].sum())
+
+
+def methods_and_controls(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The methods of a frame of `changes`, and the controls of those methods, which stand for nothing of their own."""
+    names = list(frame["method"].unique())
+    controls = [name for name in names if name.startswith(CONTROL) and name.removeprefix(CONTROL) in names]
+    return [name for name in names if name not in controls], controls
+
+
+def _drawing(number: int, seed: int) -> _Draws:
+    """From a language and its number of chunks to the draws of its chunks, made once."""
+    if number < 1 or seed < 0:
+        raise LapeError(f"{number} resamples, seed {seed}: give --resamples from 1 and --seed from 0; correct them")
+
+    @cache
+    def draws(language: str, chunks: int) -> np.ndarray:
+        return uncertainty.resamples(chunks, number, [seed, *language.encode()])
+
+    return draws
+
+
+def _cell(row: Measurement, base: Measurement, evaluated: str, draws: _Draws) -> dict:
+    """Measures of one cell, its baseline's, and the changes with their intervals."""
+    perturbed, unperturbed = paired(row, base, evaluated)
+    tokens, text_bytes, nll = unperturbed
+    draw = draws(evaluated, len(tokens))
+    own, reference = row.measures[evaluated], base.measures[evaluated]
+    names = ("nll", "ppl", "bits_per_byte")
+    cell = {"evaluated": evaluated, "tokens": own["tokens"], "chunks": len(tokens)}
+    cell |= {name: own[name] for name in names} | {f"baseline_{name}": reference[name] for name in names}
+    for change, name, sizes, perplexity in (
+        ("ppl_change", "ppl", tokens, True),
+        ("nll_change", "nll", tokens, False),
+        ("bits_change", "bits_per_byte", text_bytes * math.log(2), False),
+    ):
+        low, high = uncertainty.change_interval(perturbed[2], nll, sizes, draw, perplexity)
+        cell |= {change: own[name] - reference[name], f"{change}_low": low, f"{change}_high": high}
+    return cell
+
+
+def _tests(rows: dict[str, Measurement], control: dict[str, Measurement] | None, seed: int) -> dict[str, np.ndarray]:
+    """Columns control_nll, p_value and p_holm of one matrix, row by row."""
+    if control is None:
+        return dict.fromkeys(("control_nll", "p_value", "p_holm"), np.full(len(rows) ** 2, np.nan))
+    columns = []
+    for evaluated in rows:
+        pairs = [paired(rows[name], control[name], evaluated) for name in rows]
+        differences = np.stack([own[2] - other[2] for own, other in pairs])
+        columns.append(uncertainty.sign_flip_test(differences, [seed, *evaluated.encode()]))
+    p_values = np.stack(columns, axis=1)
+    nll = [control[name].measures[evaluated]["nll"] for name in rows for evaluated in rows]
+    return {
+        "control_nll": np.array(nll),
+        "p_value": p_values.ravel(),
+        "p_holm": uncertainty.holm(p_values).ravel(),
+    }

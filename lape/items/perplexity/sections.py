@@ -1,0 +1,131 @@
+"""The tables of perplexity under deactivation, laid out for people."""
+
+import numpy as np
+import pandas as pd
+
+from lape.items.layout import Section, rounded, with_interval
+from lape.items.perplexity.rows import SIGNIFICANT, matrix, methods_and_controls, significant, significant_cells
+
+_UNDEFINED = "undefined"  # a ratio of two rises that are none
+_MEASURES = {
+    "ppl_change": "PPL change",
+    "nll_change": "NLL change (nats per token)",
+    "bits_change": "change of bits per byte",
+}
+_CONTROL = f"the layer-matched control (p < {SIGNIFICANT}, Holm)"
+
+
+def change_sections(frame: pd.DataFrame, measure: str = "nll_change") -> list[Section]:
+    """Per model and method the PPL change, the same with intervals, and another measure; per model an overview.
+
+    A control whose method is there has no tables of its own: it is in the overview, and its test marks the cells.
+
+    Args:
+        frame: from `changes`.
+        measure: the column that follows the PPL change.
+    """
+    sections = []
+    for model, block in frame.groupby("model", sort=False):
+        for method in methods_and_controls(block)[0]:
+            own = block[block["method"] == method]
+            tested = own["p_holm"].notna().all()
+            note = f"; * suffers more than under {_CONTROL}" if tested else ""
+            for column, interval in (("ppl_change", False), ("ppl_change", True), (measure, False)):
+                what = _MEASURES[column] + (" [95% interval]" if interval else "")
+                title = f"{model}, {method}: {what}, row deactivated, column evaluated{note}"
+                sections.append(Section(title, "deactivated", matrix(_written(own, column, interval), "text")))
+        sections.append(_overview(model, block))
+    return sections
+
+
+def bits_sections(frame: pd.DataFrame) -> list[Section]:
+    """As `change_sections`, with bits per byte, which compare models of different tokenizers."""
+    return change_sections(frame, "bits_change")
+
+
+def sweep_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model and deactivated language: ratios down, languages across; the PPL, then its change with intervals."""
+    sections = []
+    for (model, deactivated), block in frame.groupby(["model", "deactivated"], sort=False):
+        share = block["ratio"].map(lambda ratio: f"{100 * ratio:g}%")
+        rows = block.assign(
+            share=share, ppl_text=block["ppl"].map(rounded), text=_written(block, "ppl_change", True)["text"]
+        )
+        neurons = rows.drop_duplicates("share").set_index("share")["neurons"].map("{:,}".format)
+        for what, column in (("PPL", "ppl_text"), ("PPL change [95% interval]", "text")):
+            cells = rows.pivot(index="share", columns="evaluated", values=column)
+            cells = cells.loc[rows["share"].unique(), rows["evaluated"].unique()]
+            cells.insert(0, "neurons", neurons)
+            title = f"{model}: {what} with the neurons of {deactivated} deactivated, by share of neurons selected"
+            sections.append(Section(title, "ratio", cells))
+    return sections
+
+
+def diagonality_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model one line a method, in the order given."""
+    heads = {
+        "diagonal": "NLL rise on diagonal",
+        "off_diagonal": "off diagonal",
+        "score": "diagonality [95% interval]",
+        "significant_diagonal": "significant on diagonal",
+        "significant_off_diagonal": "significant off diagonal",
+    }
+    sections = []
+    for model, block in frame.groupby("model", sort=False):
+        cells = block.set_index("method")
+        written = cells[list(heads)].astype(object)
+        for name in ("diagonal", "off_diagonal"):
+            written[name] = cells[name].map("{:.3f}".format)
+        for method, row in cells.iterrows():
+            written.at[method, "score"] = with_interval(row["score"], row["low"], row["high"], _UNDEFINED)
+        what = "mean NLL rise (nats per token), on over off the diagonal; cells that suffer more than under"
+        title = f"{model}: {what} {_CONTROL}"
+        sections.append(Section(title, "method", written.fillna("").astype(str).rename(columns=heads)))
+    return sections
+
+
+def baseline_sections(frame: pd.DataFrame) -> list[Section]:
+    """Per model one line a language."""
+    formats = {"tokens": "{:,}", "nll": "{:.3f}", "ppl": "{:.2f}", "bytes": "{:,}", "bits_per_byte": "{:.3f}"}
+    heads = {"nll": "NLL (nats per token)", "ppl": "PPL", "bits_per_byte": "bits per byte"}
+    sections = []
+    for model, block in frame.groupby("model", sort=False):
+        block = block.set_index("language")
+        cells = pd.DataFrame({heads.get(name, name): block[name].map(text.format) for name, text in formats.items()})
+        sections.append(Section(f"{model}: perplexity with no neuron deactivated", "language", cells))
+    return sections
+
+
+def _written(frame: pd.DataFrame, column: str, interval: bool) -> pd.DataFrame:
+    """The frame with a column `text`: a number, its interval where wanted, and the mark of significance."""
+    texts = frame[column].map(rounded)
+    if interval:
+        bounds = frame[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
+        texts = pd.Series([with_interval(*three, _UNDEFINED) for three in bounds], frame.index)
+    if "p_holm" in frame:
+        texts += np.where(significant(frame), "*", "")
+    return frame.assign(text=texts)
+
+
+def _overview(model: str, block: pd.DataFrame) -> Section:
+    """One line a method, controls too: mean NLL rises, largest PPL change, cells that suffer more."""
+    lines = {}
+    for method, own in block.groupby("method", sort=False):
+        diagonal = own["deactivated"] == own["evaluated"]
+        counts = significant_cells(own)
+        lines[method] = {
+            "NLL rise on diagonal": f"{own.loc[diagonal, 'nll_change'].mean():.3f}",
+            "off diagonal": f"{own.loc[~diagonal, 'nll_change'].mean():.3f}",
+            "smallest PPL change": rounded(own["ppl_change"].min()),
+            "largest PPL change": rounded(own["ppl_change"].max()),
+            "significant on diagonal": _of(counts[0], diagonal),
+            "significant off diagonal": _of(counts[1], ~diagonal),
+        }
+    title = (
+        f"{model}: every matrix in a line; mean NLL rise (nats per token), cells that suffer more than under {_CONTROL}"
+    )
+    return Section(title, "method", pd.DataFrame.from_dict(lines, orient="index"))
+
+
+def _of(count: int | None, cells: pd.Series) -> str:
+    return "" if count is None else f"{count} of {cells.sum()}"

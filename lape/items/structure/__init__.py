@@ -1,0 +1,1 @@
+"""Figures 6 and 7: where in a model the languages meet."""

@@ -1,0 +1,1 @@
+"""The machine that a command runs on: ranks, GPUs, memory, the allocator, progress."""

@@ -1,0 +1,105 @@
+"""How much memory a computation takes, how much there is, and what is done where it does not suffice."""
+
+import contextlib
+import gc
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import torch
+from tqdm import tqdm
+
+from lape.errors import LapeError
+from lape.machine import ranks
+
+_Result = TypeVar("_Result")
+logger = logging.getLogger(__name__)
+
+
+class Halving:
+    """Work batch by batch, in batches half as large each time that memory runs out.
+
+    Args:
+        size: of a batch, to begin with.
+        label: what messages call the work.
+        bar: of its progress, which goes back where work is begun again.
+
+    Attributes:
+        size: of a batch in the last work that came to its end.
+    """
+
+    def __init__(self, size: int, label: str, bar: tqdm):
+        self.size, self._label, self._bar = size, label, bar
+
+    def __call__(self, work: Callable[[int], _Result]) -> _Result:
+        """What work(size) returns, for the first size that fits. Work that failed half-way is begun again.
+
+        Raises:
+            LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step.
+        """
+        while True:
+            before = self._bar.n
+            try:
+                return work(self.size)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if self.size == 1 or ranks.number() > 1:
+                    raise LapeError(
+                        f"{self._label}: a batch of {self.size} takes more memory than there is; lower the stage's "
+                        "batch_size or spread the model (`device_map`, `tensor_parallel`)"
+                    ) from error
+            # Behind the handler, whose error holds what the failed pass had in memory.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            logger.warning("%s: out of memory with a batch of %d; goes on with half of it", self._label, self.size)
+            self.size //= 2
+            self._bar.update(before - self._bar.n)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: torch has a class for what its own allocator of a GPU cannot get; the rest is a text."""
+    texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in texts)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on a device."""
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def peak_memory(function: Callable[[], object], device: torch.device) -> int:
+    """Bytes that a call takes at its peak beyond what is held before it.
+
+    On the CPU it is the growth of the process's resident memory, which only Linux tells; elsewhere 0.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    if not sys.platform.startswith("linux"):
+        function()
+        return 0
+    with contextlib.suppress(OSError):  # a sandbox may forbid it: then the process's peak so far counts
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = psutil.Process().memory_info().rss
+    function()
+    return max(0, resident_peak() - before)
+
+
+def resident_peak() -> int:
+    """Highest resident memory of this process in bytes, as Linux tells it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,48 @@
+"""One progress bar for every long step: units, units per second and time left."""
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+from lape.machine import ranks
+
+# Log a line every ten seconds instead of redrawing one bar; set where several jobs share a terminal.
+AS_LINES = False
+logger = logging.getLogger(__name__)
+
+
+class _Log:
+    """Turns every state of a bar into a line of the log."""
+
+    def write(self, text: str) -> None:
+        text = text.strip("\r\n ")
+        if text:
+            logger.info(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def progress(total: int | None, description: str, unit: str = "token") -> tqdm:
+    """A tqdm bar on a terminal; lines of the log elsewhere.
+
+    Args:
+        total: units in the whole step, None where nobody knows.
+        description: what is being done, such as "statistics gemma3-270m fr".
+        unit: name of one unit.
+    """
+    lines = AS_LINES or not sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        disable=ranks.rank() > 0,
+        desc=description,
+        unit=f" {unit}s",
+        unit_scale=True,
+        delay=2,  # a step that is over at once needs no bar
+        mininterval=10 if lines else 0.5,
+        miniters=1,
+        file=_Log() if lines else sys.stderr,
+        ncols=100 if lines else None,
+        dynamic_ncols=not lines,
+    )

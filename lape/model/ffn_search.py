@@ -1,0 +1,108 @@
+"""Finding the FFN of an architecture that nobody has entered in the table of `lape.model.ffn`."""
+
+import contextlib
+
+import torch
+from torch import nn
+from transformers.activations import ACT2CLS
+
+from lape.errors import LapeError
+
+# What transformers builds for `hidden_act`: a class, or a class and its arguments.
+_ACTIVATION_CLASSES = tuple({entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()})
+
+
+@torch.no_grad()
+def probe_ffn(decoder: nn.Module, model_type: str, device: torch.device) -> tuple[str, str]:
+    """Find the activation module of every layer, and the projection that it feeds, by running a few tokens.
+
+    The down projection is the one whose input has as many columns as the output of a module of an activation class,
+    and is zero everywhere once that is.
+
+    Args:
+        decoder: a decoder of transformers; on the meta device, where nothing has a value, shapes alone decide.
+        model_type: for messages.
+        device: where it takes token ids.
+
+    Returns:
+        the paths of activation module and down projection inside a layer.
+
+    Raises:
+        LapeError: there is not exactly one answer.
+    """
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
+    if any(weight.dim() == 3 for layers in lists for weight in layers.parameters()):
+        raise LapeError(
+            f"architecture {model_type!r}: it is a mixture of experts that is not known; add its modules to "
+            "ARCHITECTURES in lape/model/architectures.py"
+        )
+    paths = {
+        (activation, down)
+        for layers in lists
+        for activation in _activation_modules(layers)
+        for down in _fed_by(decoder, layers, activation, device)
+    }
+    if len(paths) != 1:
+        answer = "no activation module that feeds a projection" if not paths else f"several candidates {sorted(paths)}"
+        raise LapeError(
+            f"architecture {model_type!r}: its FFN is not known and a probe found {answer}; add its modules to "
+            "ARCHITECTURES in lape/model/architectures.py"
+        )
+    return paths.pop()
+
+
+def _activation_modules(layers: nn.ModuleList) -> set[str]:
+    """Paths at which every layer has an activation module."""
+    return set.intersection(
+        *(
+            {name for name, module in layer.named_modules() if isinstance(module, _ACTIVATION_CLASSES)}
+            for layer in layers
+        )
+    )
+
+
+def _fed_by(decoder: nn.Module, layers: nn.ModuleList, activation: str, device: torch.device) -> set[str]:
+    """Projections of a layer whose input the activation module decides, in every layer alike."""
+    widths: dict[int, int] = {}
+    inputs: dict[tuple[int, str], torch.Tensor] = {}
+    handles = []
+
+    def silence(layer: int):
+        def hook(module, arguments, output):
+            widths[layer] = output.shape[-1]
+            return torch.zeros_like(output)
+
+        return hook
+
+    def remember(layer: int, name: str):
+        def hook(module, arguments):
+            inputs[layer, name] = arguments[0]
+
+        return hook
+
+    for number, layer in enumerate(layers):
+        handles.append(layer.get_submodule(activation).register_forward_hook(silence(number)))
+        for name, module in layer.named_modules():
+            if getattr(module, "weight", None) is not None and module.weight.dim() == 2:
+                handles.append(module.register_forward_pre_hook(remember(number, name)))
+    ids = torch.tensor([[0, 1, 2]], device=device)
+    # To make a mask, some architectures look at values, which the meta device does not have: then they get one.
+    mask = torch.zeros(1, 1, 3, 3, dtype=decoder.dtype, device=device)
+    try:
+        for arguments in ({}, {"attention_mask": mask}):
+            with contextlib.suppress(Exception):  # a model that cannot run so cannot be probed so
+                decoder(input_ids=ids, use_cache=False, **arguments)
+                break
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def fed(layer: int) -> set[str]:
+        own = {name: tensor for (number, name), tensor in inputs.items() if number == layer}
+        return {
+            name
+            for name, tensor in own.items()
+            if tensor.shape[-1] == widths.get(layer) and (tensor.is_meta or not tensor.any())
+        }
+
+    return set.intersection(*(fed(number) for number in range(len(layers))))

@@ -1,0 +1,162 @@
+"""The linear layers of a decoder, whose outputs are the units that can be experts (Kojima et al. 2024)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
+
+from lape.errors import LapeError
+from lape.model.ffn import FFN, find_ffn, output_width
+
+# By the last component of a linear layer's path, within the attention block.
+_ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "c_proj": "o", "dense": "o"}
+_FUSED = ("query_key_value", "Wqkv", "c_attn", "qkv_proj")
+# What a mixture computes for each expert without a module of its own.
+EXPERT_PROJECTIONS = ("gate_up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """One linear layer: the units `first` ... `first + width - 1` of a model.
+
+    Attributes:
+        layer: the decoder layer it is in, from 0.
+        name: its path there, such as "self_attn.q_proj"; of expert 3 "mlp.experts.3.gate_up_proj".
+        kind: "attention", or "ffn" for all else.
+        first: its first unit.
+        width: outputs.
+        parts: names and widths of what it computes side by side, repeated over the width; q, k, v, o, gate, up, down,
+            "qkv" where no split is known.
+    """
+
+    layer: int
+    name: str
+    kind: str
+    first: int
+    width: int
+    parts: tuple[tuple[str, int], ...]
+
+    def description(self) -> dict:
+        """The same as JSON has it."""
+        return asdict(self) | {"parts": [list(part) for part in self.parts]}
+
+    @classmethod
+    def of(cls, description: Mapping) -> "LinearLayer":
+        """What `description` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        return cls(**{**description, "parts": tuple((name, width) for name, width in description["parts"])})
+
+    def part(self, index: np.ndarray) -> np.ndarray:
+        """The name of the part that each output, int64 [n] from 0, belongs to."""
+        names, widths = zip(*self.parts, strict=True)
+        bounds = np.cumsum(widths)
+        return np.array(names)[np.searchsorted(bounds, np.asarray(index) % bounds[-1], side="right")]
+
+
+def linear_layers(model: nn.Module) -> tuple[LinearLayer, ...]:
+    """Every linear layer within the decoder layers of a Hugging Face causal LM, in the order of its modules.
+
+    Outside are the LM head, projections of embeddings, and the routers of a mixture, which choose and compute no
+    feature.
+
+    Raises:
+        LapeError: the architecture is not known; see `lape.model.ffn.find_ffn`.
+    """
+    ffn, config = find_ffn(model), model.get_decoder().config
+    found: list[LinearLayer] = []
+    for number, layer in enumerate(ffn.layers):
+        for name, width in _outputs(layer, ffn):
+            kind = "attention" if "attn" in name or "attention" in name else "ffn"
+            parts = _attention_parts(name, width, config) if kind == "attention" else _ffn_parts(name, width, ffn)
+            first = found[-1].first + found[-1].width if found else 0
+            found.append(LinearLayer(number, name, kind, first, width, parts))
+    return tuple(found)
+
+
+def neuron_part(layers: Sequence[LinearLayer]) -> str:
+    """The part whose units feed the activation function: "gate" in a GLU, else "up".
+
+    Unit i of that part is LAPE's neuron i of the layer, in a mixture of the expert.
+    """
+    return "gate" if any(name == "gate" for layer in layers for name, _ in layer.parts) else "up"
+
+
+def find_units(layers: Sequence[LinearLayer], units: np.ndarray) -> dict[str, np.ndarray]:
+    """Where units are.
+
+    Args:
+        layers: all of a model, in order.
+        units: int64 [n].
+
+    Returns:
+        columns [n]: layer, name, part, kind, and index, the place among the outputs of the linear layer.
+
+    Raises:
+        LapeError: a unit that the model does not have.
+    """
+    units, number = np.asarray(units, np.int64), layers[-1].first + layers[-1].width
+    if len(units) and not (units.min() >= 0 and units.max() < number):
+        raise LapeError(f"units: one is outside the model's {number}; select units of this model")
+    own = np.searchsorted([layer.first for layer in layers], units, side="right") - 1
+    index = units - np.array([layer.first for layer in layers])[own]
+    part = np.full(len(units), "", object)
+    for place in np.unique(own):
+        part[own == place] = layers[place].part(index[own == place])
+    layer, name, kind = (np.array([getattr(layer, key) for layer in layers])[own] for key in ("layer", "name", "kind"))
+    return {"layer": layer, "name": name, "part": part.astype(str), "kind": kind, "index": index}
+
+
+def in_experts(name: str, ffn: FFN) -> bool:
+    """Whether a linear layer is one of a mixture's experts', which have no modules of their own."""
+    return bool(ffn.architecture.experts) and name.startswith(f"{ffn.architecture.experts}.")
+
+
+def _outputs(layer: nn.Module, ffn: FFN) -> list[tuple[str, int]]:
+    """Path and width of every linear layer in a decoder layer; each expert's two lie together."""
+    found = []
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            found.append((name, output_width(module)))
+        elif name and name == ffn.architecture.experts:
+            widths = [getattr(module, projection).shape[1] for projection in EXPERT_PROJECTIONS]
+            found += [
+                (f"{name}.{expert}.{projection}", width)
+                for expert in range(ffn.experts)
+                for projection, width in zip(EXPERT_PROJECTIONS, widths, strict=True)
+            ]
+    return found
+
+
+def _attention_parts(name: str, width: int, config: PreTrainedConfig) -> tuple[tuple[str, int], ...]:
+    """The parts of a projection of the attention block; how a fused one is cut is as transformers reads it."""
+    last, heads = name.rpartition(".")[2], config.num_attention_heads
+    if last not in _FUSED:
+        return ((_ATTENTION.get(last, last), width),)
+    head = getattr(config, "head_dim", None) or config.hidden_size // heads
+    match config.model_type:
+        case "bloom" | "gpt_neox":  # head by head
+            widths = (head, head, head)
+        case "falcon":  # the queries that share a key and a value, then these
+            groups = config.num_kv_heads if config.new_decoder_architecture else 1 if config.multi_query else heads
+            widths = (heads // groups * head, head, head)
+        case "gpt2" | "mpt" | "phi3":
+            shared = head * (getattr(config, "num_key_value_heads", None) or heads)
+            widths = (width - 2 * shared, shared, shared)
+        case _:
+            return (("qkv", width),)
+    return tuple(zip("qkv", widths, strict=True))
+
+
+def _ffn_parts(name: str, width: int, ffn: FFN) -> tuple[tuple[str, int], ...]:
+    last = name.rpartition(".")[2]
+    if last == "gate_up_proj":
+        return ("gate", width // 2), ("up", width // 2)
+    if name == ffn.architecture.down or last == "down_proj":
+        return (("down", width),)
+    return (("gate" if "gate" in last else "up", width),)

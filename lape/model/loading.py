@@ -1,0 +1,320 @@
+"""Models: where their weights come from, what exactly they are, and how they are loaded."""
+
+import contextlib
+import functools
+import importlib.util
+import logging
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.distributed import DistributedConfig
+from transformers.utils import logging as transformers_logging
+
+from lape.artifacts.files import read_json, sha256, writing
+from lape.artifacts.headers import Header
+from lape.artifacts.hub_errors import explain
+from lape.errors import LapeError
+from lape.machine import ranks
+from lape.machine.device import resolve_device
+from lape.model.checkpoint import PATTERNS, checkpoint_files
+from lape.model.ffn import find_ffn
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MOST_LAYERS = 10_000
+# How a model is loaded: settings of its entry in the catalogue, kept in its artifact.
+SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization", "compile")
+SETTINGS += ("trust_remote_code",)
+logger = logging.getLogger(__name__)
+
+
+def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
+    """Convert a GGUF checkpoint once to safetensors and a fast tokenizer, which load in seconds.
+
+    Quantised weights are dequantised, then rounded to `dtype`.
+
+    Raises:
+        LapeError: the file is missing or not a GGUF checkpoint that transformers can read.
+    """
+    from transformers import GgufConfig
+
+    gguf = Path(gguf)
+    if not gguf.is_file():
+        raise LapeError(f"{gguf}: no such file; run the download step")
+    arguments = {"gguf_file": gguf.name}
+    try:
+        with _one_gguf_reader():
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, **arguments, quantization_config=GgufConfig(dequantize=True), dtype=dtype
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
+    except Exception as error:  # a damaged file fails in many ways
+        raise LapeError(f"{gguf}: cannot be read as a GGUF checkpoint ({_line(error)}); fetch it again") from error
+    # The quantisation is undone: the saved checkpoint is a plain one.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def convert_pickled(path: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
+    """Convert a checkpoint of pickles once to safetensors, rounded to `dtype`. Nothing but tensors is unpickled.
+
+    Raises:
+        LapeError: it cannot be read, or its pickles hold anything but tensors.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, weights_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        raise LapeError(f"{path}: its pickles cannot be read as weights ({_line(error)}); do not use them") from error
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _one_gguf_reader() -> Iterator[None]:
+    """Parse a file once: transformers does so for configuration, weights and tokenizer, 10 s each at 262k tokens."""
+    import gguf
+
+    reader = gguf.GGUFReader
+    gguf.GGUFReader = functools.cache(reader)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = reader
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """The torch dtype of a setting; "auto" is bfloat16 where the device computes in it, else float32."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32
+
+
+def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1, shape: Mapping | None = None) -> dict:
+    """Shape and identity of a checkpoint, without loading its weights.
+
+    Args:
+        path: a checkpoint folder.
+        trust_remote_code: run code that it ships.
+        tensor_parallel: ranks that the model is to be spread over.
+        shape: what its decoder's configuration should say, by key; a difference is a warning.
+
+    Returns:
+        architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
+        context_length.
+
+    Raises:
+        LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread so.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        layers = config.get_text_config().num_hidden_layers
+        if layers > _MOST_LAYERS:  # even without weights, making them would take days
+            raise ValueError(f"{layers} layers")
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a damaged configuration fails in many ways
+        raise LapeError(
+            f"{path}: cannot be read as a causal language model ({_line(error)}); mend the model's entry or its files"
+        ) from error
+    ffn = find_ffn(model)
+    if tensor_parallel > 1:
+        ranks.check_plan(model.get_decoder(), ffn.architecture.down, ffn.width, ffn.experts, tensor_parallel)
+    decoder = model.get_decoder().config
+    for key, value in (shape or {}).items():
+        found = getattr(decoder, key, None)
+        if found != value:
+            logger.warning(
+                "%s: its %s is %s, the catalogue's shape says %s: the plan was of another", path, key, found, value
+            )
+    return {
+        "architecture": type(model).__name__,
+        "model_type": decoder.model_type,
+        "layers": ffn.shape[0],
+        "neurons_per_layer": ffn.shape[1],
+        "experts": ffn.experts,
+        "vocab_size": model.get_input_embeddings().num_embeddings,
+        "context_length": getattr(decoder, "max_position_embeddings", None),
+    }
+
+
+def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dict]:
+    """Load the model that a `model` artifact describes, in evaluation mode.
+
+    With tensor parallelism each rank loads its columns, and from here on keeps in step with the others.
+
+    Args:
+        model_json: the artifact's header.
+        **settings: some of `SETTINGS` but the dtype, where other than the artifact's are wanted; with tensor_parallel
+            1 the ranks, if there are several, are the caller's own.
+
+    Returns:
+        the model on its device, and the artifact's header.
+
+    Raises:
+        LapeError: the artifact or a weight file is missing, memory does not suffice, or the process was not started as
+            one of the ranks that the model is spread over.
+    """
+    header = read_json(model_json, "model")
+    path, revision = location(model_json, header)
+    parameters = Header(model_json, header["parameters"] | settings)
+    device, dtype = resolve_device(parameters["device"]), DTYPES[header["dtype"]]
+    spread = parameters["tensor_parallel"]
+    if "tensor_parallel" not in settings:
+        ranks.join(spread, torch.device(device).type)
+    quantization = quantization_config(parameters["quantization"], dtype)
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=parameters["attn_implementation"],
+            device_map=parameters["device_map"] or (device if quantization else None),
+            quantization_config=quantization,
+            trust_remote_code=parameters["trust_remote_code"],
+            distributed_config=DistributedConfig(tp_size=spread, tp_plan="auto") if spread > 1 else None,
+        )
+        if parameters["device_map"] is None and quantization is None and spread == 1:
+            model = model.to(device)
+    except (ValueError, ImportError) as error:
+        raise LapeError(
+            f"{path}: the model cannot be loaded ({_line(error)}); mend its attn_implementation, device_map or "
+            "quantization, or save its files anew"
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise LapeError(f"{path}: the model cannot be loaded ({_line(error)}); fetch or save its files anew") from error
+    except torch.OutOfMemoryError as error:
+        raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
+    if header["experts"] > 1:
+        # The one implementation in which each expert's activations exist by themselves; the baseline uses it too.
+        model.set_experts_implementation("eager")
+    if parameters["compile"]:
+        model.get_decoder().compile()
+    return model.eval(), header
+
+
+def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """transformers' configuration of quantised loading; None where weights stay as they are.
+
+    Raises:
+        LapeError: bitsandbytes is not installed.
+    """
+    if setting is None:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LapeError(
+            f"quantization {setting}: bitsandbytes is not installed; `pip install bitsandbytes`, or leave it out"
+        )
+    if setting == "bitsandbytes-8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4")
+
+
+def fetch(repository: str, revision: str, trust_remote_code: bool, pickled: bool = False) -> Path:
+    """Fetch a repository of the hub into its cache, once for all jobs.
+
+    Args:
+        repository: such as "meta-llama/Llama-2-7b-hf"; a token for a gated one comes from the environment.
+        revision: commit, tag or branch.
+        trust_remote_code: fetch Python files too.
+        pickled: fetch pickled weights too.
+
+    Returns:
+        the folder in the cache; its name is the commit.
+
+    Raises:
+        LapeError: no such repository or revision, no access, or no network.
+    """
+    import huggingface_hub
+
+    patterns = [*PATTERNS, *["*.py"] * trust_remote_code, *["pytorch_model*.bin"] * pickled]
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's, and those of two libraries for its protocol; none is ours
+        reason, remedy = explain(error)
+        remedy = remedy or "check name, revision, access (HF_TOKEN) and network"
+        raise LapeError(f"{repository} at {revision}: cannot be fetched from the hub ({reason}); {remedy}") from error
+
+
+def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path) -> int | None:
+    """Write a checkpoint's fast tokenizer as one tokenizer.json, which loads without transformers.
+
+    Args:
+        path, trust_remote_code: see `describe`.
+        output: the file to write.
+
+    Returns:
+        the id of its BOS token, None where it has none.
+
+    Raises:
+        LapeError: there is none, or it is a slow one, which does not say which bytes a token covers.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a damaged file fails in many ways
+        raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)}); save its files anew") from error
+    if not tokenizer.is_fast:
+        raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
+    backend = tokenizer.backend_tokenizer
+    # Left over from training in some repositories: they would cut documents and fill chunks with padding.
+    backend.no_truncation()
+    backend.no_padding()
+    with writing(output) as temporary:
+        temporary.write_text(backend.to_str(), encoding="utf-8")
+    return tokenizer.bos_token_id
+
+
+def check_found_on(description: dict, path: str | Path, header: dict) -> None:
+    """Refuse what was found on another checkpoint; a released file names none.
+
+    Args:
+        description: header of the model artifact that is at hand.
+        path, header: of neurons, parameters, steering values or expert units.
+
+    Raises:
+        LapeError: it was.
+    """
+    found, wanted = header.get("model_revision"), description["revision"]
+    if found not in (None, wanted):
+        raise LapeError(
+            f"{path}: found on {header['model']}, not on {description['name']} ({found} is not {wanted}); "
+            "find them on this model"
+        )
+
+
+def location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
+    """Where a model artifact's checkpoint is: a repository and its commit, or a folder whose files are as they were.
+
+    Raises:
+        LapeError: a file is missing or changed.
+    """
+    if header["source"] == "hub":
+        return header["path"], header["revision"]
+    for name, size in header["sizes"].items():
+        file = Path(header["path"]) / name
+        if not file.is_file():
+            raise LapeError(f"{file}: missing, though {model_json} names it; delete {model_json} and run again")
+        if file.stat().st_size != size:
+            raise LapeError(f"{file}: changed since {model_json} was written; delete {model_json} and run again")
+    return header["path"], None
+
+
+def folder_identity(folder: str | Path) -> tuple[dict[str, str], dict[str, int]]:
+    """SHA-256 and size of every file of a checkpoint folder, by name."""
+    files = checkpoint_files(folder)
+    return {file.name: sha256(file) for file in files}, {file.name: os.path.getsize(file) for file in files}
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

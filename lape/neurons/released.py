@@ -1,0 +1,217 @@
+"""The authors' released files: their neurons and their counts read into our artifacts, and neurons written as theirs.
+
+A neuron file is `list[language][layer]` of int64 index tensors. It names neither its languages nor its model, and
+trailing languages without a neuron are not in it. In a mixture of experts an index is the place in the layer,
+expert * width + index. A count file is `{"n": tokens, "over_zero": int32 [layers, neurons]}`, one a language.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lape.artifacts.files import read_json, writing
+from lape.errors import LapeError
+from lape.neurons.table import Neurons, located
+from lape.paper import MODELS, paper_model
+from lape.statistics.sums import ActivationStatistics
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that a file was made with.
+
+    Attributes:
+        name: what tables call it.
+        revision, checkpoint: its revision and its repository of the hub, where they are known.
+        layers, neurons_per_layer, experts: shape of its FFN; None where it is not known.
+    """
+
+    name: str
+    revision: str | None = None
+    checkpoint: str | None = None
+    layers: int | None = None
+    neurons_per_layer: int | None = None
+    experts: int = 1
+
+    @classmethod
+    def named(cls, name: str, neurons_per_layer: int | None = None) -> "Source":
+        """A model by name: one of the paper's has the shape of its checkpoint.
+
+        Args:
+            name: of the model.
+            neurons_per_layer: I of another model.
+
+        Raises:
+            LapeError: the paper's model of that name has another width.
+        """
+        model = paper_model(name)
+        if model is None:
+            return cls(name, neurons_per_layer=neurons_per_layer)
+        if neurons_per_layer not in (None, model.neurons_per_layer):
+            raise LapeError(
+                f"--neurons-per-layer: {model.name} has {model.neurons_per_layer}, not {neurons_per_layer}; leave it "
+                "out, or give the model another --name"
+            )
+        return cls(name, layers=model.layers, neurons_per_layer=model.neurons_per_layer)
+
+    @classmethod
+    def described(cls, model_json: str | Path) -> "Source":
+        """A model by its artifact.
+
+        Raises:
+            LapeError: the header is missing or of another kind.
+        """
+        header = read_json(model_json, "model")
+        shape = {key: header[key] for key in ("layers", "neurons_per_layer", "experts")}
+        checkpoint = header["path"] if header["source"] == "hub" else None
+        return cls(header["name"], header["revision"], checkpoint, **shape)
+
+
+def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> Neurons:
+    """Read a released neuron file.
+
+    Args:
+        path: the .pth file. It is loaded without running any code that it may carry.
+        languages: names of its languages, in its order.
+        source: the model; its width must be known.
+
+    Returns:
+        the neurons, each with the languages that it is listed for; a released file tells no entropy.
+
+    Raises:
+        LapeError: not such a file, or one that fits neither these languages nor this model.
+    """
+    content = _load(path)
+    if source.neurons_per_layer is None:
+        known = ", ".join(model.name for model in MODELS)
+        raise LapeError(
+            f"{path}: does not say how many neurons a layer of {source.name} has; pass --model, --neurons-per-layer, "
+            f"or a --name of the paper ({known})"
+        )
+    if not (isinstance(content, list) and content and all(isinstance(layers, list) and layers for layers in content)):
+        raise LapeError(f"{path}: is no list of languages of layers; pass a released neuron file")
+    if len(content) != len(languages):
+        raise LapeError(
+            f"{path}: holds {len(content)} languages, --languages names {len(languages)} ({', '.join(languages)}); "
+            "name those of the file in its order (the last languages are not in it where they have no neuron)"
+        )
+    if len(set(languages)) != len(languages):
+        raise LapeError(f"--languages: a language is named twice ({', '.join(languages)}); name each once")
+    depth = source.layers or len(content[0])
+    owners: dict[int, list[str]] = {}
+    for language, layers in zip(languages, content, strict=True):
+        if len(layers) != depth:
+            raise LapeError(
+                f"{path}: {language} has {len(layers)} layers, not the {depth} of {source.name}; pass the file of one "
+                "model, and its --name or --model"
+            )
+        for layer, index in enumerate(layers):
+            fault = _fault(index, source.neurons_per_layer)
+            if fault:
+                raise LapeError(f"{path}: {language}, layer {layer} (from 0) {fault}; pass the file of {source.name}")
+            for place in index.tolist():
+                owners.setdefault(layer * source.neurons_per_layer + int(place), []).append(language)
+    chosen = np.array(sorted(owners), np.int64)
+    table = pd.DataFrame(located(chosen, source.neurons_per_layer, source.experts))
+    table["languages"] = [tuple(owners[neuron]) for neuron in chosen.tolist()]
+    shape = depth, source.neurons_per_layer
+    return Neurons(table, tuple(languages), *shape, {"selected": len(table)}, str(path), source.experts)
+
+
+def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, ActivationStatistics]:
+    """Read the authors' count files of one model.
+
+    Args:
+        paths: language -> file. It is loaded without running any code that it may carry.
+        source: the model; where its shape is known, the counts must have it.
+
+    Returns:
+        language -> statistics with counts and tokens alone; sums of activations are zero.
+
+    Raises:
+        LapeError: not such a file, counts outside 0 ... n, shapes that differ, or a mixture of experts.
+    """
+    if source.experts > 1:
+        raise LapeError(
+            f"{source.name}: is a mixture of experts, and a count file does not say how many tokens reached each; "
+            "count with `lape statistics`"
+        )
+    statistics: dict[str, ActivationStatistics] = {}
+    shape = None if source.layers is None else (source.layers, source.neurons_per_layer)
+    for language, path in paths.items():
+        content = _load(path)
+        if not (isinstance(content, dict) and {"n", "over_zero"} <= set(content)):
+            raise LapeError(f"{path}: has no 'n' and 'over_zero'; pass the authors' count file of {language}")
+        tokens, over_zero = content["n"], content["over_zero"]
+        tokens = tokens.item() if isinstance(tokens, torch.Tensor) and tokens.numel() == 1 else tokens
+        if not isinstance(tokens, int) or tokens < 1:
+            found = tokens if isinstance(tokens, int) else type(tokens).__name__
+            raise LapeError(f"{path}: its n is {found}, not a number of tokens; write the file again")
+        if not (_integers(over_zero) and over_zero.dim() == 2):
+            raise LapeError(f"{path}: its over_zero is no matrix of counts [layers, neurons]; write the file again")
+        if over_zero.numel() and not 0 <= int(over_zero.min()) <= int(over_zero.max()) <= tokens:
+            raise LapeError(
+                f"{path}: has counts from {int(over_zero.min())} to {int(over_zero.max())}, outside 0 ... n = {tokens} "
+                "(an int32 counter overflows past 2^31 tokens); count again"
+            )
+        shape = shape or tuple(over_zero.shape)
+        if tuple(over_zero.shape) != shape:
+            raise LapeError(
+                f"{path}: has {' x '.join(map(str, over_zero.shape))} counts, not the {' x '.join(map(str, shape))} of "
+                f"{source.name}; pass the files of one model, and its --name or --model"
+            )
+        statistics[language] = ActivationStatistics.of_counts(over_zero.numpy().astype(np.int64), tokens)
+    return statistics
+
+
+def write_neurons(neurons: Neurons, path: str | Path) -> None:
+    """Write neurons as the authors release them; languages without a neuron keep their place.
+
+    Args:
+        neurons: any set; languages stand in the order of `neurons.sets`.
+        path: the .pth file; the same neurons give the same bytes.
+    """
+    content = []
+    for name in neurons.sets:
+        own = neurons.indices(name)
+        content.append([torch.tensor(own.get(layer, ()), dtype=torch.int64) for layer in range(neurons.layers)])
+    packed = io.BytesIO()  # torch writes a file's own name into it, a temporary one here
+    torch.save(content, packed)
+    with writing(path) as temporary:
+        temporary.write_bytes(packed.getvalue())
+
+
+def _load(path: str | Path) -> object:
+    """What torch.save wrote, if it is tensors and plain containers."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); name an existing file") from error
+    except Exception as error:  # a foreign or truncated file fails in many ways
+        raise LapeError(
+            f"{path}: is not a file of tensors that loads without running code; pass the authors' .pth file"
+        ) from error
+
+
+def _integers(value: object) -> bool:
+    """Whether it is a dense tensor of integers, with its data; an empty one may have any type."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool or value.is_quantized)
+    return whole or not value.numel()
+
+
+def _fault(index: object, width: int) -> str | None:
+    """What is wrong with the indices of one layer."""
+    if not (_integers(index) and index.dim() == 1):
+        return "is no list of indices"
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < width:
+        return f"names neurons {int(index.min())} ... {int(index.max())} of {width}"
+    if len(index.unique()) != len(index):
+        return "names a neuron twice"
+    return None

@@ -1,0 +1,308 @@
+"""Which neurons belong to a language, by three methods (Tang et al. 2024, sections 2.2 and 3.1), all from one pass.
+
+- LAPE, language activation probability entropy: how unevenly the probability of firing is spread over languages.
+- LAVE, language activation value entropy: the same with the mean activation in place of the probability.
+- LAP, language activation probability: neurons that fire at more than 95% of a language's tokens.
+
+LAPE's defaults are what the authors' released code does; the paper's text leaves the threshold's scope open (one
+percentile over all layers, neurons and languages) and whether membership is strict (it is). What goes beyond it
+(`choose`) is off by default.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from lape.errors import LapeError
+from lape.neurons.table import Neurons, located
+from lape.statistics.sums import ActivationStatistics
+
+logger = logging.getLogger(__name__)
+
+# What a negative mean activation counts as; see `mean_activations`.
+NEGATIVE = ("zero", "absolute", "shift")
+# Which languages a neuron is assigned to: all above the threshold, or the one where its value is highest.
+ASSIGNMENTS = ("threshold", "maximum")
+
+
+def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> np.ndarray:
+    """Share of tokens at which each neuron fires (Eq. 4); 0 where no token reached its expert.
+
+    Args:
+        statistics: language -> statistics of one model.
+
+    Returns:
+        float32 [L, I, K], languages in the mapping's order.
+
+    Raises:
+        LapeError: a language without tokens, or statistics of different shapes.
+    """
+    return _per_token(statistics, lambda value: value.count)
+
+
+def mean_activations(statistics: Mapping[str, ActivationStatistics], negative: str = "zero") -> np.ndarray:
+    """Mean activation of each neuron, as LAVE counts it (section 3.1 c); 0 where no token reached its expert.
+
+    A mean can be negative, as GELU and SiLU go below zero, and terms of both signs have no entropy. The paper does
+    not say what it does; `negative` chooses:
+
+    - "zero": a negative mean counts as 0: on average the neuron is off, as a probability of 0 says in LAPE.
+    - "absolute": its size counts, so that a neuron that is strongly negative in one language is specific to it.
+    - "shift": the lowest of a neuron's means, where it is negative, is subtracted from all of them.
+
+    Args:
+        statistics: language -> statistics of one model, with sums of the activation.
+        negative: see above.
+
+    Returns:
+        float32 [L, I, K], none negative.
+
+    Raises:
+        LapeError: as `activation_probabilities`; an unknown `negative`; statistics that hold counts alone.
+    """
+    if negative not in NEGATIVE:
+        raise LapeError(f"neurons.lave_negative: {negative!r} is unknown; use one of {', '.join(NEGATIVE)}")
+    means = _per_token(statistics, lambda value: value.total)
+    if not means.any():
+        raise LapeError("statistics: hold no sums of activations, which LAVE needs; record them with `lape statistics`")
+    if negative == "absolute":
+        return np.abs(means)
+    if negative == "shift":
+        return means - np.minimum(means.min(axis=-1, keepdims=True), 0)
+    return np.maximum(means, 0)
+
+
+def entropies(values: np.ndarray) -> np.ndarray:
+    """Entropy over languages of each neuron's L1-normalised values (Eq. 5), natural log.
+
+    Args:
+        values: float32 [..., K], activation probabilities or means, none negative.
+
+    Returns:
+        float32 [...], between 0 and ln K; 0 for a neuron that never fires.
+    """
+    sums = values.sum(axis=-1, keepdims=True)
+    shares = np.divide(values, sums, out=np.zeros_like(values), where=sums > 0)
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return np.abs(-(shares * logs).sum(axis=-1))  # abs: no -0.0
+
+
+def select_lape(
+    statistics: Mapping[str, ActivationStatistics], ratio: float = 0.01, quantile: float = 0.95, **options
+) -> Neurons:
+    """The `ratio` of neurons with the lowest entropy, each assigned to every language above the threshold.
+
+    1. P = count / tokens (in a mixture of experts: tokens routed to the expert) in float32, and its entropy H over
+       languages.
+    2. T = the round(L I K quantile)-th smallest of all P. A neuron with no language strictly above T is out.
+    3. The round(L I ratio) neurons with the smallest H, over all layers; ties go to the lower layer, then index.
+    4. A neuron belongs to every language with P > T.
+
+    Where fewer neurons pass step 2 than step 3 wants, all that pass are taken and a warning says so; the
+    released code fills up with neurons of no language and drops them later.
+
+    Args:
+        statistics: language -> statistics of one model, K of them; the order is kept.
+        ratio: share of all neurons, in (0, 1].
+        quantile: of all activation probabilities, in (0, 1].
+        **options: see `choose`.
+
+    Returns:
+        the neurons, with their entropy and probabilities; `summary` holds threshold, entropy_at_cut,
+        entropy_maximum (ln K), wanted and selected.
+
+    Raises:
+        LapeError: a parameter out of range, fewer than two languages, or statistics that do not fit together.
+    """
+    return _lowest_entropy(statistics, activation_probabilities(statistics), "probability", ratio, quantile, options)
+
+
+def select_lave(
+    statistics: Mapping[str, ActivationStatistics],
+    ratio: float = 0.01,
+    quantile: float = 0.95,
+    negative: str = "zero",
+    **options,
+) -> Neurons:
+    """As `select_lape`, with the mean activation in place of the probability (section 3.1 c).
+
+    Args:
+        statistics, ratio, quantile: see `select_lape`; the quantile is one of all means.
+        negative: what a negative mean counts as, see `mean_activations`.
+        **options: see `choose`.
+
+    Returns:
+        the neurons, with the entropy and the means, as they counted, that chose them; `summary` as in `select_lape`.
+
+    Raises:
+        LapeError: as `select_lape` and `mean_activations`.
+    """
+    return _lowest_entropy(statistics, mean_activations(statistics, negative), "mean", ratio, quantile, options)
+
+
+def select_lap(
+    statistics: Mapping[str, ActivationStatistics], ratio: float = 0.01, probability: float = 0.95, **options
+) -> Neurons:
+    """Neurons that fire at more than `probability` of a language's tokens belong to it (section 3.1 b).
+
+    Where more than `ratio` of all neurons do (the paper compares its methods at 1%), those with the highest
+    probability in any language are taken; ties go to the lower layer, then index.
+
+    Args:
+        statistics: see `select_lape`.
+        ratio: share of all neurons that is taken at most, in (0, 1].
+        probability: what a neuron's activation probability must exceed, in (0, 1].
+        **options: see `choose`.
+
+    Returns:
+        the neurons, with their probabilities, and their entropy, by which they are not chosen; `summary` holds
+        threshold (the given probability), entropy_at_cut (the highest among them), entropy_maximum, wanted, selected.
+
+    Raises:
+        LapeError: as `select_lape`.
+    """
+    _check_share("lap_probability", probability)
+    values = activation_probabilities(statistics)
+    return choose(statistics, values, "probability", probability, ratio, lambda value, _: -value, **options)
+
+
+def choose(
+    statistics: Mapping[str, ActivationStatistics],
+    values: np.ndarray,
+    name: str,
+    threshold: float,
+    ratio: float,
+    order: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    *,
+    minimum_tokens: int = 0,
+    entropy_ceiling: float | None = None,
+    assignment: str = "threshold",
+    quota: int | None = None,
+) -> Neurons:
+    """The first `ratio` of the neurons above a threshold in some order, and the languages of each: what methods share.
+
+    Args:
+        statistics: language -> statistics, K of them.
+        values: float32 [L, I, K], what the method compares over languages.
+        name: of the values; they become columns name_<language>.
+        threshold: a neuron with no value strictly above it is out.
+        ratio: share of all neurons.
+        order: from the values [N, K] and entropies [N] of the neurons above the threshold to a key, [N] or [N, K] where
+            it differs between languages; the smallest come first, ties in order of layer, then index.
+        minimum_tokens: a neuron that fewer tokens reached in any language is out. Only in a mixture of experts do fewer
+            reach it than were counted: a rare expert's neuron that fired at its single token has probability 1.
+        entropy_ceiling: a neuron with a higher entropy, as a share of ln K, is out.
+        assignment: "threshold": a neuron belongs to every language above the threshold. "maximum": to the one where
+            its value is highest, of equal ones the first.
+        quota: the first neurons of each language, so many, in place of the first `ratio` of all; a neuron belongs to
+            those of its languages whose quota it is in.
+
+    Returns:
+        the neurons, with columns entropy and name_<language>.
+
+    Raises:
+        LapeError: fewer than two languages, a parameter out of range, or one that leaves no neuron to take.
+    """
+    if len(statistics) < 2:
+        raise LapeError("languages: neurons are found by comparing languages; name at least two")
+    if assignment not in ASSIGNMENTS:
+        raise LapeError(f"neurons.assignment: {assignment!r} is unknown; use one of {', '.join(ASSIGNMENTS)}")
+    _check_share("ratio", ratio)
+    languages = list(statistics)
+    layers, neurons, _ = values.shape
+    flat = values.reshape(-1, len(languages))
+    wanted = quota if quota is not None else round(len(flat) * ratio)
+    if wanted < 1:
+        key, value = ("ratio", ratio) if quota is None else ("quota", quota)
+        raise LapeError(f"neurons.{key}: {value} of {len(flat)} neurons is not one neuron; raise it")
+
+    passed = (flat > np.float32(threshold)).any(axis=-1)
+    for value in statistics.values():
+        passed &= value.denominator.reshape(-1) >= minimum_tokens
+    candidates = np.flatnonzero(passed)  # in order of layer, then index
+    entropy = entropies(flat[candidates])
+    if entropy_ceiling is not None:
+        _check_share("entropy_ceiling", entropy_ceiling)
+        kept = entropy <= entropy_ceiling * math.log(len(languages))
+        candidates, entropy = candidates[kept], entropy[kept]
+    members = flat[candidates] > np.float32(threshold)
+    if assignment == "maximum":
+        members = flat[candidates].argmax(axis=-1)[:, None] == np.arange(len(languages))
+    keys = order(flat[candidates], entropy)
+    keys = keys[:, None] if keys.ndim == 1 else keys
+    if quota is None:
+        taken = np.argsort(keys.min(axis=-1), kind="stable")[:wanted]  # stable: ties stay in order of layer and index
+    else:
+        for own, key in zip(members.T, np.broadcast_to(keys, members.shape).T, strict=True):
+            ranking = np.argsort(key, kind="stable")
+            own[ranking[own[ranking]][quota:]] = False
+        taken = np.flatnonzero(members.any(axis=-1))
+    _warn_of_few(members[taken], languages, wanted, quota)
+
+    chosen = np.sort(taken)
+    (experts,) = {value.rows.shape[1] for value in statistics.values()}
+    table = pd.DataFrame(
+        {**located(candidates[chosen], neurons, experts), "entropy": entropy[chosen].astype(np.float64)}
+    )
+    for k, language in enumerate(languages):
+        table[f"{name}_{language}"] = flat[candidates[chosen], k].astype(np.float64)
+    table["languages"] = [
+        tuple(language for language, member in zip(languages, row, strict=True) if member)
+        for row in members[chosen].tolist()
+    ]
+    summary = {
+        "threshold": float(threshold),
+        "entropy_at_cut": float(entropy[chosen].max()) if len(chosen) else None,
+        "entropy_maximum": math.log(len(languages)),
+        "wanted": wanted,
+        "selected": len(chosen),
+    }
+    return Neurons(table, tuple(languages), layers, neurons, summary, experts=experts)
+
+
+# Method -> function from statistics and keyword parameters, those that the header of its artifact records.
+SELECTIONS = {"lape": select_lape, "lave": select_lave, "lap": select_lap}
+
+
+def _lowest_entropy(statistics, values: np.ndarray, name: str, ratio: float, quantile: float, options: dict) -> Neurons:
+    """The neurons of the lowest entropy whose value exceeds a quantile of all values in some language."""
+    _check_share("quantile", quantile)
+    rank = max(round(values.size * quantile), 1) - 1
+    threshold = float(np.partition(values, rank, axis=None)[rank])
+    return choose(statistics, values, name, threshold, ratio, lambda _, entropy: entropy, **options)
+
+
+def _per_token(
+    statistics: Mapping[str, ActivationStatistics], sums: Callable[[ActivationStatistics], np.ndarray]
+) -> np.ndarray:
+    """float32 [L, I, K], sums over the tokens that reached each neuron."""
+    shapes = {language: value.count.shape for language, value in statistics.items()}
+    if len({(value.count.shape, value.rows.shape) for value in statistics.values()}) > 1:
+        raise LapeError(f"statistics: languages differ in shape ({shapes}); count them all on one model")
+    for language, value in statistics.items():
+        if value.tokens == 0:
+            raise LapeError(f"statistics: {language} has no tokens; raise tokens.train")
+    if not statistics:
+        raise LapeError("languages: neurons are found by comparing languages; name at least two")
+    values = np.empty((*next(iter(shapes.values())), len(statistics)), np.float32)
+    for k, value in enumerate(statistics.values()):
+        values[..., k] = sums(value) / np.maximum(value.denominator, 1)  # divided in float64, then rounded
+    return values
+
+
+def _check_share(key: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise LapeError(f"neurons.{key}: {value} is outside (0, 1]; set it to a share")
+
+
+def _warn_of_few(members: np.ndarray, languages: list[str], wanted: int, quota: int | None) -> None:
+    """Say where there are fewer neurons than wanted."""
+    if quota is None and len(members) < wanted:
+        logger.warning("neurons: %d are wanted and only %d pass the threshold", wanted, len(members))
+    if quota is not None:
+        for language, count in zip(languages, members.sum(axis=0).tolist(), strict=True):
+            if count < quota:
+                logger.warning("neurons: %d of %s are wanted and only %d pass the threshold", quota, language, count)

@@ -1,0 +1,1 @@
+"""How often every FFN neuron fires on a language: exact sums, and the hooks that record them."""

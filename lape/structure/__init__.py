@@ -1,1 +1,0 @@
-"""Structure: where in a model the languages meet."""

@@ -1,0 +1,170 @@
+"""One language's corpus as an artifact: a source's documents, cleaned, in a Parquet file."""
+
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from lape.artifacts.files import write_header, writing
+from lape.errors import LapeError
+from lape.machine.progress import progress
+from lape.text.cleaning import Cleaner, script_shares
+from lape.text.embedded import read_embedded
+from lape.text.files import read_files
+from lape.text.hub_datasets import read_hub
+from lape.text.reading import Reading
+
+_log = logging.getLogger(__name__)
+
+SOURCES = {"embedded": read_embedded, "hub": read_hub, "files": read_files}
+
+_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
+# A row group, and with it what is held in memory, ends at whichever comes first.
+_GROUP_CHARACTERS = 1 << 22
+_GROUP_DOCUMENTS = 10_000
+
+
+def documents(
+    language: str, source: str, settings: Mapping, reading: Reading | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the (id, text) documents of one language as the source has them.
+
+    Args:
+        language: the language to read.
+        source: "embedded", "hub" or "files".
+        settings: keyword arguments of `read_embedded`, `read_hub` or `read_files`.
+        reading: takes note of the files read and of unusable rows.
+
+    Raises:
+        LapeError: a setting is missing or unknown; while it is read: what the source's reader raises.
+    """
+    reading = Reading() if reading is None else reading
+    read = SOURCES[source]
+    try:
+        inspect.signature(read).bind(language, reading, **settings)
+    except TypeError as error:
+        raise LapeError(f"settings of corpus source {source}: {error}; correct the settings") from error
+    return read(language, reading, **settings)
+
+
+def build_corpus(
+    language: str,
+    source: str,
+    settings: Mapping,
+    output: str | Path,
+    *,
+    language_check: str = "keep",
+    minimum_characters: int = 1,
+    exclude: str | None = None,
+    threads: int = 1,
+) -> None:
+    """Write one language's documents to a Parquet file (columns id, text) and its header beside it.
+
+    Args:
+        language: the language to read.
+        source: "embedded", "hub" or "files".
+        settings: keyword arguments of the source's reader.
+        output: the Parquet file; the header is the `.json` beside it.
+        language_check: "keep", "drop" or "off", see `Cleaner`.
+        minimum_characters: shorter documents are dropped.
+        exclude: regular expression; documents in which it is found are dropped.
+        threads: processes that detect languages, which is most of the work.
+
+    Raises:
+        LapeError: the source cannot be read, two documents have one id, or no document is left.
+    """
+    output, reading = Path(output), Reading()
+    cleaner = Cleaner(language, language_check, minimum_characters, exclude)
+    corpus, newest = _Writer(), []
+    with writing(output) as temporary:
+        with (
+            pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as file,
+            progress(None, f"corpus {language}", "document") as bar,
+        ):
+            found = _counted(documents(language, source, settings, reading), bar)
+            for identity, text in cleaner.clean(found, threads):
+                corpus.add(file, identity, text)
+                if reading.newest is not None and int(identity) >= reading.newest:
+                    newest.append(int(identity))
+            corpus.flush(file)
+        _report(language, language_check, cleaner, reading, corpus.documents)
+        if reading.newest is not None and not newest:
+            raise LapeError(f"corpus {language}: cleaning leaves none of the newest pages; raise corpus.hub.newest")
+    gone = cleaner.dropped["other_language"]
+    other = sum(cleaner.detected.values()) - cleaner.detected[language] + gone
+    write_header(
+        output.with_suffix(".json"),
+        "corpus",
+        language=language,
+        source=source,
+        documents=corpus.documents,
+        characters=corpus.characters.total(),
+        bytes=sum(len(character.encode()) * count for character, count in corpus.characters.items()),
+        scripts=script_shares(corpus.characters),
+        **({"newest": {"documents": len(newest), "smallest_id": min(newest)}} if newest else {}),
+        detected_languages=dict(sorted(cleaner.detected.items(), key=lambda item: (-item[1], item[0]))),
+        undetected=cleaner.undetected,
+        share_other_language=round(other / (corpus.documents + gone), 6) if cleaner.checkable else None,
+        dropped=cleaner.dropped,
+        bad_lines={"count": reading.bad, "examples": reading.examples},
+        parameters={
+            "settings": dict(settings),
+            "language_check": language_check,
+            "minimum_characters": minimum_characters,
+            "exclude": exclude,
+        },
+        inputs=reading.inputs,
+        outputs=[output],
+    )
+
+
+def _counted(found: Iterator[tuple[str, str]], bar: tqdm) -> Iterator[tuple[str, str]]:
+    for document in found:
+        bar.update()
+        yield document
+
+
+class _Writer:
+    """Collects documents into row groups, so that memory does not grow with the corpus."""
+
+    def __init__(self):
+        self.documents = 0
+        self.characters: Counter[str] = Counter()
+        self._identities: list[str] = []
+        self._texts: list[str] = []
+        self._pending = 0
+
+    def add(self, file: pq.ParquetWriter, identity: str, text: str) -> None:
+        self.documents += 1
+        self.characters.update(text)
+        self._identities.append(identity)
+        self._texts.append(text)
+        self._pending += len(text)
+        if self._pending >= _GROUP_CHARACTERS or len(self._texts) >= _GROUP_DOCUMENTS:
+            self.flush(file)
+
+    def flush(self, file: pq.ParquetWriter) -> None:
+        if self._texts:
+            file.write_table(pa.table([self._identities, self._texts], schema=_SCHEMA))
+        self._identities, self._texts, self._pending = [], [], 0
+
+
+def _report(language: str, language_check: str, cleaner: Cleaner, reading: Reading, kept: int) -> None:
+    """Warn of what was left out; an empty corpus is an error."""
+    dropped = ", ".join(f"{count} {reason}" for reason, count in cleaner.dropped.items())
+    if not kept:
+        first = f"; the first bad line is {reading.examples[0]}" if reading.examples else ""
+        raise LapeError(
+            f"corpus {language}: no document is left (dropped: {dropped}; bad lines: {reading.bad}{first}); "
+            "check the source and its settings"
+        )
+    _log.info("corpus %s: %d documents; dropped: %s", language, kept, dropped)
+    if reading.bad:
+        _log.warning("corpus %s: bad lines left out: %d, the first: %s", language, reading.bad, reading.examples[0])
+    if language_check != "off" and not cleaner.checkable:
+        _log.warning("corpus %s: the detector does not know this language; all is kept, unchecked", language)

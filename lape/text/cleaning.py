@@ -1,0 +1,155 @@
+"""What is kept of a source's documents, and what a text's letters and language say about it.
+
+The text itself is never changed: no Unicode normalisation, no stripping.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+
+from lape.errors import LapeError
+from lape.text.identification import by_langdetect, known_languages
+
+CHECKS = ("keep", "drop", "off")
+_SAMPLE = 2000  # characters of a document that are looked at to detect its language
+_BATCH = 512  # documents whose language is detected at once
+
+
+class Cleaner:
+    """Decide on documents one after another, and count what was dropped.
+
+    Args:
+        language: the language that the documents should be in.
+        language_check: "keep" detects each document's language, "drop" drops the others too, as far as the detector
+            knows `language`; "off" does not detect.
+        minimum_characters: shorter documents are dropped.
+        exclude: regular expression; documents in which it is found are dropped (mark-up that was scraped along).
+
+    Attributes:
+        dropped: documents dropped for each reason.
+        detected: language and number of the documents kept, without those of no detectable language.
+        undetected: number of the documents kept whose language cannot be told (only digits, for example).
+        checkable: whether the detector knows `language`.
+
+    Raises:
+        LapeError: `exclude` is no regular expression.
+    """
+
+    def __init__(self, language: str, language_check: str, minimum_characters: int, exclude: str | None = None):
+        self._language, self._check, self._minimum = language, language_check, minimum_characters
+        try:
+            self._exclude = None if exclude is None else re.compile(exclude)
+        except re.error as error:
+            raise LapeError(
+                f"exclude: {exclude!r} is not a regular expression ({error}); mend corpus.exclude"
+            ) from error
+        self.dropped = {"short": 0, "excluded": 0, "duplicate": 0, "other_language": 0}
+        self.detected: Counter[str] = Counter()
+        self.undetected = 0
+        known = known_languages("langdetect") if language_check != "off" else frozenset()
+        self.checkable = language in known
+        self._identities: set[bytes] = set()
+        self._texts: set[bytes] = set()
+
+    def clean(self, documents: Iterable[tuple[str, str]], threads: int = 1) -> Iterator[tuple[str, str]]:
+        """Yield the documents, (id, text), that stay in the corpus, in their order.
+
+        Args:
+            documents: all of them.
+            threads: processes that detect languages.
+
+        Raises:
+            LapeError: two documents have the same id.
+        """
+        candidates = (document for document in documents if self._admits(*document))
+        if self._check == "off":
+            yield from candidates
+            return
+        with _detector(threads) as detect:
+            while batch := list(islice(candidates, _BATCH)):
+                languages = detect([text[:_SAMPLE] for _, text in batch])
+                yield from (document for document, detected in zip(batch, languages, strict=True) if self._is(detected))
+
+    def _admits(self, identity: str, text: str) -> bool:
+        """Whether a document may stay, whatever its language."""
+        if not _add(self._identities, identity):
+            raise LapeError(f"document {identity!r}: a second one has this id; make ids unique or number the lines")
+        if len(text) < self._minimum:
+            self.dropped["short"] += 1
+            return False
+        if self._exclude is not None and self._exclude.search(text):
+            self.dropped["excluded"] += 1
+            return False
+        if not _add(self._texts, text):
+            self.dropped["duplicate"] += 1
+            return False
+        return True
+
+    def _is(self, detected: str | None) -> bool:
+        """Whether a document of this language stays."""
+        if self._check == "drop" and self.checkable and detected not in (None, self._language):
+            self.dropped["other_language"] += 1
+            return False
+        if detected is None:
+            self.undetected += 1
+        else:
+            self.detected[detected] += 1
+        return True
+
+
+@contextmanager
+def _detector(threads: int) -> Iterator[Callable[[list[str]], Iterable[str | None]]]:
+    """What maps texts to their languages, in so many processes: langdetect is plain Python."""
+    if threads == 1:
+        yield partial(map, detect_language)
+        return
+    # Not forked: a dataset that is streamed has threads.
+    with ProcessPoolExecutor(threads, get_context("spawn")) as pool:
+        yield partial(pool.map, detect_language, chunksize=16)
+
+
+def _add(known: set[bytes], text: str) -> bool:
+    """Add a text's fingerprint (128 bits, so that large corpora fit in memory); False if it was there."""
+    fingerprint = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    if fingerprint in known:
+        return False
+    known.add(fingerprint)
+    return True
+
+
+def detect_language(text: str) -> str | None:
+    """Code of the language of a text's first 2,000 characters, by langdetect; None where it cannot be told."""
+    return by_langdetect(text[:_SAMPLE])
+
+
+# Letters whose name does not begin with their script.
+_UNUSUAL_NAMES = {"MASCULINE": "LATIN", "FEMININE": "LATIN", "KATAKANA-HIRAGANA": "KATAKANA"}
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "UNKNOWN").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
+    word = name.partition(" ")[0]
+    return _UNUSUAL_NAMES.get(word, word)
+
+
+def script_shares(characters: Mapping[str, int]) -> dict[str, float]:
+    """Share of the letters in each Unicode script, largest first.
+
+    A script is named by the first word of its characters' names: LATIN, CJK, HIRAGANA, ...
+
+    Args:
+        characters: number of each character.
+    """
+    scripts: Counter[str] = Counter()
+    for character, count in characters.items():
+        if character.isalpha():
+            scripts[_script(character)] += count
+    total = scripts.total()
+    return {script: round(n / total, 6) for script, n in sorted(scripts.items(), key=lambda item: (-item[1], item[0]))}

@@ -1,0 +1,155 @@
+"""The user's own files: plain text, JSON lines (also compressed) and Parquet, read as a stream."""
+
+import io
+import json
+import os.path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lape.errors import LapeError
+from lape.text.file_patterns import matching_files
+from lape.text.reading import Reading
+
+_BATCH = 1000  # rows of a Parquet file in memory at once
+
+
+def read_files(
+    language: str,
+    reading: Reading,
+    *,
+    pattern: str | Mapping[str, str],
+    text_column: str,
+    id_column: str | None,
+) -> Iterator[tuple[str, str]]:
+    """Yield the documents of every matching file, in the order of their paths.
+
+    A `.txt` file is one document; a line of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`) and a row of
+    `.parquet` are one each. Ids are `<file>` or `<file>:<line or row, from 1>`, the file relative to the
+    folder that all of them share, or the value of the id column.
+
+    Args:
+        language: the language to read.
+        reading: takes note of files and of unusable lines.
+        pattern: glob in which `{language}` stands for the language, or a glob for each language.
+        text_column: column of JSON lines and Parquet that holds the text.
+        id_column: column that holds the id; None to number the lines.
+
+    Raises:
+        LapeError: no file matches, a file has an unknown extension or cannot be read, or a Parquet file
+            lacks a column.
+    """
+    paths = matching_paths(pattern, language)
+    readers = [reader_of(path, _READERS) for path in paths]
+    # Names alone would collide in a pattern over several folders, whole paths may be another machine's.
+    folder = os.path.commonpath([path.parent for path in paths])
+    for path, reader in zip(paths, readers, strict=True):
+        reading.inputs.append(path)
+        try:
+            yield from reader(path, os.path.relpath(path, folder), reading, text_column, id_column)
+        except OSError as error:
+            raise LapeError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
+        except pa.ArrowException as error:
+            raise LapeError(f"{path}: is not a readable Parquet file ({error}); mend or remove it") from error
+
+
+def matching_paths(pattern: str | Mapping[str, str], language: str) -> list[Path]:
+    """The files of one language, sorted.
+
+    Raises:
+        LapeError: there is no glob for the language, or no file matches it.
+    """
+    if isinstance(pattern, Mapping):
+        if language not in pattern:
+            raise LapeError(f"pattern: has no glob for {language!r}, only for {', '.join(pattern)}; add one")
+        pattern = pattern[language]
+    paths = matching_files(pattern, language)
+    if not paths:
+        raise LapeError(
+            f"{pattern.replace('{language}', language)}: no file matches; correct the pattern of language {language!r}"
+        )
+    return [Path(path) for path in paths]
+
+
+def reader_of(path: Path, readers: Mapping[str, Callable]) -> Callable:
+    """The reader of a file by its extension.
+
+    Raises:
+        LapeError: none has it.
+    """
+    for extension, reader in readers.items():
+        if path.name.lower().endswith(extension):
+            return reader
+    raise LapeError(f"{path}: unknown extension; texts are read from {', '.join(readers)}")
+
+
+def _read_text(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
+    try:
+        # newline="" keeps the text as it is; the signature drops a byte order mark, which is no text.
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        return reading.refuse(name, f"not UTF-8 ({error.reason} at byte {error.start})")
+    if document := reading.document(name, name, text):
+        yield document
+
+
+def _read_lines(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
+    for where, row in json_lines(path, name, reading):
+        if text_column not in row:
+            reading.refuse(where, f"no column {text_column!r}")
+        elif document := reading.document(where, row.get(id_column) if id_column else where, row[text_column]):
+            yield document
+
+
+def json_lines(path: Path, name: str, reading: Reading) -> Iterator[tuple[str, dict]]:
+    """Yield `<name>:<line, from 1>` and content of every line that is a JSON object; other lines are refused."""
+    # Arrow reads on over the frames of a file that was compressed in parts, and refuses a truncated one.
+    with pa.input_stream(str(path), compression="detect") as stream, io.BufferedReader(stream) as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{name}:{number}"
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                reading.refuse(where, f"not UTF-8 ({error.reason} at byte {error.start} of the line)")
+                continue
+            except (ValueError, RecursionError) as error:
+                reading.refuse(where, f"not JSON ({error})")
+                continue
+            if isinstance(row, dict):
+                yield where, row
+            else:
+                reading.refuse(where, "not a JSON object")
+
+
+def _read_parquet(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
+    columns = [text_column] if id_column is None else [text_column, id_column]
+    with pq.ParquetFile(path) as file:
+        for column in columns:
+            if column not in file.schema_arrow.names:
+                raise LapeError(
+                    f"{path}: has no column {column!r}, but {', '.join(file.schema_arrow.names)}; correct its name"
+                )
+        number = 0
+        for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+            for row in zip(*(batch.column(column) for column in columns), strict=True):
+                number += 1
+                where = f"{name}:{number}"
+                try:
+                    text, *identity = (value.as_py() for value in row)
+                except UnicodeDecodeError as error:
+                    reading.refuse(where, f"not UTF-8 ({error.reason} at byte {error.start} of the text)")
+                    continue
+                if document := reading.document(where, identity[0] if identity else where, text):
+                    yield document
+
+
+_READERS = {
+    ".txt": _read_text,
+    ".jsonl": _read_lines,
+    ".jsonl.gz": _read_lines,
+    ".jsonl.zst": _read_lines,
+    ".parquet": _read_parquet,
+}

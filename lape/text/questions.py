@@ -1,0 +1,170 @@
+"""Open questions of one language, which the generation experiments put to the model (section 3.1).
+
+All languages have the same questions under the same numbers: answers are compared question by question, and the
+questions themselves are the aligned text of the structural analysis (section 3.3.2).
+"""
+
+import inspect
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from lape.artifacts.files import checked, read_json, read_rows, write_header, writing
+from lape.errors import LapeError
+from lape.text.files import json_lines, matching_paths, reader_of
+from lape.text.reading import Reading
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = {"number": "number", "question": "question"}
+
+
+def read_questions(
+    language: str,
+    reading: Reading,
+    *,
+    pattern: str | Mapping[str, str],
+    columns: Mapping[str, str] = COLUMNS,
+    skip: Sequence[int] = (),
+) -> dict[int, str]:
+    """One language's questions by number, in the order of the numbers, without white space around them.
+
+    A line of `.txt` is one question, whose number is the line's, from 1; so is a line of `.jsonl` (or `.jsonl.gz`,
+    `.jsonl.zst`), unless the file has a column of numbers. A column that holds a list, as in MT-bench's files, is a
+    conversation: its first turn is the question.
+
+    Args:
+        language: the language to read.
+        reading: takes note of the files.
+        pattern: glob in which `{language}` stands for the language, or a glob for each language.
+        columns: names, where they are others, of the columns `number` and `question` of JSON lines.
+        skip: numbers that are left out, such as those of questions that were spoilt in one of the languages.
+
+    Raises:
+        LapeError: no file matches, a file has an unknown extension or cannot be read, a line is no question, or a
+            number stands there twice.
+    """
+    if unknown := columns.keys() - COLUMNS.keys():
+        raise LapeError(f"columns: unknown key {min(unknown)!r}; name {', '.join(COLUMNS)}")
+    if not isinstance(skip, Sequence) or not all(type(number) is int for number in skip):
+        raise LapeError(f"skip: {skip!r} is no list of numbers; give one such as [44]")
+    paths = matching_paths(pattern, language)
+    readers = [reader_of(path, _READERS) for path in paths]
+    found: dict[int, str] = {}
+    places: dict[int, str] = {}
+    for path, reader in zip(paths, readers, strict=True):
+        reading.inputs.append(path)
+        try:
+            for where, number, question in reader(path, {**COLUMNS, **columns}, reading):
+                if type(number) is not int:
+                    reading.refuse(where, f"the number is {type(number).__name__}, not an integer")
+                elif number in places:
+                    reading.refuse(where, f"number {number} is at {places[number]} already")
+                elif number not in skip and reading.document(where, number, question):
+                    found[number], places[number] = question.strip(), where
+        except OSError as error:
+            raise LapeError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
+    if reading.bad:
+        raise LapeError(
+            f"questions {language}: {reading.bad} bad rows, the first is {reading.examples[0]}; mend the file, or "
+            "leave the number out of all languages by `skip`"
+        )
+    return dict(sorted(found.items()))
+
+
+def build_questions(language: str, settings: Mapping, output: str | Path, *, number: int | None = None) -> None:
+    """Write one language's questions as JSON lines, by number, and their header beside them.
+
+    Args:
+        language: the language to read.
+        settings: keyword arguments of `read_questions`.
+        output: the `.jsonl`; the header is the `.json` beside it.
+        number: take so many, from the smallest number on; None for all.
+
+    Raises:
+        LapeError: a setting is missing or unknown, the questions cannot be read, or are fewer.
+    """
+    if number is not None and number < 1:
+        raise LapeError(f"number: {number} is none; ask for 1 or more")
+    output, reading = Path(output), Reading()
+    try:
+        inspect.signature(read_questions).bind(language, reading, **settings)
+    except TypeError as error:
+        raise LapeError(f"settings of questions: {error}; correct the settings") from error
+    chosen = dict(islice(read_questions(language, reading, **settings).items(), number))
+    if len(chosen) < (number or 1):
+        raise LapeError(f"questions {language}: {number or 1} are wanted, {len(chosen)} is all there is; add questions")
+    with writing(output) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        for key, question in chosen.items():
+            file.write(json.dumps({"number": key, "question": question}, ensure_ascii=False) + "\n")
+    write_header(
+        output.with_suffix(".json"),
+        "questions",
+        language=language,
+        questions=len(chosen),
+        numbers=list(chosen),
+        parameters={"settings": dict(settings), "number": number},
+        inputs=reading.inputs,
+        outputs=[output],
+    )
+    logger.info("questions %s: %d", language, len(chosen))
+
+
+def load_questions(header_path: str | Path) -> dict[int, str]:
+    """The questions of an artifact by number, in the order of the numbers.
+
+    Raises:
+        LapeError: the header is of another kind, or the file is not the one that it was written for.
+    """
+    path = checked(header_path, read_json(header_path, "questions"), ".jsonl")
+    return {row["number"]: row["question"] for row in read_rows(path, {"number": int, "question": str})}
+
+
+def aligned(headers: Sequence[str | Path]) -> list[int]:
+    """The numbers of the questions, which all languages share.
+
+    Args:
+        headers: paths of the artifacts' headers, one a language.
+
+    Raises:
+        LapeError: a language has other numbers than the first.
+    """
+    first, *others = headers
+    numbers = read_json(first, "questions")["numbers"]
+    for path in others:
+        own = read_json(path, "questions")["numbers"]
+        if own != numbers:
+            lacking, more = (sorted(set(some) - set(rest)) for some, rest in ((numbers, own), (own, numbers)))
+            raise LapeError(
+                f"{path}: lacks the questions {lacking} of {first}, and has {more} beside them; add what is missing, "
+                "or leave these numbers out of all languages by `skip`"
+            )
+    return numbers
+
+
+def _text_lines(path: Path, columns: Mapping[str, str], reading: Reading) -> Iterator[tuple[str, int, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        return reading.refuse(str(path), f"not UTF-8 ({error.reason} at byte {error.start})")
+    for number, line in enumerate(lines, 1):
+        yield f"{path}:{number}", number, line
+
+
+def _json_rows(path: Path, columns: Mapping[str, str], reading: Reading) -> Iterator[tuple[str, object, object]]:
+    rows = list(json_lines(path, str(path), reading))
+    # A row without a number among others with one is a fault, not a line to count.
+    numbered = any(columns["number"] in row for _, row in rows)
+    for line, (where, row) in enumerate(rows, 1):
+        if columns["question"] not in row:
+            reading.refuse(where, f"no column {columns['question']!r}, but {', '.join(row)}")
+            continue
+        question = row[columns["question"]]
+        if isinstance(question, list) and question:
+            question = question[0]
+        yield where, row.get(columns["number"]) if numbered else line, question
+
+
+_READERS = {".txt": _text_lines, **dict.fromkeys((".jsonl", ".jsonl.gz", ".jsonl.zst"), _json_rows)}

@@ -1,0 +1,155 @@
+"""Sentences of one language: those on which expert units are found, and others that are held out.
+
+Kojima et al. 2024 score a unit by 500 sentences of a language and as many of every other one. The held-out sentences
+are what generated texts are compared with; no document is in both.
+"""
+
+import inspect
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+
+from lape.artifacts.files import checked, read_json, read_rows, write_header, writing
+from lape.errors import LapeError
+from lape.text.drawing import SOURCES, Drawing, comparable
+from lape.text.reading import Reading
+
+logger = logging.getLogger(__name__)
+
+
+def build_sentences(
+    language: str,
+    source: str,
+    settings: Mapping,
+    output: str | Path,
+    *,
+    number: int = 500,
+    held_out: int = 100,
+    seed: int = 0,
+) -> None:
+    """Write one language's sentences as JSON lines, the scored ones first, and their header beside them.
+
+    Args:
+        language: the language to read.
+        source: "corpus", "hub" or "files".
+        settings: keyword arguments of the source's reader in `lape.text.drawing`, and, where they are to be others
+            than there, `minimum_bytes` (of letters) and `maximum_characters` of a sentence.
+        output: the `.jsonl`; the header is the `.json` beside it.
+        number: scored sentences; where a source has several datasets, an equal share of each.
+        held_out: sentences that are held out, likewise.
+        seed: of the draw.
+
+    Raises:
+        LapeError: a setting is missing or unknown, the source cannot be read, or has fewer sentences.
+    """
+    for key, size, least in (("number", number, 1), ("held_out", held_out, 0)):
+        if size < least:
+            raise LapeError(f"sentences {language}: {size} cannot be drawn; set sentences.{key} to {least} or more")
+    output, reading = Path(output), Reading()
+    settings = dict(settings)
+    limits = {key: settings.pop(key) for key in ("minimum_bytes", "maximum_characters") if key in settings}
+    for key, limit in limits.items():
+        if type(limit) is not int or limit < 1:
+            raise LapeError(f"sentences {language}: {key} {limit!r} is no limit; set sentences.{key} to 1 or more")
+    drawing = Drawing(number, held_out, seed, **limits)
+    read = SOURCES[source]
+    try:
+        inspect.signature(read).bind(language, reading, drawing, **settings)
+    except TypeError as error:
+        raise LapeError(f"settings of sentences source {source}: {error}; correct the settings") from error
+    pools = read(language, reading, drawing, **settings)
+    rows = []
+    for split, key, wanted in (("scored", "number", number), ("held_out", "held_out", held_out)):
+        parts = []
+        for place, (name, pool) in enumerate(pools.items()):
+            share = wanted // len(pools) + (place < wanted % len(pools))
+            parts.append(list(islice(pool[split], share)))
+            if len(parts[-1]) < share:
+                raise LapeError(
+                    f"sentences {language}: {name} has {len(parts[-1])} {split} sentences, {share} are wanted (left "
+                    f"out: {drawing.report()}); add text or lower sentences.{key}"
+                )
+        # In turn, so that any beginning of the list is as mixed as the whole.
+        drawn = filter(None, chain.from_iterable(zip_longest(*parts)))
+        rows += [{"split": split, "id": identity, "text": text} for identity, text in drawn]
+    with writing(output) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_header(
+        output.with_suffix(".json"),
+        "sentences",
+        language=language,
+        source=source,
+        scored=number,
+        held_out=held_out,
+        dropped=drawing.dropped,
+        bad_rows={"count": reading.bad, "examples": reading.examples},
+        parameters={
+            "settings": settings,
+            "number": number,
+            "held_out": held_out,
+            "seed": seed,
+            "minimum_bytes": drawing.minimum_bytes,
+            "maximum_characters": drawing.maximum_characters,
+        },
+        inputs=reading.inputs,
+        outputs=[output],
+    )
+    logger.info("sentences %s: %d scored, %d held out; left out: %s", language, number, held_out, drawing.report())
+    if reading.bad:
+        logger.warning("sentences %s: %d bad rows, the first: %s", language, reading.bad, reading.examples[0])
+
+
+def load_sentences(header_path: str | Path) -> dict[str, list[str]]:
+    """The sentences of an artifact: "scored" and "held_out" -> texts, in the order in which they were drawn.
+
+    Raises:
+        LapeError: the header is of another kind, or the file is not the one that it was written for.
+    """
+    path = checked(header_path, read_json(header_path, "sentences"), ".jsonl")
+    rows = read_rows(path, {"split": str, "text": str})
+    return {split: [row["text"] for row in rows if row["split"] == split] for split in ("scored", "held_out")}
+
+
+def common_pool(headers: Sequence[str | Path]) -> tuple[dict[str, list[tuple[int, str]]], dict[str, int]]:
+    """The scored sentences of all languages: equally many of each, none of them in two languages.
+
+    A text that stands in several languages (a name, a quotation) is a positive and a negative of one language at
+    once. It is left out of all, and then the longer lists are cut to the shortest.
+
+    Args:
+        headers: paths of the artifacts' headers, one a language.
+
+    Returns:
+        language -> texts, each behind its row among the language's scored sentences, from 0; and language -> how many
+        were left out, as they stand in another too. The languages are in the order of the headers.
+
+    Raises:
+        LapeError: there are fewer than two languages, two headers are of one language, a language has no sentence
+            left, or a file is not the one that its header was written for.
+    """
+    pool: dict[str, list[str]] = {}
+    owners: dict[str, set[str]] = {}
+    for path in headers:
+        language = read_json(path, "sentences")["language"]
+        if language in pool:
+            raise LapeError(f"{path}: has sentences of {language!r}, as another header has; name each language once")
+        pool[language] = load_sentences(path)["scored"]
+        for text in pool[language]:
+            owners.setdefault(comparable(text), set()).add(language)
+    if len(pool) < 2:
+        raise LapeError(f"sentences: {', '.join(pool) or 'none'} is too few to compare; name two languages or more")
+    own = {
+        language: [(row, text) for row, text in enumerate(texts) if len(owners[comparable(text)]) == 1]
+        for language, texts in pool.items()
+    }
+    left_out = {language: len(texts) - len(own[language]) for language, texts in pool.items()}
+    size = min(map(len, own.values()))
+    if any(left_out.values()):
+        counts = ", ".join(f"{language} {count}" for language, count in left_out.items() if count)
+        logger.warning("sentences that stand in several languages, left out: %s; %d are left of each", counts, size)
+    if not size:
+        empty = next(language for language in own if not own[language])
+        raise LapeError(f"sentences {empty}: every one stands in another language too; correct the source of one")
+    return {language: texts[:size] for language, texts in own.items()}, left_out

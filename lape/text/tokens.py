@@ -1,0 +1,210 @@
+"""Sampling documents and packing their tokens into chunks (the paper's section 2.2, "In implementation").
+
+As in the released code, sampled documents are tokenised and joined into one stream, the stream is cut into
+equal chunks and the tail is dropped. What that code leaves to the checkpoint (the chunk length) or to the
+reader (sampling, BOS, which documents are kept for evaluation) is a parameter here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from lape.errors import LapeError
+from lape.machine.progress import progress
+
+_BATCH = 64  # documents tokenised at once
+
+
+@dataclass(frozen=True)
+class PackedTokens:
+    """What was packed into the chunks of one split of one language.
+
+    Attributes:
+        chunks: N, their number.
+        predicted_bytes: int64 [N], UTF-8 bytes of the text that a chunk's predicted tokens cover: all its
+            tokens but the first position.
+        documents: documents that were sampled; the last one may lie behind the last whole chunk.
+        tokens_dropped: tokens of these documents past the last whole chunk.
+    """
+
+    chunks: int
+    predicted_bytes: np.ndarray
+    documents: int
+    tokens_dropped: int
+
+
+def split_rows(ids: Sequence[str], split: str, valid_share: float, seed: int, newest: int | None = None) -> np.ndarray:
+    """The rows of one split, in the order in which they are sampled.
+
+    Documents are ordered by a hash of seed and id, so that neither the corpus's order nor its size matters
+    to which of two documents comes first; the first `valid_share` of them are the valid split, the rest train.
+
+    Args:
+        ids: document ids, in the corpus's order.
+        split: "train" or "valid".
+        valid_share: share of the documents kept for evaluation.
+        seed: any integer.
+        newest: where ids are integers that grow with time: the valid split is, in place of the share, the documents
+            from this id on.
+
+    Returns:
+        int64 [documents in the split], row numbers.
+    """
+    keys = [hashlib.sha256(f"{seed}:{document}".encode()).digest() for document in ids]
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+    if newest is not None:
+        new = np.array([int(ids[row]) >= newest for row in order], dtype=bool)
+        return order[new if split == "valid" else ~new]
+    valid = round(len(order) * valid_share)
+    return order[:valid] if split == "valid" else order[valid:]
+
+
+def pack(
+    texts: Iterable[str],
+    tokenizer: Tokenizer,
+    output: str | Path,
+    *,
+    documents: int,
+    budget: int,
+    chunk_length: int,
+    bos: int | None,
+    seed: int,
+    allow_fewer: bool,
+    excerpts: bool,
+    vocab_size: int,
+    label: str,
+) -> PackedTokens:
+    """Sample whole documents until the budget is met, and pack them into chunks, which are written as they fill.
+
+    Args:
+        texts: the split's documents, in the order in which they are sampled.
+        tokenizer: of the tokenizers library; `backend_tokenizer` of a fast tokenizer of transformers.
+        output: the `.npy` file of the chunks, int32 [N, T]; BOS first in each where asked for.
+        documents: documents that the split holds in all, for messages.
+        budget: positions wanted; rounded down to whole chunks.
+        chunk_length: T, positions in a chunk, BOS included.
+        bos: id of the token that starts every chunk, None for none.
+        seed: of the places of excerpts.
+        allow_fewer: use what there is when the split has fewer tokens than wanted.
+        excerpts: take of a document, from a random place, no more than fills the chunk, in place of the whole of it:
+            chunks of one text are alike, and an interval over chunks takes them for independent.
+        vocab_size: rows of the model's embedding.
+        label: how messages name the text, such as "fr train".
+
+    Raises:
+        LapeError: too few tokens, a budget below one chunk, or ids outside the model's vocabulary.
+    """
+    content = chunk_length - (bos is not None)  # tokens of text in a chunk
+    wanted = budget // chunk_length * content
+    if not wanted:
+        raise LapeError(f"{label}: {budget} tokens are less than one chunk; raise the budget or lower chunk_length")
+
+    sampled = total = 0
+    ids, sizes = np.empty(0, np.int32), np.empty(0, np.int64)  # behind the last whole chunk
+    predicted_bytes = [sizes]
+    with ChunkWriter(output, chunk_length) as chunks:
+        longest = content if excerpts else None
+        for more, of_documents in _tokenize(texts, tokenizer, wanted, label, longest, seed):
+            if len(more[0]) and more[0].max() >= vocab_size:
+                raise LapeError(
+                    f"{label}: the tokenizer gives id {more[0].max()}, the model has {vocab_size} embeddings; "
+                    "use the tokenizer that belongs to the model"
+                )
+            sampled, total = sampled + of_documents, total + len(more[0])
+            ids, sizes = np.concatenate([ids, more[0]]), np.concatenate([sizes, more[1]])
+            # What is sampled beyond the budget fills no chunk.
+            used = min(len(ids), wanted - chunks.number * content) // content * content
+            packed, covered = ids[:used].reshape(-1, content), sizes[:used].reshape(-1, content)
+            chunks.add(packed if bos is None else np.insert(packed, 0, bos, axis=1))
+            # Without BOS nothing predicts a chunk's first token.
+            predicted_bytes.append(covered[:, int(bos is None) :].sum(axis=1))
+            ids, sizes = ids[used:], sizes[used:]
+    if total < wanted and not (allow_fewer and chunks.number):
+        raise LapeError(
+            f"{label}: {wanted} tokens of text are wanted and the split's {documents} documents hold {total}; "
+            "lower the budget, add text, or set tokens.allow_fewer to true to use what there is"
+        )
+    return PackedTokens(chunks.number, np.concatenate(predicted_bytes), sampled, len(ids))
+
+
+class ChunkWriter:
+    """Writes an .npy file of int32 [N, T] whose N is known at the end: the bytes are those of `numpy.save`.
+
+    Attributes:
+        number: N, chunks that were added.
+    """
+
+    def __init__(self, path: str | Path, chunk_length: int):
+        self.number = 0
+        self._path, self._chunk_length = path, chunk_length
+
+    def __enter__(self) -> "ChunkWriter":
+        self._file = open(self._path, "wb")
+        self._write_shape()
+        return self
+
+    def add(self, chunks: np.ndarray) -> None:
+        """Append int32 [any number, T]."""
+        self._file.write(np.ascontiguousarray(chunks, np.int32).data)
+        self.number += len(chunks)
+
+    def __exit__(self, *error) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._write_shape()
+
+    def _write_shape(self) -> None:
+        # NumPy leaves room for a first axis that grows: the header's length is the same for every N.
+        header = {"descr": "<i4", "fortran_order": False, "shape": (self.number, self._chunk_length)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _tokenize(
+    texts: Iterable[str], tokenizer: Tokenizer, wanted: int, label: str, longest: int | None, seed: int
+) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], int]]:
+    """Token ids and the bytes each covers, of documents, or excerpts, until `wanted`; and of how many documents."""
+    places = np.random.default_rng(seed)
+    texts, total = iter(texts), 0
+    with progress(wanted, f"tokens {label}") as bar:
+        while total < wanted and (batch := list(islice(texts, _BATCH))):
+            ids: list[np.ndarray] = []
+            lengths: list[np.ndarray] = []
+            for text, encoding in zip(batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True):
+                if total >= wanted:
+                    break
+                # What is left of the chunk: no document is in two.
+                size = min(len(encoding.ids), longest - total % longest if longest else len(encoding.ids))
+                start = int(places.integers(len(encoding.ids) - size + 1)) if longest else 0
+                ids.append(np.array(encoding.ids[start : start + size], dtype=np.int32))
+                lengths.append(token_bytes(text, encoding.offsets)[start : start + size])
+                total += size
+                bar.update(min(size, wanted - bar.n))
+            yield (np.concatenate(ids), np.concatenate(lengths)), len(ids)
+
+
+def token_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+    """UTF-8 bytes of a document that each of its tokens covers; they add up to the document's bytes.
+
+    Text that no token's span covers (a space that the tokenizer strips) goes to the token after it, the
+    document's end to its last token. Of several byte tokens of one character, the first gets its bytes.
+
+    Args:
+        text: the document.
+        offsets: span of each token, in characters.
+
+    Returns:
+        int64 [tokens].
+    """
+    if not len(offsets):
+        return np.zeros(0, np.int64)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    widths = 1 + (codes > 0x7F).astype(np.int64) + (codes > 0x7FF) + (codes > 0xFFFF)
+    position = np.concatenate([[0], np.cumsum(widths)])
+    ends = position[np.maximum.accumulate([end for _, end in offsets])]
+    ends[-1] = position[-1]
+    return np.diff(ends, prepend=0)

@@ -1,0 +1,399 @@
+"""Tables of perplexity: exact cells of small artifacts with chunks, their tests, and what is refused."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lape.artifacts.files import sha256
+from lape.cli import main
+from lape.errors import LapeError
+from lape.evaluation.uncertainty import change_interval, resamples
+from lape.items.tables import TABLES, read, texts
+
+# "no" and "nan" are languages that a careless reader takes for missing values.
+LANGUAGES = ["no", "nan"]
+CHUNKS = 8
+RISES = {"no": [2.5, 0.5], "nan": [0.125, 4.0]}
+WEAK = {"no": [0.02, 0.01], "nan": [0.125, 0.05]}
+
+
+def row(folder, method, deactivated, rises, model="tiny", languages=LANGUAGES, chunks=CHUNKS, ratio=None, tokens=100):
+    """One row of a matrix: mean rises over a baseline of 2, 3, ... nats per token, which differ between chunks."""
+    lines, measures = [], []
+    for place, (language, rise) in enumerate(zip(languages, rises, strict=True)):
+        rng = np.random.default_rng([len(model), *language.encode()])
+        level, share = 2 + place + 0.2 * rng.standard_normal(chunks), rng.gamma(9, 1 / 9, chunks)
+        sizes = rng.integers(350, 450, chunks)
+        # Where nothing is deactivated the rise is 0; else chunks differ in how much they suffer, not alike in all rows.
+        wobble = 1 + 0.1 * np.random.default_rng([*method.encode(), *deactivated.encode()]).standard_normal(chunks)
+        nll = tokens * (level + rise * share * wobble)
+        lines += [
+            {"evaluated": language, "chunk": chunk, "tokens": tokens, "nll": value, "bytes": size}
+            for chunk, (value, size) in enumerate(zip(nll, sizes, strict=True))
+        ]
+        total, mean = math.fsum(nll), math.fsum(nll) / tokens / chunks
+        bits = total / math.log(2) / int(sizes.sum())
+        own = {"evaluated": language, "tokens": tokens * chunks, "bytes": int(sizes.sum())}
+        measures.append({**own, "nll": mean, "ppl": math.exp(mean), "bits_per_byte": bits})
+    path = folder / f"{model}-{method}-{deactivated}-{ratio}.json"
+    pd.DataFrame(lines).to_csv(path.with_suffix(".tsv"), sep="\t", index=False)
+    header = {"artifact": "perplexity", "model": model, "method": method, "deactivated": deactivated, "ratio": ratio}
+    hooks = {} if deactivated == "baseline" else {"neurons": 10 + round(1000 * (ratio or 0))}
+    header |= {"languages": languages, "rows": measures, "hooks": hooks}
+    path.write_text(json.dumps(header | {"outputs": {path.with_suffix(".tsv").name: sha256(path.with_suffix(".tsv"))}}))
+    return path
+
+
+def matrix(folder, method, rises, **options):
+    return [row(folder, method, name, values, **options) for name, values in rises.items()]
+
+
+def baseline(folder, languages=LANGUAGES, **options):
+    return row(folder, "none", "baseline", [0] * len(languages), languages=languages, **options)
+
+
+@pytest.fixture
+def headers(tmp_path):
+    """One model's baseline, LAPE's matrix and its control's, in an order that is not the paper's."""
+    lape, control = matrix(tmp_path, "lape", RISES), matrix(tmp_path, "matched_lape", WEAK)
+    return [lape[1], control[0], baseline(tmp_path), lape[0], control[1]]
+
+
+def chunk_columns(path, language):
+    frame = pd.read_csv(path.with_suffix(".tsv"), sep="\t", keep_default_na=False)
+    return frame[frame["evaluated"] == language]
+
+
+def test_every_cell_stands_beside_its_baseline_in_the_languages_order(tmp_path, headers):
+    frame = TABLES["deactivation"].rows(headers, resamples=100, seed=0)
+    assert frame[["method", "deactivated", "evaluated"]].to_numpy().tolist() == [
+        [method, deactivated, evaluated]
+        for method in ("lape", "matched_lape")
+        for deactivated in LANGUAGES
+        for evaluated in LANGUAGES
+    ]
+    columns = "model,method,deactivated,evaluated,tokens,chunks,nll,ppl,bits_per_byte,baseline_nll,baseline_ppl"
+    columns += ",baseline_bits_per_byte,ppl_change,ppl_change_low,ppl_change_high,nll_change,nll_change_low"
+    columns += ",nll_change_high,bits_change,bits_change_low,bits_change_high,control_nll,p_value,p_holm"
+    assert ",".join(frame.columns) == columns
+    assert set(frame["tokens"]) == {800} and set(frame["chunks"]) == {CHUNKS}
+
+    base = {one["evaluated"]: one for one in json.loads(headers[2].read_text())["rows"]}
+    own = {one["evaluated"]: one for one in json.loads(headers[0].read_text())["rows"]}
+    cell = frame.set_index(["method", "deactivated", "evaluated"]).loc[("lape", "nan", "no")]
+    for change, measure in {"nll_change": "nll", "ppl_change": "ppl", "bits_change": "bits_per_byte"}.items():
+        assert cell[measure] == own["no"][measure]
+        assert cell[f"baseline_{measure}"] == base["no"][measure]
+        assert cell[change] == own["no"][measure] - base["no"][measure]
+        assert cell[f"{change}_low"] < cell[change] < cell[f"{change}_high"]
+
+
+def test_intervals_are_over_the_chunks_that_pair_whatever_their_order(tmp_path, headers):
+    draws = resamples(CHUNKS, 150, [3, *b"no"])
+    own, base = chunk_columns(headers[0], "no"), chunk_columns(headers[2], "no")
+    both = own["nll"].to_numpy(), base["nll"].to_numpy()
+    tokens, text_bytes = base["tokens"].to_numpy(float), base["bytes"].to_numpy(float)
+    expected = {
+        "ppl_change": change_interval(*both, tokens, draws, perplexity=True),
+        "nll_change": change_interval(*both, tokens, draws),
+        "bits_change": change_interval(*both, text_bytes * math.log(2), draws),
+    }
+    # A file whose lines come in another order tells the same.
+    shuffled = pd.read_csv(headers[0].with_suffix(".tsv"), sep="\t", keep_default_na=False).sample(frac=1)
+    shuffled.to_csv(headers[0].with_suffix(".tsv"), sep="\t", index=False)
+    headers[0].write_text(json.dumps(json.loads(headers[0].read_text()) | {"outputs": {}}))
+    frame = TABLES["deactivation"].rows(headers, resamples=150, seed=3)
+    cell = frame.set_index(["method", "deactivated", "evaluated"]).loc[("lape", "nan", "no")]
+    for change, bounds in expected.items():
+        assert (cell[f"{change}_low"], cell[f"{change}_high"]) == pytest.approx(bounds, rel=1e-9)
+
+
+def test_a_cells_interval_does_not_depend_on_the_other_languages(tmp_path, headers):
+    names = ["xx", *LANGUAGES]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    two = matrix(tmp_path / "a", "lape", {"no": [1, 1], "nan": [1, 1]})
+    three = matrix(tmp_path / "b", "lape", {name: [1, 1, 1] for name in names}, languages=names)
+    few = TABLES["figure2"].rows([*two, baseline(tmp_path / "a")])
+    more = TABLES["figure2"].rows([*three, baseline(tmp_path / "b", names)])
+    # The level of a language's NLL differs between the two: the rise does not.
+    bounds = ["nll_change_low", "nll_change_high"]
+    more = more.set_index(["deactivated", "evaluated"]).loc[list(itertools.product(LANGUAGES, LANGUAGES)), bounds]
+    np.testing.assert_allclose(few[bounds], more, rtol=1e-9)
+
+
+def test_every_cell_is_tested_against_its_control_and_corrected_over_the_matrix(tmp_path, headers):
+    frame = TABLES["deactivation"].rows(headers)
+    lape, control = frame[:4], frame[4:]
+    assert control[["control_nll", "p_value", "p_holm"]].isna().all(axis=None)
+    assert lape["control_nll"].tolist() == control["nll"].tolist()
+    expected = []
+    for own, other in ((headers[3], headers[1]), (headers[0], headers[4])):
+        for language in LANGUAGES:
+            pairs = zip(chunk_columns(own, language)["nll"], chunk_columns(other, language)["nll"], strict=True)
+            differences = [one - another for one, another in pairs]
+            sums = [
+                abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+                for signs in itertools.product((1, -1), repeat=CHUNKS)
+            ]
+            expected.append(sum(total >= abs(sum(differences)) * (1 - 1e-12) for total in sums) / 2**CHUNKS)
+    assert lape["p_value"].tolist() == pytest.approx(expected)
+    # All of the same sign in every chunk: the smallest p-value that eight chunks give, and four cells.
+    assert lape["p_value"].iat[0] == 2**-7
+    assert lape["p_holm"].iat[0] == 4 * 2**-7
+    assert (lape["p_holm"] >= lape["p_value"]).all()
+
+
+def test_what_suffers_less_than_under_the_control_is_not_marked(tmp_path):
+    paths = [baseline(tmp_path), *matrix(tmp_path, "lape", WEAK), *matrix(tmp_path, "matched_lape", RISES)]
+    frame = TABLES["figure2"].rows(paths)
+    assert (frame["p_holm"] < 0.05).any()
+    assert "*" not in "".join(TABLES["figure2"].sections(frame)[0].cells.to_numpy().ravel())
+    scores = TABLES["diagonality"].rows(paths).set_index("method")
+    assert scores.loc["lape", ["significant_diagonal", "significant_off_diagonal"]].tolist() == [0, 0]
+
+
+def test_too_few_chunks_count_no_significant_cell(tmp_path):
+    few = {"chunks": 6}  # the smallest p-value is 1/32, and four cells are corrected for
+    paths = [baseline(tmp_path, **few), *matrix(tmp_path, "lape", RISES, **few)]
+    frame = TABLES["diagonality"].rows([*paths, *matrix(tmp_path, "matched_lape", WEAK, **few)])
+    assert frame["significant_diagonal"].isna().all()
+
+
+def test_rows_of_several_ratios_are_no_matrix(tmp_path):
+    rows = [row(tmp_path, "lape", name, RISES[name], ratio=ratio) for name, ratio in (("no", 0.01), ("nan", 0.1))]
+    with pytest.raises(LapeError, match=r"rows of the ratios .* are no matrix; pass those of one"):
+        TABLES["figure2"].rows([baseline(tmp_path), *rows])
+
+
+def test_a_control_alone_is_a_matrix_like_others(tmp_path):
+    paths = [baseline(tmp_path), *matrix(tmp_path, "matched_lape", WEAK), *matrix(tmp_path, "random", WEAK)]
+    frame = TABLES["figure8"].rows(paths)
+    assert frame["method"].unique().tolist() == ["matched_lape", "random"]
+    assert frame["p_value"].isna().all()
+    titles = [section.title for section in TABLES["figure8"].sections(frame)]
+    assert sum("tiny, matched_lape" in title for title in titles) == 3
+    assert not any("suffers more" in title for title in titles[:-1])
+
+
+def test_models_keep_the_order_of_the_inputs_and_their_matrices_stay_together(tmp_path, headers):
+    other = [baseline(tmp_path, model="a-second"), *matrix(tmp_path, "lave", RISES, model="a-second")]
+    frame = TABLES["figure2"].rows([*headers[:3], *other, *headers[3:]])
+    assert frame["model"].tolist() == ["tiny"] * 8 + ["a-second"] * 4
+    assert frame["method"].unique().tolist() == ["lape", "matched_lape", "lave"]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [(0, "tiny, lape, nan deactivated"), (1, "tiny, matched_lape, no deactivated"), (2, "tiny, baseline")],
+)
+def test_a_missing_row_is_named(headers, lacking, named):
+    del headers[lacking]
+    for item in ("figure2", "diagonality"):
+        with pytest.raises(LapeError, match=f"perplexity of {named}: missing; run "):
+            TABLES[item].rows(headers)
+
+
+def test_a_missing_cell_is_named(headers):
+    header = json.loads(headers[0].read_text())
+    headers[0].write_text(json.dumps(header | {"rows": header["rows"][:1]}))
+    with pytest.raises(LapeError, match="tiny, lape, nan deactivated, nan evaluated: missing; run"):
+        TABLES["figure2"].rows(headers)
+
+
+def test_duplicates_strangers_and_other_languages_are_refused(tmp_path, headers):
+    rows = TABLES["figure2"].rows
+    with pytest.raises(LapeError, match="tiny, lape, nan deactivated: comes twice; pass"):
+        rows([*headers, headers[0]])
+    with pytest.raises(LapeError, match="tiny, baseline: comes twice; pass"):
+        rows([*headers, headers[2]])
+    with pytest.raises(LapeError, match="'xx' is not among its languages; run"):
+        rows([*headers, row(tmp_path, "lape", "xx", [1, 1])])
+    with pytest.raises(LapeError, match="other languages here than in the other inputs; measure"):
+        rows([*headers, row(tmp_path, "lave", "no", [1, 1], languages=["nan", "no"])])
+    with pytest.raises(LapeError, match="there is no matrix; pass"):
+        rows([headers[2]])
+
+
+@pytest.mark.parametrize(
+    ("method", "named"), [("lape", "tiny-none-baseline"), ("matched_lape", "tiny-matched_lape-nan")]
+)
+@pytest.mark.parametrize("other", [{"tokens": 50}, {"chunks": 7}])
+def test_runs_on_other_chunks_are_refused(tmp_path, headers, method, named, other):
+    assert row(tmp_path, method, "nan", [1, 1], **other) in headers  # in the place of the fixture's
+    fault = rf"lape, nan deactivated, no evaluated: measured on other chunks than .*{named}-None\.json; run"
+    with pytest.raises(LapeError, match=fault):
+        TABLES["figure2"].rows(headers)
+
+
+def test_chunks_must_be_those_that_the_header_was_written_for(headers):
+    table = headers[0].with_suffix(".tsv")
+    whole = table.read_text()
+    table.write_text("\n".join(whole.splitlines()[:-1]) + "\n")
+    with pytest.raises(LapeError, match=r"nan-None\.tsv: is not the file that .* was written for; run"):
+        TABLES["figure2"].rows(headers)
+    headers[0].write_text(json.dumps(json.loads(headers[0].read_text()) | {"outputs": {}}))
+    for text, match in (
+        ("\n".join(line for line in whole.splitlines() if not line.startswith("no\t")), "has no chunk of no; run"),
+        ("evaluated\tchunk\nno\t0\n", "is not a table of chunks .*; run"),
+        ("", "is not a table of chunks .*; run"),
+    ):
+        table.write_text(text)
+        with pytest.raises(LapeError, match=match):
+            TABLES["figure2"].rows(headers)
+    table.unlink()
+    with pytest.raises(LapeError, match=r"nan-None\.tsv: cannot be read .*; run"):
+        TABLES["figure2"].rows(headers)
+
+
+def test_the_header_of_another_stage_is_refused(tmp_path, headers):
+    neurons = tmp_path / "neurons.json"
+    neurons.write_text('{"artifact": "neurons"}')
+    with pytest.raises(LapeError, match="'neurons', not of 'perplexity'"):
+        TABLES["figure2"].rows([*headers, neurons])
+    with pytest.raises(LapeError, match="'perplexity', not of 'neurons'"):
+        TABLES["table3"].rows(headers[:1])
+
+
+def test_with_few_chunks_there_is_no_interval(tmp_path):
+    paths = [baseline(tmp_path, chunks=3), *matrix(tmp_path, "lape", RISES, chunks=3)]
+    frame = TABLES["figure2"].rows(paths)
+    assert frame["ppl_change"].notna().all()
+    assert frame[["ppl_change_low", "bits_change_high"]].isna().all(axis=None)
+    assert "[" not in texts("figure2", frame)[".md"].replace("[95% interval]", "")
+    table = tmp_path / "figure2.csv"
+    table.write_text(texts("figure2", frame)[".csv"])
+    pd.testing.assert_frame_equal(read(table, ["p_holm"]), frame, check_exact=True)
+
+
+def test_baseline_needs_no_matrix_and_no_chunks(tmp_path, headers):
+    for path in headers:
+        path.with_suffix(".tsv").unlink()
+    frame = TABLES["baseline"].rows(headers)
+    assert ",".join(frame.columns) == "model,language,tokens,nll,ppl,bytes,bits_per_byte"
+    expected = json.loads(headers[2].read_text())["rows"]
+    assert frame["language"].tolist() == LANGUAGES
+    assert frame["nll"].tolist() == [one["nll"] for one in expected]
+    assert frame["bytes"].tolist() == [one["bytes"] for one in expected]
+    with pytest.raises(LapeError, match="tiny, baseline: missing; run"):
+        TABLES["baseline"].rows(headers[:2])
+
+
+def test_a_sweep_rises_from_the_baseline(tmp_path):
+    base = baseline(tmp_path)
+    paths = [row(tmp_path, "lape", "nan", [10 * ratio, 50 * ratio], ratio=ratio) for ratio in (0.05, 0.01)]
+    frame = TABLES["figure4"].rows([*paths, base], resamples=100, seed=0)
+    assert frame["ratio"].tolist() == [0, 0, 0.01, 0.01, 0.05, 0.05]
+    assert frame["neurons"].tolist() == [0, 0, 20, 20, 60, 60]
+    assert frame["evaluated"].tolist() == LANGUAGES * 3
+    assert set(frame["deactivated"]) == {"nan"}
+    changes = [f"{change}{bound}" for change in ("ppl_change", "nll_change") for bound in ("", "_low", "_high")]
+    assert (frame.loc[:1, changes] == 0).all(axis=None)
+    measured = json.loads(paths[0].read_text())["rows"][1]["ppl"]
+    assert frame["ppl"].iat[5] == measured
+    assert frame["ppl_change"].iat[5] == measured - json.loads(base.read_text())["rows"][1]["ppl"]
+    assert frame["ppl_change_low"].iat[5] < frame["ppl_change"].iat[5] < frame["ppl_change_high"].iat[5]
+    sections = TABLES["figure4"].sections(frame)
+    assert [section.cells.index.tolist() for section in sections] == [["0%", "1%", "5%"]] * 2
+    assert sections[0].cells["neurons"].tolist() == ["0", "20", "60"]
+
+    rows = TABLES["figure4"].rows
+    with pytest.raises(LapeError, match=r"at ratio 0\.01: comes twice; pass"):
+        rows([base, *paths, paths[1]])
+    with pytest.raises(LapeError, match="names no ratio of LAPE; pass"):
+        rows([base, row(tmp_path, "lap", "nan", [1, 1])])
+    with pytest.raises(LapeError, match="only the baseline; pass"):
+        rows([base])
+
+
+def test_diagonality_of_each_matrix_in_the_order_given(tmp_path, headers):
+    frame = TABLES["diagonality"].rows(headers)
+    assert frame[["model", "method"]].to_numpy().tolist() == [["tiny", "lape"], ["tiny", "matched_lape"]]
+    cells = TABLES["deactivation"].rows(headers)
+    for method, line in frame.set_index("method").iterrows():
+        own = cells[cells["method"] == method].set_index(["deactivated", "evaluated"])["nll_change"]
+        on = (own["no", "no"] + own["nan", "nan"]) / 2
+        off = (own["no", "nan"] + own["nan", "no"]) / 2
+        assert (line["diagonal"], line["off_diagonal"], line["score"]) == pytest.approx((on, off, on / off))
+        assert line["low"] < line["score"] < line["high"]
+    tested = cells[:4].assign(own=cells["deactivated"] == cells["evaluated"], differs=cells["p_holm"] < 0.05)
+    counts = [tested.loc[tested["own"], "differs"].sum(), tested.loc[~tested["own"], "differs"].sum()]
+    assert frame.loc[0, ["significant_diagonal", "significant_off_diagonal"]].tolist() == counts
+    assert counts[0] == 2
+
+    csv, markdown = (texts("diagonality", frame)[suffix] for suffix in (".csv", ".md"))
+    assert csv.splitlines()[2].endswith(",,")
+    assert f"{frame['score'].iat[0]:.1f} [" in markdown
+    assert "<NA>" not in markdown
+
+
+def test_diagonality_is_infinite_where_the_others_gain(tmp_path):
+    gains = {"no": [1.0, -0.2], "nan": [-0.1, 2.0]}
+    paths = [baseline(tmp_path), *matrix(tmp_path, "lape", gains)]
+    frame = TABLES["diagonality"].rows(paths)
+    assert frame["score"].tolist() == [math.inf]
+    table = tmp_path / "diagonality.csv"
+    table.write_text(texts("diagonality", frame)[".csv"])
+    assert read(table, ["score"])["high"].tolist() == [math.inf]
+
+
+def test_tables_for_people_mark_what_differs_and_sum_up_the_controls(headers):
+    frame = TABLES["figure2"].rows(headers)
+    sections = TABLES["figure2"].sections(frame)
+    assert [section.title.split(",")[0] + section.title.split(",")[1].split(";")[0] for section in sections[:3]] == [
+        "tiny lape: PPL change",
+        "tiny lape: PPL change [95% interval]",
+        "tiny lape: NLL change (nats per token)",
+    ]
+    plain, intervals, nll, overview = (section.cells for section in sections)
+    differs = frame[:4].set_index(["deactivated", "evaluated"])["p_holm"] < 0.05
+    assert 0 < differs.sum() < 4
+    for (deactivated, evaluated), marked in differs.items():
+        for cells in (plain, intervals, nll):
+            assert cells.at[deactivated, evaluated].endswith("*") == marked
+    assert intervals.at["nan", "nan"].startswith(plain.at["nan", "nan"].rstrip("*") + " [")
+    assert overview.index.tolist() == ["lape", "matched_lape"]
+    assert overview.at["lape", "significant on diagonal"] == "2 of 2"
+    assert overview.at["matched_lape", "significant on diagonal"] == ""
+    # Bits per byte in place of nats where models are compared.
+    assert "bits per byte" in TABLES["figure3"].sections(frame)[2].title
+
+
+def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(tmp_path, headers, capsys):
+    output = tmp_path / "tables" / "figure2.csv"
+    arguments = ["table", "figure2", *map(str, headers), "--resamples", "200", "--seed", "5", "--output", str(output)]
+    assert main(arguments) == 0
+    frame = TABLES["figure2"].rows(headers, resamples=200, seed=5)
+    pd.testing.assert_frame_equal(read(output, ["model"]), frame, check_exact=True)
+
+    largest = frame["ppl_change"].max()
+    assert f"{largest:.0f}*" in output.with_suffix(".md").read_text()
+    assert output.with_suffix(".tex").read_text().count(r"\bottomrule") == 4
+
+    header = json.loads(output.with_suffix(".json").read_text())
+    assert (header["artifact"], header["item"], header["rows"]) == ("table", "figure2", 8)
+    assert (header["models"], header["languages"]) == (["tiny"], LANGUAGES)
+    assert header["parameters"] == {"resamples": 200, "seed": 5}
+    files = [path.with_suffix(suffix) for path in headers for suffix in (".json", ".tsv")]
+    assert header["inputs"] == {str(path): sha256(path) for path in files}
+    assert set(header["outputs"]) == {"figure2.csv", "figure2.md", "figure2.tex"}
+    # What the audit does.
+    again = texts("figure2", TABLES["figure2"].rows(headers, **header["parameters"]))
+    assert {suffix: output.with_suffix(suffix).read_text() for suffix in again} == again
+
+    before = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    assert main(arguments) == 0
+    assert before == {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    assert main([*arguments, "--seed", "6"]) == 0
+    assert before["figure2.csv"] != output.read_bytes()
+
+    for wrong in (["--resamples", "0"], ["--seed", "-1"]):
+        assert main([*arguments, *wrong]) == 1
+        assert capsys.readouterr().err.strip().endswith("correct them")
+    # An item without intervals has no such parameters.
+    assert main(["table", "baseline", str(headers[2]), "--output", str(tmp_path / "baseline.csv")]) == 0
+    assert json.loads((tmp_path / "baseline.json").read_text())["parameters"] == {}

@@ -1,0 +1,125 @@
+"""The cross-lingual matrix and the dose-response, against plain computations."""
+
+import itertools
+
+import pytest
+from answers import (
+    LANGUAGES,
+    QUESTIONS,
+    answering,
+    every_setting,
+    flipped,
+    given,
+    hits,
+    one,
+    percentiles,
+    wilson,
+    write_setting,
+)
+
+from lape.errors import LapeError
+from lape.items.tables import TABLES
+
+
+def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):
+    frame = TABLES["cross_lingual"].rows(every_setting(tmp_path), seed=1)
+    pairs = list(itertools.permutations(LANGUAGES, 2))
+    found = frame[["method", "deactivated", "target"]].to_numpy().tolist()
+    assert found == [[method, *pair] for method in ("lape", "matched_lape") for pair in [*pairs, ("", "")]]
+    differences = {}
+    for k, m in pairs:
+        row = one(frame, method="lape", deactivated=k, target=m)
+        own, control = hits(f"cross-{k}", k, m), hits(f"cross_random-{k}", k, m)
+        assert row.success == pytest.approx(sum(own) / QUESTIONS) and row.answers == QUESTIONS
+        assert (row.low, row.high) == pytest.approx(wilson(row.success, QUESTIONS))
+        assert row.lingua_success == pytest.approx(sum(hits(f"cross-{k}", k, m, "lingua")) / QUESTIONS)
+        assert row.nll == pytest.approx(sum(given(f"cross-{k}", "nll", k, m)) / QUESTIONS)
+        assert row.control == one(frame, method="matched_lape", deactivated=k, target=m).success
+        differences[k, m] = [a - b for a, b in zip(own, control, strict=True)]
+        assert row.difference == pytest.approx(row.success - row.control)
+        assert (row.difference_low, row.difference_high) == pytest.approx(percentiles([differences[k, m]], 1))
+        assert row.p_value == pytest.approx(flipped(differences[k, m])) and row.p_holm >= row.p_value
+
+    overall = one(frame, method="lape", target="")
+    by_question = [sum(column) / 6 for column in zip(*differences.values(), strict=True)]
+    assert overall.difference == pytest.approx(sum(by_question) / QUESTIONS) and overall.answers == 6 * QUESTIONS
+    assert (overall.difference_low, overall.difference_high) == pytest.approx(
+        percentiles(list(differences.values()), 1)
+    )
+    assert overall.p_value == overall.p_holm == pytest.approx(flipped(by_question))
+    control = frame[frame["method"] == "matched_lape"]
+    assert control[["control", "difference", "p_value", "p_holm"]].isna().all(axis=None)
+
+    lape, matched, means = TABLES["cross_lingual"].sections(frame)
+    assert [lape.cells.at[k, k] for k in LANGUAGES] == ["", "", ""] and "control" not in matched.title
+    marked = {(k, m) for k, m in pairs if lape.cells.at[k, m].endswith("*")}
+    assert marked == {
+        (row.deactivated, row.target)
+        for row in frame.itertuples()
+        if row.target and row.p_holm < 0.05 and row.success > row.control
+    }
+    assert means.cells.index.tolist() == ["lape", "matched_lape"] and means.cells.at["matched_lape", "p"] == ""
+
+
+def test_a_matrix_without_a_control_is_not_tested(tmp_path):
+    paths = [path for k in LANGUAGES for path in write_setting(tmp_path, f"cross-{k}", answering("cross"))]
+    frame = TABLES["cross_lingual"].rows(paths)
+    assert set(frame["method"]) == {"lape"} and frame[["control", "difference", "p_holm"]].isna().all(axis=None)
+    matrix, _ = TABLES["cross_lingual"].sections(frame)
+    assert "control" not in matrix.title and not matrix.cells.stack().str.endswith("*").any()
+
+
+def test_doses_start_from_the_normal_answers(tmp_path):
+    paths = write_setting(tmp_path, "normal", answering("normal"))
+    # The undosed setting is the dose that its header tells; the sweep has it again.
+    for name in ("steered", "steered@set-all-1-1", "steered@add-all-0.5-1", "steered@add-all-4-1"):
+        paths += write_setting(tmp_path, name, answering(name))
+    paths += write_setting(tmp_path, "steered@set-generated-1-0.1", answering("generated"))
+    paths += write_setting(tmp_path, "cross-no", answering("cross-no"))
+    frame = TABLES["dose_response"].rows(paths)
+    means = frame[(frame["target"] == "") & (frame["language"] == "")]
+    doses = means[["kind", "mode", "positions", "strength", "share"]].astype(object).fillna("").to_numpy().tolist()
+    assert doses == [
+        ["steered", "", "", 0.0, ""],
+        ["steered", "add", "all", 0.5, 1.0],
+        ["steered", "add", "all", 4.0, 1.0],
+        ["steered", "set", "all", 1.0, 1.0],
+        ["steered", "set", "generated", 1.0, 0.1],
+        ["cross", "", "", 0.0, ""],
+        ["cross", "set", "all", 1.0, 1.0],
+    ]
+    assert (frame["language"] == frame["target"])[frame["kind"] == "steered"].all()
+    row = one(frame, kind="steered", mode="add", strength=4.0, language="no")
+    values = given("steered@add-all-4-1", "langdetect", "no")
+    assert row.language_accuracy == pytest.approx(values.count("no") / QUESTIONS)
+    nll = given("steered@add-all-4-1", "nll", "no")
+    assert (row.nll_low, row.nll_high) == pytest.approx(percentiles([nll]))
+    swept = one(frame, kind="steered", mode="set", positions="all", language="no")
+    assert swept.language_accuracy == pytest.approx(sum(hits("steered@set-all-1-1", "no")) / QUESTIONS)
+    # Without a dose, the normal answers to no's questions that are in the target.
+    nothing = frame[(frame["kind"] == "cross") & (frame["mode"] == "")].set_index("target")
+    assert nothing["language"].tolist() == ["no", "no", ""]
+    for target in ("en", "nan"):
+        expected = given("normal", "langdetect", "no").count(target) / QUESTIONS
+        assert nothing.at[target, "language_accuracy"] == pytest.approx(expected)
+        assert nothing.at[target, "nll"] == pytest.approx(sum(given("normal", "nll", "no")) / QUESTIONS)
+    first, *_ = TABLES["dose_response"].sections(frame)
+    assert first.cells.index.tolist()[:2] == ["none (normal)", "add, all, 0.5, 100%"]
+    assert first.cells.index.tolist()[-1] == "set, generated, 1, 10%"
+
+
+def test_doses_are_averaged_over_the_pairs_that_all_of_them_have(tmp_path):
+    paths = write_setting(tmp_path, "normal")
+    for k in LANGUAGES:
+        paths += write_setting(tmp_path, f"cross-{k}", answering(f"cross-{k}"))
+    paths += write_setting(tmp_path, "cross-no@add-all-2-1", answering("cross-no"))
+    frame = TABLES["dose_response"].rows(paths)
+    means = frame[frame["target"] == ""].set_index("mode")
+    assert means["answers"].tolist() == [2 * QUESTIONS] * 3
+    expected = sum(sum(hits("cross-no", "no", m)) for m in ("en", "nan")) / (2 * QUESTIONS)
+    assert means.at["set", "language_accuracy"] == pytest.approx(expected)
+    assert means.at["add", "language_accuracy"] == means.at["set", "language_accuracy"] > 0
+    assert len(frame[frame["mode"] == "set"]) == 7 and len(frame[frame["mode"] == "add"]) == 3
+    apart = write_setting(tmp_path, "cross-en@add-all-2-1")
+    with pytest.raises(LapeError, match="no languages that every dose has"):
+        TABLES["dose_response"].rows([paths[0], paths[2], *apart])

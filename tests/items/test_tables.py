@@ -1,0 +1,184 @@
+"""Tables: exact cells from small artifacts, refusal of incomplete ones, and the forms for people."""
+
+import json
+
+import pandas as pd
+import pytest
+from neuron_artifacts import neurons_header
+
+from lape.cli import main
+from lape.errors import LapeError
+from lape.items.layout import rounded
+from lape.items.tables import TABLES, Section, latex, markdown, read
+
+# "no" and "nan" are languages that a careless reader takes for missing values.
+LANGUAGES = ["no", "nan"]
+
+
+OWNERS = {(0, 3): "no", (0, 5): "no,nan", (3, 1): "nan", (3, 2): "nan"}
+
+
+def test_layers_count_from_one_with_zeros_and_shared_neurons_for_each_owner(tmp_path):
+    frame = TABLES["tables6_10"].rows([neurons_header(tmp_path, "tiny", OWNERS)])
+    assert list(frame.columns) == ["model", "method", "language", "layer", "ours", "paper", "difference"]
+    assert frame[["paper", "difference"]].isna().all(axis=None)
+    assert frame["language"].tolist() == ["no"] * 4 + ["nan"] * 4
+    assert frame["layer"].tolist() == [1, 2, 3, 4] * 2
+    assert frame["ours"].tolist() == [2, 0, 0, 0, 1, 0, 0, 2]
+
+
+def test_table3_counts_every_set_of_every_model(tmp_path):
+    paths = [
+        neurons_header(tmp_path, "tiny", OWNERS),
+        neurons_header(tmp_path, "tiny", {(2, 0): "no"}, method="random"),
+        neurons_header(tmp_path, "other", {(1, 1): "en,no"}, sets=["en", "no"]),
+    ]
+    frame = TABLES["table3"].rows(paths)
+    assert frame[["model", "method", "language", "ours"]].to_numpy().tolist() == [
+        ["tiny", "lape", "no", 2],
+        ["tiny", "lape", "nan", 3],
+        ["tiny", "random", "no", 1],
+        ["tiny", "random", "nan", 0],
+        ["other", "lape", "en", 1],
+        ["other", "lape", "no", 1],
+    ]
+    # A language that a model lacks is blank, not 0.
+    cells = TABLES["table3"].sections(frame)[0].cells
+    assert cells.index.tolist() == ["tiny", "tiny, random", "other"]
+    assert cells.columns.tolist() == ["no", "nan", "en"]
+    assert cells.to_numpy().tolist() == [["2", "3", ""], ["1", "0", ""], ["1", "", "1"]]
+
+
+PAPER = ["en", "zh", "fr", "es", "vi", "id", "ja"]
+LLAMA = {"sets": PAPER, "layers": 32, "neurons_per_layer": 11008}
+
+
+def test_the_papers_models_have_its_numbers_and_the_difference_beside_ours(tmp_path):
+    path = neurons_header(tmp_path, "Llama-2-7b-hf", {(0, 5): "zh,fr", (31, 7): "fr"}, **LLAMA)
+    frame = TABLES["tables6_10"].rows([path]).set_index(["language", "layer"])
+    assert frame.loc["fr", 1].to_list()[2:] == [1, 220, -219]
+    assert frame.loc["zh", 32].to_list()[2:] == [0, 49, -49]
+    assert frame["paper"].sum() == 95 + 583 + 1022 + 838 + 836 + 1068 + 582
+    sections = TABLES["tables6_10"].sections(frame.reset_index())
+    assert [section.cells.at[1, "fr"] for section in sections] == ["1", "220", "\N{MINUS SIGN}219"]
+    assert [section.cells.at[4, "fr"] for section in sections] == ["0", "0", "0"]
+
+    frame = TABLES["table3"].rows([path])
+    assert frame["paper"].tolist() == [95, 583, 1022, 838, 836, 1068, 582]
+    assert frame["difference"].tolist() == [-95, -582, -1020, -838, -836, -1068, -582]
+    (section,) = TABLES["table3"].sections(frame)
+    assert section.cells["zh"].to_dict() == {
+        "Llama-2-7b-hf": "1",
+        "Llama-2-7b-hf, paper": "583",
+        "Llama-2-7b-hf, difference": "\N{MINUS SIGN}582",
+    }
+
+
+def test_a_partial_table_of_the_paper_leaves_its_missing_rows_empty(tmp_path):
+    path = neurons_header(tmp_path, "LLaMA-2-70B", {(3, 5): "zh"}, sets=PAPER, layers=80, neurons_per_layer=28672)
+    frame = TABLES["tables6_10"].rows([path]).set_index(["language", "layer"])
+    assert frame.loc[("zh", 4), ["paper", "difference"]].isna().all()
+    assert frame.loc["zh", 5].to_list()[2:] == [0, 17, -17]
+    assert frame["paper"].notna().sum() == 45 * 7
+    section = TABLES["tables6_10"].sections(frame.reset_index())[2]
+    assert section.cells["zh"].loc[[4, 5]].to_list() == ["", "\N{MINUS SIGN}17"]
+    # The totals are those of Table 3, not the sums of the rows at hand.
+    assert TABLES["table3"].rows([path])["paper"].tolist() == [836, 5153, 6082, 6154, 4980, 6106, 5216]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"method": "lap"},
+        {"sets": PAPER[:6]},
+        {"sets": [*PAPER, "de"]},
+        {"layers": 40},
+        {"neurons_per_layer": 14336},
+    ],
+)
+def test_another_method_language_set_or_shape_is_not_compared(tmp_path, other):
+    path = neurons_header(tmp_path, "LLaMA-2-7B", {(0, 5): "zh"}, **(LLAMA | other))
+    frame = TABLES["table3"].rows([path])
+    assert frame[["paper", "difference"]].isna().all(axis=None)
+    assert len(TABLES["table3"].sections(frame)[0].cells) == 1
+
+
+def test_a_repository_of_the_hub_names_the_papers_model(tmp_path):
+    path = neurons_header(tmp_path, "mine", {(0, 5): "zh"}, **LLAMA)
+    assert TABLES["table3"].rows([path])["paper"].isna().all()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "checkpoint": "meta-llama/Llama-2-7b-hf"}))
+    assert TABLES["table3"].rows([path])["paper"].tolist() == [95, 583, 1022, 838, 836, 1068, 582]
+
+
+def test_a_neurons_table_must_agree_with_its_header(tmp_path):
+    path = neurons_header(tmp_path, "tiny", OWNERS)
+    header, table = json.loads(path.read_text()), path.with_suffix(".tsv")
+    rows = TABLES["tables6_10"].rows
+    with pytest.raises(LapeError, match="second set of tiny lape"):
+        rows([path, path])
+    path.write_text(json.dumps({**header, "counts": {"no": 2, "nan": 9}}))
+    with pytest.raises(LapeError, match=r"tiny-lape\.tsv: 3 neurons of nan, its header says 9"):
+        rows([path])
+    path.write_text(json.dumps({**header, "layers": 3}))
+    with pytest.raises(LapeError, match="names layers"):
+        rows([path])
+    table.write_text("layer\tindex\n0\t1\n")
+    with pytest.raises(LapeError, match=r"tiny-lape\.tsv: is not a table of neurons"):
+        rows([path])
+    table.unlink()
+    with pytest.raises(LapeError, match=r"tiny-lape\.tsv: cannot be read"):
+        rows([path])
+
+
+def test_command_records_the_neurons_tsv_and_refuses_another_suffix(tmp_path, capsys):
+    path = neurons_header(tmp_path, "tiny", OWNERS)
+    assert main(["table", "tables6_10", str(path), "--output", str(tmp_path / "tables6_10.csv")]) == 0
+    header = json.loads((tmp_path / "tables6_10.json").read_text())
+    assert set(header["inputs"]) == {str(path), str(path.with_suffix(".tsv"))}
+    assert "| 4       |    0 |     2 |" in (tmp_path / "tables6_10.md").read_text()
+    assert r"4 & 0 & 2 \\" in (tmp_path / "tables6_10.tex").read_text()
+    assert main(["table", "tables6_10", str(path), "--output", str(tmp_path / "tables6_10.tsv")]) == 1
+    assert "ends in .csv" in capsys.readouterr().err
+
+
+def test_read_refuses_what_is_not_the_table(tmp_path):
+    path = tmp_path / "figure2.csv"
+    with pytest.raises(LapeError, match="cannot be read"):
+        read(path, ["model"])
+    path.write_text("")
+    with pytest.raises(LapeError, match="is not a table"):
+        read(path, ["model"])
+    path.write_text("model,language\n")
+    with pytest.raises(LapeError, match="has no row"):
+        read(path, ["model"])
+    with pytest.raises(LapeError, match="has no column 'ppl'"):
+        read(path, ["model", "ppl"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.00"),
+        (-0.004, "0.00"),
+        (-0.05, "\N{MINUS SIGN}0.05"),
+        (2.563, "2.56"),
+        (9.996, "10.0"),
+        (30.24, "30.2"),
+        (425.6, "426"),
+        (9999.4, "9999"),
+        (9999.6, "1.0e4"),
+        (123456789.0, "1.2e8"),
+        (2.5e12, "2.5e12"),
+    ],
+)
+def test_rounded(value, text):
+    assert rounded(value) == text
+
+
+def test_forms_escape_what_latex_would_read_as_markup():
+    section = Section("a_b: 5% & more", "language", pd.DataFrame({"zh_Hant": ["\N{MINUS SIGN}1"]}, index=["zh_Hans"]))
+    tex = latex([section], "item")
+    assert r"\caption{a\_b: 5\% \& more}" in tex
+    assert r"zh\_Hans & $-$1 \\" in tex
+    assert r"\label{tab:item-1}" in tex
+    assert "a_b: 5% & more" in markdown([section])

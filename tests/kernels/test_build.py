@@ -1,0 +1,91 @@
+"""The build: kernels that compile without torch, and a clear choice between C++ and CUDA."""
+
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_data import ROOT
+
+KERNELS = sorted((ROOT / "csrc").glob("*.cu"))
+ARCHITECTURES = ("80", "90", "100")
+
+
+def headers_of(source: Path) -> set[str]:
+    """Every header that a file includes, directly or through the project's own headers."""
+    text = source.read_text(encoding="utf-8")
+    own = set(re.findall(r'#include "(.+)"', text))
+    return set(re.findall(r"#include <(.+)>", text)).union(own, *(headers_of(source.parent / name) for name in own))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.name)
+def test_kernels_include_no_torch_header(kernel):
+    headers = headers_of(kernel)
+    assert "kernels.h" in headers
+    assert not [name for name in headers if name.split("/")[0] in ("torch", "ATen", "c10", "pybind11")]
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on the path")
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.name)
+def test_kernels_compile_without_spills(kernel, tmp_path):
+    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
+    command = ["nvcc", "-O3", "-std=c++17", *targets, "-Xptxas", "-v", "-c", kernel, "-o", tmp_path / "kernel.o"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stderr
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", result.stderr)
+    assert len(spills) >= 3 * len(ARCHITECTURES)  # three dtypes on each architecture, at least
+    assert set(spills) == {("0", "0")}, result.stderr
+
+
+@pytest.fixture
+def setup_script(monkeypatch):
+    """The functions of setup.py; nothing is built."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("LAPE_CUDA", "0")
+    monkeypatch.setattr("setuptools.setup", lambda **settings: None)
+    script = runpy.run_path("setup.py")
+    monkeypatch.delenv("LAPE_CUDA")
+    return script
+
+
+def test_every_source_is_built(setup_script):
+    sources = {path for path in (ROOT / "csrc").iterdir() if path.suffix in (".cpp", ".cu")}
+    assert sources == {ROOT / name for name in setup_script["CPP"] + setup_script["CUDA"]}
+
+
+@pytest.mark.parametrize(
+    ("torch_cuda", "toolkit", "reason"),
+    (
+        (None, (13, 0), "this torch is a CPU build"),
+        ("13.0", None, "set CUDA_HOME"),
+        ("12.8", (13, 0), "nvcc is CUDA 13.0 and torch was built for CUDA 12.8"),
+        ("13.2", (13, 0), None),
+    ),
+)
+def test_build_says_what_it_leaves_out(setup_script, monkeypatch, capsys, torch_cuda, toolkit, reason):
+    monkeypatch.setattr(torch.version, "cuda", torch_cuda)
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert setup_script["with_cuda"](toolkit) is (reason is None)
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert ("C++ extension only" in message and reason in message) if reason else "C++ and CUDA" in message
+
+    monkeypatch.setenv("LAPE_CUDA", "1")
+    if reason is None:
+        assert setup_script["with_cuda"](toolkit)
+    else:
+        with pytest.raises(SystemExit, match=re.escape(reason)):
+            setup_script["with_cuda"](toolkit)
+
+
+def test_lape_cuda_takes_0_and_1_alone(setup_script, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("LAPE_CUDA", "0")
+    assert not setup_script["with_cuda"]((13, 0))
+    monkeypatch.setenv("LAPE_CUDA", "yes")
+    with pytest.raises(SystemExit, match="set it to 0 or 1"):
+        setup_script["with_cuda"]((13, 0))

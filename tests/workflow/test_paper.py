@@ -1,0 +1,354 @@
+"""The target `paper` on a tiny model: every method, experiment, table and figure, and what audits and reruns say."""
+
+import json
+import random
+import shutil
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tampering import DIFFERS, flip, listed
+from workflow_run import CONFIG, Workspace
+
+from lape.artifacts.files import read_json, sha256, write_json
+from lape.audit import _CHECKS
+from lape.audit.replication import Run, compare
+from lape.neurons.table import Neurons
+from lape.parameter_variation.parameters import Parameters
+
+pytestmark = pytest.mark.workflow
+
+LANGUAGES = ("fr", "ja", "en")
+TWO = ("fr", "ja")
+# One model knows two of the languages, and one item has models of its own.
+PAPER = {
+    "languages": list(LANGUAGES),
+    "catalogue": {"other": {**CONFIG["catalogue"]["other"], "languages": list(TWO)}},
+    "experiments": {"models": {"tables6_10": ["other", "tiny"]}},
+}
+METHODS = ("lape", "lap", "lave", "pv")
+TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
+TABLES += ("agreement", "stability", "stability_curve", "left_out", "table1", "table2", "table4", "table5")
+TABLES += ("cross_lingual", "dose_response", "figure6", "figure7")
+TABLES += ("expert_precision", "expert_overlap", "expert_layers", "expert_histogram", "expert_share", "expert_sizes")
+TABLES += ("expert_translation", "expert_agreement", "expert_deactivation", "expert_diagonality", "expert_steering")
+FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
+FIGURES += ("stability", "stability_curve", "cross_lingual", "dose_response", "figure6", "figure7")
+FIGURES += ("expert_layers", "expert_histogram", "expert_share", "expert_sizes", "expert_deactivation")
+FIGURES += ("expert_steering",)
+# What is made from the average precision.
+UNITS = {"select_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
+PRECISION = {"average_precision", "select_ap", "steering", "perplexity", *UNITS}
+MANIFEST = "results/tiny/paper/manifest.json"
+
+
+@pytest.fixture(scope="module")
+def paper_run(complete_run, tmp_path_factory) -> Workspace:
+    """The target `paper` in three languages, which PV needs; for reading only."""
+    workspace = complete_run.copy(tmp_path_factory.mktemp("paper") / "run")
+    workspace.configure(**PAPER)
+    before = workspace.times()
+    workspace.run("paper")
+    after = workspace.times()
+    kept = ("corpus", "models", "tokens", "statistics")  # of the two languages that the default target had
+    assert {name for name in before if after[name] != before[name] and name.startswith(kept)} == {
+        "tokens/tiny/valid.sha256"  # of three languages now
+    }
+    return workspace
+
+
+@pytest.fixture
+def run(paper_run, tmp_path) -> Workspace:
+    """A copy, to change."""
+    return paper_run.copy(tmp_path / "run")
+
+
+def table(workspace: Workspace, item: str) -> pd.DataFrame:
+    return pd.read_csv(workspace.results / "tables" / f"{item}.csv", keep_default_na=False, na_values=[""])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and shutil.which("snakemake")), reason="no CUDA device, or no Snakemake"
+)
+def test_a_gpu_makes_everything_and_counts_the_same(paper_run, tmp_path, monkeypatch, lape):
+    workspace = paper_run.copy(tmp_path / "gpu")
+    catalogue = {**CONFIG["catalogue"], **PAPER["catalogue"]}
+    workspace.configure(
+        **PAPER | {"catalogue": {name: entry | {"device": "cuda"} for name, entry in catalogue.items()}}
+    )
+    workspace.run("paper", cores=8)
+    agreement = compare(Run(workspace.folder / MANIFEST), Run(paper_run.folder / MANIFEST))
+    assert len(agreement.flips) == 5 and not agreement.faults  # two models' counts; one knows two languages
+    monkeypatch.chdir(workspace.folder)
+    status, messages = lape("audit", MANIFEST)
+    assert status == 0, messages
+
+
+def test_every_item_is_there(paper_run):
+    names = set(paper_run.artifacts())
+    for item in TABLES:
+        assert {f"tables/{item}{suffix}" for suffix in (".csv", ".md", ".tex", ".json")} <= names
+    for item in FIGURES:
+        assert {f"figures/{item}{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")} <= names
+    assert {"paper/manifest.json", "paper/report.html"} <= names
+
+
+def test_figure2_holds_every_method_and_its_control(paper_run):
+    frame = table(paper_run, "figure2")
+    assert set(frame["method"]) == {*METHODS, *(f"matched_{method}" for method in METHODS)}
+    assert (frame.groupby("method").size() == len(LANGUAGES) ** 2).all()
+    tested = frame[frame["method"].isin(METHODS)]
+    assert tested["p_holm"].notna().all() and (tested["p_holm"] >= tested["p_value"]).all()
+    assert frame["ppl_change_low"].notna().all()
+
+
+def test_what_the_other_items_compare(paper_run):
+    cells = table(paper_run, "figure3")
+    for model, languages in (("tiny", LANGUAGES), ("other", TWO)):
+        found = cells[(cells["model"] == model) & (cells["method"] == "lape")]
+        assert list(zip(found["deactivated"], found["evaluated"], strict=True)) == list(product(languages, languages))
+    counts = table(paper_run, "tables6_10").groupby("model", sort=False)["language"].unique().map(tuple)
+    assert counts.to_dict() == {"other": TWO, "tiny": LANGUAGES}
+    sweep = table(paper_run, "figure4")
+    assert sorted(set(sweep["ratio"])) == [0, 0.05, 0.2] and set(sweep["deactivated"]) == {"fr"}
+    assert set(table(paper_run, "figure8")["method"]) == {"random", "matched_lape"}
+    scores = table(paper_run, "diagonality")
+    assert len(scores) == len(METHODS) * 2 + 1 + 2  # with controls and random; two matrices of the other model
+
+
+def test_methods_share_the_form_of_their_artifacts(paper_run):
+    folder = paper_run.results / "neurons/tiny"
+    sizes = Neurons.load(folder / "lape.json").counts()
+    for method in ("lap", "lave", "random", "matched_lape", "matched_lap", "matched_lave", "sweep-0.05"):
+        neurons = Neurons.load(folder / f"{method}.json")
+        assert neurons.sets == LANGUAGES
+        assert neurons.summary["method"] == ("lape" if method.startswith("sweep") else method)
+        if method in ("random", "matched_lape"):
+            assert neurons.counts() == sizes
+    zeroed = Parameters.load(paper_run.results / "parameters/tiny/pv.json")
+    control = Parameters.load(paper_run.results / "parameters/tiny/matched_pv.json")
+    assert zeroed.counts() == control.counts() and sum(zeroed.counts().values()) > 0
+
+
+def test_the_audit_passes_and_names_every_file_with_a_flipped_byte(run, monkeypatch, lape):
+    monkeypatch.chdir(run.folder)
+    status, messages = lape("audit", MANIFEST)
+    assert status == 0, messages
+    names = listed(MANIFEST)
+    assert len(names) > 300
+    for name in names:
+        flip(Path(name), random.Random(name))
+    status, messages = lape("audit", MANIFEST)
+    assert status == 1
+    named = {line.split(": ", 1)[0] for line in messages.splitlines() if line.endswith(DIFFERS)}
+    assert named == set(names)
+
+
+def test_the_manifest_holds_what_both_targets_made(paper_run):
+    both = [json.loads((paper_run.results / name).read_text()) for name in ("manifest.json", "paper/manifest.json")]
+    default, paper = (set(manifest["artifacts"]) for manifest in both)
+    assert default < paper
+    listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
+    own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
+    ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "paper/report.html")}
+    ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
+    assert own - listed == {*ends, MANIFEST}
+    rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}
+    assert rules["results/tiny/perplexity/tiny/pv/fr.json"] == "perplexity_parameters"
+
+
+def test_a_second_run_does_nothing(run):
+    assert "Nothing to be done" in run.run("paper")
+
+
+@pytest.mark.parametrize(
+    ("sections", "rules"),
+    [
+        ({"neurons": {"lap_probability": 0.9}}, {"select", "matched", "perplexity"}),
+        ({"perplexity": {"seed": 1}}, set()),
+        ({"stability": {"seed": 1}}, {"reselect"}),
+        ({"parameter_variation": {"checkpoint_steps": 1}}, set()),
+        ({"questions": {"number": 3}}, {"questions", "generate", "score", "pairs", "translate", "score_translation"}),
+        ({"steering": {"dose": "max-all-1-1"}}, {"generate", "score"}),
+        ({"scores": {"minimum_bytes": 2}}, {"score", "score_sample", "score_translation"}),
+        ({"scores": {"minimum_bytes": 1000, "seed": 1}}, set()),
+        ({"structure": {"pooling": "last"}}, {"embed"}),
+        ({"sentences": {"held_out": 3}}, {"sentences", "responses", *PRECISION}),
+        ({"expert_units": {"storage": "float16"}}, {"responses", *PRECISION}),
+        ({"expert_units": {"seed": 1}}, UNITS),
+        ({"expert_units": {"temperature": 1.0}}, {"sample", "score_sample"}),
+        ({"translation": {"max_new_tokens": 5}}, {"translate", "score_translation"}),
+    ],
+)
+def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
+    run.configure(**PAPER, **sections)
+    pending = run.pending("paper")
+    computing = {"model_path", "tokens", "statistics", "select", "sweep", "random", "matched", "reselect", "baseline"}
+    computing |= {"perplexity", "instructions", "finetune", "select_parameters", "perplexity_parameters"}
+    computing |= {"steering", "questions", "aligned", "generate", "score", "embed", "sentences", "responses", "pairs"}
+    computing |= PRECISION
+    assert set(pending) & computing == rules
+    if "select" in rules:
+        assert (pending["select"], pending["matched"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
+
+
+def test_two_languages_leave_out_what_needs_three(complete_run):
+    jobs = complete_run.pending("paper")
+    assert "perplexity" in jobs and not {"finetune", "perplexity_parameters", "left_out"} & set(jobs)
+
+
+def test_a_language_that_is_not_there_is_named(run):
+    run.configure(experiments={"figure4": {"language": "de", "ratios": [0.1]}})
+    output = run.snakemake("--cores", "1", "figure4", status=1)
+    assert "config experiments.figure4.language: 'de' is not in languages; name one of them" in output
+
+
+def edited_table(path, edit) -> None:
+    frame = pd.read_csv(path, sep="\t", keep_default_na=False)
+    edit(frame).to_csv(path, sep="\t", index=False)
+
+
+def own_set_as_control(run: Workspace) -> None:
+    folder = run.results / "parameters/tiny"
+    (folder / "matched_pv.safetensors").write_bytes((folder / "pv.safetensors").read_bytes())
+
+
+def one_line_less(path) -> None:
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+
+
+def higher_precision(run: Workspace) -> None:
+    path = run.results / "expert_units/tiny/average_precision.npy"
+    precision = np.load(path)
+    precision[0, 0, 0] += 1e-9
+    np.save(path, precision)
+
+
+def rarer_neuron(run: Workspace) -> None:
+    path = run.results / "stability/tiny.frequency.tsv"
+    edited_table(path, lambda frame: frame.assign(frequency=frame["frequency"] / 2))
+
+
+def another_answer(run: Workspace) -> None:
+    path = run.results / "generations/tiny/plain/steered.jsonl"
+    first, *others = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(first) | {"output": "Yes."}) + "\n" + "".join(others), encoding="utf-8")
+
+
+def hooks(run: Workspace, name: str, change) -> None:
+    path = run.results / name
+    header = json.loads(path.read_text())
+    change(header["hooks"])
+    path.write_text(json.dumps(header))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "forge", "fault"),
+    [
+        ("parameters", "parameters/tiny/matched_pv.json", own_set_as_control, "drawing again gives another index"),
+        (
+            "instructions",
+            "instructions/fr.json",
+            lambda run: one_line_less(run.results / "instructions/fr.jsonl"),
+            "has 5 examples, the header says 6",
+        ),
+        (
+            "sentences",
+            "sentences/fr.json",
+            lambda run: one_line_less(run.results / "sentences/fr.jsonl"),
+            "has 7 sentences scored, the header says 8",
+        ),
+        (
+            "pairs",
+            "pairs/questions/fr.json",
+            lambda run: one_line_less(run.results / "pairs/questions/fr.jsonl"),
+            "has 1 pairs, the header says 2",
+        ),
+        (
+            "responses",
+            "expert_units/tiny/responses.json",
+            lambda run: edited_table(
+                run.results / "expert_units/tiny/responses.tsv", lambda frame: frame.assign(number=0)
+            ),
+            "its columns are not the sentences of its languages",
+        ),
+        ("average_precision", "expert_units/tiny/average_precision.json", higher_precision, "scoring unit 0 again"),
+        (
+            "expert_units",
+            "expert_units/tiny/units.json",
+            lambda run: edited_table(
+                run.results / "expert_units/tiny/units.tsv", lambda frame: frame.assign(median=frame["median"] + 1)
+            ),
+            "gives other units or medians",
+        ),
+        (
+            "neurons",
+            "neurons/tiny/ap.json",
+            lambda run: edited_table(
+                run.results / "neurons/tiny/ap.tsv", lambda frame: frame.assign(index=31 - frame["index"])
+            ),
+            "selecting again from the average precision gives other neurons",
+        ),
+        (
+            "generations",
+            "generations/tiny/unconditional/both-10.json",
+            lambda run: hooks(run, "generations/tiny/unconditional/both-10.json", lambda own: own[0].update(neurons=1)),
+            "its hooks for fr are on 1 units",
+        ),
+        ("generations", "generations/tiny/plain/steered.json", another_answer, "is not the text of its tokens"),
+        (
+            "generations",
+            "generations/tiny/plain/cross-fr.json",
+            lambda run: hooks(run, "generations/tiny/plain/cross-fr.json", lambda own: own[0].update(neurons=1)),
+            "its hooks on fr to ja are on 1 neurons",
+        ),
+        (
+            "steering",
+            "steering/tiny/lape.json",
+            lambda run: edited_table(
+                run.results / "steering/tiny/lape.tsv", lambda frame: frame.assign(mean=frame["mean"] * 2)
+            ),
+            "are not the means of its statistics",
+        ),
+        (
+            "scores",
+            "scores/tiny/plain/steered.json",
+            lambda run: edited_table(
+                run.results / "scores/tiny/plain/steered.tsv", lambda frame: frame.assign(chrf=frame["chrf"] + 1)
+            ),
+            "its means do not follow from its answers",
+        ),
+        ("stability", "stability/tiny.json", rarer_neuron, "its frequencies of all languages do not add up"),
+        (
+            "perplexity",
+            "perplexity/tiny/pv/fr.json",
+            lambda run: hooks(run, "perplexity/tiny/pv/fr.json", lambda own: own.update(parameters=1)),
+            "it zeroed 1 parameters",
+        ),
+        (
+            "perplexity",
+            "perplexity/tiny/lape/fr.json",
+            lambda run: hooks(run, "perplexity/tiny/lape/fr.json", lambda own: own["by_layer"][0].update(tokens=1)),
+            "its hooks did not see the",
+        ),
+        (
+            "perplexity",
+            "perplexity/tiny/none/baseline.json",
+            lambda run: hooks(run, "perplexity/tiny/none/baseline.json", lambda own: own.update(neurons=1)),
+            "is the baseline and has hooks",
+        ),
+    ],
+)
+def test_numbers_that_do_not_follow_under_right_hashes(run, monkeypatch, kind, name, forge, fault):
+    monkeypatch.chdir(run.folder)
+    path = run.results / name
+    assert list(_CHECKS[kind](path, read_json(path))) == []
+    forge(run)
+    header = read_json(path)
+    header["outputs"] = {file: sha256(path.parent / file) for file in header["outputs"]}
+    write_json(path, header)
+    assert [found for found in _CHECKS[kind](path, header) if fault in found]
