@@ -1,4 +1,4 @@
-"""How much memory a computation takes, how much there is, and what is done where it does not suffice."""
+"""How much memory a computation takes, how much is free, and smaller batches where it is not enough."""
 
 import contextlib
 import gc
@@ -20,22 +20,22 @@ logger = logging.getLogger(__name__)
 
 
 class Halving:
-    """Work batch by batch, in batches half as large each time that memory runs out.
+    """Do some work in batches, and halve the size of a batch each time that memory runs out.
 
     Args:
-        size: of a batch, to begin with.
+        size: size of a batch at first.
         label: what messages call the work.
-        bar: of its progress, which goes back where work is begun again.
+        bar: progress bar of the work. It goes back where work is begun again.
 
     Attributes:
-        size: of a batch in the last work that came to its end.
+        size: size of a batch in the last work that was finished.
     """
 
     def __init__(self, size: int, label: str, bar: tqdm):
         self.size, self._label, self._bar = size, label, bar
 
     def __call__(self, work: Callable[[int], _Result]) -> _Result:
-        """What work(size) returns, for the first size that fits. Work that failed half-way is begun again.
+        """Return work(size) for the first size that fits. Work that failed half-way is begun again.
 
         Raises:
             LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step.
@@ -52,7 +52,7 @@ class Halving:
                         f"{self._label}: a batch of {self.size} takes more memory than there is; lower the stage's "
                         "batch_size or spread the model (`device_map`, `tensor_parallel`)"
                     ) from error
-            # Behind the handler, whose error holds what the failed pass had in memory.
+            # This comes after the handler: inside it, the error would keep the failed pass's memory alive.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -62,7 +62,10 @@ class Halving:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: torch has a class for what its own allocator of a GPU cannot get; the rest is a text."""
+    """Whether memory ran out.
+
+    torch raises a class of its own where its GPU allocator fails. Elsewhere only the text of the error tells.
+    """
     texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in texts)
 
@@ -76,9 +79,9 @@ def free_memory(device: torch.device) -> int:
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int:
-    """Bytes that a call takes at its peak beyond what is held before it.
+    """Bytes that a call takes at its peak, beyond those held before the call.
 
-    On the CPU it is the growth of the process's resident memory, which only Linux tells; elsewhere 0.
+    On the CPU it is the growth of the process's resident memory. Only Linux tells that; on other systems it is 0.
     """
     gc.collect()
     if device.type == "cuda":
@@ -90,15 +93,15 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int:
     if not sys.platform.startswith("linux"):
         function()
         return 0
-    with contextlib.suppress(OSError):  # a sandbox may forbid it: then the process's peak so far counts
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    with contextlib.suppress(OSError):  # where a sandbox forbids it, the process's earlier peak counts too
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = psutil.Process().memory_info().rss
     function()
     return max(0, resident_peak() - before)
 
 
 def resident_peak() -> int:
-    """Highest resident memory of this process in bytes, as Linux tells it."""
+    """Highest resident memory of this process in bytes, from Linux's /proc."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
