@@ -11,7 +11,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Read the tokenizer.json of a model artifact.
 
     Raises:
-        LapeError: it is missing, or no tokenizer.
+        LapeError: the file is missing, or holds no tokenizer.
     """
     try:
         return Tokenizer.from_file(str(path))
