@@ -142,6 +142,18 @@ def model_languages(config: dict, model: str) -> list[str]:
     return [language for language in config["languages"] if language in known]
 
 
+def expert_languages(config: dict) -> list[str]:
+    """The languages that expert units are found for: those of `expert_units`, or the run's."""
+    return config["expert_units"]["languages"] or config["languages"]
+
+
+def translated_languages(config: dict, corpus: str) -> list[str]:
+    """The languages that a corpus's sentences are translated into."""
+    source, pool = config["translation"]["source"], expert_languages(config)
+    wanted = config["translation"]["corpora"][corpus].get("languages", pool)
+    return [language for language in wanted if language in pool and language != source]
+
+
 def _unfit(value: object, place: tuple) -> Iterator[tuple[tuple, str]]:
     """What no schema refuses and no command line, or JSON, can carry: its place, and what is wrong with it."""
     if isinstance(value, dict):

@@ -1,6 +1,7 @@
-"""The settings of the generation experiments: their names, whose questions they ask, and what they perturb.
+"""The settings of answers and of texts: one grammar of their names, and what each perturbs.
 
-The workflow imports it too: nothing but the standard library here.
+The workflow imports this module, and makes the regexes of its wildcards of `SETTING` and `SELECTION`: nothing but the
+standard library here.
 """
 
 import math
@@ -55,11 +56,15 @@ class Dose:
             raise LapeError(f"dose {text!r}: {form}; name mode, positions, strength and share") from error
 
 
-# How a setting is called: what is done, to whose neurons, and how strongly they are steered.
-_NAME = re.compile(
-    r"(?P<kind>normal|random|deactivated|steered_random|steered|cross_random|cross)(-(?P<language>[^@]+))?(@(?P<dose>.+))?"
-)
-_OF_A_LANGUAGE = ("deactivated", "cross", "cross_random")
+_ANY = ("normal", "random", "steered_random", "steered")
+_OF_A_LANGUAGE = ("deactivated", "cross_random", "cross")
+# The name of a setting of the answers: what is done, to whose neurons, and how strongly they are steered.
+SETTING = rf"({'|'.join(_ANY)}|({'|'.join(_OF_A_LANGUAGE)})-[^@/]+)(@[^/]+)?"
+_RANKINGS = ("top", "bottom", "both", "random")
+# Methods whose FFN neurons a text is written under, at their mean activations.
+NEURON_METHODS = ("lape", "matched_lape", "ap")
+# The name of a setting of the texts.
+SELECTION = rf"none|({'|'.join(_RANKINGS)})-([1-9][0-9]*|lape)|{'|'.join(NEURON_METHODS)}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Setting:
     dose: Dose | None = None
 
     @classmethod
-    def parse(cls, name: str, dose: Dose) -> "Setting":
+    def parse(cls, name: str, dose: Dose = Dose()) -> "Setting":
         """The setting of a name such as "cross-es" or "steered@add-all-0.5-1".
 
         Args:
@@ -94,16 +99,16 @@ class Setting:
         Raises:
             LapeError: there is no such setting.
         """
-        found = _NAME.fullmatch(name)
-        steers = found is not None and found["kind"].startswith(("steered", "cross"))
-        wants = found is not None and (found["language"] is not None) == (found["kind"] in _OF_A_LANGUAGE)
-        if not wants or (found["dose"] and not steers):
+        told, _, own = name.partition("@")
+        kind, _, language = told.partition("-")
+        steers = kind.startswith(("steered", "cross"))
+        if not re.fullmatch(SETTING, name) or (own and not steers):
             raise LapeError(
                 f"setting {name!r}: is unknown; use one as normal, random, deactivated-fr, steered, cross-es"
             )
-        if steers:
-            dose = Dose.parse(found["dose"]) if found["dose"] else dose
-        return cls(found["kind"], found["language"], dose if steers else None)
+        if own:
+            dose = Dose.parse(own)
+        return cls(kind, language or None, dose if steers else None)
 
     @property
     def method(self) -> str | None:
@@ -134,3 +139,39 @@ class Setting:
         if self.kind.startswith("cross"):
             return [(self.language, target) for target in languages if target != self.language]
         return [(language, language) for language in languages]
+
+
+@dataclass(frozen=True)
+class TextSetting:
+    """One setting of the texts.
+
+    - none: nothing is overwritten;
+    - top-N, bottom-N, both-N, random-N: N expert units of the target language are, with their medians; N is a number,
+      or "lape" for as many as the language has neurons by LAPE;
+    - lape, matched_lape, ap: the FFN neurons of that method are, with their mean activations.
+
+    Attributes:
+        kind: "none", "top", "bottom", "both", "random", or "neurons" for the last.
+        size: N; None where the name tells none.
+        method: of the artifact that it takes from: "expert_units", one of `NEURON_METHODS`, or None.
+    """
+
+    kind: str
+    size: int | str | None = None
+    method: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> "TextSetting":
+        """The setting of a name such as "both-2000".
+
+        Raises:
+            LapeError: there is no such setting.
+        """
+        if name == "none":
+            return cls("none")
+        if name in NEURON_METHODS:
+            return cls("neurons", method=name)
+        kind, _, size = name.partition("-")
+        if not re.fullmatch(SELECTION, name):
+            raise LapeError(f"setting {name!r}: is unknown; use one as none, top-1000, both-2000, random-lape, lape")
+        return cls(kind, size if size == "lape" else int(size), "expert_units")

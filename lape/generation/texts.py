@@ -14,8 +14,7 @@ from lape.errors import LapeError
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.decoding import Answer
 from lape.generation.parts import AnswerParts, answer_row, check_context, check_options, proven_answers
-from lape.generation.settings import Dose
-from lape.generation.text_settings import TextSetting
+from lape.generation.settings import Dose, TextSetting
 from lape.interventions.overwriting import UnitPerturbation, overwritten
 from lape.interventions.perturbation import Perturbation, perturbed
 from lape.interventions.steering import SteeringValues

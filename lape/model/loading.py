@@ -21,6 +21,7 @@ from lape.artifacts.hub_errors import explain
 from lape.errors import LapeError
 from lape.machine import ranks
 from lape.machine.device import resolve_device
+from lape.model.architectures import ffn_entry
 from lape.model.checkpoint import PATTERNS, checkpoint_files
 from lape.model.ffn import find_ffn
 
@@ -109,7 +110,7 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
         shape: what its decoder's configuration should say, by key; a difference is a warning.
 
     Returns:
-        architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
+        architecture, model_type, ffn (what it uses of the table of architectures), layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
         context_length.
 
     Raises:
@@ -139,6 +140,7 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     return {
         "architecture": type(model).__name__,
         "model_type": decoder.model_type,
+        "ffn": ffn_entry(decoder.model_type),
         "layers": ffn.shape[0],
         "neurons_per_layer": ffn.shape[1],
         "experts": ffn.experts,
