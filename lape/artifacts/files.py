@@ -12,7 +12,6 @@ import fcntl
 import functools
 import glob
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -22,12 +21,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lape.artifacts.headers import Header, check_fields
 from lape.errors import LapeError
 from lape.machine import ranks
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The command line that is running, set by `lape.cli`; empty where the library is used from Python.
 command: list[str] = []
@@ -200,12 +201,14 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     return content
 
 
-def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
+def read_array(path: str | Path, mmap: bool = False) -> "np.ndarray":
     """Read an .npy file; `mmap` leaves it on the disk.
 
     Raises:
         LapeError: missing, or not a whole .npy file.
     """
+    import numpy as np
+
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
         if not isinstance(array, np.ndarray):  # whatever its name, a zip file is read as .npz
@@ -300,11 +303,12 @@ def write_header(
 @functools.cache
 def versions() -> dict[str, str | None]:
     """Versions of lape, its commit, Python and the packages that can change a number."""
+    from importlib import metadata
 
     def version(package: str) -> str | None:
         try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
             return None
 
     found = {package: version(package) for package in _PACKAGES}

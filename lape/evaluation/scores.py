@@ -8,12 +8,11 @@ answer, of the right translation, or of any held-out sentence is there (see `ref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
-from lape.evaluation.perplexity import chunk_nll
 from lape.generation.answers import KEYS, MEASURES
 from lape.text.identification import (
     IDENTIFIERS,
@@ -26,12 +25,15 @@ from lape.text.identification import (
     known_languages,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
 # How sacrebleu finds the words of languages that put no spaces between them; all others by "13a".
 _TOKENIZERS = {"zh": "zh"} | dict.fromkeys(("ja", "km", "lo", "my", "th"), "char")
 
 
 def fluency(
-    model: nn.Module,
+    model: "nn.Module",
     answers: Sequence[Sequence[int]],
     bos: int | None,
     batch_size: int = 16,
@@ -56,6 +58,8 @@ def fluency(
     Raises:
         LapeError: the likelihood is not finite.
     """
+    from lape.evaluation.perplexity import chunk_nll
+
     texts = [([] if bos is None else [bos]) + list(ids) for ids in answers]
     texts = [text[:longest] for text in texts]
     # The longest first: where memory is too small for them, the run ends at once.

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 # With fewer chunks no interval covers: resamples of two or three are mostly the same few values.
 MINIMUM_CHUNKS = 4
@@ -106,6 +105,8 @@ def change_interval(
 
 def share_interval(hits: int, number: int) -> tuple[float, float]:
     """95% interval of a share, `hits` of `number` (from 1): Wilson's score interval, no point even at 0 or all."""
+    from scipy import stats
+
     low, high = stats.binomtest(hits, number).proportion_ci(method="wilson")
     return float(low), float(high)
 

@@ -6,14 +6,16 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
-import torch
-from tqdm import tqdm
 
 from lape.errors import LapeError
 from lape.machine import ranks
+
+if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
 
 _Result = TypeVar("_Result")
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class Halving:
         size: of a batch in the last work that came to its end.
     """
 
-    def __init__(self, size: int, label: str, bar: tqdm):
+    def __init__(self, size: int, label: str, bar: "tqdm"):
         self.size, self._label, self._bar = size, label, bar
 
     def __call__(self, work: Callable[[int], _Result]) -> _Result:
@@ -40,6 +42,8 @@ class Halving:
         Raises:
             LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step.
         """
+        import torch
+
         while True:
             before = self._bar.n
             try:
@@ -63,23 +67,29 @@ class Halving:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out: torch has a class for what its own allocator of a GPU cannot get; the rest is a text."""
+    import torch
+
     texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in texts)
 
 
-def free_memory(device: torch.device) -> int:
+def free_memory(device: "torch.device") -> int:
     """Bytes that this process can still take on a device."""
+    import torch
+
     if device.type != "cuda":
         return psutil.virtual_memory().available
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def peak_memory(function: Callable[[], object], device: torch.device) -> int:
+def peak_memory(function: Callable[[], object], device: "torch.device") -> int:
     """Bytes that a call takes at its peak beyond what is held before it.
 
     On the CPU it is the growth of the process's resident memory, which only Linux tells; elsewhere 0.
     """
+    import torch
+
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from lape.errors import LapeError
 from lape.machine.progress import progress
@@ -210,6 +209,8 @@ def _blocks(base, finetuned: Sequence) -> Iterator[tuple[int, np.ndarray, list[n
 
 def _flat(weights) -> np.ndarray:
     """float32 [n] of a tensor in any dtype and on any device, or of an array."""
+    import torch
+
     if isinstance(weights, torch.Tensor):
         weights = weights.detach().to("cpu", torch.float32).numpy()
     return np.asarray(weights, np.float32).reshape(-1)
