@@ -114,8 +114,8 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
         shape: what its decoder's configuration should say, by key; a difference is a warning.
 
     Returns:
-        architecture, model_type, ffn (what it uses of the table of architectures), layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
-        context_length.
+        architecture, model_type, ffn (what it uses of the table of architectures), layers (L), neurons_per_layer (I, over
+        all experts), experts, vocab_size, context_length.
 
     Raises:
         LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread so.

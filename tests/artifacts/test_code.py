@@ -1,4 +1,4 @@
-"""Code closures: an artifact depends on what its modules import, which is no less than the lists that closures replaced."""
+"""Code closures: an artifact depends on what its modules import, and on no less than the lists of before."""
 
 from pathlib import Path
 

@@ -170,10 +170,13 @@ def test_a_models_architecture_is_known_once_its_header_lies_there(config, tmp_p
     assert repository.architecture(config, job(model="m")) == ""
     header = tmp_path / "results" / config["run"] / "models" / "m" / "model.json"
     header.parent.mkdir(parents=True)
-    for text, entry in (
-        ('{"model_type": "gpt2"}', "mlp.act/mlp.c_proj///"),
-        ('{"model_type": "new"}', "probed"),
-        ("{", ""),
+    own = "mlp.act/mlp.c_proj///"
+    for text, entry, another in (
+        (f'{{"model_type": "gpt2", "ffn": "{own}"}}', own, ""),
+        ('{"model_type": "gpt2", "ffn": "probed"}', own, own),
+        ('{"model_type": "new", "ffn": "probed"}', "probed", ""),
+        ("{", "", ""),
     ):
         header.write_text(text)
         assert repository.architecture(config, job(model="m")) == entry
+        assert repository.another_architecture(config, job(model="m")) == another
