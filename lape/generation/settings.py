@@ -1,6 +1,6 @@
 """The settings of the generation experiments: their names, whose questions they ask, and what they perturb.
 
-The workflow imports it too: nothing but the standard library here.
+The workflow imports this module too, so that it imports nothing but the standard library.
 """
 
 import math
@@ -107,10 +107,15 @@ class Setting:
 
     @property
     def method(self) -> str | None:
-        """Whose neurons it perturbs."""
+        """The method by which the neurons were found that it perturbs."""
         if self.kind == "normal":
             return None
         return "matched_lape" if self.kind.endswith("random") else "lape"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The artifacts that it perturbs the model by: "neurons" and "values"."""
+        return (*["neurons"] * (self.method is not None), *["values"] * (self.dose is not None))
 
     @property
     def deactivated(self) -> str | None:

@@ -1,6 +1,6 @@
 """The settings of the texts under expert units: their names, and whose units or neurons they overwrite.
 
-The workflow imports it too: nothing but the standard library here.
+The workflow imports this module too, so that it imports nothing but the standard library.
 """
 
 import re
@@ -48,3 +48,10 @@ class TextSetting:
             raise LapeError(f"setting {name!r}: is unknown; use one as none, top-1000, both-2000, random-lape, lape")
         size = found["size"]
         return cls(found["kind"], size if size == "lape" else int(size), "expert_units")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The artifacts that it perturbs the model by: of "units", "neurons" and "values"."""
+        if self.kind == "neurons":
+            return ("neurons", "values")
+        return (*["units"] * (self.method is not None), *["neurons"] * (self.size == "lape"))
