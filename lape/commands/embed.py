@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--sentences", type=Path, required=True, help="header of the language's questions")
     parser.add_argument("--pooling", choices=["mean", "last"], default="mean", help="over a sentence's tokens")
-    parser.add_argument("--batch-size", type=positive(int), default=16, help="sentences a forward pass")
+    parser.add_argument("--batch-size", type=positive(int), default=16, help="sentences per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--output", type=Path, required=True, help="LANGUAGE.npy; LANGUAGE.json beside it")
 

@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["auto", "bfloat16", "float32"],
         default="auto",
-        help="of matrix products; weights are float32. auto: bfloat16 where the model's dtype is, else float32",
+        help="of matrix products; weights are float32. auto: bfloat16 where the model is bfloat16, else float32",
     )
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
     parser.add_argument("--freeze-embeddings", action="store_true", help="train neither embeddings nor LM head")
     parser.add_argument(
-        "--checkpoint-steps", type=int, default=0, help="save every so many, to go on after a kill; 0: never"
+        "--checkpoint-steps",
+        type=int,
+        default=0,
+        help="steps between checkpoints, from which a killed run goes on; 0: none",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--output", type=Path, required=True, help="LANGUAGE.safetensors; LANGUAGE.json beside it")
@@ -51,12 +54,13 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.parameter_variation import finetuning
 
     if arguments.freeze_embeddings:
-        keep_freed_memory()  # else the embeddings' gradients, the largest blocks, would fragment it to twice the size
+        keep_freed_memory()  # otherwise the gradients of the embeddings, the largest blocks, fragment the memory
     torch.set_num_threads(arguments.threads)
     instructions = read_json(arguments.instructions, "instructions")
     data = checked(arguments.instructions, instructions, ".jsonl")
     settings = _settings(arguments, header)
-    device = resolve_device(header["parameters"]["device"].partition(":")[0])  # the one that is seen
+    # Without its number, as the process sees the one GPU alone.
+    device = resolve_device(header["parameters"]["device"].partition(":")[0])
     checkpoints = arguments.output.with_suffix(".checkpoints")
     training = finetuning.training_arguments(settings, checkpoints, device == "cpu")
     model, examples = _model_and_examples(arguments, header, finetuning.read_instructions(data))
@@ -124,7 +128,7 @@ def _model_and_examples(arguments: argparse.Namespace, header: dict, examples: l
 
 
 def _identity(arguments: argparse.Namespace, header: dict, data: Path, training, parameters: dict) -> dict:
-    """What shapes the result: a checkpoint of an earlier run is used only if all of it is unchanged."""
+    """What shapes the result. A checkpoint of an earlier run is used only if nothing of this has changed."""
     from lape.artifacts.code import code_hash
     from lape.model.architectures import ffn_entry
 

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--neurons", type=Path, help="header of the neurons (the control's, for a random setting)")
     parser.add_argument("--values", type=Path, help="steering header of these neurons, where the setting steers")
-    parser.add_argument("--dose", default="set-all-1-1", help="mode-positions-strength-share, unless the name tells")
+    parser.add_argument(
+        "--dose", default="set-all-1-1", help="mode-positions-strength-share, where the setting's name tells no dose"
+    )
     parser.add_argument("--template", required=True, help="prompt with {question} and {suffix}")
     parser.add_argument("--suffixes", type=json_object, help="per language, what asks for an answer in it (JSON)")
     parser.add_argument(
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=positive(int), required=True, help="an answer is cut there")
     parser.add_argument("--repetition-penalty", type=positive(float), default=1.1)
     parser.add_argument(
-        "--batch-size", type=positive(int), default=8, help="questions a pass, filled to a multiple of 8"
+        "--batch-size", type=positive(int), default=8, help="questions per pass, filled to a multiple of 8"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")

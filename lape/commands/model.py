@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantization", choices=["bitsandbytes-8bit", "bitsandbytes-4bit"], help="load quantised weights"
     )
     parser.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
-    parser.add_argument("--shape", type=json_object, metavar="JSON", help="what its configuration should say, by key")
+    parser.add_argument(
+        "--shape", type=json_object, metavar="JSON", help="what the model's configuration should say, by key"
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
     parser.add_argument("--output", type=Path, required=True, help="model.json; tokenizer.json beside it")
 
@@ -89,7 +91,7 @@ class _Checkpoint(NamedTuple):
 
 
 def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
-    """Locate a checkpoint, fetch it, or convert it, as the arguments say."""
+    """Locate a checkpoint, fetch it, or convert it."""
     from lape.model import loading as models
 
     if arguments.path:

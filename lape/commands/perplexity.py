@@ -1,4 +1,4 @@
-"""Perplexity of every language with neurons, parameters or expert units deactivated, or nothing (the baseline)."""
+"""Perplexity of every language while neurons, parameters or expert units are deactivated, or nothing is."""
 
 import argparse
 import logging
@@ -20,11 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neurons", type=Path, help="header of the neurons, parameters or expert units; left out: the baseline"
     )
-    parser.add_argument("--deactivate", metavar="LANGUAGE", help="whose neurons, parameters or units (with --neurons)")
     parser.add_argument(
-        "--like", type=Path, help="of expert units, take as many of the top as this header's language has neurons"
+        "--deactivate",
+        metavar="LANGUAGE",
+        help="the language whose neurons, parameters or units are meant (with --neurons)",
     )
-    parser.add_argument("--batch-size", type=int, default=4, help="chunks a forward pass")
+    parser.add_argument(
+        "--like",
+        type=Path,
+        help="header of neurons: deactivate as many of the top expert units as it has neurons of the language",
+    )
+    parser.add_argument("--batch-size", type=int, default=4, help="chunks per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument("--output", type=Path, required=True, help="SET.tsv, by chunk; SET.json beside it")

@@ -18,12 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sentences", type=Path, nargs="+", required=True, help="headers of every language's sentences"
     )
-    parser.add_argument("--bos", action=argparse.BooleanOptionalAction, default=True, help="start every one with BOS")
+    parser.add_argument(
+        "--bos", action=argparse.BooleanOptionalAction, default=True, help="start every sentence with BOS"
+    )
     parser.add_argument("--max-length", type=int, default=256, help="tokens at which a sentence is cut, BOS included")
     parser.add_argument(
-        "--batch-size", type=positive(int), default=32, help="sentences a forward pass; a block of 64 at most"
+        "--batch-size", type=positive(int), default=32, help="sentences per forward pass; 64, a block, at most"
     )
-    parser.add_argument("--storage", choices=["float32", "float16"], default="float32", help="of a response")
+    parser.add_argument(
+        "--storage", choices=["float32", "float16"], default="float32", help="type of a stored response"
+    )
     parser.add_argument("--threads", type=positive(int), default=1, help="CPU threads of torch")
     parser.add_argument(
         "--output", type=Path, required=True, help="responses.json; responses.tsv and responses.blocks/ beside it"

@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="first token of a text (default: the tokenizer's BOS)",
     )
-    parser.add_argument("--batch-size", type=positive(int), default=100, help="texts a pass, filled to a multiple of 8")
+    parser.add_argument(
+        "--batch-size", type=positive(int), default=100, help="texts per pass, filled to a multiple of 8"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fasttext", type=Path, metavar="FILE", help="a fastText model, such as lid.176.bin: a third identifier"
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="answers a forward pass")
+    parser.add_argument("--batch-size", type=int, default=16, help="answers per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument("--output", type=Path, required=True, help="SETTING.tsv, by answer; SETTING.json beside it")
@@ -140,7 +140,7 @@ def _warn_of_unknown(label: str, targets: list[str], more: dict[str, frozenset[s
 
 
 def _in_short(row: dict) -> str:
-    """Such as "es>zh 85%"."""
+    """A row in a few characters, such as "es>zh 85%"."""
     languages = row["language"] if row["language"] == row["target"] else f"{row['language']}>{row['target']}"
     accuracy = row["language_accuracy"]
     return f"{languages} {'?' if accuracy is None else format(accuracy, '.0%')}"

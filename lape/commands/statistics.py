@@ -1,6 +1,6 @@
 """Count how often every neuron fires over one language's tokens, in shards that survive an interruption.
 
-Several jobs may share the shards (--job 0 --jobs 4, ...); what they counted is then added up (--counted ...).
+Several jobs may share the shards (--job 0 --jobs 4, ...). A last call adds up what the jobs counted (--counted ...).
 """
 
 import argparse
@@ -25,21 +25,23 @@ def batch_size(text: str) -> int | None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, required=True, help="train.json of the language's tokens")
-    parser.add_argument("--batch-size", type=batch_size, help="chunks a forward pass, or auto (the default)")
+    parser.add_argument("--batch-size", type=batch_size, help="chunks per forward pass, or auto (the default)")
     parser.add_argument("--memory", type=float, help="GiB for the activations of a pass (with auto); default: half")
     parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
     parser.add_argument("--thresholds", type=json.loads, default=[], help="also count activations above: '[0.5, 1]'")
     parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")
     parser.add_argument("--jobs", type=positive(int), default=1, help="how many jobs share the shards")
-    parser.add_argument("--job", type=int, help="which of them this is, from 0; its shards alone are counted")
-    parser.add_argument("--counted", type=Path, nargs="+", default=[], help="what all jobs wrote: add it up")
+    parser.add_argument("--job", type=int, help="number of this job, from 0; only its shards are counted")
+    parser.add_argument(
+        "--counted", type=Path, nargs="+", default=[], help="headers that all jobs wrote, to be added up"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument(
         "--output",
         type=Path,
         required=True,
-        help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it; of a job LANGUAGE.JOB.json and its shards",
+        help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it. A job writes LANGUAGE.JOB.json and shards",
     )
 
 
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _count(arguments: argparse.Namespace, tokens: dict, chunks, tokens_hash: str) -> dict:
-    """Count the shards that are not finished yet: all, or those of the job."""
+    """Count the shards that are not finished yet, of all shards or of the job's."""
     from lape.kernels import ops
     from lape.model.batches import filling_batch_size, passes, shard_batches, token_batches
     from lape.model.running import running
@@ -106,7 +108,7 @@ def _count(arguments: argparse.Namespace, tokens: dict, chunks, tokens_hash: str
 
 
 def _identity(arguments: argparse.Namespace, run, tokens_hash: str, nominal: int) -> dict:
-    """What shapes the numbers of a shard: a shard of an earlier run is kept only if all of it is unchanged."""
+    """What shapes the numbers of a shard. A shard of an earlier run is kept only if nothing of this has changed."""
     from lape.model.architectures import ffn_entry
 
     return {
@@ -123,7 +125,7 @@ def _identity(arguments: argparse.Namespace, run, tokens_hash: str, nominal: int
 
 
 def _own(shards: list, arguments: argparse.Namespace) -> list:
-    """The shards of the job; all of them where there is one job alone."""
+    """The shards of this job; all shards where the jobs are not told apart."""
     if arguments.job is None:
         return shards
     first, last = (len(shards) * job // arguments.jobs for job in (arguments.job, arguments.job + 1))
@@ -131,7 +133,7 @@ def _own(shards: list, arguments: argparse.Namespace) -> list:
 
 
 def _first_size(arguments: argparse.Namespace, run, chunk_length: int, nominal: int, kept: dict) -> int:
-    """Chunks of the first passes. Free memory changes between runs, so that a later run goes on with the first's."""
+    """Chunks of the first passes. Free memory differs between runs: a later run keeps the size that the first found."""
     from lape.model.batches import fitting_batch_size
 
     sizes = [notes["batch_size"] for notes in kept.values() if notes is not None]
@@ -141,10 +143,10 @@ def _first_size(arguments: argparse.Namespace, run, chunk_length: int, nominal: 
 
 
 def _joined(paths: list[Path]) -> dict:
-    """What all jobs counted, as one job would have.
+    """What all jobs counted, in the form that a single job returns.
 
     Raises:
-        LapeError: they counted differently, or some shard is not counted, or twice.
+        LapeError: the jobs counted differently, or a shard was counted by no job or by two.
     """
     groups = [read_json(path, "count") for path in paths]
     whole = {key: groups[0][key] for key in ("identity", "device", "backend")}
@@ -184,7 +186,7 @@ def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs:
         neurons_per_layer=description["neurons_per_layer"],
         experts=description["experts"],
         tokens=whole.tokens,
-        # What ran: a batch may have been cut into passes that fit the memory.
+        # The size of the passes that ran, since a batch may have been cut into passes that fit the memory.
         shards=[
             {"file": f"{file.parent.name}/{file.name}", "tokens": shard["tokens"], "batch_size": shard["batch_size"]}
             for shard, file in zip(counted["shards"], files[::2], strict=True)
@@ -202,6 +204,6 @@ def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs:
 
 
 def _files(output: Path, shard: int) -> list[Path]:
-    """The file of a shard, and what is noted beside it."""
+    """The file of a shard, and the file of the notes beside it."""
     file = output.with_suffix(".shards") / f"{shard}.npz"
     return [file, file.with_suffix(".json")]

@@ -80,7 +80,7 @@ def _check(arguments: argparse.Namespace, label: str, model: dict) -> None:
 def _pack(
     arguments: argparse.Namespace, label: str, model: dict, texts: Iterable, documents: int, tokenizer, bytes_path: Path
 ):
-    """Write the chunks and the bytes that their tokens cover; returns what `pack` says of them."""
+    """Write the chunks, and how many bytes their tokens cover; returns what is known of the chunks."""
     import numpy as np
 
     from lape.text.tokens import pack

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=positive(int), default=128, help="a translation is cut there")
     parser.add_argument("--repetition-penalty", type=positive(float), default=1.0)
     parser.add_argument(
-        "--batch-size", type=positive(int), default=32, help="sentences a pass, filled to a multiple of 8"
+        "--batch-size", type=positive(int), default=32, help="sentences per pass, filled to a multiple of 8"
     )
 
 

@@ -1,4 +1,4 @@
-"""The settings of the generation experiments: their names, whose questions they ask, and what they perturb.
+"""The settings of the generation experiments: their names, their questions, and what they perturb.
 
 The workflow imports this module too, so that it imports nothing but the standard library.
 """
@@ -13,7 +13,7 @@ from lape.errors import LapeError
 
 @dataclass(frozen=True)
 class Dose:
-    """How strongly, how, where, and with how many of a language's neurons to steer.
+    """How to steer: how strongly, in which mode, at which positions, and with how many of a language's neurons.
 
     The paper says "increasing their activation value to the average": "set" and "max" are its two readings.
 
@@ -22,7 +22,7 @@ class Dose:
             s m ("max"), x + s m ("add") or (1 + s) x ("scale").
         strength: s; 0 leaves every activation as it is, in every mode.
         positions: "all", "prompt" or "generated".
-        share: of the language's neurons, those of the lowest entropy first.
+        share: of the language's neurons that are steered; those of the lowest entropy come first.
     """
 
     mode: str = "set"
@@ -42,10 +42,10 @@ class Dose:
 
     @classmethod
     def parse(cls, text: str) -> "Dose":
-        """The inverse of `str`.
+        """The dose that `str` writes as `text`.
 
         Raises:
-            LapeError: not of that form.
+            LapeError: the text has another form, or a number that is no strength or share.
         """
         try:
             mode, positions, strength, share = text.split("-", 3)
@@ -55,11 +55,11 @@ class Dose:
             raise LapeError(f"dose {text!r}: {form}; name mode, positions, strength and share") from error
 
 
-# How a setting is called: what is done, to whose neurons, and how strongly they are steered.
+# The name of a setting says what is done, to whose neurons, and how strongly these are steered.
 _NAME = re.compile(
     r"(?P<kind>normal|random|deactivated|steered_random|steered|cross_random|cross)(-(?P<language>[^@]+))?(@(?P<dose>.+))?"
 )
-_OF_A_LANGUAGE = ("deactivated", "cross", "cross_random")
+_WITH_LANGUAGE = ("deactivated", "cross", "cross_random")
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,15 @@ class Setting:
 
     - normal: nothing is perturbed;
     - random: a layer-matched control of the question's language is deactivated;
-    - deactivated-k: the neurons of k are, whatever the question's language;
+    - deactivated-k: the neurons of k are deactivated, whatever the question's language;
     - steered, steered_random: the neurons of the question's language, or their control, are steered;
-    - cross-k, cross_random-k: a question of k is to be answered in each other language m: the neurons of k are
-      deactivated but for those that m shares, the neurons of m steered; or those of their controls.
+    - cross-k: a question of k is to be answered in each other language m. The neurons of k that m does not share are
+      deactivated, and the neurons of m are steered;
+    - cross_random-k: the controls of k and m take the place of their neurons in cross-k.
 
     Attributes:
-        kind: one of these, without k.
-        language: k; None where the setting has none.
+        kind: the name of one of these settings, without k.
+        language: k; None where the setting names no language.
         dose: of the steering; None where nothing is steered.
     """
 
@@ -88,15 +89,15 @@ class Setting:
         """The setting of a name such as "cross-es" or "steered@add-all-0.5-1".
 
         Args:
-            name: kind, language and dose, the last two where it has them.
-            dose: the one of a name that steers and tells none.
+            name: the kind, then the language and the dose where the setting has them.
+            dose: of a setting that steers and whose name tells no dose.
 
         Raises:
             LapeError: there is no such setting.
         """
         found = _NAME.fullmatch(name)
         steers = found is not None and found["kind"].startswith(("steered", "cross"))
-        wants = found is not None and (found["language"] is not None) == (found["kind"] in _OF_A_LANGUAGE)
+        wants = found is not None and (found["language"] is not None) == (found["kind"] in _WITH_LANGUAGE)
         if not wants or (found["dose"] and not steers):
             raise LapeError(
                 f"setting {name!r}: is unknown; use one as normal, random, deactivated-fr, steered, cross-es"
@@ -119,7 +120,7 @@ class Setting:
 
     @property
     def deactivated(self) -> str | None:
-        """Whose neurons are set to zero: a language, or "question", that of the question."""
+        """The language whose neurons are set to zero; "question" stands for the language of each question."""
         if self.kind == "random":
             return "question"
         return self.language
@@ -128,7 +129,7 @@ class Setting:
         """The languages of question and wanted answer, one pair after the other.
 
         Raises:
-            LapeError: the setting's own language is not among them, or alone.
+            LapeError: the setting's own language is not among the languages, or is the only one where two are needed.
         """
         if self.kind.startswith("cross") and len(languages) < 2:
             raise LapeError("setting: an answer in another language wants two languages; pass the questions of both")

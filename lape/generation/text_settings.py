@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lape.errors import LapeError
 
-# Whose FFN neurons can be set to their mean activation instead.
+# Methods whose FFN neurons can be set to their mean activation in place of expert units.
 NEURON_METHODS = ("lape", "matched_lape", "ap")
 _NAME = re.compile(r"(?P<kind>top|bottom|both|random)-(?P<size>[1-9][0-9]*|lape)")
 
@@ -18,14 +18,14 @@ class TextSetting:
     """One setting of the texts.
 
     - none: nothing is overwritten;
-    - top-N, bottom-N, both-N, random-N: N expert units of the target language are, with their medians; N is a number,
-      or "lape" for as many as the language has neurons by LAPE;
-    - lape, matched_lape, ap: the FFN neurons of that method are, with their mean activations.
+    - top-N, bottom-N, both-N, random-N: N expert units of the target language are overwritten with their medians. N is
+      a number, or "lape" for as many units as the language has neurons by LAPE;
+    - lape, matched_lape, ap: the FFN neurons of that method are overwritten with their mean activations.
 
     Attributes:
-        kind: "none", "top", "bottom", "both", "random", or "neurons" for the last.
-        size: N; None where the name tells none.
-        method: of the artifact that it takes from: "expert_units", one of `NEURON_METHODS`, or None.
+        kind: "none", "top", "bottom", "both" or "random"; "neurons" for the settings that are named by a method.
+        size: N; None where the name has no N.
+        method: what found the units or neurons: "expert_units", one of `NEURON_METHODS`, or None.
     """
 
     kind: str

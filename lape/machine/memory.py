@@ -60,7 +60,7 @@ class Halving:
                         f"{name}: a batch of {self.size} takes more memory than there is; lower the stage's "
                         "batch_size or spread the model (`device_map`, `tensor_parallel`)"
                     ) from error
-            # Only here, behind the handler: its error holds what the failed pass had in memory.
+            # Behind the handler, since its error still holds what the failed pass had in memory.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
