@@ -1,4 +1,4 @@
-"""How much memory a computation takes, how much there is, and what is done where it does not suffice."""
+"""How much memory a computation takes, how much is free, and what is done where that does not suffice."""
 
 import contextlib
 import gc
@@ -25,9 +25,9 @@ class Halving:
     """Work batch by batch, in batches half as large each time that memory runs out.
 
     Args:
-        size: of a batch, to begin with.
+        size: of the first batch.
         label: what messages call the work.
-        bar: of its progress, which goes back where work is begun again.
+        bar: the progress of the work; it goes back where work begins again.
 
     Attributes:
         size: of a batch in the last work that came to its end.
@@ -36,27 +36,35 @@ class Halving:
     def __init__(self, size: int, label: str, bar: "tqdm"):
         self.size, self._label, self._bar = size, label, bar
 
-    def __call__(self, work: Callable[[int], _Result]) -> _Result:
-        """What work(size) returns, for the first size that fits. Work that failed half-way is begun again.
+    def __call__(self, work: Callable[[int], _Result], part: str | None = None) -> _Result:
+        """What work(size) returns, for the first size that fits. Work that failed half-way begins again.
+
+        Args:
+            work: takes the size of its batches.
+            part: what messages call this piece of the work; None: the piece is the whole work.
 
         Raises:
-            LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step.
+            LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step. An
+                error of the work itself comes with the label and the part before it.
         """
         import torch
 
+        name = self._label if part is None else f"{self._label}, {part}"
         while True:
             before = self._bar.n
             try:
                 return work(self.size)
+            except LapeError as error:
+                raise LapeError(f"{name}: {error}") from error
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 if self.size == 1 or ranks.number() > 1:
                     raise LapeError(
-                        f"{self._label}: a batch of {self.size} takes more memory than there is; lower the stage's "
+                        f"{name}: a batch of {self.size} takes more memory than there is; lower the stage's "
                         "batch_size or spread the model (`device_map`, `tensor_parallel`)"
                     ) from error
-            # Behind the handler, whose error holds what the failed pass had in memory.
+            # Behind the handler, since its error still holds what the failed pass had in memory.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -66,7 +74,7 @@ class Halving:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: torch has a class for what its own allocator of a GPU cannot get; the rest is a text."""
+    """Whether memory ran out. Torch's allocator of a GPU has a class for it; other errors tell it in their text."""
     import torch
 
     texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
@@ -86,7 +94,7 @@ def free_memory(device: "torch.device") -> int:
 def peak_memory(function: Callable[[], object], device: "torch.device") -> int:
     """Bytes that a call takes at its peak beyond what is held before it.
 
-    On the CPU it is the growth of the process's resident memory, which only Linux tells; elsewhere 0.
+    On the CPU this is the growth of the process's resident memory. Only Linux tells it; other systems get 0.
     """
     import torch
 
@@ -100,8 +108,8 @@ def peak_memory(function: Callable[[], object], device: "torch.device") -> int:
     if not sys.platform.startswith("linux"):
         function()
         return 0
-    with contextlib.suppress(OSError):  # a sandbox may forbid it: then the process's peak so far counts
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    with contextlib.suppress(OSError):  # a sandbox may forbid this: the process's peak so far counts then
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before = psutil.Process().memory_info().rss
     function()
     return max(0, resident_peak() - before)

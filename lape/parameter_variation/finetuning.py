@@ -47,7 +47,7 @@ class FineTuning:
         learning_rate: constant, without warm-up.
         optimizer: transformers' name of it; adamw_torch needs more memory, as it makes several passes.
         seed: of the order of the examples, and of dropout where the model has any.
-        precision: "bfloat16" (autocast) or "float32", of the matrix products.
+        precision: of the matrix products; "bfloat16" (autocast) or "float32".
         gradient_checkpointing: compute activations anew in the backward pass, to save memory.
         freeze_embeddings: train neither token embeddings nor LM head, in which PV selects nothing. In a small model
             with a large vocabulary they are most of the memory and a third of the time.
@@ -92,6 +92,11 @@ class Encoded:
     def answer_tokens(self) -> int:
         """Tokens that an epoch trains on, EOS included."""
         return sum(map(len, self.ids)) - sum(self.prompts)
+
+    def counts(self) -> dict[str, int]:
+        """What the header of a finetuned artifact says of the examples."""
+        counts = {"examples": len(self), "examples_truncated": self.truncated, "examples_dropped": self.dropped}
+        return counts | {"answer_tokens": self.answer_tokens}
 
 
 def read_instructions(path: str | Path) -> list[dict[str, str]]:
@@ -186,7 +191,7 @@ def weight_matrices(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
 
 
 def training_arguments(settings: FineTuning, folder: str | Path, cpu: bool) -> TrainingArguments:
-    """The Trainer's form of the settings. Made before the model is loaded, as it joins the ranks of a launcher.
+    """The settings in the Trainer's form. To be made before the model is loaded, as this joins the ranks of a launcher.
 
     Args:
         settings: of the training.
@@ -196,7 +201,7 @@ def training_arguments(settings: FineTuning, folder: str | Path, cpu: bool) -> T
     Raises:
         LapeError: a setting that the Trainer or the device does not take, or sizes of batches that do not divide.
     """
-    # Renamed in later versions of transformers.
+    # Later versions of transformers renamed this setting.
     fields = TrainingArguments.__dataclass_fields__
     checkpointing = "activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"
     try:
@@ -338,7 +343,7 @@ class _Keeper(TrainerCallback):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             newest = Path(args.output_dir, f"checkpoint-{state.global_step}")
-            os.sync()  # a crash after the mark must not leave less than what it says
+            os.sync()  # after a crash, a checkpoint that is marked must be whole
             (newest / _WHOLE).touch()
             _remove_checkpoints(newest.parent, but=newest)
 

@@ -177,24 +177,19 @@ class Inputs:
 def perturbing_stems(wildcards) -> dict[str, str]:
     """The artifacts that a setting of the answers takes, without their suffixes, by the option that names each."""
     setting = Setting.parse(wildcards.setting)
-    folders = {"--neurons": "neurons" if setting.method else "", "--values": "steering" if setting.dose else ""}
-    return {
-        option: f"<results>/{folder}/{wildcards.model}/{setting.method}" for option, folder in folders.items() if folder
-    }
+    return _stems(wildcards.model, setting.needs, setting.method)
 
 
 def selected_stems(wildcards) -> dict[str, str]:
     """The artifacts that a setting of the texts takes, without their suffixes, by the option that names each."""
     setting = TextSetting.parse(wildcards.selection)
-    stems = {}
-    if setting.method == "expert_units":
-        stems["--units"] = f"<results>/expert_units/{wildcards.model}/units"
-    if setting.size == "lape":
-        stems["--neurons"] = f"<results>/neurons/{wildcards.model}/lape"
-    if setting.kind == "neurons":
-        stems["--neurons"] = f"<results>/neurons/{wildcards.model}/{setting.method}"
-        stems["--values"] = f"<results>/steering/{wildcards.model}/{setting.method}"
-    return stems
+    return _stems(wildcards.model, setting.needs, setting.method if setting.kind == "neurons" else "lape")
+
+
+def _stems(model: str, needs: tuple[str, ...], method: str | None) -> dict[str, str]:
+    places = {"units": f"expert_units/{model}/units"}
+    places |= {"neurons": f"neurons/{model}/{method}", "values": f"steering/{model}/{method}"}
+    return {f"--{name}": f"<results>/{places[name]}" for name in needs}
 
 
 def _with_tables(stems) -> list[str]:
