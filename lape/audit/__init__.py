@@ -1,4 +1,4 @@
-"""Check a finished run: every hash, and that the numbers of each stage follow from those before it."""
+"""Check a finished run: that every hash holds, and that the numbers of each stage follow from earlier stages."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,15 +12,16 @@ from lape.items.tables import texts
 
 
 def audit(manifest: dict) -> Iterator[tuple[str, str]]:
-    """Recompute the hashes of a manifest and check every artifact's invariants.
+    """Recompute the hashes of a manifest, and check every artifact's invariants.
 
-    What was made from a file that is named is not judged as well: it would only be named after it.
+    An artifact whose input has a fault is not checked any further. A fault in the input explains whatever is wrong with
+    the artifact, and naming both would hide the cause.
 
     Args:
-        manifest: what `lape.artifacts.manifest.build_manifest` made; its paths are relative to the working directory.
+        manifest: the result of `lape.artifacts.manifest.build_manifest`. Paths are relative to the working directory.
 
     Yields:
-        (path, what is wrong with it), one for every fault. Nothing is yielded where all holds.
+        (path, what is wrong with the file), one for every fault; nothing where all is well.
     """
     artifacts, run = manifest["artifacts"], f"results/{manifest['config'].get('run')}"
     yield from provenance.check_files(manifest)
@@ -44,7 +45,7 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
             yield from ((path, fault) for fault in provenance.check_place(path, headers[path], run))
             if not broken.intersection(headers[path]["inputs"]) and entry["artifact"] in _CHECKS:
                 yield from ((path, fault) for fault in _CHECKS[entry["artifact"]](Path(path), headers[path]))
-        except Exception as error:  # under a forged hash anything can lie there
+        except Exception as error:  # behind a forged hash a file can hold anything
             yield (
                 path,
                 f"cannot be checked ({type(error).__name__}: {(str(error) or 'no more is known').splitlines()[0]})",
@@ -87,9 +88,9 @@ _CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
 
 
 def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
-    """Every model has a baseline and LAPE's matrix with its control, and no matrix lacks a row.
+    """Check that every model has a baseline and the matrices of LAPE and its control, and that no matrix lacks a row.
 
-    The target expert_units has none.
+    A run of the target expert_units alone has no matrices.
     """
     items = [header["item"] for header in headers.values() if header["artifact"] == "table"]
     if items and all(item.startswith("expert_") for item in items):

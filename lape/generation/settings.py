@@ -124,11 +124,6 @@ class Setting:
         return (*["neurons"] * (self.method is not None), *["values"] * (self.dose is not None))
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """The artifacts that it perturbs the model by: of "neurons" and "values"."""
-        return (*["neurons"] * (self.method is not None), *["values"] * (self.dose is not None))
-
-    @property
     def deactivated(self) -> str | None:
         """The language whose neurons are set to zero; "question" stands for the language of each question."""
         if self.kind == "random":

@@ -8,10 +8,10 @@ logger = logging.getLogger(__name__)
 
 
 def resolve_device(device: str) -> str:
-    """The torch device of a setting; "auto" is CUDA where there is a GPU and the extension can use it, else the CPU.
+    """The torch device of a setting. "auto" is CUDA where there is a GPU that the extension can use, else the CPU.
 
     Raises:
-        LapeError: it names none, or a CUDA device is asked for and there is none.
+        LapeError: the setting names no device, or a CUDA device that does not exist.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""How much memory a computation takes, how much is free, and what is done where that does not suffice."""
+"""How much memory a computation takes, how much is free, and smaller batches where it is not enough."""
 
 import contextlib
 import gc
@@ -22,15 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 class Halving:
-    """Work batch by batch, in batches half as large each time that memory runs out.
+    """Do some work in batches, and halve the size of a batch each time that memory runs out.
 
     Args:
-        size: of the first batch.
+        size: size of a batch at first.
         label: what messages call the work.
-        bar: the progress of the work; it goes back where work begins again.
+        bar: progress bar of the work. It goes back where work is begun again.
 
     Attributes:
-        size: of a batch in the last work that came to its end.
+        size: size of a batch in the last work that was finished.
     """
 
     def __init__(self, size: int, label: str, bar: "tqdm"):
@@ -64,7 +64,7 @@ class Halving:
                         f"{name}: a batch of {self.size} takes more memory than there is; lower the stage's "
                         "batch_size or spread the model (`device_map`, `tensor_parallel`)"
                     ) from error
-            # Behind the handler, since its error still holds what the failed pass had in memory.
+            # This comes after the handler: inside it, the error would keep the failed pass's memory alive.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -74,7 +74,10 @@ class Halving:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out. Torch's allocator of a GPU has a class for it; other errors tell it in their text."""
+    """Whether memory ran out.
+
+    torch raises a class of its own where its GPU allocator fails. Elsewhere only the text of the error tells.
+    """
     import torch
 
     texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
@@ -92,9 +95,9 @@ def free_memory(device: "torch.device") -> int:
 
 
 def peak_memory(function: Callable[[], object], device: "torch.device") -> int:
-    """Bytes that a call takes at its peak beyond what is held before it.
+    """Bytes that a call takes at its peak, beyond those held before the call.
 
-    On the CPU this is the growth of the process's resident memory. Only Linux tells it; other systems get 0.
+    On the CPU it is the growth of the process's resident memory. Only Linux tells that; on other systems it is 0.
     """
     import torch
 
@@ -108,15 +111,15 @@ def peak_memory(function: Callable[[], object], device: "torch.device") -> int:
     if not sys.platform.startswith("linux"):
         function()
         return 0
-    with contextlib.suppress(OSError):  # a sandbox may forbid this: the process's peak so far counts then
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    with contextlib.suppress(OSError):  # where a sandbox forbids it, the process's earlier peak counts too
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = psutil.Process().memory_info().rss
     function()
     return max(0, resident_peak() - before)
 
 
 def resident_peak() -> int:
-    """Highest resident memory of this process in bytes, as Linux tells it."""
+    """Highest resident memory of this process in bytes, from Linux's /proc."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

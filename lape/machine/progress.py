@@ -1,4 +1,4 @@
-"""One progress bar for every long step: units, units per second and time left."""
+"""The progress bar of every long step: units, units per second and time left."""
 
 import logging
 import sys
@@ -9,13 +9,13 @@ from lape.machine import ranks
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# Log a line every ten seconds instead of redrawing one bar; set where several jobs share a terminal.
+# True logs a line every ten seconds instead of redrawing one bar. It is set where several jobs share a terminal.
 AS_LINES = False
 logger = logging.getLogger(__name__)
 
 
 class _Log:
-    """Turns every state of a bar into a line of the log."""
+    """Turn every state of a bar into a line of the log."""
 
     def write(self, text: str) -> None:
         text = text.strip("\r\n ")
@@ -27,11 +27,11 @@ class _Log:
 
 
 def progress(total: int | None, description: str, unit: str = "token") -> "tqdm":
-    """A tqdm bar on a terminal; lines of the log elsewhere.
+    """A tqdm bar on a terminal, or lines of the log elsewhere.
 
     Args:
-        total: units in the whole step, None where nobody knows.
-        description: what is being done, such as "statistics gemma3-270m fr".
+        total: number of units in the whole step; None where it is not known.
+        description: name of the step, such as "statistics gemma3-270m fr".
         unit: name of one unit.
     """
     from tqdm import tqdm
@@ -43,7 +43,7 @@ def progress(total: int | None, description: str, unit: str = "token") -> "tqdm"
         desc=description,
         unit=f" {unit}s",
         unit_scale=True,
-        delay=2,  # a step that is over at once needs no bar
+        delay=2,  # seconds: a shorter step shows no bar
         mininterval=10 if lines else 0.5,
         miniters=1,
         file=_Log() if lines else sys.stderr,
