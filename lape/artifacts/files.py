@@ -11,7 +11,6 @@ import fcntl
 import functools
 import glob
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -21,12 +20,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lape.artifacts.headers import Header, check_fields
 from lape.errors import LapeError
 from lape.machine import ranks
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The command line that is running. `lape.cli` sets it; it is empty where the library is used from Python.
 command: list[str] = []
@@ -202,12 +203,14 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     return content
 
 
-def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
+def read_array(path: str | Path, mmap: bool = False) -> "np.ndarray":
     """Read an .npy file; `mmap` leaves it on the disk.
 
     Raises:
         LapeError: the file is missing, or is not a whole .npy file.
     """
+    import numpy as np
+
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
         if not isinstance(array, np.ndarray):  # numpy reads a zip file as .npz, whatever its name is
@@ -302,11 +305,12 @@ def write_header(
 @functools.cache
 def versions() -> dict[str, str | None]:
     """Versions of lape, of Python, and of the packages that can change a number; and the commit of lape."""
+    from importlib import metadata
 
     def version(package: str) -> str | None:
         try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
             return None
 
     found = {package: version(package) for package in _PACKAGES}

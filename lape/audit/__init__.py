@@ -7,7 +7,8 @@ from lape.artifacts.files import read_json
 from lape.audit import evaluation, expert_units, neurons, provenance, text
 from lape.audit.inputs import inputs
 from lape.config import item_models, model_languages
-from lape.items.tables import TABLES, texts
+from lape.items.registry import TABLES
+from lape.items.tables import texts
 
 
 def audit(manifest: dict) -> Iterator[tuple[str, str]]:
@@ -56,7 +57,7 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
 
 def _check_table(path: Path, header: dict) -> Iterator[str]:
     item = header["item"]
-    frame = TABLES[item].rows(inputs(header, TABLES[item].artifact), **header["parameters"])
+    frame = TABLES[item].rows(inputs(header, TABLES[item].artifacts), **header["parameters"])
     for suffix, content in texts(item, frame).items():
         if path.with_suffix(suffix).read_text(encoding="utf-8") != content:
             yield f"making {path.with_suffix(suffix).name} again from its inputs gives another"

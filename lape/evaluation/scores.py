@@ -8,12 +8,11 @@ shares of the wording of its references (see `lape.evaluation.references`).
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
-from lape.evaluation.perplexity import chunk_nll
 from lape.generation.answers import KEYS, MEASURES
 from lape.text.identification import (
     IDENTIFIERS,
@@ -26,12 +25,15 @@ from lape.text.identification import (
     known_languages,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
 # Language -> sacrebleu's tokenizer, for languages that put no spaces between words. Other languages have "13a".
 _TOKENIZERS = {"zh": "zh"} | dict.fromkeys(("ja", "km", "lo", "my", "th"), "char")
 
 
 def fluency(
-    model: nn.Module,
+    model: "nn.Module",
     answers: Sequence[Sequence[int]],
     bos: int | None,
     batch_size: int = 16,
@@ -57,6 +59,8 @@ def fluency(
     Raises:
         LapeError: the likelihood is not finite.
     """
+    from lape.evaluation.perplexity import chunk_nll
+
     texts = [([] if bos is None else [bos]) + list(ids) for ids in answers]
     texts = [text[:longest] for text in texts]
     # The longest answers come first: where memory is too small for them, the run ends at once.

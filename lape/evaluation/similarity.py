@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import MINIMUM_CHUNKS
@@ -84,6 +83,8 @@ def jackknife_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     number = values.shape[-1] - 1
     if number < MINIMUM_CHUNKS:
         return (np.full(values.shape[:-1], np.nan),) * 2
+    from scipy import stats
+
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.log1p(-values)
         whole, left_out = distances[..., 0], distances[..., 1:]

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 # No interval covers the truth with fewer chunks: the resamples of two or three chunks are mostly the same few values.
 MINIMUM_CHUNKS = 4
@@ -114,6 +113,8 @@ def change_interval(
 
 def share_interval(hits: int, number: int) -> tuple[float, float]:
     """95% interval of a share, `hits` of `number` (from 1): Wilson's score interval, which is never a single point."""
+    from scipy import stats
+
     low, high = stats.binomtest(hits, number).proportion_ci(method="wilson")
     return float(low), float(high)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,11 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
-from lape.interventions.overwriting import UnitPerturbation
 from lape.model.linear import LinearLayer, find_units
 from lape.neurons.set_names import known_sets
+
+if TYPE_CHECKING:
+    from lape.interventions.overwriting import UnitPerturbation
 
 RANKINGS = ("top", "bottom", "random")
 KINDS = ("top", "bottom", "both", "random")
@@ -109,7 +112,7 @@ class ExpertUnits:
         top = self._first(language, "top", size - size // 2)
         return pd.concat([top, self._first(language, "bottom", size // 2, without=top["unit"])])
 
-    def perturbation(self, language: str, kind: str, size: int, value: float | None = None) -> UnitPerturbation:
+    def perturbation(self, language: str, kind: str, size: int, value: float | None = None) -> "UnitPerturbation":
         """The perturbation that overwrites a language's units.
 
         Args:
@@ -120,6 +123,8 @@ class ExpertUnits:
         Raises:
             LapeError: see `chosen`.
         """
+        from lape.interventions.overwriting import UnitPerturbation
+
         values = {}
         rows = self.chosen(language, kind, size).sort_values("unit")
         for (layer, name), own in rows.groupby(["layer", "name"], sort=False):

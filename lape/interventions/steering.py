@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.generation.settings import Dose, Setting
-from lape.interventions.perturbation import Perturbation
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import PLACE, Neurons, places
 from lape.statistics.sums import ActivationStatistics
+
+if TYPE_CHECKING:
+    from lape.interventions.perturbation import Perturbation
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,14 @@ class SteeringValues:
         except (KeyError, ValueError, TypeError) as error:
             raise LapeError(f"{path}: is no table of steering values ({error}); run the steering step again") from error
 
-    def perturbation(self, language: str, dose: Dose) -> Perturbation:
+    def perturbation(self, language: str, dose: Dose) -> "Perturbation":
         """The perturbation that steers towards a language; empty at strength 0, or for a language without neurons.
 
         Raises:
             LapeError: the language is unknown, or the dose takes a share of neurons that have no entropy.
         """
+        from lape.interventions.perturbation import Perturbation
+
         known_sets(language, self.sets, self.origin)
         rows = self.table[self.table["language"] == language]
         if dose.share < 1:
@@ -126,7 +131,7 @@ def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatist
 
 def setting_perturbation(
     setting: Setting, language: str, target: str, neurons: Neurons | None, values: SteeringValues | None
-) -> Perturbation:
+) -> "Perturbation":
     """The perturbation of a setting for a question in `language` that is to be answered in `target`.
 
     Args:
@@ -138,6 +143,8 @@ def setting_perturbation(
     Raises:
         LapeError: the neurons or the values do not know a language.
     """
+    from lape.interventions.perturbation import Perturbation
+
     steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
     if setting.kind in ("random", "deactivated"):
         return Perturbation(neurons.indices(setting.language or language))

@@ -2,10 +2,7 @@
 
 import logging
 
-import torch
-
 from lape.errors import LapeError
-from lape.kernels import ops
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +13,10 @@ def resolve_device(device: str) -> str:
     Raises:
         LapeError: the setting names no device, or a CUDA device that does not exist.
     """
+    import torch
+
+    from lape.kernels import ops
+
     if device == "auto":
         if not torch.cuda.is_available():
             return "cpu"

@@ -6,14 +6,16 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
-import torch
-from tqdm import tqdm
 
 from lape.errors import LapeError
 from lape.machine import ranks
+
+if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
 
 _Result = TypeVar("_Result")
 logger = logging.getLogger(__name__)
@@ -31,25 +33,35 @@ class Halving:
         size: size of a batch in the last work that was finished.
     """
 
-    def __init__(self, size: int, label: str, bar: tqdm):
+    def __init__(self, size: int, label: str, bar: "tqdm"):
         self.size, self._label, self._bar = size, label, bar
 
-    def __call__(self, work: Callable[[int], _Result]) -> _Result:
-        """Return work(size) for the first size that fits. Work that failed half-way is begun again.
+    def __call__(self, work: Callable[[int], _Result], part: str | None = None) -> _Result:
+        """What work(size) returns, for the first size that fits. Work that failed half-way begins again.
+
+        Args:
+            work: takes the size of its batches.
+            part: what messages call this piece of the work; None: the piece is the whole work.
 
         Raises:
-            LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step.
+            LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step. An
+                error of the work itself comes with the label and the part before it.
         """
+        import torch
+
+        name = self._label if part is None else f"{self._label}, {part}"
         while True:
             before = self._bar.n
             try:
                 return work(self.size)
+            except LapeError as error:
+                raise LapeError(f"{name}: {error}") from error
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 if self.size == 1 or ranks.number() > 1:
                     raise LapeError(
-                        f"{self._label}: a batch of {self.size} takes more memory than there is; lower the stage's "
+                        f"{name}: a batch of {self.size} takes more memory than there is; lower the stage's "
                         "batch_size or spread the model (`device_map`, `tensor_parallel`)"
                     ) from error
             # This comes after the handler: inside it, the error would keep the failed pass's memory alive.
@@ -66,23 +78,29 @@ def _is_out_of_memory(error: Exception) -> bool:
 
     torch raises a class of its own where its GPU allocator fails. Elsewhere only the text of the error tells.
     """
+    import torch
+
     texts = ("can't allocate memory", "not enough memory", "std::bad_alloc", "error: out of memory", "_ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in texts)
 
 
-def free_memory(device: torch.device) -> int:
+def free_memory(device: "torch.device") -> int:
     """Bytes that this process can still take on a device."""
+    import torch
+
     if device.type != "cuda":
         return psutil.virtual_memory().available
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def peak_memory(function: Callable[[], object], device: torch.device) -> int:
+def peak_memory(function: Callable[[], object], device: "torch.device") -> int:
     """Bytes that a call takes at its peak, beyond those held before the call.
 
     On the CPU it is the growth of the process's resident memory. Only Linux tells that; on other systems it is 0.
     """
+    import torch
+
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

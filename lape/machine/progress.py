@@ -2,10 +2,12 @@
 
 import logging
 import sys
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from lape.machine import ranks
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # True logs a line every ten seconds instead of redrawing one bar. It is set where several jobs share a terminal.
 AS_LINES = False
@@ -24,7 +26,7 @@ class _Log:
         pass
 
 
-def progress(total: int | None, description: str, unit: str = "token") -> tqdm:
+def progress(total: int | None, description: str, unit: str = "token") -> "tqdm":
     """A tqdm bar on a terminal, or lines of the log elsewhere.
 
     Args:
@@ -32,6 +34,8 @@ def progress(total: int | None, description: str, unit: str = "token") -> tqdm:
         description: name of the step, such as "statistics gemma3-270m fr".
         unit: name of one unit.
     """
+    from tqdm import tqdm
+
     lines = AS_LINES or not sys.stderr.isatty()
     return tqdm(
         total=total,

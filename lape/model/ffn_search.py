@@ -4,12 +4,8 @@ import contextlib
 
 import torch
 from torch import nn
-from transformers.activations import ACT2CLS
 
 from lape.errors import LapeError
-
-# Classes that transformers builds for `hidden_act`. Its table holds a class, or a class and its arguments.
-_ACTIVATION_CLASSES = tuple({entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()})
 
 
 @torch.no_grad()
@@ -53,11 +49,12 @@ def probe_ffn(decoder: nn.Module, model_type: str, device: torch.device) -> tupl
 
 def _activation_modules(layers: nn.ModuleList) -> set[str]:
     """Paths at which every layer has an activation module."""
+    from transformers.activations import ACT2CLS
+
+    # What transformers builds for `hidden_act`: a class, or a class and its arguments.
+    classes = tuple({entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()})
     return set.intersection(
-        *(
-            {name for name, module in layer.named_modules() if isinstance(module, _ACTIVATION_CLASSES)}
-            for layer in layers
-        )
+        *({name for name, module in layer.named_modules() if isinstance(module, classes)} for layer in layers)
     )
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
-from transformers import PreTrainedConfig
-from transformers.pytorch_utils import Conv1D
 
 from lape.errors import LapeError
-from lape.model.ffn import FFN, find_ffn, output_width
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig
+
+    from lape.model.ffn import FFN
 
 # Last component of a linear layer's path within the attention block -> the part that it computes.
 _ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "c_proj": "o", "dense": "o"}
@@ -59,7 +62,7 @@ class LinearLayer:
         return np.array(names)[np.searchsorted(bounds, np.asarray(index) % bounds[-1], side="right")]
 
 
-def linear_layers(model: nn.Module) -> tuple[LinearLayer, ...]:
+def linear_layers(model: "nn.Module") -> tuple[LinearLayer, ...]:
     """Every linear layer within the decoder layers of a Hugging Face causal LM, in the order of the model's modules.
 
     The LM head and projections of embeddings lie outside the decoder layers. The routers of a mixture are left out,
@@ -68,6 +71,8 @@ def linear_layers(model: nn.Module) -> tuple[LinearLayer, ...]:
     Raises:
         LapeError: the architecture is not known; see `lape.model.ffn.find_ffn`.
     """
+    from lape.model.ffn import find_ffn
+
     ffn, config = find_ffn(model), model.get_decoder().config
     found: list[LinearLayer] = []
     for number, layer in enumerate(ffn.layers):
@@ -112,13 +117,18 @@ def find_units(layers: Sequence[LinearLayer], units: np.ndarray) -> dict[str, np
     return {"layer": layer, "name": name, "part": part.astype(str), "kind": kind, "index": index}
 
 
-def in_experts(name: str, ffn: FFN) -> bool:
+def in_experts(name: str, ffn: "FFN") -> bool:
     """Whether a linear layer belongs to an expert of a mixture, and so has no module of its own."""
     return bool(ffn.architecture.experts) and name.startswith(f"{ffn.architecture.experts}.")
 
 
-def _outputs(layer: nn.Module, ffn: FFN) -> list[tuple[str, int]]:
+def _outputs(layer: "nn.Module", ffn: "FFN") -> list[tuple[str, int]]:
     """Path and width of every linear layer in a decoder layer. The two of each expert lie together."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from lape.model.ffn import output_width
+
     found = []
     for name, module in layer.named_modules():
         if isinstance(module, nn.Linear | Conv1D):
@@ -133,7 +143,7 @@ def _outputs(layer: nn.Module, ffn: FFN) -> list[tuple[str, int]]:
     return found
 
 
-def _attention_parts(name: str, width: int, config: PreTrainedConfig) -> tuple[tuple[str, int], ...]:
+def _attention_parts(name: str, width: int, config: "PreTrainedConfig") -> tuple[tuple[str, int], ...]:
     """The parts of a projection of the attention block. A fused projection is cut as transformers' code reads it."""
     last, heads = name.rpartition(".")[2], config.num_attention_heads
     if last not in _FUSED:
@@ -153,7 +163,7 @@ def _attention_parts(name: str, width: int, config: PreTrainedConfig) -> tuple[t
     return tuple(zip("qkv", widths, strict=True))
 
 
-def _ffn_parts(name: str, width: int, ffn: FFN) -> tuple[tuple[str, int], ...]:
+def _ffn_parts(name: str, width: int, ffn: "FFN") -> tuple[tuple[str, int], ...]:
     last = name.rpartition(".")[2]
     if last == "gate_up_proj":
         return ("gate", width // 2), ("up", width // 2)

@@ -8,12 +8,10 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
-from transformers.distributed import DistributedConfig
-from transformers.utils import logging as transformers_logging
 
 from lape.artifacts.files import read_json, sha256, writing
 from lape.artifacts.headers import Header
@@ -21,8 +19,13 @@ from lape.artifacts.hub_errors import explain
 from lape.errors import LapeError
 from lape.machine import ranks
 from lape.machine.device import resolve_device
+from lape.model.architectures import ffn_entry
 from lape.model.checkpoint import PATTERNS, checkpoint_files
 from lape.model.ffn import find_ffn
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers.distributed import DistributedConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MOST_LAYERS = 10_000
@@ -40,7 +43,7 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
     Raises:
         LapeError: the file is missing or not a GGUF checkpoint that transformers can read.
     """
-    from transformers import GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     gguf = Path(gguf)
     if not gguf.is_file():
@@ -67,6 +70,8 @@ def convert_pickled(path: str | Path, folder: str | Path, dtype: torch.dtype) ->
     Raises:
         LapeError: the checkpoint cannot be read, or its pickles hold something else than tensors.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, weights_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -116,12 +121,14 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
         shape: key -> value that the decoder's configuration should have. A difference gives a warning.
 
     Returns:
-        architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
-        context_length.
+        architecture, model_type, ffn (its entry in the table of architectures), layers (L), neurons_per_layer (I, over
+        all experts), experts, vocab_size, context_length.
 
     Raises:
         LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread over the ranks.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         layers = config.get_text_config().num_hidden_layers
@@ -146,6 +153,7 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     return {
         "architecture": type(model).__name__,
         "model_type": decoder.model_type,
+        "ffn": ffn_entry(decoder.model_type),
         "layers": ffn.shape[0],
         "neurons_per_layer": ffn.shape[1],
         "experts": ffn.experts,
@@ -154,7 +162,7 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     }
 
 
-def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dict]:
+def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", dict]:
     """Load the model that a `model` artifact describes, in evaluation mode.
 
     With tensor parallelism each rank loads its columns, and from here on keeps in step with the other ranks.
@@ -171,6 +179,9 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
         LapeError: the artifact or a weight file is missing, there is too little memory, or the process was not started
             as one of the ranks that the model is spread over.
     """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
     parameters = Header(model_json, header["parameters"] | settings)
@@ -189,7 +200,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
             device_map=parameters["device_map"] or (device if quantization else None),
             quantization_config=quantization,
             trust_remote_code=parameters["trust_remote_code"],
-            distributed_config=DistributedConfig(tp_size=spread, tp_plan="auto") if spread > 1 else None,
+            distributed_config=_tensor_parallel(spread) if spread > 1 else None,
         )
         if parameters["device_map"] is None and quantization is None and spread == 1:
             model = model.to(device)
@@ -211,7 +222,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
     return model.eval(), header
 
 
-def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+def quantization_config(setting: str | None, dtype: torch.dtype) -> "BitsAndBytesConfig | None":
     """The transformers configuration of quantised loading; None where weights stay as they are.
 
     Raises:
@@ -223,9 +234,18 @@ def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytes
         raise LapeError(
             f"quantization {setting}: bitsandbytes is not installed; `pip install bitsandbytes`, or leave it out"
         )
+    from transformers import BitsAndBytesConfig
+
     if setting == "bitsandbytes-8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4")
+
+
+def _tensor_parallel(ranks: int) -> "DistributedConfig":
+    """transformers' configuration of a model that is spread over so many ranks."""
+    from transformers.distributed import DistributedConfig
+
+    return DistributedConfig(tp_size=ranks, tp_plan="auto")
 
 
 def fetch(repository: str, revision: str, trust_remote_code: bool, pickled: bool = False) -> Path:
@@ -267,6 +287,8 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     Raises:
         LapeError: the checkpoint has no tokenizer, or a slow one, which does not say which bytes a token covers.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # a damaged file fails in many ways

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import hypergeom
 
 from lape.neurons.table import Neurons
 
@@ -41,6 +40,8 @@ def jaccard_by_chance(population: int, first: int, second: int) -> float:
         population: number of neurons to draw from.
         first, second: sizes of the sets.
     """
+    from scipy.stats import hypergeom
+
     shared = np.arange(max(0, first + second - population), min(first, second) + 1)
     return float(hypergeom.pmf(shared, population, first, second) @ jaccard(first, second, shared))
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import linregress
 
 from lape.neurons.agreement import ALL, overlap
 
@@ -119,6 +118,8 @@ def curve(splits: pd.DataFrame, shard_tokens: Mapping[str, float]) -> pd.DataFra
 
 def _power_law(tokens: ArrayLike, shares: ArrayLike) -> tuple[float, float]:
     """ln a and b of 1 - share = a tokens^-b; NaN with fewer than two sizes that have a share."""
+    from scipy.stats import linregress
+
     tokens, shares = np.asarray(tokens, float), np.asarray(shares, float)
     known = shares < 1  # false for NaN too
     if known.sum() < 2:

@@ -95,6 +95,11 @@ class Encoded:
         """Number of tokens that an epoch trains on, EOS included."""
         return sum(map(len, self.ids)) - sum(self.prompts)
 
+    def counts(self) -> dict[str, int]:
+        """What the header of a finetuned artifact says of the examples."""
+        counts = {"examples": len(self), "examples_truncated": self.truncated, "examples_dropped": self.dropped}
+        return counts | {"answer_tokens": self.answer_tokens}
+
 
 def read_instructions(path: str | Path) -> list[dict[str, str]]:
     """Read examples from JSON lines with the keys instruction, input (may be empty) and output.

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from lape.errors import LapeError
 from lape.machine.progress import progress
@@ -211,6 +210,8 @@ def _blocks(base, finetuned: Sequence) -> Iterator[tuple[int, np.ndarray, list[n
 
 def _flat(weights) -> np.ndarray:
     """Flatten an array, or a tensor of any dtype on any device, to float32 [n]."""
+    import torch
+
     if isinstance(weights, torch.Tensor):
         weights = weights.detach().to("cpu", torch.float32).numpy()
     return np.asarray(weights, np.float32).reshape(-1)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
-from transformers import PreTrainedConfig
 
 from lape.cli import COMMANDS
 from lape.errors import LapeError
@@ -15,6 +15,9 @@ from lape.plan.costs import COSTS, ON_DEVICE, Cost, Loaded, Sizes
 from lape.plan.jobs import Job
 from lape.plan.machine import Machine
 from lape.plan.shape import read_config, shape_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 _QUANTIZED = {"bitsandbytes-8bit": 1.0, "bitsandbytes-4bit": 0.5}
@@ -53,7 +56,7 @@ class Models:
         self._config, self._machine = config, machine
         self._found: dict[str, tuple[PreTrainedConfig, Loaded, str]] = {}
 
-    def __getitem__(self, name: str) -> tuple[PreTrainedConfig, Loaded, str]:
+    def __getitem__(self, name: str) -> tuple["PreTrainedConfig", Loaded, str]:
         """The configuration of a model, how it is loaded, and its dtype.
 
         Raises:
@@ -70,7 +73,7 @@ class Models:
         """The model's entry in the catalogue."""
         return self._config["catalogue"][name]
 
-    def _read(self, name: str) -> tuple[PreTrainedConfig, Loaded, str]:
+    def _read(self, name: str) -> tuple["PreTrainedConfig", Loaded, str]:
         entry, machine = self.entry(name), self._machine
         model_json = Path("results", self._config["run"], "models", name, "model.json")
         gguf = None

@@ -7,15 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
 from lape.machine.allocator import keep_freed_memory
 from lape.model.loading import DTYPES
 from lape.plan.shape import one_layer, shape_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 # Tokens of the pass that is timed: enough for full speed, and few enough for one layer of LLaMA-2 70B on a laptop.
 _TOKENS = {"cpu": 512, "cuda": 8192}
@@ -45,7 +48,7 @@ class Machine:
 
     device: str
     devices: int
-    rate: Callable[[PreTrainedConfig, str, str | None], float] = field(repr=False)
+    rate: Callable[["PreTrainedConfig", str, str | None], float] = field(repr=False)
     bandwidth: float
     step: float
     start: float
@@ -72,7 +75,8 @@ def measured(device: str, devices: int, threads: int, network: float, memory: fl
     cuda = device != "cpu"
     if memory is None:
         memory = torch.cuda.get_device_properties(device).total_memory if cuda else psutil.virtual_memory().total
-    start, base = _start("lape.model.loading")
+    # transformers imports the code of an architecture, and most of its own, where a model is loaded.
+    start, base = _start("lape.model.loading", "transformers.models.llama.modeling_llama")
     light, light_base = _start("pandas")
     return Machine(
         device=device,
@@ -99,7 +103,7 @@ def given(tflops: float, bandwidth: float, devices: int, network: float, memory:
         devices, network, memory: see `measured`.
     """
 
-    def rate(config: PreTrainedConfig, dtype: str, attention: str | None) -> float:
+    def rate(config: "PreTrainedConfig", dtype: str, attention: str | None) -> float:
         return tflops * 1e12 / (10 if dtype == "float32" else 1)
 
     return Machine(
@@ -118,7 +122,7 @@ def given(tflops: float, bandwidth: float, devices: int, network: float, memory:
     )
 
 
-def forward_rate(config: PreTrainedConfig, dtype: str, attention: str | None, *, device: str) -> float:
+def forward_rate(config: "PreTrainedConfig", dtype: str, attention: str | None, *, device: str) -> float:
     """FLOP/s of a model's forward pass, timed on one of its layers with weights of no meaning."""
     small, tokens = one_layer(config), _TOKENS[torch.device(device).type]
     decoder = _decoder(small, dtype, attention, device)
@@ -127,12 +131,16 @@ def forward_rate(config: PreTrainedConfig, dtype: str, attention: str | None, *,
 
 def _step(device: str) -> float:
     """Seconds of the pass of a layer that has nearly nothing to compute."""
+    from transformers import LlamaConfig
+
     tiny = LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=8, num_attention_heads=2, vocab_size=256)
     return _seconds(_decoder(tiny, "float32", None, device), 1, device) / tiny.num_hidden_layers
 
 
-def _decoder(config: PreTrainedConfig, dtype: str, attention: str | None, device: str) -> nn.Module:
+def _decoder(config: "PreTrainedConfig", dtype: str, attention: str | None, device: str) -> nn.Module:
     """A decoder whose weights are all alike, which makes it quick to build and no slower to run."""
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
     decoder = model.get_decoder().to_empty(device=device).eval()
@@ -169,9 +177,9 @@ def _median(function: Callable[[], object], device: str) -> float:
     return statistics.median(timed() for _ in range(_TURNS))
 
 
-def _start(module: str) -> tuple[float, int]:
-    """Seconds until Python has started and imported a module, and the bytes that the process then holds."""
-    code = f"import psutil, {module}; print(psutil.Process().memory_info().rss)"
+def _start(*modules: str) -> tuple[float, int]:
+    """Seconds in which Python starts and imports some modules, and the bytes that it holds then."""
+    code = f"import psutil, {', '.join(modules)}; print(psutil.Process().memory_info().rss)"
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return time.perf_counter() - start, int(done.stdout)

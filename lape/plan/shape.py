@@ -4,15 +4,18 @@ import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.model.ffn import find_ffn
 from lape.model.linear import linear_layers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Shape:
         return tokens * (2.0 * (self.body + self.head * head) + products)
 
 
-def read_config(entry: dict, model_json: Path, gguf: Path | None) -> PreTrainedConfig:
+def read_config(entry: dict, model_json: Path, gguf: Path | None) -> "PreTrainedConfig":
     """The transformers configuration of a model of the catalogue, from its `shape` or from files that are at hand.
 
     Args:
@@ -70,6 +73,8 @@ def read_config(entry: dict, model_json: Path, gguf: Path | None) -> PreTrainedC
     Raises:
         LapeError: the entry has no `shape`, and no file is at hand.
     """
+    from transformers import AutoConfig
+
     trust = entry.get("trust_remote_code", False)
     try:
         if "shape" in entry:
@@ -90,12 +95,14 @@ def read_config(entry: dict, model_json: Path, gguf: Path | None) -> PreTrainedC
     raise LapeError("is not downloaded; add its `shape`, such as {model_type: llama, hidden_size: 4096, ...}")
 
 
-def shape_of(config: PreTrainedConfig) -> Shape:
+def shape_of(config: "PreTrainedConfig") -> Shape:
     """The size of the model of a configuration, which is built without memory for its weights.
 
     Raises:
         LapeError: the model is no causal language model, or its FFN is not known.
     """
+    from transformers import AutoModelForCausalLM
+
     try:
         with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):
             model = AutoModelForCausalLM.from_config(config)
@@ -128,7 +135,7 @@ def shape_of(config: PreTrainedConfig) -> Shape:
     )
 
 
-def one_layer(config: PreTrainedConfig) -> PreTrainedConfig:
+def one_layer(config: "PreTrainedConfig") -> "PreTrainedConfig":
     """A configuration with a single layer and a small vocabulary, to time one layer on any machine."""
     small = type(config).from_dict(config.to_dict())
     text = small.get_text_config()

@@ -15,7 +15,8 @@ from lape.audit import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples
-from lape.items.tables import TABLES, read, subjects
+from lape.items.registry import TABLES
+from lape.items.tables import read, subjects
 
 SEEDS = 12
 PAPER = ("en", "de", "fr", "es", "zh", "ja")

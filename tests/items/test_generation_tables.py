@@ -30,7 +30,8 @@ from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples
 from lape.items.answers.inputs import Resampling, load, mean
-from lape.items.tables import TABLES, read, subjects
+from lape.items.registry import TABLES
+from lape.items.tables import read, subjects
 from lape.paper import paper_model
 
 PAPER = ["en", "zh", "fr", "es", "vi", "id", "ja"]

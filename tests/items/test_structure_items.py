@@ -15,7 +15,8 @@ from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.similarity import dominance, ses
 from lape.items.figures import draw
-from lape.items.tables import TABLES, read
+from lape.items.registry import TABLES
+from lape.items.tables import read
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ("no", "nan", "fr")
