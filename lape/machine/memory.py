@@ -37,11 +37,11 @@ class Halving:
         self.size, self._label, self._bar = size, label, bar
 
     def __call__(self, work: Callable[[int], _Result], part: str | None = None) -> _Result:
-        """What work(size) returns, for the first size that fits. Work that failed half-way begins again.
+        """Return work(size) for the first size that fits. Work that failed half-way begins again.
 
         Args:
-            work: takes the size of its batches.
-            part: what messages call this piece of the work; None: the piece is the whole work.
+            work: function of the size of its batches.
+            part: what messages call this piece of the work; None where it is the whole work.
 
         Raises:
             LapeError: not even a batch of one fits, or ranks share the model, which cannot begin again in step. An

@@ -121,8 +121,8 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
         shape: key -> value that the decoder's configuration should have. A difference gives a warning.
 
     Returns:
-        architecture, model_type, ffn (its entry in the table of architectures), layers (L), neurons_per_layer (I, over
-        all experts), experts, vocab_size, context_length.
+        architecture, model_type, ffn (the model's entry in the table of architectures), layers (L), neurons_per_layer
+        (I, over all experts), experts, vocab_size, context_length.
 
     Raises:
         LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread over the ranks.
@@ -242,7 +242,7 @@ def quantization_config(setting: str | None, dtype: torch.dtype) -> "BitsAndByte
 
 
 def _tensor_parallel(ranks: int) -> "DistributedConfig":
-    """transformers' configuration of a model that is spread over so many ranks."""
+    """The transformers configuration of a model that is spread over a number of ranks."""
     from transformers.distributed import DistributedConfig
 
     return DistributedConfig(tp_size=ranks, tp_plan="auto")

@@ -12,8 +12,8 @@ def load_tokenizer(path: str | Path, threads: int | None = None) -> Tokenizer:
     """Read the tokenizer.json of a model artifact.
 
     Args:
-        path: of the file.
-        threads: CPU threads that encode a batch of texts; None: as many as the library takes.
+        path: path of the file.
+        threads: CPU threads that encode a batch of texts; None for as many as the library takes.
 
     Raises:
         LapeError: the file is missing, or holds no tokenizer.

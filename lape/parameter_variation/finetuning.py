@@ -96,7 +96,7 @@ class Encoded:
         return sum(map(len, self.ids)) - sum(self.prompts)
 
     def counts(self) -> dict[str, int]:
-        """What the header of a finetuned artifact says of the examples."""
+        """The fields of the header of a finetuned artifact that describe the examples."""
         counts = {"examples": len(self), "examples_truncated": self.truncated, "examples_dropped": self.dropped}
         return counts | {"answer_tokens": self.answer_tokens}
 

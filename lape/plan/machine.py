@@ -178,7 +178,7 @@ def _median(function: Callable[[], object], device: str) -> float:
 
 
 def _start(*modules: str) -> tuple[float, int]:
-    """Seconds in which Python starts and imports some modules, and the bytes that it holds then."""
+    """Seconds until Python has started and imported some modules, and the bytes that the process then holds."""
     code = f"import psutil, {', '.join(modules)}; print(psutil.Process().memory_info().rss)"
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
