@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lape.items import sources
 from lape.items.sources import NO_OPTIONS, Options, bootstrap
+from lape.paper import pretraining_languages
 
 
 @dataclass(frozen=True)
@@ -220,9 +221,7 @@ def _compared(config: dict) -> bool:
 
 
 def _listed_by_the_paper(config: dict) -> bool:
-    from lape.paper import pretraining_shares
-
-    return not set(pretraining_shares().index).isdisjoint(config["languages"])
+    return not pretraining_languages().isdisjoint(config["languages"])
 
 
 ITEMS = (

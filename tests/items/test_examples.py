@@ -9,7 +9,7 @@ import pytest
 from answers import LANGUAGES, write_setting
 
 from lape.artifacts.files import read_json, sha256
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.items.layout import Section, latex, markdown

@@ -9,7 +9,7 @@ from answers import one
 from expert_artifacts import LANGUAGES, UNITS, place, write_units
 
 from lape.artifacts.files import read_json
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.items.registry import TABLES

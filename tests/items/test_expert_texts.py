@@ -11,7 +11,7 @@ from expert_artifacts import LANGUAGES, write_pairs, write_texts
 from sacrebleu.metrics import BLEU, CHRF
 
 from lape.artifacts.files import read_json, sha256
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples

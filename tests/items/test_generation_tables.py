@@ -25,7 +25,7 @@ from answers import (
 )
 
 from lape.artifacts.files import read_json
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples

@@ -10,7 +10,7 @@ from neuron_artifacts import neurons_header
 
 from lape.artifacts.files import read_json, sha256, write_header, write_json
 from lape.artifacts.manifest import build_manifest
-from lape.audit import _check_table, audit
+from lape.audit.run import _check_table, audit
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.similarity import dominance, ses

@@ -14,8 +14,8 @@ from tampering import DIFFERS, flip, listed
 from workflow_run import CONFIG, Workspace
 
 from lape.artifacts.files import read_json, sha256, write_json
-from lape.audit import _CHECKS
 from lape.audit.replication import Run, compare
+from lape.audit.run import _CHECKS
 from lape.items.registry import ITEMS
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
