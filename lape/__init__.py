@@ -32,7 +32,7 @@ _PUBLIC = {
     "deactivate": "lape.interventions.perturbation",
     "Perturbation": "lape.interventions.perturbation",
     "perturbed": "lape.interventions.perturbation",
-    "Dose": "lape.generation.settings",
+    "Dose": "lape.interventions.dose",
     "SteeringValues": "lape.interventions.steering",
     "steering_values": "lape.interventions.steering",
     "greedy_answers": "lape.generation.decoding",

@@ -9,7 +9,7 @@ import jsonschema
 import yaml
 
 from lape.errors import LapeError
-from lape.generation.settings import Dose
+from lape.interventions.dose import Dose
 
 # Names of rows of tables, which no language may have.
 RESERVED = ("baseline", "all")

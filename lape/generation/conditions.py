@@ -6,15 +6,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
 from lape.expert_units.selection import ExpertUnits
-from lape.generation.settings import Dose, Setting, TextSetting
+from lape.generation.settings import Setting, TextSetting
+from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation, overwritten
 from lape.interventions.perturbation import Firing, Perturbation, perturbed
-from lape.interventions.steering import SteeringValues, setting_perturbation
+from lape.interventions.steering import SteeringValues
 from lape.model.loading import check_found_on
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import Neurons
@@ -180,3 +182,28 @@ def applied(
         return overwritten(model, perturbation, backend=backend)
     done = Perturbation({}) if perturbation is None else perturbation
     return perturbed(model, done, prompt_length=prompt_length, backend=backend)
+
+
+def setting_perturbation(
+    setting: Setting, language: str, target: str, neurons: Neurons | None, values: SteeringValues | None
+) -> Perturbation:
+    """The perturbation of a setting for a question in `language` that is to be answered in `target`.
+
+    Args:
+        setting: a setting of the generation experiments.
+        language, target: a pair of `setting.pairs`.
+        neurons: neurons of the setting's method; None for the setting "normal".
+        values: steering values of the setting's method, where the setting has a dose.
+
+    Raises:
+        LapeError: the neurons or the values do not know a language.
+    """
+    steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
+    if setting.kind in ("random", "deactivated"):
+        return Perturbation(neurons.indices(setting.language or language))
+    if not setting.kind.startswith("cross"):
+        return steered
+    # Neurons that the target language uses too are not switched off.
+    shared = neurons.indices(target)
+    off = {layer: np.setdiff1d(index, shared.get(layer, ())) for layer, index in neurons.indices(language).items()}
+    return Perturbation({layer: index for layer, index in off.items() if len(index)}) + steered

@@ -19,7 +19,8 @@ from lape import config as configuration
 from lape.config import check_config
 from lape.errors import LapeError
 from lape.evaluation.judging.judge import rating
-from lape.generation.settings import Dose, Setting, TextSetting
+from lape.generation.settings import Setting, TextSetting
+from lape.interventions.dose import Dose
 
 HOSTILE = [
     *("../x", "../../x", "/etc/x", "x/../../y", "a/b", "..", ".", ".hidden", "-x", "--output", "~", "", " ", "a b"),
