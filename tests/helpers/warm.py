@@ -1,4 +1,4 @@
-"""`lape` without the seconds of its imports, for tests that run hundreds of jobs.
+"""`lape` and `snakemake` without the seconds of their imports, for tests that run hundreds of jobs.
 
 A server imports the libraries, not `lape`, once, and forks for every call. The child takes the caller's files,
 environment and folder, so that it imports the `lape` of the workspace and does what a new process would.
@@ -6,42 +6,59 @@ environment and folder, so that it imports the `lape` of the workspace and does 
 
 import array
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-# What the commands spend their first seconds on.
-LIBRARIES = ("torch", "pandas", "scipy.stats", "matplotlib.pyplot", "transformers.models.llama.modeling_llama")
-# Sends its command line and its files, and ends as the child does.
+# What the commands and Snakemake spend their first seconds on.
+LIBRARIES = (
+    "torch",
+    "pandas",
+    "scipy.stats",
+    "matplotlib.pyplot",
+    "transformers.models.llama.modeling_llama",
+    "snakemake.cli",
+)
+PROGRAMS = ("lape", "snakemake")
+# Sends its name, its command line and its files, and ends as the child does.
 CLIENT = f"""\
 #!{sys.executable} -IS
 import array, json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({{address!r}})
-call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+call = json.dumps([{{name!r}}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(call).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(call)
-sys.exit(int(server.recv(3)))
+sys.exit(int(server.recv(3) or 1))
 """
+_PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
-def warm_lape(folder: Path) -> Iterator[Path]:
-    """A folder with the program `lape`, for the front of PATH; it works within the block."""
-    folder.mkdir()
-    address, program = folder / "socket", folder / "lape"
-    program.write_text(CLIENT.format(address=str(address)))
-    program.chmod(0o755)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(address))
-        listener.listen(64)
-        server = subprocess.Popen([sys.executable, __file__, str(listener.fileno())], pass_fds=[listener.fileno()])
+def warm_programs() -> Iterator[Path]:
+    """A folder with the programs `lape` and `snakemake`, for the front of PATH; they work within the block.
+
+    The server loads the libraries at the first call. It dies with this process, however that ends.
+    """
+    with tempfile.TemporaryDirectory(prefix="lape-warm-") as name:
+        folder, address = Path(name), f"{name}/socket"
+        for program in PROGRAMS:
+            (folder / program).write_text(CLIENT.format(address=address, name=program))
+            (folder / program).chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(64)
+            command = [sys.executable, __file__, str(listener.fileno()), str(os.getpid())]
+            server = subprocess.Popen(command, pass_fds=[listener.fileno()])
         try:
             yield folder
         finally:
@@ -49,26 +66,48 @@ def warm_lape(folder: Path) -> Iterator[Path]:
             server.wait()
 
 
-def _serve(listener: socket.socket) -> None:
-    for library in LIBRARIES:
-        __import__(library)
+def _die_with(parent: int) -> None:
+    """Be killed when the parent ends, which may have happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _serve(listener: socket.socket, parent: int) -> None:
+    _die_with(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    server, loaded = os.getpid(), False
     while True:
         connection, _ = listener.accept()
+        if not loaded:
+            _load()
+            loaded = True
         if os.fork() == 0:
+            _die_with(server)
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _answer(connection)
         connection.close()
 
 
+def _load() -> None:
+    """Import the libraries, and the plugins that Snakemake looks for in every call."""
+    for library in LIBRARIES:
+        __import__(library)
+    from snakemake.cli import parse_args
+
+    parse_args([])
+    gc.freeze()  # a collection in a child would copy the memory that it shares with the server
+
+
 def _answer(connection: socket.socket) -> None:
-    """Do in this process what the call asks for; does not return."""
+    """Do in a process of its own what the call asks for; does not return."""
     length, ((_, _, files),), *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
     call, length = bytearray(), int.from_bytes(length, "big")
     while len(call) < length:
         call += connection.recv(length - len(call))
-    arguments, folder, variables = json.loads(call)
+    program, arguments, folder, variables = json.loads(call)
     for number, file in enumerate(array.array("i", files)):
         os.dup2(file, number)
         os.close(file)
@@ -76,30 +115,49 @@ def _answer(connection: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(variables)
     sys.path[:] = [*filter(None, variables.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
+    parent = os.getpid()
     worker = os.fork()
     if worker == 0:
-        _work(arguments)
-    # A caller that is killed takes its worker with it.
-    threading.Thread(target=lambda: connection.recv(1) or os.kill(worker, signal.SIGKILL), daemon=True).start()
+        _die_with(parent)
+        connection.close()
+        os.setpgid(0, 0)
+        _work(program, arguments)
+    # A caller that is killed takes its worker with it, and what the worker has started.
+    threading.Thread(target=lambda: connection.recv(1) or _kill(worker), daemon=True).start()
     status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-    connection.sendall(str(status if status >= 0 else 128 - status).encode())
+    with contextlib.suppress(OSError):  # the caller may be gone
+        connection.sendall(str(status if status >= 0 else 128 - status).encode())
     os._exit(0)
 
 
-def _work(arguments: list[str]) -> None:
-    """Run `lape` in this process, which ends or becomes another program; does not return."""
+def _kill(worker: int) -> None:
+    for kill in (os.killpg, os.kill):  # it may have no group of its own yet
+        with contextlib.suppress(ProcessLookupError):
+            kill(worker, signal.SIGKILL)
+
+
+def _work(program: str, arguments: list[str]) -> None:
+    """Run a program in this process, which ends or becomes another one; does not return."""
     status = 1
     try:
-        from lape.cli import main
+        sys.argv = [program, *arguments]
+        if program == "snakemake":
+            from snakemake.cli import main
 
-        status = main(arguments)
+            status = main(arguments)
+        else:
+            from lape.cli import main
+
+            status = main(arguments)
     except SystemExit as error:
         status = error.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status or 0)
+        os._exit(int(status or 0))
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
