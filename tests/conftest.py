@@ -42,6 +42,16 @@ def pytest_xdist_make_scheduler(config, log):
     return None
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Show what the compiler says of the CUDA kernels, which CI compiles and cannot run."""
+    reports = (report for kind in terminalreporter.stats.values() for report in kind)
+    lines = {line for report in reports for key, line in getattr(report, "user_properties", ()) if key == "nvcc"}
+    if lines:
+        terminalreporter.section("nvcc")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """A saved tiny model, for reading only."""

@@ -173,7 +173,7 @@ def test_edited_counting_code_counts_again(run, file):
 def test_edited_counting_code_does_not_take_over_finished_shards(run):
     before = run.times()
     sums = np.load(run.results / "statistics/tiny/fr.npz")["count"]
-    _edit(run.folder / "lape" / "statistics.py")
+    _edit(run.folder / "lape/statistics/sums.py")
     run.run("results/tiny/statistics/tiny/fr.npz")
     after = run.times()
     rewritten = {name for name in after if after[name] != before[name]}
@@ -295,8 +295,8 @@ def test_a_model_that_wants_more_gpus_than_the_limit_is_refused(run):
     assert "gpu=4" in run.snakemake("--cores", "2", "--dry-run", "--resources", "gpu=4")
 
 
-def test_absolute_globs_and_paths_with_spaces(tmp_path):
-    workspace = Workspace.create(tmp_path / "run")
+def test_absolute_globs_and_paths_with_spaces(tmp_path, programs):
+    workspace = Workspace.create(tmp_path / "run", programs)
     (workspace.folder / "model").rename(workspace.folder / "my model")
     pattern = str(workspace.folder / "texts" / "{language}" / "*")
     workspace.configure(
