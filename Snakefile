@@ -11,8 +11,8 @@
 #   <results>/neurons/{model}/
 #             {method}.tsv                       select      language-specific neurons: lape, lave, lap
 #             sweep-{ratio}.tsv                  sweep       LAPE's at another ratio
-#             random.tsv, matched_{method}.tsv   random, matched  random controls
-#   <results>/stability/{model}.json             stability   how sure the neurons are, from the statistics' shards
+#             random.tsv, matched_{method}.tsv   random_control, matched_control  random controls
+#   <results>/stability/{model}.json             measure_stability  how sure the neurons are, from the statistics' shards
 #   <results>/instructions/{language}.jsonl      instructions  what PV trains on
 #   <results>/parameters/{model}/
 #             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language
@@ -51,10 +51,6 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
-include: "rules/inputs.smk"
-include: "rules/flags.smk"
-include: "rules/resources.smk"
-include: "rules/items.smk"
 
 
 pathvars:
@@ -63,82 +59,59 @@ pathvars:
     benchmarks=f"results/{config['run']}/benchmarks",
 
 
-localrules:
-    all,
-    paper,
-    expert_units,
-    comparison,
-    tables,
-    figures,
-    config,
-    valid_tokens,
-    manifest,
-    report,
-    paper_manifest,
-    paper_report,
-    expert_manifest,
-    expert_report,
-
-
 rule all:
     default_target: True
     input:
         "<results>/manifest.json",
         "<results>/report.html",
+    localrule: True
 
 
 rule paper:
     input:
         "<results>/paper/manifest.json",
         "<results>/paper/report.html",
+    localrule: True
 
 
 rule expert_units:
     input:
         "<results>/expert_units/manifest.json",
         "<results>/expert_units/report.html",
+    localrule: True
 
 
 rule comparison:
     input:
-        comparison_items,
+        in_one_line(lambda wildcards: targets.comparison(config)),
+    localrule: True
 
 
 rule tables:
     input:
-        [item for item in PAPER_ITEMS if "/tables/" in item],
+        targets.tables(targets.items(config, "paper")),
+    localrule: True
 
 
 rule figures:
     input:
-        [item for item in PAPER_ITEMS if "/figures/" in item],
+        targets.figures(targets.items(config, "paper")),
+    localrule: True
 
 
 include: "rules/download.smk"
-include: "rules/corpus.smk"
+include: "rules/text.smk"
 include: "rules/model.smk"
-include: "rules/tokens.smk"
 include: "rules/statistics.smk"
 include: "rules/neurons.smk"
-include: "rules/stability.smk"
-include: "rules/instructions.smk"
 include: "rules/parameters.smk"
-include: "rules/questions.smk"
-include: "rules/steering.smk"
+include: "rules/expert_units.smk"
 include: "rules/generation.smk"
 include: "rules/scores.smk"
 include: "rules/perplexity.smk"
-include: "rules/perplexity_tables.smk"
-include: "rules/neuron_tables.smk"
-include: "rules/generation_tables.smk"
 include: "rules/structure.smk"
-include: "rules/sentences.smk"
-include: "rules/expert_units.smk"
-include: "rules/texts.smk"
-include: "rules/expert_tables.smk"
-include: "rules/expert_figures.smk"
-include: "rules/figures.smk"
-include: "rules/audit.smk"
+include: "rules/items.smk"
+include: "rules/report.smk"
 
 
 onsuccess:

@@ -22,11 +22,11 @@ from lape.expert_units.blocks import BLOCK
 from lape.kernels import ops
 from lape.model.linear import LinearLayer
 
-_SAMPLE, _PEER_SAMPLE = 1000, 10  # units that each contender scores a turn
+_SAMPLE, _PEER_SAMPLE = 1000, 10  # units that lape and scikit-learn score per turn
 
 
 def precision_rows(shape: tuple[int, int, int], turns: int) -> Iterator[Row]:
-    """Units x sentences x languages: on one thread over scikit-learn, then the whole command on files."""
+    """Rows for `shape` (units, sentences, languages): one thread over scikit-learn, then the whole command on files."""
     units, sentences, languages = shape
     yield _over_scikit_learn(sentences, languages, turns)
     threads = torch.get_num_threads()
@@ -35,13 +35,13 @@ def precision_rows(shape: tuple[int, int, int], turns: int) -> Iterator[Row]:
         found = in_fresh_process("bench.average_precision", str(header), str(threads))
     what = f"lape average_precision, {units:,} units x {sentences:,} sentences x {languages} languages"
     note = f"{threads} threads, whole process, from files of {found['bytes'] / 1e9:.1f} GB whose hashes are checked"
-    limit = 300 * units / FULL_PRECISION[0]  # five minutes for all
+    limit = 300 * units / FULL_PRECISION[0]  # five minutes for all units of LLaMA-2 7B
     yield Row(8, what, Spread.of(np.array([found["seconds"]])), "s", ("under", limit), note)
     yield Row(8, f"{what}, peak memory", Spread.of(np.array([found["peak"] / 1e9])), "GB", ("under", 1.0))
 
 
 def _over_scikit_learn(sentences: int, languages: int, turns: int) -> Row:
-    """Seconds a unit on one core; scikit-learn scores each language's response alone, ours the negated one too."""
+    """Speed per unit on one core. scikit-learn scores the response for each language; lape the negated one as well."""
     labels, responses = _labels(sentences, languages), _drawn(_SAMPLE, sentences)
     own = [labels == k for k in range(languages)]
     what = f"average_precision over scikit-learn, {sentences:,} sentences x {languages} languages"
@@ -73,7 +73,7 @@ def _drawn(units: int, sentences: int) -> np.ndarray:
 
 
 def _synthetic(folder: Path, units: int, sentences: int, languages: int) -> Path:
-    """A responses artifact of random numbers, block by block; returns its header's path."""
+    """Write a responses artifact of random numbers, block by block, and return the path of its header."""
     header = folder / "responses.json"
     blocks = folder / "responses.blocks"
     blocks.mkdir()

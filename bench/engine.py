@@ -1,8 +1,8 @@
-"""The benchmark of the engine: every row of bench/README.md, printed as a table and kept as JSON.
+"""The benchmark of the engine: every section of bench/README.md, printed as a table and kept as JSON.
 
     python -m bench.engine [--device cuda] [--sections 1 2 3]
 
-Sections 1 to 3 share their turns: any of them runs all three.
+Sections 1 to 3 share their turns, so that any of them runs all three.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench/results"), help="folder of the JSON file")
     arguments = parser.parse_args()
     transformers_logging.set_verbosity_error()
-    # As every job of the workflow does, for all contenders alike.
+    # Every job of the workflow keeps freed memory. Here all contenders do.
     keep_freed_memory()
     start = time.perf_counter()
     rows = []

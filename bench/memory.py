@@ -1,4 +1,4 @@
-"""Peak memory, each in a fresh process: what an earlier measurement left behind does not count."""
+"""Measure peak memory in a fresh process, so that memory left by an earlier measurement does not count."""
 
 import json
 import resource
@@ -11,10 +11,10 @@ from lape.machine.memory import resident_peak
 
 
 def in_fresh_process(module: str, *arguments: str) -> dict:
-    """Run a module of the benchmark by itself; returns the JSON object that it prints last.
+    """Run a module of the benchmark in a process of its own, and return the JSON object that it prints last.
 
     Raises:
-        LapeError: it failed.
+        LapeError: the process failed.
     """
     command = [sys.executable, "-m", module, *arguments]
     root = Path(__file__).resolve().parent.parent
@@ -27,7 +27,7 @@ def in_fresh_process(module: str, *arguments: str) -> dict:
 
 def peak_bytes() -> int:
     """The most memory that this process has held."""
-    # On Linux ru_maxrss of a child begins at what its parent held.
+    # On Linux, ru_maxrss of a child begins at the memory that its parent held.
     if sys.platform.startswith("linux"):
         return resident_peak()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""The models that are timed: real shapes with random weights, so that nothing is downloaded. Speed is the same."""
+"""The models that are timed. Their shapes are real and their weights random: as fast, and nothing is downloaded."""
 
 from dataclasses import dataclass, field
 
@@ -75,7 +75,7 @@ TINY = Shape(
 
 @dataclass(frozen=True)
 class Work:
-    """A batch of one model: `batch` chunks of `length` random tokens. `peers`: other tools run on it, too."""
+    """A batch for one model: `batch` chunks of `length` random tokens. `peers`: whether other tools run on it too."""
 
     shape: Shape
     dtype: str
@@ -89,11 +89,11 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the batch."""
+        """Number of tokens in the batch."""
         return self.batch * self.length
 
     def model(self, device: str) -> PreTrainedModel:
-        """The model with random weights, ready to run; the same weights every time."""
+        """The model, ready to run, with random weights that are the same every time."""
         torch.manual_seed(0)
         config = AutoConfig.for_model(self.shape.model_type, **self.shape.settings)
         with torch.device(device):
@@ -103,7 +103,7 @@ class Work:
         return model.eval()
 
     def chunks(self) -> np.ndarray:
-        """int32 [batch, length], random token ids."""
+        """Random token ids, int32 [batch, length]."""
         vocabulary = self.shape.settings["vocab_size"]
         return np.random.default_rng(0).integers(0, vocabulary, (self.batch, self.length), np.int32)
 
@@ -113,11 +113,11 @@ class Work:
 
 
 def flops(model: PreTrainedModel, work: Work) -> float:
-    """Floating point operations that counting on a batch needs, at the least.
+    """The least number of floating-point operations that counting on a batch needs.
 
-    Two a weight of a decoder matrix and token, without the last layer's up and down projection, which no count
-    depends on; and the two products of causal attention, half a square a head (Gemma's window is not shorter than
-    its chunks).
+    They are two per token and weight of a decoder matrix, and the two products of causal attention, which are half a
+    square per head. The last layer's up and down projections are left out, as no count depends on them. (Gemma's
+    attention window is not shorter than its chunks.)
     """
     decoder = model.get_decoder()
     weights = sum(module.weight.numel() for module in decoder.modules() if isinstance(module, nn.Linear))

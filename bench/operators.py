@@ -1,4 +1,4 @@
-"""Section 4: each operator against a copy of as many bytes as it reads and writes."""
+"""Section 4: each operator against a copy that reads and writes as many bytes."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,11 +14,11 @@ from lape.kernels import ops
 
 _DTYPES = (torch.bfloat16, torch.float32)
 _EDITED = 0.01  # share of the neurons that ffn_edit edits
-_SCALE = 3  # its mode; a scale of -1 changes every activation on every call
+_SCALE = 3  # the mode of ffn_edit: with a scale of -1 it changes every activation on every call
 
 
 def operator_rows(setting: Setting) -> Iterator[Row]:
-    """Time every operator on arrays past the cache."""
+    """Time every operator on arrays that are larger than the cache."""
     for dtype in _DTYPES:
         for model, width in setting.widths.items():
             gate = _array(width, dtype, setting)
@@ -38,7 +38,7 @@ def operator_rows(setting: Setting) -> Iterator[Row]:
 
 
 def _array(width: int, dtype: torch.dtype, setting: Setting) -> Tensor:
-    """Normal values [rows, width] of the setting's size; a few rows are drawn and repeated."""
+    """Normal values [rows, width], as many bytes as the setting says. A few rows are drawn and repeated."""
     rows = setting.array // (width * dtype.itemsize)
     drawn = torch.randn(64, width, device=setting.device).to(dtype)
     return drawn.repeat(-(-rows // 64), 1)[:rows]
@@ -68,7 +68,7 @@ def _copy(x: Tensor, size: int) -> Callable:
 
 
 def _bandwidth(what: str, function: Callable, x: Tensor, size: int, setting: Setting) -> Row:
-    """An operator's bytes/s over those of a copy of the same bytes."""
+    """Bytes/s of an operator over those of a copy of as many bytes."""
     seconds = alternate({"operator": function, "copy": _copy(x, size)}, setting.turns, setting.device)
     speed = {name: size / np.median(taken) / 1e9 for name, taken in seconds.items()}
     note = f"{speed['operator']:,.1f} of {speed['copy']:,.1f} GB/s"
@@ -77,7 +77,7 @@ def _bandwidth(what: str, function: Callable, x: Tensor, size: int, setting: Set
 
 
 def _edit_row(what: str, function: Callable, x: Tensor, setting: Setting) -> Row:
-    """An edit's seconds over those of copying all activations: it touches 1% of them."""
+    """Seconds of an edit, which touches 1% of the activations, over those of copying all of them."""
     seconds = alternate({"operator": function, "copy": _copy(x, 2 * x.nbytes)}, setting.turns, setting.device)
     medians = {name: np.median(taken) * 1e3 for name, taken in seconds.items()}
     note = f"{medians['operator']:.3f} of {medians['copy']:.3f} ms, for {_EDITED:.0%} of the neurons"

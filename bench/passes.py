@@ -1,4 +1,4 @@
-"""Sections 1 to 3: the counted pass against the base forward, against other ways to count, against the device."""
+"""Sections 1 to 3: the counting pass against the bare forward pass, other ways to count, and the device's limit."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,10 @@ from lape.model.loading import DTYPES
 
 
 def pass_rows(work: Work, setting: Setting) -> list[Row]:
-    """Time everything that runs on one model and batch, in turn.
+    """Time all contenders on one model and batch, in turns.
 
     Raises:
-        LapeError: the counted pass does not count what plain hooks count.
+        LapeError: the counting pass and plain hooks give different counts.
     """
     device = setting.device
     model, ids = work.model(device), work.ids(device)
@@ -50,7 +50,7 @@ def pass_rows(work: Work, setting: Setting) -> list[Row]:
         contenders[name] = lambda count=count: count(ids)
         notes[name] = f"{version}; " + _agreement(model, ids, truth, count(ids), implementation)
 
-    with counting(work.model(device)) as count_batches:  # a model of its own, so that the base forward stays bare
+    with counting(work.model(device)) as count_batches:  # another copy of the model, so that the bare pass stays bare
         contenders["counted"] = lambda: count_batches([ids])
         seconds = alternate(contenders, setting.turns, device)
     speed = {name: work.tokens / np.median(taken) for name, taken in seconds.items()}
@@ -74,7 +74,7 @@ def pass_rows(work: Work, setting: Setting) -> list[Row]:
 
 
 def _agreement(model, ids: Tensor, truth: Tensor, counts: Tensor, implementation: str) -> str:
-    """How a peer's counts compare with plain hooks': under the model's attention, and under the peer's own."""
+    """How the counts of another tool compare with plain hooks', under the model's attention and under the tool's."""
     if torch.equal(counts, truth):
         return "counts equal"
     with attention(model, implementation):
@@ -87,7 +87,7 @@ def _agreement(model, ids: Tensor, truth: Tensor, counts: Tensor, implementation
 
 
 def _ceiling(model, work: Work, setting: Setting) -> tuple[Callable, float, str]:
-    """The fastest matrix product of a few shapes: the function, its operations and its shape."""
+    """The fastest of a few matrix products: the function, its number of operations, and its shape."""
     config = model.get_decoder().config
     hidden, neurons = config.hidden_size, config.intermediate_size
     shapes = [(edge, edge, edge) for edge in setting.squares]

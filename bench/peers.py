@@ -1,7 +1,7 @@
 """Other ways to count activations: forward hooks as the authors write them, TransformerLens and nnsight.
 
-Each yields a function from token ids [B, T] to counts int64 [L, I]; all skip the LM head where they can.
-TransformerLens and nnsight run on a LLaMA, plain hooks also on Gemma; none uses anything of lape.
+Each yields a function from token ids [B, T] to counts int64 [L, I], and skips the LM head where it can. TransformerLens
+and nnsight run on a LLaMA, plain hooks also on Gemma. None of them uses lape.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def _zeros(model: PreTrainedModel) -> Tensor:
 
 
 def plain_hooks(model: PreTrainedModel) -> Counter:
-    """Forward hooks in plain torch on the activation modules, counting as the authors' released code does."""
+    """Forward hooks in plain torch on the activation modules, which count as the authors' released code does."""
     decoder = model.get_decoder()
 
     @torch.inference_mode()
@@ -47,8 +47,8 @@ def plain_hooks(model: PreTrainedModel) -> Counter:
 def transformer_lens(model: PreTrainedModel) -> Counter:
     """Hooks of a TransformerBridge around a copy of the model.
 
-    It has no hook point behind the activation function: the gate before it has the same sign. Its attention is eager,
-    as it sets every model that it loads.
+    TransformerLens has no hook point after the activation function, so that the gate before it is counted, which has
+    the same sign. It computes attention eagerly in every model that it loads.
     """
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformer_lens.utilities.attn_implementation import force_eager_attention
@@ -68,7 +68,7 @@ def transformer_lens(model: PreTrainedModel) -> Counter:
             return add
 
         points = [(f"blocks.{layer}.mlp.gate.hook_out", hook(layer)) for layer in range(len(counts))]
-        # The head cannot be left out, only be kept to one position.
+        # The LM head cannot be left out, but it can be limited to one position.
         bridge.run_with_hooks(ids, fwd_hooks=points, return_type=None, use_cache=False, logits_to_keep=1)
         return counts
 
@@ -76,7 +76,7 @@ def transformer_lens(model: PreTrainedModel) -> Counter:
 
 
 def nnsight(model: PreTrainedModel) -> Counter:
-    """A trace of the decoder of a copy of the model; without the LM head."""
+    """A trace of the decoder of a copy of the model, without the LM head."""
     from nnsight import NNsight
 
     decoder = NNsight(copy.deepcopy(model).get_decoder())
@@ -92,7 +92,7 @@ def nnsight(model: PreTrainedModel) -> Counter:
     return count
 
 
-# Name -> its package, how it is made, and the attention that it computes with.
+# Name of a tool -> its package, the function that makes it, and the attention that it computes with.
 PEERS: dict[str, tuple[str, Callable[[PreTrainedModel], Counter], str]] = {
     "TransformerLens": ("transformer-lens", transformer_lens, "eager"),
     "nnsight": ("nnsight", nnsight, "sdpa"),
@@ -101,7 +101,7 @@ PEERS: dict[str, tuple[str, Callable[[PreTrainedModel], Counter], str]] = {
 
 @contextlib.contextmanager
 def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """While inside, the model computes attention another way."""
+    """During the block, the model computes attention with another implementation."""
     before = model.config._attn_implementation
     model.set_attn_implementation(implementation)
     try:

@@ -20,7 +20,7 @@ from lape.interventions.perturbation import deactivate
 from lape.machine.allocator import keep_freed_memory
 from lape.neurons.table import Neurons
 
-# As many logits at once as `chunk_nll` holds.
+# Number of logits that plain torch holds at once.
 _LOGITS = 2**25
 
 
@@ -28,7 +28,7 @@ def perplexity_rows(this: Setting) -> list[Row]:
     """Tokens/s of `chunk_nll` with 1% of the neurons deactivated over plain transformers, and both peaks of memory.
 
     Raises:
-        LapeError: without a deactivation the two disagree.
+        LapeError: `chunk_nll` and plain transformers disagree when nothing is deactivated.
     """
     work = this.perplexity
     model = work.model(this.device)
@@ -61,7 +61,7 @@ def _contenders(this: Setting, model: PreTrainedModel) -> dict[str, Callable[[],
 
 @torch.inference_mode()
 def _plain_nll(model: PreTrainedModel, ids: torch.Tensor) -> np.ndarray:
-    """What `chunk_nll` computes, in plain torch: blocks of positions through the head and `cross_entropy`."""
+    """Compute the result of `chunk_nll` in plain torch: blocks of positions through the head and `cross_entropy`."""
     hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     block = max(1, _LOGITS // model.config.vocab_size)
     sums = []
@@ -73,7 +73,7 @@ def _plain_nll(model: PreTrainedModel, ids: torch.Tensor) -> np.ndarray:
 
 
 def _random_neurons(model: PreTrainedModel) -> Neurons:
-    """1% of the neurons, from all layers."""
+    """A random 1% of the neurons, from all layers."""
     config = model.get_decoder().config
     layers, width = config.num_hidden_layers, config.intermediate_size
     drawn = np.random.default_rng(0).choice(layers * width, max(1, layers * width // 100), replace=False)

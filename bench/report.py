@@ -33,10 +33,10 @@ class Row:
 
     Attributes:
         section: a key of SECTIONS.
-        what: the model or operator, dtype and contender.
-        measured: the spread over turns; None where nothing could be measured, and `note` says why.
-        unit: of the measurement, empty for a ratio.
-        goal: ("at least" or "under", bound), None where the project has set none.
+        what: the model or operator, the dtype and the contender.
+        measured: the spread over turns; None where nothing could be measured, and then `note` says why.
+        unit: unit of the measurement; empty for a ratio.
+        goal: ("at least" or "under", bound); None without a goal.
         note: absolute figures, and what a reader must know.
     """
 
@@ -49,14 +49,14 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the goal; None where one of them is missing."""
+        """Whether the median reaches the goal; None without a measurement or without a goal."""
         if self.measured is None or self.goal is None:
             return None
         relation, bound = self.goal
         return self.measured.median >= bound if relation == "at least" else self.measured.median < bound
 
     def cells(self) -> list[str]:
-        """What the table shows."""
+        """The cells of the row in the table."""
         if self.measured is None:
             return [self.what, "-", "", _goal(self.goal, self.unit), "", self.note]
         spread = f"{self.measured.low:.3g}..{self.measured.high:.3g}"
@@ -75,7 +75,7 @@ def _goal(goal: tuple[str, float] | None, unit: str) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """All rows below their sections' headings, as text."""
+    """All rows as text, below the headings of their sections."""
     heading = ["", "median", "min..max", "goal", "met", ""]
     cells = [row.cells() for row in rows]
     widths = [max(len(row[column]) for row in [heading, *cells]) for column in range(len(heading))]
@@ -91,7 +91,7 @@ def table(rows: list[Row]) -> str:
 
 
 def machine(device: str) -> dict:
-    """The device's name, and what the machine has."""
+    """The name of the device, and the processor, cores and memory of the machine."""
     cuda = device != "cpu"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else processor(),
@@ -104,7 +104,7 @@ def machine(device: str) -> dict:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The name of the processor, where the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -115,7 +115,7 @@ def processor() -> str:
 
 
 def installed(package: str) -> str | None:
-    """The version of a package, None where it is not installed."""
+    """The version of a package; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -123,13 +123,13 @@ def installed(package: str) -> str | None:
 
 
 def versions() -> dict:
-    """Python, the packages that matter, CUDA, and how the extension was built."""
+    """Versions of Python, of the packages that matter and of CUDA, and how the extension was built."""
     packages = {name: installed(name) or "not installed" for name in _PACKAGES}
     return {"python": platform.python_version(), **packages, "cuda": torch.version.cuda, "extension": ops.build_info()}
 
 
 def write(folder: Path, device: str, seconds: float, rows: list[Row]) -> Path:
-    """Write everything as one JSON file, named after the device; returns its path."""
+    """Write everything to one JSON file, which is named after the device, and return its path."""
     this = machine(device)
     path = folder / (re.sub(r"[^A-Za-z0-9]+", "-", this["device"]).strip("-") + ".json")
     content = {"machine": this, "versions": versions(), "seconds": round(seconds, 1)}

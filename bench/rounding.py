@@ -1,8 +1,9 @@
 """How many activations change sides between two ways to count the same tokens: `bench.rounding [MODEL TOKENS]`.
 
-MODEL is a run's model.json, TOKENS a train.json of that model; without them it is Gemma 3 270M's shape with random
-weights, and random tokens. Every number of threads and batch size is compared with one thread and one chunk a pass, in
-float32 and in bfloat16, and bfloat16 with float32; where a GPU is, it is compared with the CPU.
+MODEL is a run's model.json, and TOKENS is a train.json of that model. Without them the model has the shape of Gemma 3
+270M with random weights, and the tokens are random. In float32 and in bfloat16, every number of threads and every batch
+size is compared with one thread and one chunk per pass. bfloat16 is compared with float32. Where there is a GPU, it is
+compared with the CPU.
 """
 
 import argparse
@@ -20,14 +21,14 @@ from lape.statistics.sums import ActivationStatistics
 
 
 def counted(model, chunks: np.ndarray, threads: int, batch_size: int) -> ActivationStatistics:
-    """Statistics with so many threads and chunks a pass."""
+    """Statistics with a number of threads and a number of chunks per pass."""
     torch.set_num_threads(threads)
     (slices,) = shard_batches(len(chunks), batch_size, 1)
     return record_statistics(model, token_batches(chunks, slices))
 
 
 def show(what: str, one: ActivationStatistics, other: ActivationStatistics) -> None:
-    """A line: differences of the counts in a million activations, share of neurons that differ, largest difference."""
+    """Print a line: differing counts per million activations, share of neurons that differ, largest difference."""
     difference = np.abs(one.count - other.count)
     flips = difference.sum() / one.denominator.sum() * 1e6
     print(f"{what:<42} {flips:10.3f} {(difference > 0).mean():10.4%} {difference.max():6d}", flush=True)

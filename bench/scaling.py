@@ -3,7 +3,8 @@
     python -m bench.scaling [--smallest] [--only statistics selection ...]
 
 Every measurement is a process of its own: `python -m bench.scaling --one STAGE AXIS VALUE`. The exponent of a row is
-the slope of log seconds over log value between its two largest values, where what a process takes anyhow weighs least.
+the slope of log seconds over log value between its two largest values. There the constant cost of a process weighs
+least.
 """
 
 import argparse
@@ -43,11 +44,11 @@ from lape.statistics.recording import counting
 from lape.text.tokens import pack
 
 ROOT = Path(__file__).resolve().parent.parent
-# Small enough that 64 times as many tokens take seconds.
+# A model that is small enough for 64 times as many tokens to take seconds.
 _SETTINGS = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, vocab_size=1024)
 _MODEL = Work(Shape("small LLaMA", "llama", _SETTINGS), "float32", 8, 256)
 _TOKENS = 8192
-# Stage and axis -> its values; a job count is models x languages.
+# (stage, axis) -> the values that are measured. A dry run's values are languages of ten models.
 AXES = {
     ("tokens", "tokens"): [16 * _TOKENS * factor for factor in (1, 4, 16, 64)],
     ("statistics", "tokens"): [_TOKENS * factor for factor in (1, 4, 16, 64)],
@@ -59,18 +60,18 @@ AXES = {
     ("average precision", "units"): [1024, 4096, 16_384, 65_536],
     ("dry run", "languages"): [10, 30, 100],
 }
-# What the smallest form runs, to check that everything does.
+# Values for a quick check that everything runs.
 SMALLEST = {axis: [values[0], 2 * values[0]] for axis, values in AXES.items()} | {("dry run", "languages"): [2, 4]}
 _MODELS = 10
 
 
 def tokens(axis: str, value: int) -> dict:
-    """Tokenise documents of 200 words that come one by one, and pack them."""
+    """Tokenise documents of 200 words, which arrive one by one, and pack their tokens."""
     words = [f"w{number}" for number in range(_SETTINGS["vocab_size"])]
     tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token=words[0]))
     tokenizer.pre_tokenizer = Whitespace()
     draw = random.Random(0)
-    # A few documents over and over: what is timed is not how they are made.
+    # A few documents are repeated, so that making them takes no time.
     texts = itertools.cycle([" ".join(draw.choices(words, k=200)) for _ in range(64)])
     shape = dict(documents=value, budget=value, chunk_length=_MODEL.length, vocab_size=len(words))
     settings = dict(bos=None, seed=0, allow_fewer=False, excerpts=False, label="scaling")
@@ -79,7 +80,7 @@ def tokens(axis: str, value: int) -> dict:
 
 
 def statistics(axis: str, value: int) -> dict:
-    """Count on a file of tokens, shard by shard, as the command does."""
+    """Count activations on a file of tokens, shard by shard, as the command does."""
     tokens, shards = (value, 4) if axis == "tokens" else (16 * _TOKENS, value)
     model = _MODEL.model("cpu")
     with _chunks(tokens) as chunks, counting(model) as count, tempfile.TemporaryDirectory() as folder:
@@ -105,21 +106,21 @@ def perplexity(axis: str, value: int) -> dict:
 
 
 def selection(axis: str, value: int) -> dict:
-    """LAPE on synthetic counts: up to LLaMA-2 70B's neurons in seven languages, or 100 languages of 16 x 4,096."""
+    """Select by LAPE on synthetic counts: up to LLaMA-2 70B's neurons in 7 languages, or 16 x 4,096 in up to 100."""
     shape = (value // 28_672, 28_672, 7) if axis == "neurons" else (16, 4096, value)
     counts = synthetic(*shape)
     return _measured(lambda: select_lape(counts), calls=3)
 
 
 def generation(axis: str, value: int) -> dict:
-    """Sampled texts of 64 tokens from BOS alone."""
+    """Sample texts of 64 tokens from BOS alone."""
     model, tokenizer = _MODEL.model("cpu"), Tokenizer(WordLevel({}, unk_token=None))
     settings = dict(max_new_tokens=64, batch_size=8, stop=[])
     return _measured(lambda: sampled_answers(model, tokenizer, [[1]] * value, range(value), **settings))
 
 
 def average_precision(axis: str, value: int) -> dict:
-    """The average precision of so many units on 500 sentences of five languages, as read from a file part by part."""
+    """Compute the average precision of units on 500 sentences of each of 5 languages, read from a file in parts."""
     labels, part = torch.arange(500) % 5, torch.randn(1024, 500, generator=torch.Generator().manual_seed(0))
 
     def run() -> None:
@@ -130,7 +131,7 @@ def average_precision(axis: str, value: int) -> dict:
 
 
 def dry_run(axis: str, value: int) -> dict:
-    """Snakemake's plan of the default target for ten models in so many languages."""
+    """Let Snakemake plan the default target for ten models in a number of languages."""
     names = [f"l{number:03}" for number in range(value)]
     catalogue = {f"m{number}": {"source": "hub", "hub": f"o/m{number}", "revision": "r"} for number in range(_MODELS)}
     sections = dict(corpus={"source": "hub"}, translation={"source": names[0]}, generation={"prompts": ["plain"]})
@@ -163,7 +164,7 @@ STAGES: dict[str, Callable[[str, int], dict]] = {
 
 @contextmanager
 def _chunks(tokens: int) -> Iterator[np.ndarray]:
-    """Random tokens in a file that is mapped, as a job's are."""
+    """Random tokens in a file that is mapped into memory, as the tokens of a job are."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.npy")
         shape = (tokens // _MODEL.length, _MODEL.length)
@@ -172,7 +173,7 @@ def _chunks(tokens: int) -> Iterator[np.ndarray]:
 
 
 def _measured(function: Callable[[], object], calls: int = 1) -> dict:
-    """Seconds of the fastest call and the process's peak, which holds Python, torch and what the work began with."""
+    """Seconds of the fastest call, and the peak memory of the process, which includes Python, torch and the input."""
     seconds = []
     for _ in range(calls):
         start = time.perf_counter()
@@ -182,7 +183,7 @@ def _measured(function: Callable[[], object], calls: int = 1) -> dict:
 
 
 def rows(axes: dict, only: list[str]) -> Iterator[dict]:
-    """One row a stage and axis: its values, and seconds, peak and jobs at each."""
+    """One row per stage and axis: its values, and the seconds, peak memory and jobs at each value."""
     for (stage, axis), values in axes.items():
         if only and stage not in only:
             continue
@@ -218,7 +219,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench/results/scaling.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # as every job of the workflow does
+    keep_freed_memory()  # every job of the workflow does so
     if arguments.one:
         stage, axis, value = arguments.one
         print(json.dumps(STAGES[stage](axis, int(value))))

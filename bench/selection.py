@@ -14,7 +14,7 @@ from lape.statistics.sums import ActivationStatistics
 
 
 def selection_rows(shape: tuple[int, int, int], turns: int) -> list[Row]:
-    """Seconds and peak memory of `select_lape` on layers x neurons x languages, in a process of its own each turn."""
+    """Seconds and peak memory of `select_lape` on (layers, neurons, languages), in a process of its own per turn."""
     sizes = [str(size) for size in shape]
     runs = [in_fresh_process("bench.selection", *sizes) for _ in range(turns)]
     what = "select_lape " + " x ".join(sizes)
@@ -28,7 +28,7 @@ def selection_rows(shape: tuple[int, int, int], turns: int) -> list[Row]:
 
 
 def synthetic(layers: int, neurons: int, languages: int) -> dict[str, ActivationStatistics]:
-    """Counts over 100M tokens: most neurons fire alike in every language, some far more often in one."""
+    """Counts over 100 million tokens. Most neurons fire alike in every language, and some far more often in one."""
     generator = np.random.default_rng(0)
     tokens = 100_000_000
     shape = (layers, neurons)
@@ -39,7 +39,7 @@ def synthetic(layers: int, neurons: int, languages: int) -> dict[str, Activation
         rate = np.where(special == language, 0.95, common * generator.uniform(0.8, 1.0, shape))
         value = ActivationStatistics.of_counts((rate * tokens).astype(np.int64), tokens)
         for sums in (value.totals, value.squares):
-            sums[:] = 1  # as if read from a file: zeros that nobody wrote take no memory
+            sums[:] = 1  # zeros that were never written would take no memory, unlike sums read from a file
         statistics[f"language {language}"] = value
     return statistics
 

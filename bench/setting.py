@@ -1,4 +1,4 @@
-"""How much is measured on which device, and the goals there."""
+"""What is measured on a CPU and on a GPU, and the goals for each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +11,20 @@ from lape.model.loading import resolve_dtype
 
 @dataclass(frozen=True)
 class Setting:
-    """What a device measures.
+    """What is measured on one kind of device.
 
     Attributes:
         device: "cpu" or "cuda".
-        turns: of each contender.
-        passes: what sections 1 to 3 run.
-        perplexity: what section 5 runs.
-        squares: edges of the square matrices of section 3, beside those of the model's shape.
-        widths: model -> neurons a layer, of the arrays of section 4.
-        vocabulary: columns of its logits.
-        array: bytes of each of its arrays; far past the cache.
-        selection: layers, neurons a layer and languages of section 6.
+        turns: number of turns of each contender.
+        passes: models and batches of sections 1 to 3.
+        perplexity: model and batch of section 5.
+        squares: edges of the square matrices of section 3. Matrices of the model's shape are measured besides.
+        widths: model -> neurons per layer, which are the columns of the arrays of section 4.
+        vocabulary: columns of the logits of section 4.
+        array: bytes of each array of section 4, much more than a cache holds.
+        selection: layers, neurons per layer and languages of section 6.
         precision: units, sentences and languages of section 8.
-        run: of the workflow, whose stages section 7 shows where it is finished.
+        run: folder of the workflow's run whose stages section 7 shows, if it is finished.
         forward, hooks, ceiling, bandwidth: goals of sections 1, 2 (against plain hooks), 3 and 4.
     """
 
@@ -46,14 +46,14 @@ class Setting:
 
 
 _WIDTHS = {"LLaMA-2-7B": 11008, "LLaMA-2-70B": 28672}
-# LLaMA-2 7B and the pool of Kojima et al. (2024); a tenth of the units is what `make bench` has the time for.
+# Units of LLaMA-2 7B, and sentences and languages of Kojima et al. (2024). `make bench` has time for a tenth of them.
 FULL_PRECISION = (1_359_872, 3000, 6)
 _COMMON = dict(widths=_WIDTHS, vocabulary=32000, selection=(80, 28672, 7), run=Path("results/default"))
 _COMMON["precision"] = (135_987, 3000, 6)
 
 
 def setting(device: str, smallest: bool) -> Setting:
-    """What is measured on a device; `smallest` checks in seconds that everything runs, and its figures mean nothing."""
+    """The setting of a device. `smallest` checks in seconds that everything runs; its figures mean nothing."""
     if smallest:
         tiny = Work(TINY, "float32", 2, 16, peers=True)
         small = dict(widths={"tiny": 64}, vocabulary=100, array=2**14, selection=(3, 64, 3))
@@ -65,9 +65,9 @@ def setting(device: str, smallest: bool) -> Setting:
         shape = dict(passes=(work,), perplexity=work, squares=(4096, 8192, 16384))
         return Setting(device, turns=7, **shape, array=2**30, **_COMMON, **goals)
     passes = [Work(GEMMA, "float32", 2, 512), Work(SMOLLM2, "float32", 2, 512, peers=True)]
-    # Where the processor does not compute in bfloat16, passes in it would take an hour.
+    # On a processor that does not compute in bfloat16, passes in bfloat16 would take an hour.
     if native := resolve_dtype("auto", device) == torch.bfloat16:
-        # Eager attention is the faster one there, and the default model's.
+        # In bfloat16 eager attention is faster, and it is that of the default model.
         faster = dict(attention="eager")
         passes += [Work(GEMMA, "bfloat16", 4, 512, **faster), Work(SMOLLM2, "bfloat16", 4, 512, peers=True, **faster)]
     perplexity = Work(GEMMA, "bfloat16" if native else "float32", 2, 512)

@@ -2,8 +2,8 @@
 
     python -m bench.stages results/default [--json FILE]
 
-Seconds are summed over a stage's jobs; jobs that ran side by side took less time on the clock. The machine and
-the versions are those of the run's manifest and of the machine that prints the table.
+Seconds are summed over a stage's jobs; jobs that ran side by side took less time on the clock. The versions come from
+the run's manifest, and the machine is the one that prints the table.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from bench.timing import Spread
 
 
 def stages(run: Path) -> pd.DataFrame:
-    """One row a stage: jobs, seconds summed over jobs, seconds of the longest, peak memory of the largest."""
+    """One row per stage: jobs, seconds summed over jobs, seconds of the longest job, peak memory of the largest job."""
     rows = []
     for file in sorted(run.glob("benchmarks/**/*.tsv")):
         job = pd.read_csv(file, sep="\t", na_values="-").iloc[0]
@@ -38,7 +38,7 @@ def stages(run: Path) -> pd.DataFrame:
 
 
 def stage_rows(run: Path) -> list[Row]:
-    """Section 7, from a run that is there, whatever machine it ran on; nothing where there is none."""
+    """Section 7, from a finished run on whatever machine it ran; no rows without a finished run."""
     if not (run / "report.html").is_file():
         return []
     table = stages(run)
@@ -51,7 +51,7 @@ def stage_rows(run: Path) -> list[Row]:
 
 
 def clock(run: Path) -> float:
-    """Seconds from the start of a run's first job to its report; of use where it ran in one go."""
+    """Seconds from the start of a run's first job to its report. They mean little where the run was interrupted."""
     files = list(run.glob("benchmarks/*/**/*.tsv"))
     starts = [file.stat().st_mtime - pd.read_csv(file, sep="\t", na_values="-")["s"].iloc[0] for file in files]
     return (run / "report.html").stat().st_mtime - min(starts)

@@ -1,4 +1,4 @@
-"""Alternated timing: contenders take turns, so that a busy machine slows all of them, and ratios are kept by turn."""
+"""Time contenders in turns, so that a busy machine slows all of them. Ratios are taken turn by turn."""
 
 import math
 import time
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# A contender that is shorter than this is called several times a turn.
+# Seconds. A contender that takes less is called several times per turn.
 _SHORTEST_TURN = 0.05
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median of the turns, with the least and the greatest."""
+    """Median, least and greatest value of the turns."""
 
     median: float
     low: float
@@ -22,20 +22,20 @@ class Spread:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Spread":
-        """The spread of one value a turn."""
+        """The spread of values, one per turn."""
         return cls(float(np.median(values)), float(values.min()), float(values.max()))
 
 
 def alternate(contenders: Mapping[str, Callable], turns: int, device: str) -> dict[str, np.ndarray]:
-    """Run contenders in turn (A B C A B C ...), each once before to warm up.
+    """Run contenders in turns (A B C A B C ...), after one call of each to warm up.
 
     Args:
         contenders: name -> function without arguments.
-        turns: of each contender.
-        device: whose queue is waited for before a clock is read.
+        turns: number of turns of each contender.
+        device: device whose queue must be empty before the clock is read.
 
     Returns:
-        name -> float64 [turns], seconds a call.
+        name -> seconds per call in each turn, float64 [turns].
     """
     calls = {name: _calls_a_turn(function, device) for name, function in contenders.items()}
     seconds = {name: np.empty(turns) for name in contenders}
@@ -46,9 +46,9 @@ def alternate(contenders: Mapping[str, Callable], turns: int, device: str) -> di
 
 
 def _calls_a_turn(function: Callable, device: str) -> int:
-    """How often a function is called for a turn to be long enough; this warms it up, too."""
+    """How often a function must be called for a turn to be long enough. Finding out warms it up too."""
     seconds = _seconds(function, 1, device)
-    if seconds < _SHORTEST_TURN:  # the first call may be slow for reasons of its own
+    if seconds < _SHORTEST_TURN:  # the first call may have been slow because it was the first
         seconds = _seconds(function, 1, device)
     return max(1, math.ceil(_SHORTEST_TURN / seconds))
 

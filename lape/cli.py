@@ -1,7 +1,7 @@
-"""The `lape` command: one subcommand a stage, each a module of `lape.commands`.
+"""The `lape` command. Each subcommand is one module of `lape.commands`.
 
-A command module has a docstring (its help text), `add_arguments(parser)` and `run(arguments)`. Only the
-module that is called is imported, so that `lape table` does not pay for torch.
+A command module has a docstring (its help text), `add_arguments(parser)` and `run(arguments)`. Only the module of the
+called subcommand is imported, so that `lape table` does not wait for torch.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.error("lape %s: interrupted", name)
         return 130
     except Exception:
-        # Not the user's fault: the traceback helps whoever mends it.
+        # Any other exception is a fault of lape. The traceback helps whoever mends it.
         ranks.let_others_speak(sure=False)
         logging.error("lape %s: unexpected error, please report it\n%s", name, traceback.format_exc())
         return 1
@@ -110,7 +110,10 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 
 def _without_machine_options(argv: list[str]) -> list[str]:
-    """The command as an artifact records it; a mirror's address may hold a password."""
+    """The command as an artifact records it, without options that differ by machine.
+
+    --index is one of these: the address of a mirror may hold a password.
+    """
     names = ("--log", "--rule", "--gpus", "--index")
     options = [position for position, word in enumerate(argv) if word in names]
     skipped = {*options, *(position + 1 for position in options)}
@@ -119,10 +122,13 @@ def _without_machine_options(argv: list[str]) -> list[str]:
 
 
 def _log_to(path: Path | None) -> None:
-    """Messages go to stderr and, where a file is named, to that file; of several ranks only the first's, but faults."""
+    """Send messages to stderr and, where a file is named, to that file too.
+
+    Where several ranks run, the first one sends all messages, and the others send errors alone.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
-        progress.AS_LINES = True  # a job of the workflow: others write to the same terminal
+        progress.AS_LINES = True  # the workflow names a log, and its other jobs write to the same terminal
         try:
             os.makedirs(path.parent, exist_ok=True)
             first = ranks.rank() == 0

@@ -13,13 +13,13 @@ from lape.generation.settings import Dose
 
 # Names of rows of tables, which no language may have.
 RESERVED = ("baseline", "all")
-# Experiments that take one of the languages, and its keys.
+# Experiments that take one of the languages, and the keys that name it.
 _LANGUAGES = {"figure4": ("language",), "table2": ("language",), "table5": ("source", "target")}
 _LANGUAGES |= {"dose_response": ("language",)}
 
 
 def check_config(config: dict, schema_path: str | Path) -> None:
-    """Check a merged configuration against the schema, and what a schema cannot say.
+    """Check a merged configuration against the schema, and then by each of `CHECKS`.
 
     Args:
         config: the configuration as Snakemake merged it.
@@ -36,14 +36,26 @@ def check_config(config: dict, schema_path: str | Path) -> None:
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
     if error is not None:
         raise LapeError(_explain(error))
+    for check in CHECKS:
+        check(config)
 
+
+def check_run_name(config: dict) -> None:
+    """A run does not take the name of a folder that all runs share."""
     if config["run"] in ("downloads", "judge"):
         raise LapeError(f"config run: results/{config['run']} is shared by all runs; choose another name")
-    pool = config["expert_units"]["languages"] or config["languages"]
-    for key, languages in (("languages", config["languages"]), ("expert_units.languages", pool)):
+
+
+def check_language_names(config: dict) -> None:
+    """No language has the name of a row of a table."""
+    for key, languages in (("languages", config["languages"]), ("expert_units.languages", _pool(config))):
         for language in RESERVED:
             if language in languages:
                 raise LapeError(f"config {key}: {language!r} names a row of a table; call the language otherwise")
+
+
+def check_downloads(config: dict) -> None:
+    """A download writes no file that is ours, and its address holds no password."""
     for name, download in config["downloads"].items():
         files = set(download.get("files", ()))
         for file in files:
@@ -51,65 +63,123 @@ def check_config(config: dict, schema_path: str | Path) -> None:
                 raise LapeError(f"config downloads.{name}.files: {file}.json and {file}.log are ours; rename that file")
         if re.match("https?://[^/]*@", download.get("url", "")):
             raise LapeError(f"config downloads.{name}.url: holds a name or password, and is recorded; use ~/.netrc")
-    experiments = config["experiments"]
+
+
+def check_models(config: dict) -> None:
+    """Every model that is named is in the catalogue, with a known download and two of the run's languages."""
     for model, key in named_models(config).items():
         if model not in config["catalogue"]:
             raise LapeError(f"config {key}: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
         if "download" in config["catalogue"][model]:
-            _check_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
+            _known_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
         if len(model_languages(config, model)) < 2:
             raise LapeError(
                 f"config catalogue.{model}.languages: fewer than two are among the run's; name two or more of "
                 f"{', '.join(config['languages'])}"
             )
+
+
+def check_experiments(config: dict) -> None:
+    """An experiment in one language takes one of the run's, and Table 5 takes two different ones."""
+    experiments = config["experiments"]
     for item, keys in _LANGUAGES.items():
         for key in keys:
             language = experiments[item][key]
             if language is not None and language not in config["languages"]:
                 raise LapeError(f"config experiments.{item}.{key}: {language!r} is not in languages; name one of them")
-    if (
-        experiments["table5"]["target"] is not None
-        and experiments["table5"]["target"] == experiments["table5"]["source"]
-    ):
+    source, target = (experiments["table5"][key] for key in ("source", "target"))
+    if target is not None and target == source:
         raise LapeError("config experiments.table5.target: is the source's language; name another")
-    _check_globs("questions.pattern", config["questions"]["pattern"], config["languages"])
-    _check_globs("structure.aligned", config["structure"]["aligned"], config["languages"])
-    for dose in (config["steering"]["dose"], *experiments["dose_response"]["doses"]):
+
+
+def check_questions(config: dict) -> None:
+    """Questions and aligned sentences have files in each of the run's languages."""
+    _all_globs("questions.pattern", config["questions"]["pattern"], config["languages"])
+    _all_globs("structure.aligned", config["structure"]["aligned"], config["languages"])
+
+
+def check_doses(config: dict) -> None:
+    """Every dose of steering can be read, and the one with a control takes all neurons."""
+    for dose in (config["steering"]["dose"], *config["experiments"]["dose_response"]["doses"]):
         Dose.parse(dose)
     if not config["steering"]["dose"].endswith("-1"):
         raise LapeError(
             "config steering.dose: a share below 1 has no control, as random neurons have no order; use share 1 here, "
             "other shares in experiments.dose_response.doses"
         )
+
+
+def check_judge(config: dict) -> None:
+    """The judge, where there is one, takes its settings."""
     if config["judge"]["base_url"] is not None:
         from lape.evaluation.judging.judge import Judge  # costs time that most runs need not spend
 
         Judge.from_settings(config["judge"])
-    if config["statistics"]["jobs"] > config["statistics"]["shards"]:
+
+
+def check_jobs(config: dict) -> None:
+    """No job that counts is without a shard."""
+    jobs, shards = (config["statistics"][key] for key in ("jobs", "shards"))
+    if jobs > shards:
+        raise LapeError(f"config statistics.jobs: {jobs} for {shards} shards; lower it, or raise statistics.shards")
+
+
+def check_batches(config: dict) -> None:
+    """A batch of the training is a whole number of batches on a device."""
+    batch, device_batch = (config["parameter_variation"][key] for key in ("batch_size", "device_batch_size"))
+    if batch % device_batch:
         raise LapeError(
-            f"config statistics.jobs: {config['statistics']['jobs']} for {config['statistics']['shards']} shards; "
-            "lower it, or raise statistics.shards"
-        )
-    sizes = [config["parameter_variation"][key] for key in ("batch_size", "device_batch_size")]
-    if sizes[0] % sizes[1]:
-        raise LapeError(
-            f"config parameter_variation.batch_size: {sizes[0]} is no multiple of device_batch_size {sizes[1]}; "
+            f"config parameter_variation.batch_size: {batch} is no multiple of device_batch_size {device_batch}; "
             "change one of them"
         )
+
+
+def check_corpus(config: dict) -> None:
+    """The corpus has each of the run's languages, and an order in time where the newest documents are wanted."""
     corpus = config["corpus"]
     if corpus["source"] == "embedded":
-        embedded = corpus["embedded"]
-        _check_download(config, "corpus.embedded", embedded["download"])
-        for language in config["languages"]:
-            if language not in embedded["order"]:
-                raise LapeError(
-                    f"config languages: the embedded text has no {language!r}; it has {', '.join(embedded['order'])}"
-                )
+        _known_download(config, "corpus.embedded", corpus["embedded"]["download"])
+        _all_embedded("languages", config["languages"], corpus["embedded"]["order"])
     if corpus["source"] == "files":
-        _check_globs("corpus.files.pattern", corpus["files"]["pattern"], config["languages"])
+        _all_globs("corpus.files.pattern", corpus["files"]["pattern"], config["languages"])
     if corpus["source"] == "hub" and corpus["hub"]["newest"] and corpus["hub"]["id_column"] is None:
         raise LapeError("config corpus.hub.newest: a row's number does not grow with time; name the id_column")
-    _check_expert_units(config, pool)
+
+
+def check_sentences(config: dict) -> None:
+    """The sentences of the expert units have a source in each of their languages."""
+    corpus, sentences, pool = config["corpus"], config["sentences"], _pool(config)
+    if sentences["source"] == "corpus" and corpus["source"] == "embedded":
+        _all_embedded("expert_units.languages", pool, corpus["embedded"]["order"])
+    elif sentences["source"] == "corpus" and corpus["source"] == "files":
+        _all_globs("corpus.files.pattern", corpus["files"]["pattern"], pool)
+    elif sentences["source"] == "files":
+        _all_globs("sentences.files.pattern", sentences["files"]["pattern"], pool)
+    elif sentences["source"] == "hub" and not sentences["hub"]["datasets"]:
+        raise LapeError("config sentences.hub.datasets: names none; add one, or take the corpus (sentences.source)")
+
+
+def check_translation(config: dict) -> None:
+    """What is translated has a source in each of its languages, which are among those of the expert units."""
+    translation, pool = config["translation"], _pool(config)
+    for name, pairs in translation["corpora"].items():
+        for language in pairs.get("languages", ()):
+            if language not in pool:
+                raise LapeError(
+                    f"config translation.corpora.{name}.languages: {language!r} is no language of the expert units; "
+                    f"they have {', '.join(pool)}"
+                )
+        languages = [translation["source"], *pairs.get("languages", pool)]
+        if pairs["source"] == "files":
+            if "pattern" not in pairs:
+                raise LapeError(f"config translation.corpora.{name}: key 'pattern' is missing; name the files")
+            _all_globs(f"translation.corpora.{name}.pattern", pairs["pattern"], languages)
+        elif pairs["source"] == "questions" and len(languages) > 1:
+            _all_globs("questions.pattern", config["questions"]["pattern"], languages)
+
+
+def check_instructions(config: dict) -> None:
+    """Instructions that are named by language are there for each of the run's languages."""
     instructions = config["instructions"]
     for section, given in (("files.pattern", instructions["files"]["pattern"]), ("hub", instructions["hub"])):
         if instructions["source"] == section.partition(".")[0] and isinstance(given, dict):
@@ -118,8 +188,27 @@ def check_config(config: dict, schema_path: str | Path) -> None:
                     raise LapeError(f"config instructions.{section}: nothing for language {language!r}; add it")
 
 
+# What no schema can say, in the order in which faults are told.
+CHECKS = (
+    check_run_name,
+    check_language_names,
+    check_downloads,
+    check_models,
+    check_experiments,
+    check_questions,
+    check_doses,
+    check_judge,
+    check_jobs,
+    check_batches,
+    check_corpus,
+    check_sentences,
+    check_translation,
+    check_instructions,
+)
+
+
 def named_models(config: dict) -> dict[str, str]:
-    """Every model that a run names, in the catalogue or not, and the key that names it first."""
+    """Every model that a run names, whether the catalogue has it or not, and the key that names it first."""
     experiments = config["experiments"]
     named = {"models": config["models"]}
     named |= {f"experiments.models.{item}": models for item, models in experiments["models"].items()}
@@ -132,20 +221,32 @@ def named_models(config: dict) -> dict[str, str]:
 
 
 def item_models(config: dict, item: str) -> list[str]:
-    """The models that an item of the tables and figures is made of: its own or the run's, and any shown beside them."""
-    experiments = config.get("experiments", {})  # that of an earlier version may name no models
+    """The models of a table or figure: its own or else the run's, and those that are shown beside them."""
+    experiments = config.get("experiments", {})  # the configuration of an earlier version may name no models
     more = experiments.get(item, {}).get("more_models", [])
     return list(dict.fromkeys([*experiments.get("models", {}).get(item, config["models"]), *more]))
 
 
 def model_languages(config: dict, model: str) -> list[str]:
-    """The run's languages that a model is studied in: all, where its entry in the catalogue names none."""
+    """The run's languages in which a model is studied; all of them where the catalogue names none for the model."""
     known = config["catalogue"][model].get("languages", config["languages"])
     return [language for language in config["languages"] if language in known]
 
 
+def expert_languages(config: dict) -> list[str]:
+    """The languages that expert units are found for: those of `expert_units`, or the run's."""
+    return config["expert_units"]["languages"] or config["languages"]
+
+
+def translated_languages(config: dict, corpus: str) -> list[str]:
+    """The languages that a corpus's sentences are translated into."""
+    source, pool = config["translation"]["source"], expert_languages(config)
+    wanted = config["translation"]["corpora"][corpus].get("languages", pool)
+    return [language for language in wanted if language in pool and language != source]
+
+
 def _unfit(value: object, place: tuple) -> Iterator[tuple[tuple, str]]:
-    """What no schema refuses and no command line, or JSON, can carry: its place, and what is wrong with it."""
+    """What the schema lets pass though no command line or JSON can carry it: its place, and what is wrong with it."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -163,52 +264,31 @@ def _unfit(value: object, place: tuple) -> Iterator[tuple[tuple, str]]:
         yield place, f"YAML reads {value} as a {type(value).__name__}; put it in quotes"
 
 
-def _check_expert_units(config: dict, pool: list[str]) -> None:
-    """What the languages of the expert units are read from, and what is translated."""
-    corpus, section, translation = config["corpus"], config["sentences"], config["translation"]
-    if section["source"] == "corpus" and corpus["source"] == "embedded":
-        known = corpus["embedded"]["order"]
-        for language in pool:
-            if language not in known:
-                raise LapeError(
-                    f"config expert_units.languages: the embedded text has no {language!r}; it has {', '.join(known)}"
-                )
-    elif section["source"] == "corpus" and corpus["source"] == "files":
-        _check_globs("corpus.files.pattern", corpus["files"]["pattern"], pool)
-    elif section["source"] == "files":
-        _check_globs("sentences.files.pattern", section["files"]["pattern"], pool)
-    elif section["source"] == "hub" and not section["hub"]["datasets"]:
-        raise LapeError("config sentences.hub.datasets: names none; add one, or take the corpus (sentences.source)")
-    for name, pairs in translation["corpora"].items():
-        for language in pairs.get("languages", ()):
-            if language not in pool:
-                raise LapeError(
-                    f"config translation.corpora.{name}.languages: {language!r} is no language of the expert units; "
-                    f"they have {', '.join(pool)}"
-                )
-        languages = [translation["source"], *pairs.get("languages", pool)]
-        if pairs["source"] == "files":
-            if "pattern" not in pairs:
-                raise LapeError(f"config translation.corpora.{name}: key 'pattern' is missing; name the files")
-            _check_globs(f"translation.corpora.{name}.pattern", pairs["pattern"], languages)
-        elif pairs["source"] == "questions" and len(languages) > 1:
-            _check_globs("questions.pattern", config["questions"]["pattern"], languages)
+def _pool(config: dict) -> list[str]:
+    """The languages of the expert units; the run's languages where the expert units have none of their own."""
+    return config["expert_units"]["languages"] or config["languages"]
 
 
-def _check_globs(key: str, given: str | dict[str, str] | None, languages: list[str]) -> None:
+def _all_embedded(key: str, languages: list[str], known: list[str]) -> None:
+    for language in languages:
+        if language not in known:
+            raise LapeError(f"config {key}: the embedded text has no {language!r}; it has {', '.join(known)}")
+
+
+def _all_globs(key: str, given: str | dict[str, str] | None, languages: list[str]) -> None:
     for language in languages if isinstance(given, dict) else ():
         if language not in given:
             raise LapeError(f"config {key}: no glob for language {language!r}; add one")
 
 
-def _check_download(config: dict, section: str, name: str) -> None:
+def _known_download(config: dict, section: str, name: str) -> None:
     known = config["downloads"]
     if name not in known:
         raise LapeError(f"config {section}.download: {name!r} is not in downloads{_nearest(name, known)}")
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
-    """One line for a schema violation."""
+    """What violates the schema, in one line."""
     place = ".".join(map(str, error.absolute_path)) or "the top level"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})

@@ -12,7 +12,7 @@ rule download:
     log:
         "results/downloads/{download}/{file}.log",
     wildcard_constraints:
-        download=one_of(PACKAGE_DOWNLOADS),
+        download=one_of(names.downloads(config, url=False)),
     retries: 2
     conda:
         "../envs/lape.yaml"
@@ -35,7 +35,7 @@ rule download_url:
     log:
         "results/downloads/{download}/{file}.log",
     wildcard_constraints:
-        download=one_of(URL_DOWNLOADS),
+        download=one_of(names.downloads(config, url=True)),
     retries: 2
     conda:
         "../envs/lape.yaml"

@@ -28,7 +28,8 @@ rule responses:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=torchrun,
+        torchrun=flags.torchrun,
+        architecture=architecture,
         bos="--bos" if config["expert_units"]["bos"] else "--no-bos",
         max_length=config["expert_units"]["max_length"],
         batch_size=config["expert_units"]["batch_size"],
@@ -81,31 +82,10 @@ rule select_units:
     conda:
         "../envs/lape.yaml"
     params:
-        number=expert_number(),
+        number=flags.expert_number(),
         seed=config["expert_units"]["seed"],
         bottom=config["expert_units"]["bottom"],
     shell:
         "lape select_units --log {log} --rule select_units --average-precision {input.header} "
         "--responses {input.responses} --number {params.number} --seed {params.seed} --bottom {params.bottom} "
         "--output {output.units}"
-
-
-rule select_ap:
-    input:
-        header="<results>/expert_units/{model}/average_precision.json",
-        values="<results>/expert_units/{model}/average_precision.npy",
-        neurons="<results>/neurons/{model}/lape.json",
-        table="<results>/neurons/{model}/lape.tsv",
-        code=code("lape.commands.select_ap"),
-    output:
-        neurons="<results>/neurons/{model}/ap.tsv",
-        header="<results>/neurons/{model}/ap.json",
-    log:
-        "<logs>/neurons/{model}/ap.log",
-    benchmark:
-        "<benchmarks>/neurons/{model}/ap.tsv"
-    conda:
-        "../envs/lape.yaml"
-    shell:
-        "lape select_ap --log {log} --rule select_ap --average-precision {input.header} --neurons {input.neurons} "
-        "--output {output.neurons}"

@@ -1,17 +1,18 @@
-"""Answers to the questions of every language: one job a model, prompt and setting.
+"""Text that the model writes: answers, texts from nothing, and translations; one job a model, prompt and setting.
 
-Input: the questions, the model, and what the setting perturbs: neurons, and the values to steer with.
-Output: JSON lines with prompt, answer, tokens and why it ended, and in the header the proof that the perturbation fired.
-The answers of a pair of languages are kept while the job runs: an interrupted one goes on behind them.
+Input: the questions or the pairs, the model, and what the setting perturbs: neurons with the values to steer with, or
+expert units with their medians.
+Output: JSON lines with prompt, answer, tokens and why the answer ended, and in the header the proof that the perturbation
+fired. What is finished is kept while the job runs, so that an interrupted job goes on behind it.
 """
 
 
 rule generate:
     input:
         model="<results>/models/{model}/model.json",
-        questions=of_languages("<results>/questions/{language}.json"),
-        lines=of_languages("<results>/questions/{language}.jsonl"),
-        perturbing=perturbing_input,
+        questions=inputs.of_languages("<results>/questions/{language}.json"),
+        lines=inputs.of_languages("<results>/questions/{language}.jsonl"),
+        perturbing=inputs.perturbing,
         code=code("lape.commands.generate"),
     output:
         answers="<results>/generations/{model}/{prompt}/{setting}.jsonl",
@@ -28,10 +29,11 @@ rule generate:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=torchrun,
-        perturbing=perturbing_flags,
-        prompt=prompt_flags,
-        dose=dose_flag,
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        perturbing=flags.perturbing,
+        prompt=flags.prompt,
+        dose=flags.dose,
         stop=lambda wildcards: json.dumps(config["generation"]["stop"]),
         max_new_tokens=config["generation"]["max_new_tokens"],
         repetition_penalty=config["generation"]["repetition_penalty"],
@@ -42,3 +44,72 @@ rule generate:
         "--setting {wildcards.setting} {params.perturbing} {params.dose} {params.prompt} --stop {params.stop:q} "
         "--max-new-tokens {params.max_new_tokens} --repetition-penalty {params.repetition_penalty} "
         "--batch-size {params.batch_size} --threads {threads} --output {output.answers}"
+
+
+rule sample:
+    input:
+        model="<results>/models/{model}/model.json",
+        selected=inputs.selected,
+        code=code("lape.commands.sample"),
+    output:
+        texts="<results>/generations/{model}/unconditional/{selection}.jsonl",
+        header="<results>/generations/{model}/unconditional/{selection}.json",
+    log:
+        "<logs>/generations/{model}/unconditional/{selection}.log",
+    benchmark:
+        "<benchmarks>/generations/{model}/unconditional/{selection}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        languages=EXPERT_LANGUAGES,
+        selected=flags.selected,
+        sampling=flags.sampling,
+        batch_size=config["expert_units"]["sample_batch_size"],
+    shell:
+        "{params.torchrun} lape sample --log {log} --gpus {resources.gpu} --rule sample --model {input.model} "
+        "--setting {wildcards.selection} "
+        "--languages {params.languages} {params.selected} {params.sampling} --batch-size {params.batch_size} "
+        "--threads {threads} --output {output.texts}"
+
+
+rule translate:
+    input:
+        model="<results>/models/{model}/model.json",
+        selected=inputs.selected,
+        pairs=inputs.pairs_headers,
+        rows=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in inputs.pairs_headers(wildcards)],
+        code=code("lape.commands.translate"),
+    output:
+        texts="<results>/generations/{model}/translation-{corpus}/{selection}.jsonl",
+        header="<results>/generations/{model}/translation-{corpus}/{selection}.json",
+    log:
+        "<logs>/generations/{model}/translation-{corpus}/{selection}.log",
+    benchmark:
+        "<benchmarks>/generations/{model}/translation-{corpus}/{selection}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        selected=flags.selected,
+        template=lambda wildcards: config["translation"]["template"],
+        stop=lambda wildcards: json.dumps(config["translation"]["stop"]),
+        max_new_tokens=config["translation"]["max_new_tokens"],
+        batch_size=config["translation"]["batch_size"],
+    shell:
+        "{params.torchrun} lape translate --log {log} --gpus {resources.gpu} --rule translate --model {input.model} --pairs {input.pairs} "
+        "--setting {wildcards.selection} {params.selected} --template={params.template:q} --stop {params.stop:q} "
+        "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} --threads {threads} "
+        "--output {output.texts}"

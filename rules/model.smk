@@ -8,7 +8,7 @@ checkpoint converted to safetensors.
 
 rule model_gguf:
     input:
-        gguf=gguf,
+        gguf=inputs.gguf,
         code=code("lape.commands.model"),
     output:
         weights=directory("<results>/models/{model}/weights"),
@@ -19,7 +19,7 @@ rule model_gguf:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model=one_of(GGUF_MODELS),
+        model=one_of(names.models(config, "embedded", "gguf")),
     conda:
         "../envs/lape.yaml"
     resources:
@@ -27,7 +27,8 @@ rule model_gguf:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        flags=model_flags,
+        architecture=another_architecture,
+        flags=flags.model,
     shell:
         "lape model --log {log} --rule model_gguf --name {wildcards.model} --gguf={input.gguf:q} --weights {output.weights} "
         "{params.flags} --output {output.header}"
@@ -35,7 +36,7 @@ rule model_gguf:
 
 rule model_path:
     input:
-        files=checkpoint,
+        files=inputs.checkpoint,
         code=code("lape.commands.model"),
     output:
         header="<results>/models/{model}/model.json",
@@ -45,7 +46,7 @@ rule model_path:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model=one_of(PATH_MODELS),
+        model=one_of(names.models(config, "path")),
     conda:
         "../envs/lape.yaml"
     resources:
@@ -54,7 +55,8 @@ rule model_path:
         runtime=runtime,
     params:
         folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
-        flags=model_flags,
+        architecture=another_architecture,
+        flags=flags.model,
     shell:
         "lape model --log {log} --rule model_path --name {wildcards.model} --path={params.folder:q} {params.flags} "
         "--output {output.header}"
@@ -71,7 +73,7 @@ rule model_hub:
     benchmark:
         "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
-        model=one_of(set(HUB_MODELS) - set(PICKLED_MODELS)),
+        model=one_of(set(names.models(config, "hub")) - set(names.pickled_models(config))),
     retries: 2
     conda:
         "../envs/lape.yaml"
@@ -84,7 +86,8 @@ rule model_hub:
         repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],
         revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],
         weights="",
-        flags=model_flags,
+        architecture=another_architecture,
+        flags=flags.model,
     shell:
         "lape model --log {log} --rule {params.rule} --name {wildcards.model} --hub={params.repository:q} "
         "--revision={params.revision:q} {params.weights} {params.flags} --output {output.header}"
@@ -96,10 +99,11 @@ use rule model_hub as model_pickled with:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
     wildcard_constraints:
-        model=one_of(PICKLED_MODELS),
+        model=one_of(names.pickled_models(config)),
     params:
         rule="model_pickled",
         repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],
         revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],
         weights=lambda wildcards, output: f"--pickled --weights {shlex.quote(output.weights)}",
-        flags=model_flags,
+        architecture=another_architecture,
+        flags=flags.model,

@@ -1,15 +1,17 @@
-"""Language-specific neurons by LAPE, LAVE or LAP, and random controls of them.
+"""Language-specific neurons: their selection, random controls of them, how sure they are, and the values to steer with.
 
-Input: every language's statistics of one model (select, sweep); the selected neurons (random, matched).
-Output: a table of neurons with layer, index, languages, and what they were selected by. A control has a set as large
-as the language's own for every language: drawn from all layers alike (random), or layer by layer (matched).
+Input: every language's statistics of one model; of select_ap the average precision of the units that the neurons are.
+Output: a table of neurons with layer, index, languages, and what they were selected by. A control has a set as large as
+each language's own: drawn from all layers alike (random), or layer by layer (matched). The stability is that of
+selections from random groups of the statistics' shards, from resamples of them, and without one language; no forward
+pass is repeated. Steering values are the mean activations of each language's neurons on that language.
 """
 
 
 rule select:
     input:
-        headers=of_languages("<results>/statistics/{model}/{language}.json"),
-        sums=of_languages("<results>/statistics/{model}/{language}.npz"),
+        headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
         code=code("lape.commands.select"),
     output:
         neurons="<results>/neurons/{model}/{method}.tsv",
@@ -24,7 +26,7 @@ rule select:
         "../envs/lape.yaml"
     params:
         ratio=config["neurons"]["ratio"],
-        flags=selection_flags,
+        flags=flags.selection,
     shell:
         "lape select --log {log} --rule select --statistics {input.headers} --method {wildcards.method} "
         "--ratio {params.ratio} {params.flags} --output {output.neurons}"
@@ -32,8 +34,8 @@ rule select:
 
 rule sweep:
     input:
-        headers=of_languages("<results>/statistics/{model}/{language}.json"),
-        sums=of_languages("<results>/statistics/{model}/{language}.npz"),
+        headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
         code=code("lape.commands.select"),
     output:
         neurons="<results>/neurons/{model}/sweep-{ratio}.tsv",
@@ -45,13 +47,34 @@ rule sweep:
     conda:
         "../envs/lape.yaml"
     params:
-        flags=selection_flags,
+        flags=flags.selection,
     shell:
         "lape select --log {log} --rule sweep --statistics {input.headers} --method lape "
         "--ratio {wildcards.ratio} {params.flags} --output {output.neurons}"
 
 
-rule random:
+rule select_ap:
+    input:
+        header="<results>/expert_units/{model}/average_precision.json",
+        values="<results>/expert_units/{model}/average_precision.npy",
+        neurons="<results>/neurons/{model}/lape.json",
+        table="<results>/neurons/{model}/lape.tsv",
+        code=code("lape.commands.select_ap"),
+    output:
+        neurons="<results>/neurons/{model}/ap.tsv",
+        header="<results>/neurons/{model}/ap.json",
+    log:
+        "<logs>/neurons/{model}/ap.log",
+    benchmark:
+        "<benchmarks>/neurons/{model}/ap.tsv"
+    conda:
+        "../envs/lape.yaml"
+    shell:
+        "lape select_ap --log {log} --rule select_ap --average-precision {input.header} --neurons {input.neurons} "
+        "--output {output.neurons}"
+
+
+rule random_control:
     input:
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
@@ -68,10 +91,10 @@ rule random:
     params:
         seed=config["neurons"]["control_seed"],
     shell:
-        "lape control --log {log} --rule random --neurons {input.header} --seed {params.seed} --output {output.neurons}"
+        "lape control --log {log} --rule random_control --neurons {input.header} --seed {params.seed} --output {output.neurons}"
 
 
-rule matched:
+rule matched_control:
     input:
         neurons="<results>/neurons/{model}/{method}.tsv",
         header="<results>/neurons/{model}/{method}.json",
@@ -90,5 +113,53 @@ rule matched:
     params:
         seed=config["neurons"]["control_seed"],
     shell:
-        "lape control --log {log} --rule matched --neurons {input.header} --layer-matched --seed {params.seed} "
+        "lape control --log {log} --rule matched_control --neurons {input.header} --layer-matched --seed {params.seed} "
         "--output {output.neurons}"
+
+
+rule measure_stability:
+    input:
+        statistics=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
+        neurons="<results>/neurons/{model}/lape.tsv",
+        header="<results>/neurons/{model}/lape.json",
+        code=code("lape.commands.stability"),
+    output:
+        header="<results>/stability/{model}.json",
+        parts=multiext(
+            "<results>/stability/{model}", ".splits.tsv", ".resamples.tsv", ".frequency.tsv", ".left_out.tsv"
+        ),
+    log:
+        "<logs>/stability/{model}.log",
+    benchmark:
+        "<benchmarks>/stability/{model}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        resamples=config["stability"]["resamples"],
+        seed=config["stability"]["seed"],
+    shell:
+        "lape stability --log {log} --rule measure_stability --statistics {input.statistics} --neurons {input.header} "
+        "--resamples {params.resamples} --seed {params.seed} --output {output.header}"
+
+
+rule steering:
+    input:
+        neurons="<results>/neurons/{model}/{method}.json",
+        table="<results>/neurons/{model}/{method}.tsv",
+        headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
+        code=code("lape.commands.steering"),
+    output:
+        values="<results>/steering/{model}/{method}.tsv",
+        header="<results>/steering/{model}/{method}.json",
+    log:
+        "<logs>/steering/{model}/{method}.log",
+    benchmark:
+        "<benchmarks>/steering/{model}/{method}.tsv"
+    wildcard_constraints:
+        method="lape|matched_lape|ap",
+    conda:
+        "../envs/lape.yaml"
+    shell:
+        "lape steering --log {log} --rule steering --neurons {input.neurons} --statistics {input.headers} "
+        "--output {output.values}"

@@ -33,8 +33,9 @@ rule finetune:
         checkpoint_steps=config["parameter_variation"]["checkpoint_steps"] or 0,
     params:
         # Functions: Snakemake would replace what stands in braces in plain strings.
-        launcher=lambda wildcards: launcher(),
-        flags=lambda wildcards: finetuning_flags(),
+        launcher=lambda wildcards: flags.launcher(),
+        architecture=architecture,
+        flags=lambda wildcards: flags.finetuning(),
     shell:
         "lape claim {resources.gpu} -- {params.launcher} lape finetune --log {log} --rule finetune --model {input.model} "
         "--instructions {input.instructions} {params.flags} --checkpoint-steps {resources.checkpoint_steps} "
@@ -44,8 +45,8 @@ rule finetune:
 rule select_parameters:
     input:
         model="<results>/models/{model}/model.json",
-        headers=of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
-        weights=of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
+        headers=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
+        weights=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
         code=code("lape.commands.select_parameters"),
     output:
         parameters="<results>/parameters/{model}/pv.safetensors",

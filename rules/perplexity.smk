@@ -6,7 +6,7 @@ hook fired. A row is a job, so that a cluster can spread them.
 """
 
 
-rule baseline:
+rule baseline_perplexity:
     input:
         model="<results>/models/{model}/model.json",
         tokens="<results>/tokens/{model}/valid.sha256",
@@ -26,12 +26,13 @@ rule baseline:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=torchrun,
-        tokens=valid_tokens,
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        tokens=inputs.valid_tokens,
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
-        "{params.torchrun} lape perplexity --log {log} --gpus {resources.gpu} --rule baseline --model {input.model} "
+        "{params.torchrun} lape perplexity --log {log} --gpus {resources.gpu} --rule baseline_perplexity --model {input.model} "
         "--tokens {params.tokens} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} "
         "--output {output.chunks}"
@@ -61,8 +62,9 @@ rule perplexity:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=torchrun,
-        tokens=valid_tokens,
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        tokens=inputs.valid_tokens,
         rule="perplexity",
         like="",
         batch_size=config["perplexity"]["batch_size"],
@@ -84,8 +86,9 @@ use rule perplexity as perplexity_parameters with:
     wildcard_constraints:
         method="pv|matched_pv",
     params:
-        torchrun=torchrun,
-        tokens=valid_tokens,
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        tokens=inputs.valid_tokens,
         rule="perplexity_parameters",
         like="",
         batch_size=config["perplexity"]["batch_size"],
@@ -105,8 +108,9 @@ use rule perplexity as perplexity_units with:
     wildcard_constraints:
         method="expert_units",
     params:
-        torchrun=torchrun,
-        tokens=valid_tokens,
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        tokens=inputs.valid_tokens,
         rule="perplexity_units",
         like=lambda wildcards, input: f"--like {shlex.quote(input.like)}",
         batch_size=config["perplexity"]["batch_size"],

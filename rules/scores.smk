@@ -1,7 +1,8 @@
-"""How good the answers are: their language, fluency and repetition, and, where a judge is configured, their content.
+"""How good texts are: their language, fluency and repetition, and, where a judge is configured, their content.
 
-Input: the answers of a setting, the unmodified model, and the normal answers, which the others are compared with.
-Output: one row an answer; means by language in the header. A judge's calls are kept in results/judge, for all runs.
+Input: the texts of a setting, the unmodified model, and what they are compared with: the normal answers, held-out
+sentences, or the pairs.
+Output: one row a text; means by language in the header. A judge's calls are kept in results/judge, for all runs.
 """
 
 
@@ -29,7 +30,8 @@ rule score:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=torchrun,
+        torchrun=flags.torchrun,
+        architecture=architecture,
         rule="score",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
@@ -39,6 +41,56 @@ rule score:
         "--generations {input.header} "
         "--reference {input.reference} --minimum-bytes {params.minimum_bytes} --batch-size {params.batch_size} "
         "{params.fasttext} --threads {threads} --output {output.scores}"
+
+
+use rule score as score_sample with:
+    input:
+        model="<results>/models/{model}/model.json",
+        header="<results>/generations/{model}/unconditional/{selection}.json",
+        answers="<results>/generations/{model}/unconditional/{selection}.jsonl",
+        reference=expand("<results>/sentences/{language}.json", language=EXPERT_LANGUAGES),
+        normal=expand("<results>/sentences/{language}.jsonl", language=EXPERT_LANGUAGES),
+        fasttext=config["scores"]["fasttext"] or [],
+        code=code("lape.commands.score"),
+    output:
+        scores="<results>/scores/{model}/unconditional/{selection}.tsv",
+        header="<results>/scores/{model}/unconditional/{selection}.json",
+    log:
+        "<logs>/scores/{model}/unconditional/{selection}.log",
+    benchmark:
+        "<benchmarks>/scores/{model}/unconditional/{selection}.tsv"
+    params:
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        rule="score_sample",
+        minimum_bytes=config["scores"]["minimum_bytes"],
+        batch_size=config["scores"]["batch_size"],
+        fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
+
+
+use rule score as score_translation with:
+    input:
+        model="<results>/models/{model}/model.json",
+        header="<results>/generations/{model}/translation-{corpus}/{selection}.json",
+        answers="<results>/generations/{model}/translation-{corpus}/{selection}.jsonl",
+        reference=inputs.pairs_headers,
+        normal=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in inputs.pairs_headers(wildcards)],
+        fasttext=config["scores"]["fasttext"] or [],
+        code=code("lape.commands.score"),
+    output:
+        scores="<results>/scores/{model}/translation-{corpus}/{selection}.tsv",
+        header="<results>/scores/{model}/translation-{corpus}/{selection}.json",
+    log:
+        "<logs>/scores/{model}/translation-{corpus}/{selection}.log",
+    benchmark:
+        "<benchmarks>/scores/{model}/translation-{corpus}/{selection}.tsv"
+    params:
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        rule="score_translation",
+        minimum_bytes=config["scores"]["minimum_bytes"],
+        batch_size=config["scores"]["batch_size"],
+        fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
 
 
 rule judge:

@@ -27,8 +27,9 @@ rule count:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=torchrun,
-        flags=counting_flags(),
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        flags=flags.counting(),
         jobs=config["statistics"]["jobs"],
         sums=lambda wildcards, output: output[0].removesuffix(f".{wildcards.job}.json") + ".npz",
     shell:
@@ -42,7 +43,7 @@ rule statistics:
         model="<results>/models/{model}/model.json",
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
-        counted=counted,
+        counted=inputs.counted,
         code=code("lape.commands.statistics"),
     output:
         sums="<results>/statistics/{model}/{language}.npz",
@@ -55,12 +56,13 @@ rule statistics:
         "../envs/lape.yaml"
     threads: config["threads"]
     resources:
-        gpu=lambda wildcards: 0 if counted(wildcards) else gpus(wildcards),
+        gpu=lambda wildcards: 0 if inputs.counted(wildcards) else gpus(wildcards),
         mem_mb=mem_mb,
         runtime=runtime,
     params:
-        torchrun=lambda wildcards: "" if counted(wildcards) else torchrun(wildcards),
-        flags=counting_flags(),
+        torchrun=lambda wildcards: "" if inputs.counted(wildcards) else flags.torchrun(wildcards),
+        architecture=architecture,
+        flags=flags.counting(),
         counted=lambda wildcards, input: optional_list("--counted", input.counted),
     shell:
         "{params.torchrun} lape statistics --log {log} --gpus {resources.gpu} --rule statistics --model {input.model} "

@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, headers, parts kept over an interruption, the manifest, downloads."""
+"""Files on disk: atomic writes, headers, parts kept over an interruption, the manifest, downloads, code closures."""

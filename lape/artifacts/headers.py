@@ -1,6 +1,6 @@
-"""What the header of an artifact may say: its fields, and one clear line where one is missing or of another type.
+"""The fields of artifacts' headers and their types. A field that is missing or of another type gives one clear line.
 
-A header lies on the disk for years, is copied and edited by hand; no command trusts that it is whole.
+A header lies on the disk for years, and is copied and edited by hand. No command trusts that it is whole.
 """
 
 import re
@@ -11,7 +11,7 @@ from lape.errors import LapeError
 
 
 class Header(dict):
-    """An object of a JSON file; a key that it lacks is the file's fault, not the program's."""
+    """An object of a JSON file. Looking up a key that it lacks raises LapeError, as the fault is the file's."""
 
     def __init__(self, path: str | Path, content: dict):
         super().__init__(content)
@@ -22,7 +22,7 @@ class Header(dict):
 
 
 def is_name(value: object) -> bool:
-    """Whether it can be the name of a language or a model: a part of paths, never a path or an option."""
+    """Whether a value can be the name of a language or a model: a part of a path, and neither a path nor an option."""
     return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None
 
 
@@ -46,7 +46,8 @@ def _or_null(kind: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or kind(value)
 
 
-# A field means the same in every header that has it, unless it stands here with the artifact.
+# Names of fields -> their type in words, and a test of it. A field has the same type in every header, unless it is
+# listed here as <artifact>.<field>.
 _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "language source_language corpus": ("a name", is_name),
     "languages sets": ("a list of names", lambda value: _all(value, is_name)),
@@ -73,10 +74,10 @@ _FIELDS = {name: kind for names, kind in _KINDS.items() for name in names.split(
 
 
 def check_fields(path: str | Path, header: dict) -> None:
-    """Check the type of every field that is known by its name.
+    """Check the type of every field whose name is known.
 
     Raises:
-        LapeError: one is of another; the line names it.
+        LapeError: a field has another type. The message names the field.
     """
     for name, value in header.items():
         what, fits = _FIELDS.get(f"{header['artifact']}.{name}") or _FIELDS.get(name, ("", None))

@@ -1,18 +1,18 @@
-"""What the model and dataset hub's refusals mean, in one line."""
+"""Explain in one line why the hub of models and data sets refused a request."""
 
 
 def explain(error: Exception) -> tuple[str, str | None]:
-    """Why the hub, or what reads from it, failed, without the token that was sent.
+    """Why the hub, or a library that reads from it, failed. The token that was sent is left out.
 
     Args:
-        error: what was raised.
+        error: the exception that was raised.
 
     Returns:
-        the reason; and the remedy where the hub knows the user too little, else None.
+        the reason; and a remedy where the hub wants to know the user (a token, accepted terms), else None.
     """
     from huggingface_hub import errors
 
-    # Of the hub's refusal datasets keeps the text alone.
+    # The library datasets keeps only the text of the hub's refusal.
     if isinstance(error, errors.GatedRepoError) or "is a gated dataset" in str(error):
         remedy = "accept its licence on its page on the hub, and set HF_TOKEN to a token of that account"
         return "it is gated", f"{remedy} that may read gated repositories"

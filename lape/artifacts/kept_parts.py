@@ -1,4 +1,4 @@
-"""Parts of a long step that are kept, file by file, so that an interrupted run goes on where it was."""
+"""Keep the finished parts of a long step, one file each, so that an interrupted run goes on where it was."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,14 +9,14 @@ from lape.machine import ranks
 
 
 def mark_finished(file: Path, identity: dict, notes: dict | None = None) -> None:
-    """Note beside a file, in JSON, that it is whole, what shaped it, and what else is to be kept."""
+    """Write a JSON file beside a part, which says that the part is whole, what shaped it, and any notes."""
     write_json(file.with_suffix(".json"), {**identity, "sha256": sha256(file), "notes": notes or {}})
 
 
 def finished(file: Path, identity: dict) -> dict | None:
-    """The notes on a file that an earlier run finished under the same identity; None where there is no such file.
+    """The notes on a part that an earlier run finished under the same identity; None where there is no such part.
 
-    Ranks that share a model go by what the first of them finds.
+    Ranks that share a model all go by what the first rank finds.
     """
     return ranks.gathered(_finished(file, identity))[0]
 
@@ -30,13 +30,13 @@ def _finished(file: Path, identity: dict) -> dict | None:
         notes = found.pop("notes", None)
         return notes if found == {**identity, "sha256": sha256(file)} else None
     except LapeError:
-        return None  # not whole
+        return None  # a damaged part is made again
 
 
 def remove_others(folder: Path, files: Iterable[Path]) -> None:
-    """Remove what a run with other parts left in their folder; it would be taken for parts of the whole."""
+    """Remove files that a run with other parts left in the folder. They would be taken for parts of this run."""
     remove_abandoned(folder)
     kept = set(files)
     for file in folder.iterdir() if ranks.writes() else ():
-        if file not in kept and file.is_file():  # what is written just now lies in a folder
+        if file not in kept and file.is_file():  # files that are being written lie in a hidden folder
             file.unlink(missing_ok=True)

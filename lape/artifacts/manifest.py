@@ -1,4 +1,4 @@
-"""The manifest of a run: every artifact, the hash of each of its files, and what made it."""
+"""The manifest of a run: every artifact, the hash of each of its files, and the command that made it."""
 
 import contextlib
 import csv
@@ -16,19 +16,19 @@ from lape.errors import LapeError
 def build_manifest(
     headers: Iterable[str | Path], run: str | Path, config: str | Path, report: str | Path | None = None
 ) -> dict:
-    """Collect the headers of a run: the given ones, and those of everything that they were made from.
+    """Collect the headers of a run: the given ones, and those of all artifacts that they were made from.
 
     Args:
-        headers: paths of the last artifacts' JSON headers (tables, figures), relative to the working directory.
-        run: the run's folder; where it has benchmarks/, an entry says how long its job took.
-        config: the run's configuration, as JSON.
-        report: the run's page of tables and figures, if it has one.
+        headers: paths of the JSON headers of the last artifacts (tables, figures), relative to the working directory.
+        run: folder of the run. Where it has benchmarks/, an entry says how long its job took.
+        config: configuration of the run, as JSON.
+        report: path of the run's page of tables and figures, if it has one.
 
     Returns:
-        {"artifact": "manifest", "config", "files": {path: hash, of files without a header}, "versions", "machine",
-        "artifacts": {header path: entry}, "sha256": the manifest's own seal, see `sealed`}. An entry holds the
-        header's own hash, its data files' hashes and sizes, the rule and command that made it, its inputs'
-        hashes, parameters, versions, device and backend where it has them, and when it was written.
+        {"artifact": "manifest", "config", "files": {path: hash} of files without a header, "versions", "machine",
+        "artifacts": {path of a header: entry}, "sha256": the manifest's own seal, see `sealed`}. An entry holds the
+        hash of the header, the hashes and sizes of its data files, the rule and the command that made it, the hashes of
+        its inputs, its parameters, versions, device and backend where it has them, and the time when it was written.
 
     Raises:
         LapeError: a header or a data file is missing.
@@ -53,7 +53,7 @@ def build_manifest(
 
 
 def machine() -> dict:
-    """What decides, beside versions and settings, on the last bits: the kind of processor and of GPUs."""
+    """The kind of processor and of GPUs, which decide on the last bits of numbers, as versions and settings do."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -66,21 +66,21 @@ def machine() -> dict:
 
 
 def sealed(manifest: dict) -> dict:
-    """A manifest with the hash of all else that is in it, so that a change by accident or by hand shows."""
+    """Add to a manifest the hash of its content, so that a change by accident or by hand shows."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     return {**content, "sha256": hashlib.sha256(json_text(content).encode()).hexdigest()}
 
 
 def is_as_written(path: str | Path, manifest: dict) -> bool:
-    """Whether a file is, to the byte, the manifest that was written with its seal; `manifest` is its content."""
+    """Whether a file has the bytes of the manifest as it was written, seal included; `manifest` is its content."""
     try:
         return Path(path).read_bytes() == json_text(sealed(manifest)).encode()
-    except ValueError:  # NaN
+    except ValueError:  # a NaN, which is never written
         return False
 
 
 def header_of(name: str) -> Path | None:
-    """The header of an input: itself, or the JSON file beside it that names it; None for a file from outside."""
+    """The header of an input: the input itself, or the JSON file beside it that names it; None without a header."""
     path = Path(name)
     for header in (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json")):
         if header.suffix != ".json" or not header.is_file():
@@ -88,7 +88,7 @@ def header_of(name: str) -> Path | None:
         try:
             content = read_json(header)
         except LapeError:
-            continue  # JSON of another kind, beside a file from outside
+            continue  # a JSON file that is no header, beside a file from outside the run
         if header == path and "artifact" in content:
             return path
         if str(path.relative_to(header.parent)) in content.get("outputs", {}):
@@ -120,7 +120,7 @@ def _entry(path: Path, run: Path) -> dict:
 
 
 def _seconds(path: Path, run: Path) -> float | None:
-    """Wall time of the job that wrote a header, from the workflow's benchmark beside the run."""
+    """Wall time of the job that wrote a header, from the workflow's benchmark file of that job."""
     if not path.is_relative_to(run):
         return None
     benchmark = run / "benchmarks" / path.relative_to(run).with_suffix(".tsv")

@@ -1,4 +1,4 @@
-"""Checks of what models did: perplexity, answers, scores, ratings and embeddings."""
+"""Checks of what running models gave: perplexity, answers, scores, ratings and embeddings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,8 @@ from lape.evaluation import scores
 from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, trimmed
-from lape.generation.settings import Dose, Setting
-from lape.generation.text_settings import TextSetting
-from lape.generation.texts import text_perturbation
+from lape.generation.conditions import text_perturbation
+from lape.generation.settings import Dose, Setting, TextSetting
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.steering import SteeringValues, setting_perturbation
 from lape.neurons.table import Neurons
@@ -45,7 +44,7 @@ def check_perplexity(path: Path, header: dict) -> Iterator[str]:
 
 
 def _check_deactivation(header: dict) -> Iterator[str]:
-    """What was deactivated is the whole set, and every hook fired."""
+    """Check that the whole set was deactivated, and that every hook fired."""
     hooks, language = header["hooks"], header["deactivated"]
     for source in inputs(header, "neurons"):
         neurons = Neurons.load(source)
@@ -80,7 +79,7 @@ def check_scores(path: Path, header: dict) -> Iterator[str]:
         return
     if scores.summary(table, header["parameters"]["fasttext_languages"]) != header["rows"]:
         yield "its means do not follow from its answers"
-    for row in range(0, len(answers), -(-len(answers) // 32)):  # every one of thousands would take minutes
+    for row in range(0, len(answers), -(-len(answers) // 32)):  # some 32 answers: thousands would take minutes
         again = identify(answers[row]["output"], header["parameters"]["minimum_bytes"])
         if again != table.loc[row, [*again]].to_dict():
             yield f"identifying the language again gives {again} for its row {row + 1}"
@@ -126,7 +125,7 @@ def check_generations(path: Path, header: dict) -> Iterator[str]:
 
 
 def _check_outputs(header: dict, answers: list[dict]) -> Iterator[str]:
-    """What was said is the text of the tokens."""
+    """Check that every output is the text of its tokens."""
     tokenizer = tokenizer_of(header)
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
         output, stopped = trimmed(text, header["parameters"]["stop"])
@@ -137,7 +136,7 @@ def _check_outputs(header: dict, answers: list[dict]) -> Iterator[str]:
 
 
 def _check_texts(header: dict, answers: list[dict]) -> Iterator[str]:
-    """Texts under expert units or neurons: all seeds or sentences of every target, and what was overwritten."""
+    """Check texts under expert units or neurons: every seed or sentence of every target is there, and hooks fit."""
     parameters, targets = header["parameters"], header["languages"]
     if header["prompt"] == "unconditional":
         wanted = [("", target, seed, "") for target in targets for seed in range(1, parameters["seeds"] + 1)]
@@ -164,7 +163,7 @@ def _check_texts(header: dict, answers: list[dict]) -> Iterator[str]:
 
 
 def _check_answers(header: dict, answers: list[dict]) -> Iterator[str]:
-    """Answers to questions: all of them, under the perturbation of their setting."""
+    """Check answers to questions: all of them are there, under the perturbation of their setting."""
     asked = {read_json(source)["language"]: load_questions(source) for source in inputs(header, "questions")}
     dose = Dose(**{key: value for key, value in (header["steering"] or {}).items() if key != "values"})
     setting = Setting.parse(header["setting"], dose)

@@ -14,7 +14,7 @@ from lape.kernels import reference
 from lape.model.tokenizer import load_tokenizer
 from lape.text.sentences import common_pool
 
-_SAMPLE = 64  # units whose average precision is computed again, from the first to the last
+_SAMPLE = 64  # units, spread from the first to the last, whose average precision is computed again
 
 
 def check_responses(path: Path, header: dict) -> Iterator[str]:
@@ -50,7 +50,7 @@ def check_average_precision(path: Path, header: dict) -> Iterator[str]:
 
 
 def _precision(responses: Responses, unit: int) -> np.ndarray:
-    """A unit's average precision for every language, of the response and the negated one, float64 [2, K]."""
+    """The average precision of one unit for every language, float64 [2, K]: of the response, and of its negative."""
     one, labels = torch.from_numpy(responses.chunk(unit, unit + 1)), torch.from_numpy(responses.labels)
     return reference.average_precision(one, labels, len(responses.languages))[:, 0].numpy()
 

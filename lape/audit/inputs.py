@@ -1,4 +1,4 @@
-"""What an artifact was made from, by kind."""
+"""The inputs that an artifact was made from, by kind of artifact."""
 
 from functools import cache
 from pathlib import Path
@@ -10,9 +10,9 @@ from lape.model.tokenizer import load_tokenizer
 
 
 def inputs(header: dict, artifact: str | tuple[str, ...]) -> list[Path]:
-    """Headers of one kind of artifact, or of several, among the inputs, in their order."""
+    """The headers among an artifact's inputs that are of one kind of artifact, or of several, in their order."""
     kinds = (artifact,) if isinstance(artifact, str) else artifact
-    # A tokenizer is no artifact, and large.
+    # A tokenizer is skipped: its JSON is no header, and is large.
     headers = [
         Path(name) for name in header["inputs"] if name.endswith(".json") and Path(name).name != "tokenizer.json"
     ]
@@ -28,5 +28,5 @@ def tokenizer_of(header: dict) -> Tokenizer:
 
 @cache
 def _tokenizer(path: Path, digest: str) -> Tokenizer:
-    """A large vocabulary takes seconds to read."""
+    """Read a tokenizer once: a large vocabulary takes seconds."""
     return load_tokenizer(path)

@@ -1,4 +1,4 @@
-"""Checks of what is counted and selected: statistics, neurons, their stability, steering values, parameters."""
+"""Checks of counts and selections: statistics, neurons, their stability, steering values, parameters."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def check_statistics(path: Path, header: dict) -> Iterator[str]:
         yield f"has a count outside 0 ... {whole.tokens}"
     if (whole.square < 0).any() or (whole.total**2 > whole.square * whole.denominator * (1 + 1e-9) + 1e-6).any():
         yield "has a sum of activations that its sum of squares does not allow"
-    if not header["shards"]:  # imported counts
+    if not header["shards"]:  # imported counts have none
         return
     parts = [ActivationStatistics.load(path.parent / shard["file"]) for shard in header["shards"]]
     for shard, part in zip(header["shards"], parts, strict=True):
@@ -42,7 +42,7 @@ def check_statistics(path: Path, header: dict) -> Iterator[str]:
         np.array_equal(getattr(added, name), getattr(whole, name)) for name in ("totals", "squares", "above", "rows")
     ):
         yield "its activation sums are not those of its shards"
-    # The tokens that were counted are the ones that lie there, exactly.
+    # The counted tokens must be exactly those of the token files on disk.
     for name in header["inputs"]:
         if name.endswith(".npy"):
             chunks = read_array(name, mmap=True)
@@ -71,7 +71,7 @@ def check_neurons(path: Path, header: dict) -> Iterator[str]:
             yield "drawing again gives other neurons"
         return
     sources = {read_json(source)["language"]: source for source in inputs(header, "statistics")}
-    if not sources:  # imported neurons
+    if not sources:  # imported neurons come from no statistics
         return
     statistics = {
         language: ActivationStatistics.load(sources[language].with_suffix(".npz")) for language in header["languages"]

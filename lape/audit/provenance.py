@@ -7,12 +7,12 @@ from lape.artifacts.files import read_json, sha256
 from lape.artifacts.manifest import header_of
 from lape.errors import LapeError
 
-# Folders of parts beside an artifact, in which every file is one of its own.
+# Suffixes of folders that hold the parts of one artifact, and nothing else.
 _PARTS = (".shards", ".blocks")
 
 
 def differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Files whose hash is another."""
+    """Yield the files whose hash differs from the expected one, or that cannot be read."""
     for name, expected in files.items():
         try:
             if sha256(name) != expected:
@@ -22,7 +22,7 @@ def differing(files: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def left_over(path: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Files among an artifact's parts that are none of them."""
+    """Yield the files in an artifact's folder of parts that are none of its parts."""
     for folder in {Path(name).parent for name in files}:
         if folder.suffix in _PARTS and folder.is_dir():
             for name in sorted(map(str, folder.iterdir())):
@@ -31,7 +31,7 @@ def left_over(path: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def check_files(manifest: dict) -> Iterator[tuple[str, str]]:
-    """Files without a header are as they were; the run's configuration is the one in the manifest."""
+    """Check that files without a header have their hash, and that config.json is the manifest's configuration."""
     faults = list(differing(manifest["files"]))
     yield from faults
     for name in manifest["files"].keys() - dict(faults):
@@ -40,7 +40,7 @@ def check_files(manifest: dict) -> Iterator[tuple[str, str]]:
 
 
 def check_provenance(path: str, entry: dict, header: dict, hashes: dict[str, str]) -> Iterator[str]:
-    """The manifest repeats the header, and the inputs that the header names are those that stand now."""
+    """Check that the manifest repeats the header, and that the inputs of the header have the hashes it names."""
     folder = Path(path).parent
     if entry["files"] != {str(folder / name): digest for name, digest in header["outputs"].items()}:
         yield "names other data files or hashes than the manifest"
@@ -48,7 +48,7 @@ def check_provenance(path: str, entry: dict, header: dict, hashes: dict[str, str
         if entry[key] != header[key]:
             yield f"has another entry for {key} than the manifest"
     for name, digest in header["inputs"].items():
-        # A file from outside (the user's texts, a model's weights) may be gone by now.
+        # A file from outside the run, such as the user's texts or a model's weights, may be gone by now.
         stands = hashes.get(name) or (sha256(name) if Path(name).is_file() else digest)
         if stands != digest:
             yield f"was made from another {name}; run the workflow again"
@@ -57,7 +57,7 @@ def check_provenance(path: str, entry: dict, header: dict, hashes: dict[str, str
 
 
 def check_place(path: str, header: dict, run: str) -> Iterator[str]:
-    """In a run's folder, what an artifact says it is of stands in its path."""
+    """Check that the language, model, split, setting and item of an artifact's header are parts of its path."""
     if not Path(path).is_relative_to(run):
         return
     place = Path(path).relative_to(run).with_suffix("").parts
@@ -69,7 +69,7 @@ def check_place(path: str, header: dict, run: str) -> Iterator[str]:
 
 
 def check_descent(headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
-    """What is of a language comes from that language; all that comes from a model, from one revision of it."""
+    """Check that an artifact and its inputs agree: on the language, and on the revision of the model."""
     for path, header in headers.items():
         sources = {name: headers[name] for name in header["inputs"] if name in headers}
         languages = {source["language"] for source in sources.values() if "language" in source}

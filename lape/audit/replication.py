@@ -1,9 +1,10 @@
-"""Do two runs agree as they must? The same bits, or counts within a bound; which of the two, their settings say.
+"""Compare two runs by the claim that holds for each pair of artifacts: the same bits, or counts within a bound.
 
-Same versions, settings, passes and inputs on the same machine: the data of an artifact are the same to the bit. Another
-machine or version, number of threads, batch size (asked for or cut to the memory), backend or device: rounding differs,
-and activations next to zero change sides; on the same tokens and model, in the same dtype, the counts differ no more
-than `BOUNDS` says. Of all else that was made otherwise, or from data that differ, nothing is claimed.
+- The same bits are claimed where versions, settings, passes, inputs and machine are the same.
+- Counts within `BOUNDS` are claimed where tokens, model and dtype are the same, but machine, versions, threads, batch
+  size, backend or device differ. The batch size may have been asked for, or cut to the memory. There rounding differs,
+  and activations next to zero change sides.
+- Nothing is claimed of any other artifact whose settings or inputs differ.
 """
 
 from dataclasses import dataclass, field
@@ -16,21 +17,21 @@ from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.statistics.sums import ActivationStatistics
 
-# Most activations in a million that may change sides. bench/rounding.py measured none on one CPU, in either dtype, by
-# threads and batch size; between it and an H200 0.5 in float32 and 1,087 in bfloat16, whose rounding itself moves 2,273
-# beside float32. The bounds leave room for what was not measured. Of float16 nothing is claimed.
+# Activations per million that may change sides. bench/rounding.py measured these: none on one CPU in either dtype, with
+# other threads and batch sizes; between that CPU and an H200, 0.5 in float32 and 1,087 in bfloat16; and 2,273 between
+# float32 and bfloat16 itself. The bounds leave room for machines that were not measured. Nothing is claimed of float16.
 BOUNDS = {"float32": 20.0, "bfloat16": 5000.0}
 
 
 @dataclass
 class Agreement:
-    """What two runs share.
+    """The outcome of a comparison of two runs.
 
     Attributes:
-        same: artifacts that had to be the same bits, and are.
-        flips: activations in a million that changed sides, of each of the statistics that need not be the same bits.
+        same: artifacts that must have the same bits, and have them.
+        flips: statistics that need not have the same bits -> activations per million that changed sides.
         unclaimed: artifacts of which nothing is claimed.
-        faults: (path, what is wrong) of what breaks its claim.
+        faults: (path, what is wrong) for each artifact that breaks its claim.
     """
 
     same: list[str] = field(default_factory=list)
@@ -40,13 +41,13 @@ class Agreement:
 
 
 class Run:
-    """A finished run on disk; its artifacts go by their header's path below the run's folder."""
+    """A finished run on disk. An artifact's name is the path of its header below the run's folder."""
 
     def __init__(self, path: str | Path):
         """Read a manifest and the headers that it lists.
 
         Raises:
-            LapeError: no manifest, or a header that it lists is missing.
+            LapeError: the manifest, or a header that it lists, is missing.
         """
         self.manifest = read_json(path, "manifest")
         try:
@@ -63,16 +64,16 @@ class Run:
 
     @cached_property
     def inputs(self) -> dict[str, dict[str, str]]:
-        """Hashes of what each artifact was made from; paths in the run's folder as `headers` has them."""
+        """Name of each artifact -> the hashes of its inputs. Paths in the run's folder are relative to that folder."""
         return {
             name: {self._below(source): digest for source, digest in header["inputs"].items()}
             for name, header in self.headers.items()
         }
 
     def data(self, name: str, as_loaded: bool = True) -> dict[str, str]:
-        """Hashes of an artifact's data; of a model its revision, and how it is loaded, if asked for.
+        """Hashes of an artifact's data files. For a model they are its revision and, if asked for, how it is loaded.
 
-        Headers and marks of shards are no data: they repeat the names of files.
+        Headers and the marks of shards are no data, because they repeat the names of files.
         """
         header = self.headers[name]
         if header["artifact"] == "model":
@@ -81,12 +82,12 @@ class Run:
         return {file: digest for file, digest in header["outputs"].items() if not file.endswith(".json")}
 
     def statistics(self, name: str) -> ActivationStatistics:
-        """Statistics by their header's name."""
+        """Load the statistics of a name."""
         return ActivationStatistics.load((self.root / self._prefix / name).with_suffix(".npz"))
 
 
 def compare(one: Run, other: Run) -> Agreement:
-    """Compare the artifacts that two runs share, one claim for each."""
+    """Compare every artifact that both runs have, by the claim that holds for it."""
     agreement = Agreement()
     for name in sorted(one.headers.keys() & other.headers.keys()):
         if _made_alike(one, other, name):
@@ -106,7 +107,7 @@ def compare(one: Run, other: Run) -> Agreement:
 
 
 def _made_alike(one: Run, other: Run, name: str) -> bool:
-    """Whether machine, versions, settings, passes and input data are the same, so that the outcome must be."""
+    """Whether machine, versions, settings, passes and input data are the same, so that the bits must be the same."""
     ours, theirs = one.headers[name], other.headers[name]
     settings = ("artifact", "versions", "parameters", "device", "backend", "dtype", "processes", "batch_size")
     if any(ours.get(key) != theirs.get(key) for key in settings) or _passes(ours) != _passes(theirs):
@@ -115,7 +116,7 @@ def _made_alike(one: Run, other: Run, name: str) -> bool:
 
 
 def _passes(header: dict) -> list[int | None]:
-    """Chunks of a pass in each shard of a count: fewer than were asked for where memory was short."""
+    """Chunks per forward pass in each shard of a count. Where memory was short they are fewer than asked for."""
     return [shard.get("batch_size") for shard in header["shards"]] if header["artifact"] == "statistics" else []
 
 
@@ -142,7 +143,7 @@ def _countable(one: Run, other: Run, name: str) -> bool:
 
 
 def _flips(one: ActivationStatistics, other: ActivationStatistics) -> float:
-    """Differences of the counts, summed over neurons, in a million activations; infinite where shapes differ."""
+    """Differences of the counts, summed over neurons, per million activations; infinite where shapes differ."""
     if one.count.shape != other.count.shape or one.tokens != other.tokens:
         return np.inf
     return float(np.abs(one.count - other.count).sum() / one.denominator.sum() * 1e6)

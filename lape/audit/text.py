@@ -17,7 +17,7 @@ from lape.text.sentences import load_sentences
 from lape.text.stored import StoredCorpus
 from lape.text.tokens import pack
 
-_SAMPLE = 8  # documents of a corpus and chunks of tokens that are made again, the first ones
+_SAMPLE = 8  # number of the first documents of a corpus, and of the first chunks of tokens, that are made again
 
 
 def check_corpus(path: Path, header: dict) -> Iterator[str]:
@@ -27,7 +27,7 @@ def check_corpus(path: Path, header: dict) -> Iterator[str]:
         yield f"holds {len(identities)} documents, the header says {header['documents']}"
         return
     if newest := header.get("newest"):
-        # The splits are told apart by the smallest id: none of the others may be as new.
+        # Ids from the smallest one on make the valid split, so that only the newest pages may have them.
         new = [number for number in map(int, identities.to_pylist()) if number >= newest["smallest_id"]]
         if len(new) != newest["documents"] or min(new, default=None) != newest["smallest_id"]:
             yield f"has {len(new)} documents from id {newest['smallest_id']} on, the header says {newest['documents']}"
@@ -42,7 +42,7 @@ def check_corpus(path: Path, header: dict) -> Iterator[str]:
 
 
 def _check_documents(header: dict, first: dict[str, str]) -> Iterator[str]:
-    """The first documents, text by id, are those of the files; between them there may be others, which were dropped."""
+    """Check that the first documents (id -> text) have the same text in the source; dropped ones may lie between."""
     for identity, text in documents(header["language"], "files", header["parameters"]["settings"]):
         if first.get(identity, text) != text:
             break
@@ -74,7 +74,7 @@ def check_tokens(path: Path, header: dict) -> Iterator[str]:
 def _check_packing(
     path: Path, header: dict, chunks: np.ndarray, corpus: StoredCorpus, rows: np.ndarray
 ) -> Iterator[str]:
-    """The first chunks are those of the corpus, packed again."""
+    """Check that packing the corpus again gives the first chunks."""
     (model,) = inputs(header, "model")
     description, parameters = read_json(model), header["parameters"]
     length = parameters["chunk_length"]

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from lape.artifacts.manifest import is_as_written
-    from lape.audit import audit
+    from lape.audit.run import audit
 
     manifest = read_json(arguments.manifest, "manifest")
     try:

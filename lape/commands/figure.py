@@ -5,7 +5,9 @@ from pathlib import Path
 
 from lape.artifacts.files import checked, read_json, write_header
 from lape.errors import LapeError
-from lape.items.figures import FIGURES, draw, save
+from lape.items.drawing.style import save
+from lape.items.figures import draw
+from lape.items.registry import FIGURES
 from lape.items.tables import read, subjects
 
 

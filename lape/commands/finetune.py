@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["auto", "bfloat16", "float32"],
         default="auto",
-        help="of matrix products; weights are float32. auto: bfloat16 where the model's dtype is, else float32",
+        help="of matrix products; weights are float32. auto: bfloat16 where the model is bfloat16, else float32",
     )
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
     parser.add_argument("--freeze-embeddings", action="store_true", help="train neither embeddings nor LM head")
     parser.add_argument(
-        "--checkpoint-steps", type=int, default=0, help="save every so many, to go on after a kill; 0: never"
+        "--checkpoint-steps",
+        type=int,
+        default=0,
+        help="steps between checkpoints, from which a killed run goes on; 0: none",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--output", type=Path, required=True, help="LANGUAGE.safetensors; LANGUAGE.json beside it")
@@ -43,74 +46,30 @@ def run(arguments: argparse.Namespace) -> None:
     if header["parameters"]["quantization"]:
         raise LapeError(f"{arguments.model}: quantised weights cannot be fine-tuned; leave `quantization` out")
     _keep_one_gpu(header["parameters"]["device"])
-
-    os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
-
     import torch
     from safetensors.torch import save_file
 
-    from lape.artifacts.code import code_hash
     from lape.machine.allocator import keep_freed_memory
     from lape.machine.device import resolve_device
-    from lape.model.architectures import ffn_entry
-    from lape.model.loading import load_model
-    from lape.model.tokenizer import load_tokenizer
     from lape.parameter_variation import finetuning
 
     if arguments.freeze_embeddings:
-        keep_freed_memory()  # else the embeddings' gradients, the largest blocks, would fragment it to twice the size
+        keep_freed_memory()  # otherwise the gradients of the embeddings, the largest blocks, fragment the memory
     torch.set_num_threads(arguments.threads)
     instructions = read_json(arguments.instructions, "instructions")
     data = checked(arguments.instructions, instructions, ".jsonl")
-    examples = finetuning.read_instructions(data)
-    precision = arguments.precision
-    if precision == "auto":
-        precision = "bfloat16" if header["dtype"] == "bfloat16" else "float32"
-    settings = finetuning.FineTuning(
-        precision=precision,
-        **{
-            field.name: getattr(arguments, field.name)
-            for field in dataclasses.fields(finetuning.FineTuning)
-            if field.name != "precision"
-        },
-    )
-    device = resolve_device(header["parameters"]["device"].partition(":")[0])  # the one that is seen
+    settings = _settings(arguments, header)
+    # Without its number, as the process sees the one GPU alone.
+    device = resolve_device(header["parameters"]["device"].partition(":")[0])
     checkpoints = arguments.output.with_suffix(".checkpoints")
     training = finetuning.training_arguments(settings, checkpoints, device == "cpu")
-    first = training.process_index == 0
-
-    # On the CPU at first: the Trainer, or FSDP part by part, brings it to its devices. The weights are widened from the
-    # artifact's dtype: what the change is measured from, and what is zeroed later.
-    model, _ = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
-    model = model.float()
-    eos = model.config.get_text_config().eos_token_id
-    eos = eos[0] if isinstance(eos, list) else eos
-    if eos is None:
-        raise LapeError(f"{arguments.model}: the model names no EOS token; set eos_token_id in its config.json")
-    tokenizer_file = arguments.model.with_name("tokenizer.json")
-    tokenizer = load_tokenizer(tokenizer_file)
-    encoded = finetuning.encode(
-        examples, tokenizer, bos=header["bos_token_id"], eos=eos, max_length=arguments.max_length
-    )
-    if encoded.dropped:
-        logger.warning("finetune: %d prompts of %d tokens and more are left out", encoded.dropped, arguments.max_length)
-
+    model, examples = _model_and_examples(arguments, header, finetuning.read_instructions(data))
     parameters = dataclasses.asdict(settings) | {"max_length": arguments.max_length, "threads": arguments.threads}
     del parameters["checkpoint_steps"]  # shapes no number
-    # A checkpoint of an earlier run is used only if everything that shapes the result is the same.
-    identity = {
-        **parameters,
-        "model": sha256(arguments.model),
-        "instructions": sha256(data),
-        "code": code_hash("lape.commands.finetune"),
-        "ffn": ffn_entry(header["model_type"]),
-        "device": training.device.type,
-        "processes": training.world_size,
-        "versions": {package: versions()[package] for package in ("torch", "transformers")},
-    }
+    identity = _identity(arguments, header, data, training, parameters)
     label = f"finetune {header['name']} {instructions['language']}"
-    matrices, losses = finetuning.finetune(model, encoded, settings, training, identity, label)
-    if not first:
+    matrices, losses = finetuning.finetune(model, examples, settings, training, identity, label)
+    if training.process_index > 0:
         return
     with writing(arguments.output) as temporary:
         save_file(matrices, temporary)
@@ -123,29 +82,72 @@ def run(arguments: argparse.Namespace) -> None:
         model=header["name"],
         model_revision=header["revision"],
         matrices={name: list(weights.shape) for name, weights in matrices.items()},
-        examples=len(encoded),
-        examples_truncated=encoded.truncated,
-        examples_dropped=encoded.dropped,
-        answer_tokens=encoded.answer_tokens,
+        **examples.counts(),
         steps=len(losses),
         loss={"first_step": losses[0], "epochs": epochs},
         device=training.device.type,
         processes=training.world_size,
         prompt={"without_input": finetuning.PROMPT, "with_input": finetuning.PROMPT_WITH_INPUT},
         parameters=parameters,
-        inputs=[arguments.model, tokenizer_file, arguments.instructions, data],
+        inputs=[arguments.model, arguments.model.with_name("tokenizer.json"), arguments.instructions, data],
         outputs=[arguments.output],
     )
     shutil.rmtree(checkpoints, ignore_errors=True)
-    logger.info(
-        "%s: %d steps, loss %.3f in the first epoch, %.3f in the last", label, len(losses), epochs[0], epochs[-1]
-    )
+    ends = epochs[0], epochs[-1]
+    logger.info("%s: %d steps, loss %.3f in the first epoch, %.3f in the last", label, len(losses), *ends)
+
+
+def _settings(arguments: argparse.Namespace, header: dict):
+    """The settings of the training, once `auto` is decided."""
+    from lape.parameter_variation.finetuning import FineTuning
+
+    settings = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(FineTuning)}
+    if arguments.precision == "auto":
+        settings["precision"] = "bfloat16" if header["dtype"] == "bfloat16" else "float32"
+    return FineTuning(**settings)
+
+
+def _model_and_examples(arguments: argparse.Namespace, header: dict, examples: list[dict[str, str]]):
+    """The model with float32 weights, and the examples as tokens."""
+    from lape.model.loading import load_model
+    from lape.model.tokenizer import load_tokenizer
+    from lape.parameter_variation.finetuning import encode
+
+    # On the CPU at first: the Trainer, or FSDP part by part, brings the model to its devices. The weights are widened
+    # from the artifact's dtype: the change is measured from these weights, and they are zeroed later.
+    model, _ = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
+    eos = model.config.get_text_config().eos_token_id
+    eos = eos[0] if isinstance(eos, list) else eos
+    if eos is None:
+        raise LapeError(f"{arguments.model}: the model names no EOS token; set eos_token_id in its config.json")
+    tokenizer = load_tokenizer(arguments.model.with_name("tokenizer.json"), arguments.threads)
+    encoded = encode(examples, tokenizer, bos=header["bos_token_id"], eos=eos, max_length=arguments.max_length)
+    if encoded.dropped:
+        logger.warning("finetune: %d prompts of %d tokens and more are left out", encoded.dropped, arguments.max_length)
+    return model.float(), encoded
+
+
+def _identity(arguments: argparse.Namespace, header: dict, data: Path, training, parameters: dict) -> dict:
+    """What shapes the result. A checkpoint of an earlier run is used only if nothing of this has changed."""
+    from lape.artifacts.code import code_hash
+    from lape.model.architectures import ffn_entry
+
+    return {
+        **parameters,
+        "model": sha256(arguments.model),
+        "instructions": sha256(data),
+        "code": code_hash("lape.commands.finetune"),
+        "ffn": ffn_entry(header["model_type"]),
+        "device": training.device.type,
+        "processes": training.world_size,
+        "versions": {package: versions()[package] for package in ("torch", "transformers")},
+    }
 
 
 def _keep_one_gpu(device: str) -> None:
-    """Let one GPU be seen, the model's, unless a launcher has given each rank its own: the Trainer would take them all.
+    """Let the process see the model's GPU alone, as the Trainer would take all that it sees.
 
-    Only in force before CUDA is asked for the first time.
+    A launcher has given each rank its own GPU already. This has no effect once CUDA was asked for the first time.
     """
     if "LOCAL_RANK" in os.environ or device == "cpu":
         return

@@ -4,8 +4,9 @@ import argparse
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lape.artifacts.files import flush, folder_beside, write_header
 from lape.commands.arguments import json_object, positive
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantization", choices=["bitsandbytes-8bit", "bitsandbytes-4bit"], help="load quantised weights"
     )
     parser.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
-    parser.add_argument("--shape", type=json_object, metavar="JSON", help="what its configuration should say, by key")
+    parser.add_argument(
+        "--shape", type=json_object, metavar="JSON", help="what the model's configuration should say, by key"
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
     parser.add_argument("--output", type=Path, required=True, help="model.json; tokenizer.json beside it")
 
@@ -44,48 +47,26 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.machine.device import resolve_device
     from lape.model import loading as models
 
-    device = resolve_device(arguments.device)
-    dtype = models.resolve_dtype(arguments.dtype, device)
+    dtype = models.resolve_dtype(arguments.dtype, resolve_device(arguments.device))
     if arguments.tensor_parallel > 1:
         for name in ("device_map", "quantization", "compile"):
             if getattr(arguments, name):
                 raise LapeError(f"model {arguments.name}: tensor_parallel does not go with {name}; leave one out")
     models.quantization_config(arguments.quantization, dtype)  # a missing package is known before anything is fetched
-    inputs: list[Path] = []
-    outputs: list[Path] = []
-    if arguments.gguf:
-        source, path = "gguf", arguments.weights
-        _convert(path, lambda folder: models.convert_gguf(arguments.gguf, folder, dtype))
-        inputs = [arguments.gguf]
-        outputs = checkpoint_files(path)
-    elif arguments.path:
-        source, path = "path", arguments.path
-        inputs = checkpoint_files(path)
-    else:
-        if not arguments.revision:
-            raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
-        source, path = "hub", arguments.hub
-    folder, commit = path, None
-    if source == "hub":
-        folder = models.fetch(path, arguments.revision, arguments.trust_remote_code, arguments.pickled)
-        commit = folder.name
-        if arguments.pickled:
-            source, path, pickles = "pickled", arguments.weights, folder
-            _convert(path, lambda folder: models.convert_pickled(pickles, folder, dtype))
-            folder, outputs = path, checkpoint_files(path)
-
+    checkpoint = _resolve(arguments, dtype)
+    folder = checkpoint.folder
     description = models.describe(folder, arguments.trust_remote_code, arguments.tensor_parallel, arguments.shape)
     hashes, sizes = models.folder_identity(folder)
     # A folder has no commit: the hash over its files' hashes names it.
-    revision = commit or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    revision = checkpoint.commit or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
     tokenizer = arguments.output.with_name("tokenizer.json")
     bos_token_id = models.save_tokenizer(folder, arguments.trust_remote_code, tokenizer)
     write_header(
         arguments.output,
         "model",
         name=arguments.name,
-        source=source,
-        path=str(path),
+        source=checkpoint.source,
+        path=str(checkpoint.path),
         dtype=str(dtype).removeprefix("torch."),
         revision=revision,
         **description,
@@ -93,17 +74,40 @@ def run(arguments: argparse.Namespace) -> None:
         hashes=hashes,
         sizes=sizes,
         parameters={name: getattr(arguments, name) for name in models.SETTINGS},
-        inputs=inputs,
-        outputs=[tokenizer, *outputs],
+        inputs=checkpoint.inputs,
+        outputs=[tokenizer, *checkpoint.outputs],
     )
-    logger.info(
-        "model %s: %s, %d layers of %d neurons, %s",
-        arguments.name,
-        description["architecture"],
-        description["layers"],
-        description["neurons_per_layer"],
-        dtype,
-    )
+    shape = [description[name] for name in ("architecture", "layers", "neurons_per_layer")]
+    logger.info("model %s: %s, %d layers of %d neurons, %s", arguments.name, *shape, dtype)
+
+
+class _Checkpoint(NamedTuple):
+    source: str  # "gguf", "path", "hub" or "pickled"
+    path: Path | str  # the folder, or the repository of the hub
+    folder: Path  # where the files are
+    commit: str | None = None  # of the hub
+    inputs: Sequence[Path] = ()
+    outputs: Sequence[Path] = ()  # files that were made of the inputs
+
+
+def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
+    """Locate a checkpoint, fetch it, or convert it."""
+    from lape.model import loading as models
+
+    if arguments.path:
+        return _Checkpoint("path", arguments.path, arguments.path, inputs=checkpoint_files(arguments.path))
+    weights = arguments.weights
+    if arguments.gguf:
+        _convert(weights, lambda folder: models.convert_gguf(arguments.gguf, folder, dtype))
+        return _Checkpoint("gguf", weights, weights, inputs=[arguments.gguf], outputs=checkpoint_files(weights))
+    if not arguments.revision:
+        raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
+    fetched = models.fetch(arguments.hub, arguments.revision, arguments.trust_remote_code, arguments.pickled)
+    commit = fetched.name
+    if not arguments.pickled:
+        return _Checkpoint("hub", arguments.hub, fetched, commit)
+    _convert(weights, lambda folder: models.convert_pickled(fetched, folder, dtype))
+    return _Checkpoint("pickled", weights, weights, commit, outputs=checkpoint_files(weights))
 
 
 def _convert(folder: Path | None, convert: Callable[[Path], None]) -> None:

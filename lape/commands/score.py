@@ -39,30 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fasttext", type=Path, metavar="FILE", help="a fastText model, such as lid.176.bin: a third identifier"
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="answers a forward pass")
+    parser.add_argument("--batch-size", type=int, default=16, help="answers per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument("--output", type=Path, required=True, help="SETTING.tsv, by answer; SETTING.json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from functools import partial
-
-    import numpy as np
-    import torch
-
     from lape.evaluation import scores
     from lape.evaluation.references import references
     from lape.kernels import ops
-    from lape.machine.allocator import keep_freed_memory
-    from lape.machine.memory import Halving
-    from lape.machine.progress import progress
-    from lape.model.ffn import input_device
-    from lape.model.loading import load_model
-    from lape.model.tokenizer import load_tokenizer
 
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
     header, answers = read_answers(arguments.generations)
     wanted = references(arguments.reference, header, answers)
     described = read_json(arguments.model, "model")
@@ -75,32 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     targets = list(dict.fromkeys(answer["target"] for answer in answers))
     known = fasttext_languages(arguments.fasttext) if arguments.fasttext else frozenset()
     _warn_of_unknown(label, targets, {"fasttext": known} if arguments.fasttext else {})
-    tokenizer_path = arguments.model.with_name("tokenizer.json")
-    tokenizer = load_tokenizer(tokenizer_path)
-    # Where nothing is perturbed, a text can stand there for every target: it is read once.
-    ids = {text: tokenizer.encode(text, add_special_tokens=False).ids for text in {a["output"]: 0 for a in answers}}
-
-    model, _ = load_model(arguments.model)
-    device, bos = str(input_device(model)), described["bos_token_id"]
-    settings = {"backend": arguments.backend, "longest": described["context_length"]}
-    with progress(sum(len(text) + (bos is not None) for text in ids.values()), f"{label}: fluency") as bar:
-        halving = Halving(arguments.batch_size, label, bar)
-        work = partial(scores.fluency, model, list(ids.values()), bos, **settings, on_batch=bar.update)
-        try:
-            means = halving(lambda size: work(batch_size=size))
-        except LapeError as error:
-            raise LapeError(f"{label}: {error}") from error
-    nll = dict(zip(ids, means, strict=True))
-    with progress(len(answers), f"{label}: texts", "answer") as bar:
-        table = scores.score_table(
-            answers,
-            wanted,
-            [ids[answer["output"]] for answer in answers],
-            np.array([nll[answer["output"]] for answer in answers]),
-            arguments.minimum_bytes,
-            arguments.fasttext,
-            bar.update,
-        )
+    run, table = _scored(arguments, label, described, answers, wanted)
 
     with writing(arguments.output) as temporary:
         table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
@@ -111,13 +73,13 @@ def run(arguments: argparse.Namespace) -> None:
         "scores",
         **{key: header[key] for key in COPIED},
         rows=rows,
-        batch_size=halving.size,
-        device=device,
-        backend=ops.active_backend(device, arguments.backend),
+        batch_size=run.batches.size,
+        device=str(run.device),
+        backend=ops.active_backend(run.device, arguments.backend),
         dtype=described["dtype"],
         parameters={
             **{name: getattr(arguments, name) for name in ("minimum_bytes", "batch_size", "threads", "backend")},
-            "bos": bos is not None,  # else the first token is not counted in the NLL
+            "bos": described["bos_token_id"] is not None,  # without BOS the NLL does not count the first token
             "langdetect_seed": SEED,
             "lingua_languages": "all",
             "fasttext": str(arguments.fasttext) if arguments.fasttext else None,
@@ -125,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
             "bleu_tokenizers": {target: scores.bleu_tokenizer(target) for target in targets},
         },
         inputs=[
-            *(arguments.model, tokenizer_path, arguments.generations, *arguments.reference, *texts),
+            *(arguments.model, _tokenizer(arguments), arguments.generations, *arguments.reference, *texts),
             *([arguments.fasttext] if arguments.fasttext else []),
         ],
         outputs=[arguments.output],
@@ -133,8 +95,43 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("%s: %s", label, ", ".join(map(_in_short, rows)))
 
 
+def _tokenizer(arguments: argparse.Namespace) -> Path:
+    return arguments.model.with_name("tokenizer.json")
+
+
+def _scored(arguments: argparse.Namespace, label: str, described: dict, answers: list[dict], wanted: list):
+    """How the model ran, and the table of all scores: fluency by the model, all others by the texts alone."""
+    import numpy as np
+
+    from lape.evaluation import scores
+    from lape.machine.progress import progress
+    from lape.model.running import running
+    from lape.model.tokenizer import load_tokenizer
+
+    tokenizer, bos = load_tokenizer(_tokenizer(arguments)), described["bos_token_id"]
+    # Where nothing is perturbed, one text can stand for every target: the model reads it once.
+    texts = list(dict.fromkeys(answer["output"] for answer in answers))
+    ids = {text: tokenizer.encode(text, add_special_tokens=False).ids for text in texts}
+    tokens = sum(len(text) + (bos is not None) for text in ids.values())
+    sizes = {name: getattr(arguments, name) for name in ("batch_size", "threads")}
+    with running(arguments.model, label, tokens, **sizes) as run:
+        settings = {"backend": arguments.backend, "longest": described["context_length"], "on_batch": run.bar.update}
+        means = run.batches(lambda size: scores.fluency(run.model, list(ids.values()), bos, size, **settings))
+    nll = dict(zip(ids, means, strict=True))
+    with progress(len(answers), f"{label}: texts", "answer") as bar:
+        return run, scores.score_table(
+            answers,
+            wanted,
+            [ids[answer["output"]] for answer in answers],
+            np.array([nll[answer["output"]] for answer in answers]),
+            arguments.minimum_bytes,
+            arguments.fasttext,
+            bar.update,
+        )
+
+
 def _warn_of_unknown(label: str, targets: list[str], more: dict[str, frozenset[str]]) -> None:
-    """One line on the languages that an identifier cannot tell; `more` has what identifiers that are not ours can."""
+    """Warn, in one line, of the targets that an identifier does not know; `more` has what other identifiers know."""
     known = {name: known_languages(name) for name in IDENTIFIERS} | more
     unknown = {name: [code for code in targets if base_language(code) not in codes] for name, codes in known.items()}
     parts = [f"{name} does not know {', '.join(missing)}" for name, missing in unknown.items() if missing]
@@ -143,7 +140,7 @@ def _warn_of_unknown(label: str, targets: list[str], more: dict[str, frozenset[s
 
 
 def _in_short(row: dict) -> str:
-    """Such as "es>zh 85%"."""
+    """A row in a few characters, such as "es>zh 85%"."""
     languages = row["language"] if row["language"] == row["target"] else f"{row['language']}>{row['target']}"
     accuracy = row["language_accuracy"]
     return f"{languages} {'?' if accuracy is None else format(accuracy, '.0%')}"

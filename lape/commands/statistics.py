@@ -1,6 +1,6 @@
 """Count how often every neuron fires over one language's tokens, in shards that survive an interruption.
 
-Several jobs may share the shards (--job 0 --jobs 4, ...); what they counted is then added up (--counted ...).
+Several jobs may share the shards (--job 0 --jobs 4, ...). A last call adds up what the jobs counted (--counted ...).
 """
 
 import argparse
@@ -25,21 +25,23 @@ def batch_size(text: str) -> int | None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, required=True, help="train.json of the language's tokens")
-    parser.add_argument("--batch-size", type=batch_size, help="chunks a forward pass, or auto (the default)")
+    parser.add_argument("--batch-size", type=batch_size, help="chunks per forward pass, or auto (the default)")
     parser.add_argument("--memory", type=float, help="GiB for the activations of a pass (with auto); default: half")
     parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
     parser.add_argument("--thresholds", type=json.loads, default=[], help="also count activations above: '[0.5, 1]'")
     parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")
     parser.add_argument("--jobs", type=positive(int), default=1, help="how many jobs share the shards")
-    parser.add_argument("--job", type=int, help="which of them this is, from 0; its shards alone are counted")
-    parser.add_argument("--counted", type=Path, nargs="+", default=[], help="what all jobs wrote: add it up")
+    parser.add_argument("--job", type=int, help="number of this job, from 0; only its shards are counted")
+    parser.add_argument(
+        "--counted", type=Path, nargs="+", default=[], help="headers that all jobs wrote, to be added up"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
     parser.add_argument(
         "--output",
         type=Path,
         required=True,
-        help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it; of a job LANGUAGE.JOB.json and its shards",
+        help="LANGUAGE.npz; LANGUAGE.json and LANGUAGE.shards/ beside it. A job writes LANGUAGE.JOB.json and shards",
     )
 
 
@@ -63,88 +65,88 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _count(arguments: argparse.Namespace, tokens: dict, chunks, tokens_hash: str) -> dict:
-    """Count the shards that are not finished yet: all, or those of the job."""
-    import torch
-
+    """Count the shards that are not finished yet, of all shards or of the job's."""
     from lape.kernels import ops
-    from lape.machine.allocator import keep_freed_memory
-    from lape.machine.memory import Halving
-    from lape.machine.progress import progress
-    from lape.model.architectures import ffn_entry
-    from lape.model.batches import filling_batch_size, fitting_batch_size, passes, shard_batches, token_batches
-    from lape.model.ffn import input_device
-    from lape.model.loading import load_model
+    from lape.model.batches import filling_batch_size, passes, shard_batches, token_batches
+    from lape.model.running import running
     from lape.statistics.recording import counting
 
-    keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
     if arguments.skip_first >= chunks.shape[1]:
         raise LapeError(f"statistics.skip_first: {arguments.skip_first} of {chunks.shape[1]} positions; lower it")
-    model, description = load_model(arguments.model)
-    device = input_device(model)
-    label = f"{description['name']} {tokens['language']}"
-    # No shard shall be without a batch: `lape stability` compares them.
-    share = -(-len(chunks) // arguments.shards)
-    nominal = arguments.batch_size or filling_batch_size(chunks.shape[1], device, share)
-    # A shard of an earlier run is kept only if everything that shapes its numbers is the same.
-    identity = {
+    label = f"statistics {read_json(arguments.model, 'model')['name']} {tokens['language']}"
+    settings = {name: getattr(arguments, name) for name in ("thresholds", "skip_first")}
+    sizes = {"batch_size": arguments.batch_size or 1, "threads": arguments.threads}
+    with running(arguments.model, label, chunks.size, **sizes) as run:
+        # No shard shall be without a batch: `lape stability` compares shards.
+        share = -(-len(chunks) // arguments.shards)
+        nominal = arguments.batch_size or filling_batch_size(chunks.shape[1], run.device, share)
+        identity = _identity(arguments, run, tokens_hash, nominal)
+        # Shards are cut along batches that no machine's memory decides: jobs on several machines agree on them.
+        shards = _own(list(enumerate(shard_batches(len(chunks), nominal, arguments.shards))), arguments)
+        kept = {number: finished(_files(arguments.output, number)[0], identity) for number, _ in shards}
+        run.batches.size = _first_size(arguments, run, chunks.shape[1], nominal, kept)
+        with counting(run.model, arguments.backend, **settings) as count:
+            for number, batches in shards:
+                if kept[number] is not None:
+                    run.bar.update(sum(chunks[batch].size for batch in batches))
+                    continue
+
+                def work(size: int, batches=batches):
+                    pin = run.device.type == "cuda"
+                    return count(token_batches(chunks, passes(batches, size), pin=pin), run.bar.update)
+
+                shard = run.batches(work)
+                file, _ = _files(arguments.output, number)
+                shard.save(file)
+                kept[number] = {"tokens": shard.tokens, "batch_size": run.batches.size}
+                mark_finished(file, identity, kept[number])
+    done = [{"shard": number, **notes} for number, notes in kept.items()]
+    size = min(shard["batch_size"] for shard in done)
+    logger.info("%s: %d shards on %s, %d chunks a pass", label, len(done), run.device, size)
+    backend = ops.active_backend(run.device, arguments.backend)
+    return {"identity": identity, "shards": done, "device": str(run.device), "backend": backend}
+
+
+def _identity(arguments: argparse.Namespace, run, tokens_hash: str, nominal: int) -> dict:
+    """What shapes the numbers of a shard. A shard of an earlier run is kept only if nothing of this has changed."""
+    from lape.model.architectures import ffn_entry
+
+    return {
         **{name: getattr(arguments, name) for name in ("skip_first", "thresholds", "shards", "threads", "backend")},
         "model": sha256(arguments.model),
         "tokens": tokens_hash,
         "code": code_hash("lape.statistics.recording", "lape.model.loading", "lape.model.batches"),
-        "ffn": ffn_entry(description["model_type"]),
-        "device": str(device),
+        "ffn": ffn_entry(run.description["model_type"]),
+        "device": str(run.device),
         "versions": {package: versions()[package] for package in ("torch", "transformers")},
         "wanted": {"batch_size": arguments.batch_size or "auto", "memory": arguments.memory},
         "batch_size": nominal,
     }
-    # Shards are cut along batches that no machine's memory decides: jobs on several agree on them.
-    shards = list(enumerate(shard_batches(len(chunks), nominal, arguments.shards)))
-    first, last = 0, len(shards)
-    if arguments.job is not None:
-        first, last = (len(shards) * job // arguments.jobs for job in (arguments.job, arguments.job + 1))
-    kept = {number: finished(_files(arguments.output, number)[0], identity) for number, _ in shards[first:last]}
-    # Free memory changes between runs: go on with the size of passes that was found at first.
+
+
+def _own(shards: list, arguments: argparse.Namespace) -> list:
+    """The shards of this job; all shards where the jobs are not told apart."""
+    if arguments.job is None:
+        return shards
+    first, last = (len(shards) * job // arguments.jobs for job in (arguments.job, arguments.job + 1))
+    return shards[first:last]
+
+
+def _first_size(arguments: argparse.Namespace, run, chunk_length: int, nominal: int, kept: dict) -> int:
+    """Chunks of the first passes. Free memory differs between runs: a later run keeps the size that the first found."""
+    from lape.model.batches import fitting_batch_size
+
     sizes = [notes["batch_size"] for notes in kept.values() if notes is not None]
     if sizes or arguments.batch_size:
-        size = min([nominal, *sizes])
-    else:
-        size = fitting_batch_size(model, chunks.shape[1], nominal, arguments.memory)
-    settings = {name: getattr(arguments, name) for name in ("thresholds", "skip_first")}
-    with progress(chunks.size, f"statistics {label}") as bar, counting(model, arguments.backend, **settings) as count:
-        halving = Halving(size, f"statistics {label}", bar)
-        for number, batches in shards[first:last]:
-            if kept[number] is not None:
-                bar.update(sum(chunks[batch].size for batch in batches))
-                continue
-
-            def work(size: int, batches=batches):
-                return count(token_batches(chunks, passes(batches, size), pin=device.type == "cuda"), bar.update)
-
-            try:
-                shard = halving(work)
-            except LapeError as error:
-                raise LapeError(f"{label}: {error}") from error
-            file, _ = _files(arguments.output, number)
-            shard.save(file)
-            kept[number] = {"tokens": shard.tokens, "batch_size": halving.size}
-            mark_finished(file, identity, kept[number])
-    done = [{"shard": number, **kept[number]} for number, _ in shards[first:last]]
-    size = min(shard["batch_size"] for shard in done)
-    logger.info("statistics %s: %d shards on %s, %d chunks a pass", label, len(done), device, size)
-    return {
-        "identity": identity,
-        "shards": done,
-        "device": str(device),
-        "backend": ops.active_backend(device, arguments.backend),
-    }
+        return min([nominal, *sizes])
+    return fitting_batch_size(run.model, chunk_length, nominal, arguments.memory)
 
 
 def _joined(paths: list[Path]) -> dict:
-    """What all jobs counted, as one job would have.
+    """What all jobs counted, in the form that a single job returns.
 
     Raises:
-        LapeError: they counted differently, or some shard is not counted, or twice.
+        LapeError: the jobs counted differently, or a shard was counted by no job or by two.
     """
     groups = [read_json(path, "count") for path in paths]
     whole = {key: groups[0][key] for key in ("identity", "device", "backend")}
@@ -184,7 +186,7 @@ def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs:
         neurons_per_layer=description["neurons_per_layer"],
         experts=description["experts"],
         tokens=whole.tokens,
-        # What ran: a batch may have been cut into passes that fit the memory.
+        # The size of the passes that ran, since a batch may have been cut into passes that fit the memory.
         shards=[
             {"file": f"{file.parent.name}/{file.name}", "tokens": shard["tokens"], "batch_size": shard["batch_size"]}
             for shard, file in zip(counted["shards"], files[::2], strict=True)
@@ -202,6 +204,6 @@ def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs:
 
 
 def _files(output: Path, shard: int) -> list[Path]:
-    """The file of a shard, and what is noted beside it."""
+    """The file of a shard, and the file of the notes beside it."""
     file = output.with_suffix(".shards") / f"{shard}.npz"
     return [file, file.with_suffix(".json")]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lape.artifacts.files import write_header, writing
 from lape.errors import LapeError
-from lape.items.tables import TABLES, subjects, texts
+from lape.items.registry import TABLES
+from lape.items.tables import subjects, texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +27,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
     table = TABLES[arguments.item]
     for name in ("size", "language", "source", "target"):
-        if getattr(arguments, name) is not None and name not in table.parameters:
+        if getattr(arguments, name) is not None and name not in table.options.names:
             raise LapeError(f"table {arguments.item}: --{name} is not used; leave it out")
-    parameters = {name: getattr(arguments, name) for name in table.parameters}
+    parameters = {name: getattr(arguments, name) for name in table.options.names}
     frame = table.rows(arguments.inputs, **parameters)
     written = {output.with_suffix(suffix): text for suffix, text in texts(arguments.item, frame).items()}
     for path, text in written.items():
@@ -42,6 +43,6 @@ def run(arguments: argparse.Namespace) -> None:
         columns=list(frame.columns),
         rows=len(frame),
         parameters=parameters,
-        inputs=[path for header in arguments.inputs for path in (header, *table.data(header))],
+        inputs=[path for header in arguments.inputs for path in (header, *table.read_beside(header))],
         outputs=written,
     )

@@ -2,12 +2,13 @@
 
 import argparse
 import logging
-import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from lape.artifacts.files import read_json, write_header, writing
 from lape.errors import LapeError
 
+PARAMETERS = ("split", "budget", "chunk_length", "bos", "seed", "valid_share", "allow_fewer", "excerpts")
 logger = logging.getLogger(__name__)
 
 
@@ -20,64 +21,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bos", action="store_true", help="start every chunk with BOS")
     parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
     parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")
-    parser.add_argument("--allow-fewer", action="store_true", help="use what there is when the text is too short")
-    parser.add_argument("--excerpts", action="store_true", help="one chunk's tokens of a document, not all of it")
+    parser.add_argument("--allow-fewer", action="store_true", help="use all there is where the text is too short")
+    parser.add_argument("--excerpts", action="store_true", help="take one chunk's tokens of a document, not all of it")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="SPLIT.npy; SPLIT.bytes.npy and .json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)  # read when the tokenizer starts its threads
-    import numpy as np
-
     from lape.model.tokenizer import load_tokenizer
     from lape.text.stored import StoredCorpus
-    from lape.text.tokens import pack
 
     model = read_json(arguments.model, "model")
     corpus = StoredCorpus(arguments.corpus)
     language = corpus.header["language"]
     label = f"{model['name']} {language} {arguments.split}"
-    context = model["context_length"]
-    if context and arguments.chunk_length > context:
-        raise LapeError(
-            f"{label}: chunk_length {arguments.chunk_length} exceeds the model's context of {context}; lower it"
-        )
-    if arguments.chunk_length < 2:
-        raise LapeError(f"{label}: chunk_length {arguments.chunk_length} predicts no token; set it to 2 or more")
-    parameters = {
-        "split": arguments.split,
-        "budget": arguments.budget,
-        "chunk_length": arguments.chunk_length,
-        "bos": arguments.bos,
-        "seed": arguments.seed,
-        "valid_share": arguments.valid_share,
-        "allow_fewer": arguments.allow_fewer,
-        "excerpts": arguments.excerpts,
-    }
-    if arguments.bos and model["bos_token_id"] is None:
-        raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
+    _check(arguments, label, model)
     tokenizer_path = arguments.model.with_name("tokenizer.json")
-    tokenizer = load_tokenizer(tokenizer_path)
+    tokenizer = load_tokenizer(tokenizer_path, arguments.threads)
     rows = corpus.rows(arguments.split, arguments.valid_share, arguments.seed)
-    with writing(arguments.output) as temporary:
-        packed = pack(
-            corpus.texts(rows),
-            tokenizer,
-            temporary,
-            documents=len(rows),
-            budget=arguments.budget,
-            chunk_length=arguments.chunk_length,
-            bos=model["bos_token_id"] if arguments.bos else None,
-            seed=arguments.seed,
-            allow_fewer=arguments.allow_fewer,
-            excerpts=arguments.excerpts,
-            vocab_size=model["vocab_size"],
-            label=label,
-        )
     bytes_path = arguments.output.with_suffix(".bytes.npy")
-    with writing(bytes_path) as temporary:
-        np.save(temporary, packed.predicted_bytes)
+    packed = _pack(arguments, label, model, corpus.texts(rows), len(rows), tokenizer, bytes_path)
     tokens = packed.chunks * arguments.chunk_length
     write_header(
         arguments.output.with_suffix(".json"),
@@ -92,10 +55,49 @@ def run(arguments: argparse.Namespace) -> None:
         documents_in_split=len(rows),
         tokens_dropped=packed.tokens_dropped,
         predicted_bytes=int(packed.predicted_bytes.sum()),
-        parameters=parameters,
+        parameters={name: getattr(arguments, name) for name in PARAMETERS},
         inputs=[corpus.path, corpus.header_path, arguments.model, tokenizer_path],
         outputs=[arguments.output, bytes_path],
     )
     logger.info("tokens %s: %d in %d chunks from %d documents", label, tokens, packed.chunks, packed.documents)
     if tokens < arguments.budget // arguments.chunk_length * arguments.chunk_length:
         logger.warning("tokens %s: %d were wanted, %d is all there is", label, arguments.budget, tokens)
+
+
+def _check(arguments: argparse.Namespace, label: str, model: dict) -> None:
+    """Refuse chunks that the model cannot read, or in which it predicts nothing."""
+    context = model["context_length"]
+    if context and arguments.chunk_length > context:
+        raise LapeError(
+            f"{label}: chunk_length {arguments.chunk_length} exceeds the model's context of {context}; lower it"
+        )
+    if arguments.chunk_length < 2:
+        raise LapeError(f"{label}: chunk_length {arguments.chunk_length} predicts no token; set it to 2 or more")
+    if arguments.bos and model["bos_token_id"] is None:
+        raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
+
+
+def _pack(
+    arguments: argparse.Namespace, label: str, model: dict, texts: Iterable, documents: int, tokenizer, bytes_path: Path
+):
+    """Write the chunks, and how many bytes their tokens cover; returns what is known of the chunks."""
+    import numpy as np
+
+    from lape.text.tokens import pack
+
+    with writing(arguments.output) as temporary:
+        packed = pack(
+            texts,
+            tokenizer,
+            temporary,
+            documents=documents,
+            bos=model["bos_token_id"] if arguments.bos else None,
+            vocab_size=model["vocab_size"],
+            label=label,
+            **{
+                name: getattr(arguments, name) for name in ("budget", "chunk_length", "seed", "allow_fewer", "excerpts")
+            },
+        )
+    with writing(bytes_path) as temporary:
+        np.save(temporary, packed.predicted_bytes)
+    return packed

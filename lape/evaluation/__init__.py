@@ -1,1 +1,1 @@
-"""What a running model is measured by: perplexity, scores of answers, similarity of sentences; how sure each is."""
+"""Measures of a running model: perplexity, scores of answers, similarity of sentences; and how sure each measure is."""

@@ -1,4 +1,4 @@
-"""Perplexity of chunks of tokens, with the LM head computed a block of positions at a time."""
+"""Perplexity of chunks of tokens. The LM head is computed for one block of positions at a time."""
 
 import contextlib
 import copy
@@ -13,7 +13,8 @@ from lape.errors import LapeError
 from lape.kernels import ops
 from lape.model.ffn import input_device, replaced_forwards
 
-# Logits that exist at once: 256 positions of 262,144 in bfloat16 are 128 MiB. Fewer read the head's weights too often.
+# Largest number of logits that exist at once. In bfloat16 it takes 128 MiB, and with a vocabulary of 262,144 it holds
+# 256 positions. A smaller number would read the head's weights too often.
 LOGITS_IN_MEMORY = 2**26
 
 
@@ -31,11 +32,11 @@ def chunk_nll(
     Args:
         model: a Hugging Face causal LM.
         chunks: int32 [N, T], token ids.
-        batch_size: chunks a forward pass.
-        backend: "extension" or "reference", of the op that reduces the logits.
-        on_batch: called with each batch's number of tokens, for progress.
-        lengths: int [N], tokens of each chunk where it is padded on its right, of which no other position knows; the
-            padding, of any ids, is predicted in vain. None: T.
+        batch_size: chunks per forward pass.
+        backend: "extension" or "reference": the implementation of the operator that reduces the logits.
+        on_batch: called with the number of tokens of each batch, for progress.
+        lengths: int [N], number of tokens of each chunk, for chunks that are padded on their right. The padding may
+            have any ids: causal attention hides it from the tokens, and its predictions are not counted. None: T.
 
     Returns:
         float64 [N], in nats.
@@ -45,7 +46,8 @@ def chunk_nll(
     """
     decoder = model.get_decoder()
     device = input_device(model)
-    result = np.empty(len(chunks))  # small tensors that stay would break up the memory that passes reuse
+    # One array holds the result: a small tensor kept per batch would fragment the memory that later passes reuse.
+    result = np.empty(len(chunks))
     for start in range(0, len(chunks), batch_size):
         ids = torch.from_numpy(chunks[start : start + batch_size].astype(np.int64)).to(device)
         output = decoder(input_ids=ids, use_cache=False)
@@ -61,7 +63,7 @@ def chunk_nll(
 
 
 def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, backend: str) -> Tensor:
-    """NLL of every predicted position [B, T - 1]: blocks of hidden states through the model's own head."""
+    """NLL of every predicted position [B, T - 1], with blocks of hidden states put through the model's own head."""
     hidden = output.last_hidden_state[:, :-1].flatten(0, 1)[None]
     previous, targets = ids[None, :, :-1].flatten(1), ids[:, 1:].flatten()
     block = max(1, LOGITS_IN_MEMORY // model.get_input_embeddings().num_embeddings)
@@ -70,7 +72,7 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, bac
         piece = copy.copy(output)
         piece.last_hidden_state = hidden[:, start : start + block]
         with _returning(decoder, piece):
-            # The model's own forward: its head, scale and soft cap, whatever they are.
+            # The model's own forward pass applies its head, its scale and its soft cap, whatever they are.
             logits = model(input_ids=previous[:, start : start + block], use_cache=False).logits[0]
         target = targets[start : start + block].to(logits.device)
         parts.append(ops.token_nll(logits, target, backend=backend))
@@ -79,8 +81,8 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, bac
 
 @contextlib.contextmanager
 def _returning(decoder: nn.Module, output) -> Iterator[None]:
-    """While inside, the decoder returns `output` and computes nothing."""
-    compiled = decoder.__dict__.pop("_compiled_call_impl", None)  # of torch.compile
+    """Make the decoder return `output` during the block, and compute nothing."""
+    compiled = decoder.__dict__.pop("_compiled_call_impl", None)  # torch.compile sets it
     try:
         with replaced_forwards([(decoder, lambda *args, **kwargs: output)]):
             yield
@@ -90,15 +92,15 @@ def _returning(decoder: nn.Module, output) -> Iterator[None]:
 
 
 def likelihood_measures(nll: float, tokens: int, text_bytes: int) -> dict[str, float]:
-    """The three measures of one text.
+    """The three measures of the likelihood of one text.
 
     Args:
         nll: summed over tokens, in nats.
-        tokens: predicted tokens.
-        text_bytes: UTF-8 bytes that these tokens cover.
+        tokens: number of predicted tokens.
+        text_bytes: number of UTF-8 bytes that the predicted tokens cover.
 
     Returns:
-        nll (mean per token), ppl = exp(nll), and bits_per_byte, which compares tokenizers.
+        nll (mean per token), ppl = exp(nll), and bits_per_byte, which compares models with different tokenizers.
     """
     mean = nll / tokens
     return {"nll": mean, "ppl": math.exp(mean), "bits_per_byte": nll / math.log(2) / text_bytes}

@@ -1,4 +1,4 @@
-"""What answers are compared with: the normal answers, held-out sentences, or the translations of aligned pairs."""
+"""The texts that answers are compared with: normal answers, held-out sentences, or translations of aligned pairs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +14,15 @@ def references(headers: Sequence[str | Path], header: Mapping, answers: Sequence
     """The texts that each answer is compared with.
 
     Args:
-        headers: of the reference. Answers to questions have the normal answers; unconditional texts have held-out
-            sentences of every language, all of which are references (the paper's measure of quality); translations have
-            the pairs that they were made from.
-        header: of the generations.
-        answers: those generations.
+        headers: headers of the reference. Answers to questions are compared with the normal answers. Unconditional
+            texts are compared with all held-out sentences of their target, which is the measure of quality of Kojima et
+            al. (2024); pass the headers of every language. Translations are compared with the pairs that they were made
+            from.
+        header: header of the generations.
+        answers: rows of the generations.
 
     Raises:
-        LapeError: the reference is of another kind, of another model or corpus, or lacks an answer's.
+        LapeError: the reference is of another kind, another model or another corpus, or lacks an answer's reference.
     """
     prompt = header["prompt"]
     if prompt == "unconditional":
@@ -37,7 +38,7 @@ def held_out_sentences(headers: Sequence[str | Path], answers: Sequence[Mapping]
     """All held-out sentences of each answer's target.
 
     Raises:
-        LapeError: a target has none, or two headers are of one language.
+        LapeError: a target has no held-out sentences, or two headers are of one language.
     """
     found: dict[str, tuple[str, ...]] = {}
     for path in headers:
@@ -57,10 +58,10 @@ def held_out_sentences(headers: Sequence[str | Path], answers: Sequence[Mapping]
 def aligned_translations(
     headers: Sequence[str | Path], corpus: str, answers: Sequence[Mapping]
 ) -> list[tuple[str, ...]]:
-    """The reference of each answer's pair.
+    """The translation in the pair that each answer was made from.
 
     Raises:
-        LapeError: the pairs are of another corpus, or lack an answer's sentence.
+        LapeError: the pairs are of another corpus, or lack a sentence that was translated.
     """
     found = {}
     for path in headers:
@@ -81,18 +82,18 @@ def aligned_translations(
 
 
 def normal_answers(header_path: str | Path, header: Mapping, answers: Sequence[Mapping]) -> list[str]:
-    """What the same model says, unperturbed, to the same question in the language that is wanted.
+    """The answers of the same unperturbed model to the same questions, put in the language of the wanted answer.
 
     Args:
-        header_path: of the answers in setting "normal".
-        header: of the generations that they are for.
-        answers: those generations.
+        header_path: path of the header of the answers in setting "normal".
+        header: header of the generations.
+        answers: rows of the generations.
 
     Returns:
-        a normal answer for each of `answers`.
+        one normal answer for each of `answers`.
 
     Raises:
-        LapeError: they are of another model, prompt or setting, or one is missing.
+        LapeError: the normal answers are of another model, prompt or setting, or one is missing.
     """
     reference, normal = read_answers(header_path)
     expected = {key: header[key] for key in ("model", "model_revision", "prompt")} | {"setting": "normal"}

@@ -1,19 +1,18 @@
 """Scores of answers that need no judge: language, fluency, repetition, likeness to references.
 
-None of them is content quality. Fluency is the NLL of an answer under the unmodified model, small for what that model
-would say itself and for repetition, which distinct-n tells; chrF and BLEU tell how much of the wording of its normal
-answer, of the right translation, or of any held-out sentence is there (see `references`).
+None of them is content quality. Fluency is the NLL of an answer under the unmodified model. It is small for what that
+model would say itself. It is small for repetition too, which distinct-n tells. chrF and BLEU tell how much an answer
+shares of the wording of its references (see `lape.evaluation.references`).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
-from lape.evaluation.perplexity import chunk_nll
 from lape.generation.answers import KEYS, MEASURES
 from lape.text.identification import (
     IDENTIFIERS,
@@ -26,12 +25,15 @@ from lape.text.identification import (
     known_languages,
 )
 
-# How sacrebleu finds the words of languages that put no spaces between them; all others by "13a".
+if TYPE_CHECKING:
+    from torch import nn
+
+# Language -> sacrebleu's tokenizer, for languages that put no spaces between words. Other languages have "13a".
 _TOKENIZERS = {"zh": "zh"} | dict.fromkeys(("ja", "km", "lo", "my", "th"), "char")
 
 
 def fluency(
-    model: nn.Module,
+    model: "nn.Module",
     answers: Sequence[Sequence[int]],
     bos: int | None,
     batch_size: int = 16,
@@ -43,22 +45,25 @@ def fluency(
 
     Args:
         model: a Hugging Face causal LM, unperturbed.
-        answers: token ids of each.
-        bos: id that the first token is predicted from; None: nothing predicts the first token, it is not counted.
-        batch_size: answers of similar length a forward pass.
+        answers: token ids of each answer.
+        bos: id that the first token is predicted from. None: nothing predicts the first token, which is not counted.
+        batch_size: answers per forward pass. Answers of similar length share a pass.
         backend: see `chunk_nll`.
-        longest: positions that the model can read; an answer is cut there.
-        on_batch: called with each batch's number of tokens, for progress.
+        longest: number of positions that the model can read, at which an answer is cut.
+        on_batch: called with the number of tokens of each batch, for progress.
 
     Returns:
-        float64 [N], nats per predicted token; NaN where there is none. A batch changes it by rounding alone.
+        float64 [N], nats per predicted token; NaN for an answer without predicted tokens. The batch that an answer is
+        in changes its value by rounding alone.
 
     Raises:
         LapeError: the likelihood is not finite.
     """
+    from lape.evaluation.perplexity import chunk_nll
+
     texts = [([] if bos is None else [bos]) + list(ids) for ids in answers]
     texts = [text[:longest] for text in texts]
-    # The longest first: where memory is too small for them, the run ends at once.
+    # The longest answers come first: where memory is too small for them, the run ends at once.
     order = sorted((n for n, text in enumerate(texts) if len(text) > 1), key=lambda n: -len(texts[n]))
     means = np.full(len(texts), np.nan)
     for start in range(0, len(order), batch_size):
@@ -73,13 +78,13 @@ def fluency(
 
 
 def distinct(ids: Sequence[int], n: int) -> float:
-    """Different n-grams over n-grams (distinct-n of Li et al. 2016, by answer); NaN where there is none."""
+    """Share of different n-grams among the n-grams of one answer (distinct-n of Li et al. 2016); NaN without any."""
     grams = list(zip(*(ids[start:] for start in range(n)), strict=False))
     return len(set(grams)) / len(grams) if grams else np.nan
 
 
 def bleu_tokenizer(language: str) -> str:
-    """How sacrebleu cuts a language into words."""
+    """The name of the tokenizer by which sacrebleu cuts a language into words."""
     return _TOKENIZERS.get(base_language(language), "13a")
 
 
@@ -88,20 +93,20 @@ def similarity(answer: str, references: Sequence[str], language: str) -> dict[st
 
     Args:
         answer: a text.
-        references: texts, each as good as the others: chrF takes the likest of them, BLEU the n-grams of all.
-        language: that the answer should be in.
+        references: texts that are equally good. chrF compares with the most similar one, BLEU with the n-grams of all.
+        language: the language that the answer should be in.
     """
     references = tuple(filter(None, references))
     if not references:
         return {"chrf": np.nan, "bleu": np.nan}
-    # Equal texts have a BLEU of 100 and a rounding error.
+    # The BLEU of equal texts is 100 but for a rounding error.
     return {
         name: min(metric.corpus_score([answer], None).score, 100.0)
         for name, metric in zip(("chrf", "bleu"), _metrics(bleu_tokenizer(language), references), strict=True)
     }
 
 
-@lru_cache(32)  # the n-grams of many references are counted once, and answers come language by language
+@lru_cache(32)  # counts the n-grams of many references once, as answers come language by language
 def _metrics(tokenizer: str, references: tuple[str, ...]):
     from sacrebleu.metrics import BLEU, CHRF
 
@@ -118,18 +123,18 @@ def score_table(
     fasttext: str | Path | None = None,
     on_answer: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
-    """All scores, a row an answer.
+    """All scores, one row per answer.
 
     Args:
         answers: rows of a generations artifact.
-        references: of each, see `references.references`.
-        tokens: ids of each output.
-        nll: see `fluency`.
-        minimum_bytes, fasttext: see `identify`.
-        on_answer: called after each, for progress.
+        references: references of each answer, see `lape.evaluation.references.references`.
+        tokens: token ids of each output.
+        nll: NLL of each answer, see `fluency`.
+        minimum_bytes, fasttext: see `lape.text.identification.identify`.
+        on_answer: called after each answer, for progress.
     """
     rows = []
-    identified = cache(lambda text: identify(text, minimum_bytes, fasttext))  # some texts stand there once a target
+    identified = cache(lambda text: identify(text, minimum_bytes, fasttext))  # a text may be there once per target
     for answer, wanted, ids, value in zip(answers, references, tokens, nll, strict=True):
         output = answer["output"]
         rows.append(
@@ -144,18 +149,23 @@ def score_table(
 
 
 def summary(table: pd.DataFrame, fasttext_languages: Collection[str] = ()) -> list[dict]:
-    """What a scores header says of each block of answers.
+    """The fields of a scores header that describe each block of answers.
 
     Args:
-        table: of `score_table`.
-        fasttext_languages: codes that the model of fastText can tell, where one was asked.
+        table: table of `score_table`.
+        fasttext_languages: codes that the fastText model can tell, where one was asked.
 
     Returns:
-        for every (language, target), in their order: answers; language_accuracy (langdetect) and lingua_accuracy,
-        shares of the answers, short ones included, that are in the target, and fasttext_accuracy where that was asked;
-        disagreement of the first two, a share of those that both identify; short; unknown (to langdetect); and the mean
-        of each of `MEASURES` over the answers that have it. None where an identifier does not know the target, or there
-        is no such answer.
+        one mapping per (language, target), in their order. A value is None where an identifier does not know the
+        target, or where no answer has the value.
+
+        - answers: number of answers.
+        - language_accuracy (langdetect), lingua_accuracy, and fasttext_accuracy where fastText was asked: share of the
+          answers, short ones included, that are in the target.
+        - disagreement: share of the answers that langdetect and lingua both identify, to which they give different
+          languages.
+        - short, unknown: share of the answers that are too short, and that langdetect does not identify.
+        - each of `MEASURES`: mean over the answers that have it.
     """
     rows = []
     for (language, target), block in table.groupby(["language", "target"], sort=False):

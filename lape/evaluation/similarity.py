@@ -1,8 +1,9 @@
 """How alike languages represent aligned sentences: mean SES (section 3.3.2) and dominance (section 3.3.3, Eq. 6).
 
-All hidden states of a layer share a strong direction, so that any two sentences are alike. Beside the paper's measures
-stands therefore what the same languages' sentences that are no translations of one another give ("misaligned"), and
-how much of the way from there to 1 translations go ("corrected"), as Cohen's kappa corrects agreement for chance.
+All hidden states of a layer share a strong direction, so that any two sentences are alike. Two more numbers therefore
+stand beside each measure of the paper. "misaligned" is the same measure of sentences that are no translations of one
+another. "corrected" says how much of the way from misaligned to 1 translations go, as Cohen's kappa corrects agreement
+for chance.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import MINIMUM_CHUNKS
@@ -22,37 +22,38 @@ def ses(embeddings: Mapping[str, NDArray[np.float32]]) -> pd.DataFrame:
     """Mean sentence embedding similarity of every two languages in every layer.
 
     Args:
-        embeddings: language -> [L, N, d]; sentence n of one language is a translation of sentence n of any other. A
-            memory-mapped array is read a layer at a time.
+        embeddings: language -> [L, N, d]. Sentence n of one language is a translation of sentence n of any other. A
+            memory-mapped array is read one layer at a time.
 
     Returns:
-        Columns layer (from 0), language, other (empty in the first rows, of the mean over all pairs; then a row for
-        every ordered pair), ses (mean over n of cos(h_language,n, h_other,n)), misaligned (the same of sentences
-        n != m) and corrected, (ses - misaligned) / (1 - misaligned); ses and corrected with the bounds _low and _high
-        of their 95% interval (`jackknife_interval`), NaN with fewer than 4 sentences.
+        Columns layer (from 0), language, other, ses, misaligned and corrected. Per layer, the first row has empty codes
+        and the mean over all pairs; then comes one row per ordered pair of languages. ses is the mean over n of
+        cos(h_language,n, h_other,n), misaligned is the mean over n != m of cos(h_language,n, h_other,m), and corrected
+        is (ses - misaligned) / (1 - misaligned). The columns _low and _high of ses and corrected bound a 95% interval
+        (`jackknife_interval`), NaN with fewer than 4 sentences.
 
     Raises:
-        LapeError: fewer than two languages or sentences, or arrays of different shapes.
+        LapeError: there are fewer than two languages or sentences, or the arrays differ in shape.
     """
     return _frame(embeddings, "ses", ("language", "other"), shifted=False)
 
 
 def dominance(embeddings: Mapping[str, NDArray[np.float32]]) -> pd.DataFrame:
-    """How alike the other languages' sentences are to a target's once each language's mean is moved onto the target's.
+    """How alike other languages' sentences are to a target's, once each language's mean is moved onto the target's.
 
-    For target c and another language k it is the mean over n of cos(h_k,n - v_k + v_c, h_c,n), where v is a language's
-    mean over sentences (Eq. 6). The longer v_c is beside what sentences differ by, the higher that is whether sentences
-    are aligned or not; `corrected` leaves that out.
+    For target c and another language k, dominance is the mean over n of cos(h_k,n - v_k + v_c, h_c,n), where v is a
+    language's mean over sentences (Eq. 6). Dominance rises with the length of v_c compared with the differences between
+    sentences, whether sentences are aligned or not. The column corrected leaves that rise out.
 
     Args:
-        embeddings: as for `ses`.
+        embeddings: see `ses`.
 
     Returns:
-        Columns layer (from 0), target, language (empty in the rows of the mean over all other languages), dominance,
-        misaligned and corrected, with bounds, all as for `ses`.
+        Columns layer (from 0), target, language, dominance, misaligned and corrected, with the bounds of `ses`. Rows
+        with an empty language hold the mean over all other languages.
 
     Raises:
-        LapeError: as `ses`.
+        LapeError: see `ses`.
     """
     return _frame(embeddings, "dominance", ("target", "language"), shifted=True)
 
@@ -60,15 +61,21 @@ def dominance(embeddings: Mapping[str, NDArray[np.float32]]) -> pd.DataFrame:
 def jackknife_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """95% interval of a similarity over sentences: the jackknife of ln(1 - similarity), with Student's t.
 
-    It is around the value less its bias: means of few sentences lie so near each of them that Eq. 6 gives too high a
-    value, with 40 sentences by about one standard error. Chosen by simulation (200 samples each of sentences like Gemma
-    3 270M's in layers 1, 5, 11 and 18, normal and with heavy tails). With 40 sentences it covers what all sentences
-    would give in 90 to 98% of samples for SES and dominance, in 78 to 99% where corrected (the lower end is layer 1;
-    elsewhere 86% and more); with 8 in 86 to 98%. The bootstrap's percentiles cover 41 to 90% for dominance with 40
-    sentences and 0 to 67% with 8; bias-corrected, the bootstrap covers as this does, from many times the resamples.
+    The interval lies around the value less its bias. Eq. 6 is biased because the mean of few sentences lies near each
+    of them; with 40 sentences its value is too high by about one standard error.
+
+    The interval was chosen by simulation, with 200 samples of sentences like those of Gemma 3 270M in layers 1, 5, 11
+    and 18, normal and with heavy tails. It covers what all sentences would give
+
+    - for SES and dominance, in 90 to 98% of the samples with 40 sentences;
+    - corrected, in 78 to 99% with 40 sentences (the lower end is layer 1; in other layers 86% and more);
+    - in 86 to 98% with 8 sentences.
+
+    The percentiles of the bootstrap cover dominance in 41 to 90% with 40 sentences, and in 0 to 67% with 8. The
+    bias-corrected bootstrap covers as much as the jackknife, but needs many times the resamples.
 
     Args:
-        values: of all N sentences first, then with each of them left out [..., N + 1].
+        values: [..., N + 1]. The first is the similarity over all N sentences, the next N leave out one sentence each.
 
     Returns:
         Lower and upper bound [...]; NaN with fewer than 4 sentences, and where a similarity is 1.
@@ -76,6 +83,8 @@ def jackknife_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     number = values.shape[-1] - 1
     if number < MINIMUM_CHUNKS:
         return (np.full(values.shape[:-1], np.nan),) * 2
+    from scipy import stats
+
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.log1p(-values)
         whole, left_out = distances[..., 0], distances[..., 1:]
@@ -87,19 +96,20 @@ def jackknife_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
 
 
 def similarities(states: NDArray, shifted: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean cosines of one layer between every target and language, over all sentences and with each left out.
+    """Mean cosines of one layer between every target and language, over all sentences and with each one left out.
 
     Args:
-        states: sentence embeddings of K languages [K, N, d], aligned.
-        shifted: move each language's mean onto the target's first (Eq. 6).
+        states: aligned sentence embeddings of K languages [K, N, d].
+        shifted: first move each language's mean onto the target's mean (Eq. 6).
 
     Returns:
-        Of aligned sentences, and of all that are not aligned: [K (target), K, N + 1], as for `jackknife_interval`. The
-        means of languages are taken over the sentences that are there. The diagonal means nothing.
+        Two arrays [K (target), K (language), N + 1], of aligned sentences and of misaligned ones. The last axis is that
+        of `jackknife_interval`. Where a sentence is left out, the languages' means leave it out too. The diagonal of
+        the first two axes has no meaning.
     """
     count, number, _ = states.shape
     flat = states.reshape(count * number, -1).astype(np.float64)
-    # <h_k,n, h_c,m>; all that follows is sums of these, so that leaving a sentence out is cheap.
+    # <h_k,n, h_c,m>. Everything below is a sum of these products, so that leaving a sentence out is cheap.
     products = (flat @ flat.T).reshape(count, number, count, number)
     squares = np.einsum("knkn->kn", products)
     weights = np.vstack([np.ones(number), 1 - np.eye(number)])
@@ -110,12 +120,12 @@ def similarities(states: NDArray, shifted: bool = False) -> tuple[NDArray[np.flo
 
     aligned, misaligned = np.empty((2, count, count, number + 1))
     for target in range(count):
-        cosines = products[:, :, target] / np.sqrt(squares[target])  # still to be divided by the other's norm
+        cosines = products[:, :, target] / np.sqrt(squares[target])  # the norm of the other sentence follows
         moved, norms = np.zeros((count, number + 1, number)), squares[:, None, :]
         if shifted:
             towards = weights @ cosines
             moved = towards[target] - towards  # <v_c - v_k, h_c,m> / |h_c,m|
-            # <h_k,n, v_c>, and <v_k, v_c> from it
+            # <h_k,n, v_c>, and from these <v_k, v_c>
             across = weights @ products[:, :, target].swapaxes(1, 2)
             between = (across * weights).sum(axis=2)
             distance = lengths + lengths[target] - 2 * between
@@ -124,7 +134,7 @@ def similarities(states: NDArray, shifted: bool = False) -> tuple[NDArray[np.flo
         pairs = (np.einsum("knn->kn", cosines)[:, None] + moved) * shares
         every = weights @ cosines.swapaxes(1, 2) + (moved * weights).sum(axis=2, keepdims=True)
         aligned[target] = pairs.sum(axis=2)
-        with np.errstate(divide="ignore", invalid="ignore"):  # of one sentence, none is misaligned
+        with np.errstate(divide="ignore", invalid="ignore"):  # one sentence has no misaligned one
             rest = (every * shares).sum(axis=2) - (pairs * weights).sum(axis=2)
             misaligned[target] = rest / (1 - (weights**2).sum(axis=1))
     return aligned, misaligned
@@ -133,7 +143,7 @@ def similarities(states: NDArray, shifted: bool = False) -> tuple[NDArray[np.flo
 def _frame(
     embeddings: Mapping[str, NDArray[np.float32]], measure: str, names: tuple[str, str], shifted: bool
 ) -> pd.DataFrame:
-    """Rows of every layer: the means, then every ordered pair of languages."""
+    """The rows of every layer: first the means, then one row per ordered pair of languages."""
     shapes = {language: array.shape for language, array in embeddings.items()}
     first = next(iter(shapes.values()), (0, 0, 0))
     for language, shape in shapes.items():
@@ -145,7 +155,7 @@ def _frame(
     if len(shapes) < 2 or first[1] < 2:
         raise LapeError(f"embeddings: {first[1]} sentences of {len(shapes)} languages; give two or more of each")
     languages, others = list(shapes), ~np.eye(len(shapes), dtype=bool)
-    # The mean over all pairs (SES), or a target's over the others (dominance); then the pairs.
+    # First the means: over all pairs for SES, over all other languages per target for dominance. Then the pairs.
     keys = [("", "")] if not shifted else [(target, "") for target in languages]
     keys += [(a, b) for a in languages for b in languages if a != b]
     frames = []

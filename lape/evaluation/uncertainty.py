@@ -1,7 +1,7 @@
 """How sure a change of perplexity or of a share is: intervals, tests and the diagonality of a matrix.
 
-The chunks of one text are the sample. A perturbed run and its baseline read the same chunks, so that they pair,
-and what varies between chunks of one language cancels.
+The chunks of one text are the sample. A perturbed run and its baseline read the same chunks. They are compared chunk by
+chunk, so that differences between the chunks of one language cancel.
 """
 
 from collections.abc import Sequence
@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-# With fewer chunks no interval covers: resamples of two or three are mostly the same few values.
+# No interval covers the truth with fewer chunks: the resamples of two or three chunks are mostly the same few values.
 MINIMUM_CHUNKS = 4
 
 _LEVEL = (0.025, 0.975)
-# Sign patterns of one test: all of them up to 19 chunks. A p-value can be as small as 3.8e-6, and survive Holm's
-# correction over 100 x 100 cells.
+# Sign patterns of one test. Up to 19 chunks these are all patterns. A p-value can be as small as 3.8e-6, which survives
+# Holm's correction over 100 x 100 cells.
 _PATTERNS = 2**18
 _BLOCK = 2**13  # patterns that exist at once
 
@@ -32,7 +31,7 @@ class Diagonality(NamedTuple):
 
 
 def resamples(chunks: int, number: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
-    """Draws of chunks with replacement, [number, chunks]; the same for the same arguments."""
+    """Draws of chunks with replacement, [number, chunks]. Equal arguments give equal draws."""
     return np.random.default_rng(seed).integers(0, chunks, (number, chunks))
 
 
@@ -41,10 +40,10 @@ def change(perturbed: NDArray, baseline: NDArray, sizes: NDArray, perplexity: bo
 
     Args:
         perturbed: NLL of every chunk, summed over its tokens, nats [..., N].
-        baseline: of the same chunks without perturbation [..., N].
-        sizes: what the measure counts per chunk [..., N]: predicted tokens for a mean NLL in nats per token,
-            bytes times ln 2 for bits per byte.
-        perplexity: of exp(NLL per token), which is the PPL, in place of the NLL itself.
+        baseline: NLL of the same chunks without perturbation [..., N].
+        sizes: what the measure divides by, per chunk [..., N]: predicted tokens for a mean NLL in nats per token, bytes
+            times ln 2 for bits per byte.
+        perplexity: measure the PPL, exp(NLL per token), in place of the NLL.
 
     Returns:
         The change and its standard error, [...].
@@ -65,19 +64,27 @@ def change_interval(
 ) -> tuple[float, float]:
     """95% interval of a change: the studentised paired bootstrap over chunks (bootstrap t).
 
-    Chosen by simulation (normal, gamma and lognormal changes of 0.01 to 8 nats, 1,000 samples each): with 16 chunks
-    it covers the truth in 93 to 95% of samples, with 4 chunks in 93 to 96%. The percentile interval covers 89 to
-    92% and 74 to 82%; BCa, whose corrections are estimated from as few chunks, 90 to 92% and 75 to 81%; Student's t
-    91 to 95% and 86 to 95%, low for skewed changes. With 4 chunks it is about twice as wide as Student's.
+    The interval was chosen by simulation, with 1,000 samples of each of several changes (normal, gamma and lognormal,
+    of 0.01 to 8 nats). The intervals cover the truth in so many of the samples:
 
-    A rise of PPL is studentised as ln(1 + rise / baseline PPL) and transformed back, as its errors grow with it.
+    | interval | 16 chunks | 4 chunks |
+    |---|---|---|
+    | studentised (this one) | 93 to 95% | 93 to 96% |
+    | percentile | 89 to 92% | 74 to 82% |
+    | BCa, whose corrections are estimated from as few chunks | 90 to 92% | 75 to 81% |
+    | Student's t, low for skewed changes | 91 to 95% | 86 to 95% |
+
+    With 4 chunks the studentised interval is about twice as wide as Student's.
+
+    The errors of a rise of PPL grow with the rise. It is therefore studentised as ln(1 + rise / baseline PPL) and
+    transformed back.
 
     Args:
-        perturbed: as for `change`, [N].
-        baseline: [N].
-        sizes: [N].
-        draws: from `resamples`, [B, N].
-        perplexity: as for `change`.
+        perturbed: see `change`, [N].
+        baseline: see `change`, [N].
+        sizes: see `change`, [N].
+        draws: draws of `resamples`, [B, N].
+        perplexity: see `change`.
 
     Returns:
         Lower and upper bound; NaN with fewer than `MINIMUM_CHUNKS` chunks.
@@ -86,26 +93,28 @@ def change_interval(
         return np.nan, np.nan
     sample = change(perturbed, baseline, sizes, perplexity)
     again = change(perturbed[draws], baseline[draws], sizes[draws], perplexity)
-    # Errors of a rise grow with it.
+    # The errors of a rise of PPL grow with the rise.
     logarithmic = perplexity and sample[0] > 0
     if logarithmic:
         reference = np.exp(baseline.sum() / sizes.sum())
         sample, again = ((np.log1p(value / reference), error / (reference + value)) for value, error in (sample, again))
     value, error = sample
-    # A resample of one chunk many times has no error, but for rounding: it says nothing of the spread.
+    # A resample that repeats one chunk has no error but for rounding. It says nothing of the spread.
     usable = again[1] > 1e-9 * error
     low = high = value
     if usable.any():
         quantiles = np.quantile((again[0][usable] - value) / again[1][usable], _LEVEL)
         high, low = value - quantiles * error
     if logarithmic:
-        with np.errstate(over="ignore"):  # a few chunks that differ by hundreds of nats: no upper bound
+        with np.errstate(over="ignore"):  # changes of hundreds of nats have no upper bound
             low, high = reference * np.expm1([low, high])
     return float(low), float(high)
 
 
 def share_interval(hits: int, number: int) -> tuple[float, float]:
-    """95% interval of a share, `hits` of `number` (from 1): Wilson's score interval, no point even at 0 or all."""
+    """95% interval of a share, `hits` of `number` (from 1): Wilson's score interval, which is never a single point."""
+    from scipy import stats
+
     low, high = stats.binomtest(hits, number).proportion_ci(method="wilson")
     return float(low), float(high)
 
@@ -113,17 +122,18 @@ def share_interval(hits: int, number: int) -> tuple[float, float]:
 def paired_share_interval(values: NDArray, baseline: NDArray) -> tuple[float, float]:
     """95% interval of the difference of two shares of one sample: Newcombe 1998 (Stat. Med. 17, 2635), method 10.
 
-    Adds the squares of the distances to the bounds of the two shares' `share_interval`, less what the correlation takes
-    away, whose estimate is corrected for continuity. Where all differences are equal a bootstrap gives a point; this is
-    as wide as the intervals of the shares say. In simulations with 12 to 50 pairs it covers 92 to 100%, the
-    bootstrap's percentiles 72 to 100%.
+    The method adds the squared distances from the two shares to the bounds of their `share_interval`, and subtracts a
+    term for the correlation, whose estimate is corrected for continuity. Where all differences are equal, a bootstrap
+    would give a single point, whereas this interval is as wide as those of the shares say. In simulations with 12 to 50
+    pairs it covers the truth in 92 to 100%; the percentiles of the bootstrap cover it in 72 to 100%.
 
     Args:
-        values: 0 or 1 [N]; NaN where there is none.
-        baseline: of the same N without perturbation.
+        values: 0 or 1 per member of the sample [N]; NaN where a member has no value.
+        baseline: the values of the same members without perturbation [N].
 
     Returns:
-        Bounds of the share of `values` less that of `baseline`, among those that have both; NaN where none has.
+        Bounds of the share of `values` minus the share of `baseline`, among members that have both values; NaN where no
+        member has both.
     """
     both = ~np.isnan(values - baseline)
     values, baseline, number = values[both], baseline[both], int(both.sum())
@@ -147,25 +157,26 @@ def paired_share_interval(values: NDArray, baseline: NDArray) -> tuple[float, fl
 def sign_flip_test(differences: NDArray, seed: int | Sequence[int] = 0) -> NDArray[np.float64]:
     """Two-sided p-value of paired differences over chunks, by flipping their signs.
 
-    Under the null hypothesis perturbation and control could be exchanged in any chunk, so that every pattern of signs
-    is as likely as the one observed; the statistic is the absolute sum. Exact up to 19 chunks, beyond by 262,144
-    random patterns, (hits + 1) / (patterns + 1). As `scipy.stats.permutation_test` of permutation type "samples",
-    which needs minutes where one matrix product tests all cells that share their chunks.
+    Under the null hypothesis perturbation and control can be exchanged in any chunk. Every pattern of signs is then as
+    likely as the one observed. The statistic is the absolute value of the sum. The test is exact up to 19 chunks. With
+    more chunks it uses 262,144 random patterns, and p is (hits + 1) / (patterns + 1). It agrees with
+    `scipy.stats.permutation_test` of permutation type "samples", but one matrix product tests all cells that share
+    their chunks, where scipy needs minutes.
 
     Args:
-        differences: NLL with the perturbation less NLL with its control, summed over a chunk [..., N].
-        seed: of the random patterns.
+        differences: NLL with the perturbation minus NLL with its control, summed over each chunk [..., N].
+        seed: seed of the random patterns.
 
     Returns:
         p-values [...], no smaller than `smallest_p`.
     """
     chunks = differences.shape[-1]
-    # Flipping all signs leaves the statistic as it is: the first one can stay.
+    # Flipping all signs leaves the statistic unchanged. The sign of one chunk can therefore stay.
     patterns = min(_PATTERNS, 2 ** (chunks - 1))
     exact = patterns == 2 ** (chunks - 1)
     rng = np.random.default_rng(seed)
     observed = np.abs(differences.sum(axis=-1))
-    # Sums in another order differ in the last bits: what ties with the observed sum counts as reaching it.
+    # Sums in another order differ in the last bits. A sum that ties with the observed one counts as reaching it.
     reached = (observed - 1e-12 * np.abs(differences).sum(axis=-1))[..., None]
     hits = np.zeros(observed.shape, dtype=np.int64)
     for start in range(0, patterns, _BLOCK):
@@ -179,18 +190,20 @@ def sign_flip_test(differences: NDArray, seed: int | Sequence[int] = 0) -> NDArr
 
 
 def smallest_p(chunks: int) -> float:
-    """The smallest p-value that `sign_flip_test` can give with so many chunks: 0.125 with 4, 3e-5 with 16."""
+    """The smallest p-value that `sign_flip_test` can give with a number of chunks: 0.125 with 4, 3e-5 with 16."""
     return max(2.0 ** (1 - chunks), 1 / (_PATTERNS + 1))
 
 
 def holm(p_values: NDArray) -> NDArray[np.float64]:
-    """Holm's step-down adjustment: below 0.05 with a chance of at most 5% that any of these is so by chance.
+    """Holm's step-down adjustment of p-values.
+
+    The chance that any of them falls below 0.05 although its null hypothesis is true is at most 5%.
 
     Args:
-        p_values: of any shape.
+        p_values: p-values in any shape.
 
     Returns:
-        Adjusted p-values in the same shape.
+        adjusted p-values in the same shape.
     """
     flat = np.ravel(p_values)
     order = np.argsort(flat, kind="stable")
@@ -201,22 +214,23 @@ def holm(p_values: NDArray) -> NDArray[np.float64]:
 
 
 def diagonality(rises: Sequence[NDArray], sizes: Sequence[NDArray], draws: Sequence[NDArray[np.int64]]) -> Diagonality:
-    """How much a matrix is its diagonal: the mean NLL rise of the deactivated language over that of the others.
+    """Diagonality of a matrix: the mean NLL rise of the deactivated language over the mean rise of the other languages.
 
-    Above 1 where languages suffer most from the loss of their own neurons. The interval resamples chunks within every
-    evaluated language, the same draw for all rows, and takes percentiles: in simulations with 16 chunks they cover
-    92 to 95%, also where the off-diagonal mean is near zero, where studentised intervals of the ratio fail.
+    It is above 1 where languages suffer most from the loss of their own neurons. The interval resamples chunks within
+    every evaluated language, with the same draw for all rows, and takes percentiles. In simulations with 16 chunks
+    these cover the truth in 92 to 95%. They do so even where the off-diagonal mean is near zero, where studentised
+    intervals of the ratio fail.
 
     Args:
-        rises: for each evaluated language its column [K, N_e]: NLL with each language's set deactivated less the
-            baseline's, summed over a chunk. Rows and columns have the same order of K languages.
-        sizes: predicted tokens of its chunks [N_e].
-        draws: from `resamples`, independent between languages, [B, N_e].
+        rises: one array [K, N_e] per evaluated language e: NLL with each of K languages deactivated minus NLL of the
+            baseline, summed over each of N_e chunks. Rows and columns of the matrix have the same order of languages.
+        sizes: predicted tokens of the chunks of each evaluated language, [N_e].
+        draws: draws of `resamples` for each evaluated language, independent of one another, [B, N_e].
 
     Returns:
-        The two means, their ratio and its bounds. The ratio is infinite where only the diagonal rises (an off-diagonal
-        mean of zero or below) and NaN where neither does; such a resample counts as either end of the interval.
-        The bounds are NaN where a language has fewer than `MINIMUM_CHUNKS` chunks.
+        The two means, their ratio and its bounds. The ratio is infinite where only the diagonal rises (the off-diagonal
+        mean is zero or below), and NaN where neither rises. A resample with a ratio of NaN counts below the lower bound
+        and above the upper bound. The bounds are NaN where a language has fewer than `MINIMUM_CHUNKS` chunks.
     """
     count = len(rises)
     means, again = np.zeros((2, 1)), np.zeros((2, len(draws[0])))
@@ -238,6 +252,6 @@ def diagonality(rises: Sequence[NDArray], sizes: Sequence[NDArray], draws: Seque
 
 
 def _ratio(diagonal: NDArray | float, off_diagonal: NDArray | float) -> NDArray:
-    """The score of `diagonality`."""
+    """The ratio of `diagonality`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(off_diagonal > 0, diagonal / off_diagonal, np.where(diagonal > 0, np.inf, np.nan))

@@ -1,1 +1,1 @@
-"""Expert units: outputs of linear layers that tell a language from the others (Kojima et al. 2024)."""
+"""Expert units: outputs of linear layers that tell one language from the others (Kojima et al. 2024)."""

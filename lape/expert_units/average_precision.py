@@ -21,19 +21,19 @@ def average_precision(
 ) -> np.ndarray:
     """Average precision of every unit for every language, equal to scikit-learn's `average_precision_score`.
 
-    The unit's response is the score, the language's sentences are the positives and all other sentences the negatives.
-    The negated response finds the units that are lowest on a language: the average precision of the response itself
-    ends at a floor there, which many units reach.
+    The response of a unit is the score. The sentences of a language are the positives, all other sentences are the
+    negatives. The negated response finds the units that respond least to a language. The average precision of the
+    response itself does not tell these apart: many units reach its floor.
 
     Args:
-        responses: of U units to the sentences of K languages.
-        backend: "extension" or "reference"; on a GPU the reference runs in either case.
-        device: where units are ranked.
+        responses: responses of U units to the sentences of K languages.
+        backend: "extension" or "reference". On a GPU the reference runs in either case.
+        device: device on which units are ranked.
         memory: bytes of the responses that are read at a time.
-        on_chunk: called with each chunk's number of units, for progress.
+        on_chunk: called with the number of units of each chunk, for progress.
 
     Returns:
-        float64 [2, K, U]: of the response, and of the negated response.
+        float64 [2, K, U]: first of the response, then of the negated response.
 
     Raises:
         LapeError: a language has no sentence, a response is NaN, or the extension cannot run.
@@ -55,7 +55,7 @@ def average_precision(
 
 
 def _refuse_nan(first: int, chunk: np.ndarray, responses: Responses, error: RuntimeError) -> None:
-    """Name the unit that an operator refused, if it was for a NaN."""
+    """Raise an error that names the unit whose response is NaN, if a NaN made the operator fail."""
     rows = np.flatnonzero(np.isnan(chunk).any(axis=1))
     if len(rows):
         place = {key: column[0] for key, column in find_units(responses.linear_layers, first + rows[:1]).items()}

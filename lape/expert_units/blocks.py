@@ -1,4 +1,4 @@
-"""Responses on disk: blocks of sentences, which lie side by side as the columns of one matrix."""
+"""Responses on disk: one matrix of units by sentences, which is cut into files, each a block of columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from lape.artifacts.files import checked, read_array, read_json, sha256
 from lape.errors import LapeError
 from lape.model.linear import LinearLayer
 
-BLOCK = 64  # sentences of a block, the last has fewer
+BLOCK = 64  # sentences in a block; the last block may have fewer
 
 Column = tuple[str, int, list[int]]  # language, row among its scored sentences, token ids without BOS
 
 
 def in_columns(pool: Mapping[str, Sequence[tuple[int, str]]], tokenizer: Tokenizer, length: int) -> list[Column]:
-    """The sentences in the order of the columns, the longest first: what does not fit the memory fails at once.
+    """The sentences in the order of the columns: the longest first, so that a run with too little memory fails at once.
 
     Args:
-        pool: rows and texts of every language, see `common_pool`.
-        tokenizer: of the model.
-        length: tokens at which a sentence is cut.
+        pool: language -> [(row, text)], see `lape.text.sentences.common_pool`.
+        tokenizer: tokenizer of the model.
+        length: number of tokens at which a sentence is cut.
     """
     columns = [
         (language, row, encoding.ids[:length])
@@ -36,15 +36,15 @@ def in_columns(pool: Mapping[str, Sequence[tuple[int, str]]], tokenizer: Tokeniz
 
 
 def column_table(columns: Sequence[Column], bos: bool) -> pd.DataFrame:
-    """One row a sentence, in the order of the columns.
+    """The table of sentences: one row per column of the responses, in their order.
 
     Args:
         columns: see `in_columns`.
-        bos: whether a BOS token goes before each.
+        bos: whether a BOS token goes before each sentence.
 
     Returns:
-        Columns block, column (in the block), language, number (the row among the language's scored sentences, from 0)
-        and tokens (that were averaged, BOS included).
+        a frame with the columns block, column (in the block), language, number (the row among the language's scored
+        sentences, from 0) and tokens (the number that the mean is over, BOS included).
     """
     return pd.DataFrame(
         [
@@ -57,13 +57,13 @@ def column_table(columns: Sequence[Column], bos: bool) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Responses:
-    """The responses of U units to N sentences of K languages, read from the disk where they are wanted.
+    """The responses of U units to N sentences of K languages, read from disk when they are needed.
 
     Attributes:
-        files: the blocks, arrays [U, B].
+        files: files of the blocks, which hold arrays [U, B].
         table: see `column_table`.
-        languages: K of them.
-        linear_layers: of the model, in order.
+        languages: the K languages.
+        linear_layers: the linear layers of the model, in order.
     """
 
     files: tuple[Path, ...]
@@ -76,7 +76,7 @@ class Responses:
         """Read a responses artifact by its header; the table and the blocks lie beside it.
 
         Raises:
-            LapeError: missing, of another kind, or a file is not the one that the header was written for.
+            LapeError: the header is missing, of another kind of artifact, or was written for other files.
         """
         header_path = Path(header_path)
         header = read_json(header_path, "responses")
@@ -101,7 +101,7 @@ class Responses:
             except LapeError:
                 stands = False
             if not stands:
-                # The workflow does not watch the blocks: without force it would not make one again.
+                # The workflow does not watch the blocks. Without force it would not make one again.
                 raise LapeError(
                     f"{file}: is missing, or not the file that {header_path} was written for; run `lape responses` "
                     "again, or snakemake --forcerun responses"
@@ -110,29 +110,29 @@ class Responses:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 [N], the place of each column's language in `languages`."""
+        """The place of each column's language in `languages`, int64 [N]."""
         places = {name: place for place, name in enumerate(self.languages)}
         return self.table["language"].map(places).to_numpy(np.int64, copy=True)
 
     @property
     def units(self) -> int:
-        """U."""
+        """The number of units, U."""
         return self.linear_layers[-1].first + self.linear_layers[-1].width
 
     def chunk(self, first: int, last: int) -> np.ndarray:
         """The responses of the units `first` ... `last - 1`, float32 [last - first, N]."""
-        # Mapped anew each time: pages that were read long ago would count as this process's memory.
+        # The files are mapped anew each time. In an old mapping, pages read long ago would count as used memory.
         parts = [read_array(file, mmap=True)[first:last] for file in self.files]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def chunks(self, memory: int = 2**28) -> Iterator[tuple[int, np.ndarray]]:
-        """All responses, some units at a time.
+        """Yield all responses, some units at a time.
 
         Args:
-            memory: bytes of the units that are read at a time.
+            memory: bytes of the responses that are read at a time.
 
         Yields:
-            the first unit, and the responses of it and the next ones, float32 [n, N].
+            the number of the first unit, and the responses of n units from that one on, float32 [n, N].
         """
         step = max(1, memory // (4 * len(self.table)))
         for first in range(0, self.units, step):

@@ -31,20 +31,19 @@ def responses(
 ) -> np.ndarray:
     """The response of every unit to every sentence.
 
-    It is the mean of the unit's output over the sentence's tokens, BOS included, in float32 whatever the model's dtype.
-    In a mixture it is that over the tokens which were routed to the expert, 0 where none was. The LM head is not
-    computed. A batch changes nothing but the rounding.
-
-    Of a model that is spread over ranks each returns all units' responses.
+    A response is the mean of the unit's output over the sentence's tokens, BOS included, in float32 whatever the
+    model's dtype is. In a mixture of experts the mean is over the tokens that were routed to the unit's expert, and 0
+    where there are none. The LM head is not computed. The batch that a sentence is in changes its responses by rounding
+    alone. Where a model is spread over ranks, each rank returns the responses of all units.
 
     Args:
         model: a Hugging Face causal LM.
         sentences: token ids of each of N sentences, without BOS.
-        layers: all linear layers of the model, see `linear_layers`.
-        bos: id of the token that goes before every sentence; None for none.
-        batch_size: sentences of like length that share a forward pass.
-        names: what messages call the sentences; None: their numbers.
-        on_batch: called with each batch's number of tokens, BOS included, for progress.
+        layers: all linear layers of the model, see `lape.model.linear.linear_layers`.
+        bos: id of the token that goes before every sentence; None for no such token.
+        batch_size: sentences per forward pass. Sentences of similar length share a pass.
+        names: what messages call the sentences; None for their numbers.
+        on_batch: called with the number of tokens of each batch, BOS included, for progress.
 
     Returns:
         float32 [U, N].
@@ -91,24 +90,28 @@ def responses(
 
 
 class _Means:
-    """Means of outputs over the positions of a batch that are read, in `of`, by layer and name.
+    """Means of the outputs of linear layers over those positions of a batch that hold tokens.
 
-    They stay on the model's devices until the pass is over, so that nothing waits for them.
+    The attribute `of` has them by (layer, name). They stay on the model's devices until the pass is over, so that no
+    layer waits for a copy.
     """
 
     def start(self, read: Tensor) -> None:
-        """The batch that comes reads positions [B, T]."""
+        """Begin a batch in which the mask `read` [B, T] marks the positions to average over."""
         self.of: dict[tuple[int, str], Tensor] = {}
         self._read, self._weights, self._count = read, read[:, None].float(), read.sum(dim=1, keepdim=True)
 
     def over_positions(self, layer: int, name: str, output: Tensor) -> None:
-        """Output [B, T, d] or [B * T, d] -> float32 [B, d]."""
+        """Take the mean of an output [B, T, d] or [B * T, d] per sentence: float32 [B, d]."""
         weights, count = self._weights.to(output.device), self._count.to(output.device)
-        # A matrix product, several times as fast as a sum over a middle dimension; its weights are exact.
+        # A matrix product is several times as fast as a sum over a middle dimension. Its weights, 0 and 1, are exact.
         self.of[layer, name] = torch.bmm(weights, output.reshape(*self._read.shape, -1).float())[:, 0] / count
 
     def over_rows(self, layer: int, name: str, output: Tensor, rows: Tensor) -> None:
-        """Output [R, d] at some positions, counted through the batch -> float32 [B, d]; 0 where none is read."""
+        """Take the mean of an output [R, d] at the positions `rows` of the flattened batch: float32 [B, d].
+
+        It is 0 for a sentence without such positions.
+        """
         read = self._read.to(output.device)
         sentence = torch.arange(len(read), device=output.device)[:, None]
         member = (rows // read.shape[1] == sentence) & read.flatten()[rows]  # [B, R]
@@ -117,7 +120,7 @@ class _Means:
 
 @contextlib.contextmanager
 def _averaging(ffn: FFN, layers: Sequence[LinearLayer]) -> Iterator[_Means]:
-    """Reduce the output of every linear layer to its means as soon as it is computed, for the time of a block."""
+    """During the block, reduce the output of every linear layer to its means as soon as it is computed."""
     means = _Means()
 
     def hook(layer: int, name: str) -> Callable:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,16 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
-from lape.interventions.overwriting import UnitPerturbation
 from lape.model.linear import LinearLayer, find_units
 from lape.neurons.set_names import known_sets
 
+if TYPE_CHECKING:
+    from lape.interventions.overwriting import UnitPerturbation
+
 RANKINGS = ("top", "bottom", "random")
 KINDS = ("top", "bottom", "both", "random")
-# What the bottom is ranked by, the lowest first, from the average precision of the response and of its negative.
+# Way to rank the bottom -> function from the average precision of the response and of the negated response to a key.
+# The units with the lowest key come first.
 BOTTOMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "negated": lambda precision, negated: -negated,
     "ascending": lambda precision, negated: precision,
@@ -29,18 +33,18 @@ _NUMBERS |= dict.fromkeys(("average_precision", "negated_average_precision", "me
 class ExpertUnits:
     """The first units of every language in three rankings: top, bottom and random.
 
-    The bottom is longer by as many as are of the top too, so that "both" finds as many of each.
+    The bottom has as many units more as it shares with the top, so that "both" finds as many units of each.
 
     Attributes:
-        table: one row a language, ranking and rank (from 1), in this order, with columns language, ranking, rank, unit
-            (its number in the model, from 0), layer, name, part, kind, index (see `lape.model.linear`),
+        table: one row per language, ranking and rank (from 1), in this order. Columns are language, ranking, rank, unit
+            (the number in the model, from 0), layer, name, part, kind, index (see `lape.model.linear`),
             average_precision, negated_average_precision and median (of the response over the language's sentences).
-        languages: in order.
-        units: U, of the model.
-        linear_layers: of the model, in order.
+        languages: the languages, in order.
+        units: U, the number of units of the model.
+        linear_layers: the linear layers of the model, in order.
         neuron_part: the part whose units feed the activation function.
-        summary: the header, where it was read from one.
-        origin: what messages call them.
+        summary: the header, where the units were read from an artifact.
+        origin: what messages call the units.
     """
 
     table: pd.DataFrame
@@ -61,7 +65,8 @@ class ExpertUnits:
         """Read an artifact of expert units by its header; the table lies beside it.
 
         Raises:
-            LapeError: missing, of another kind, or a table that does not fit its header or has a median that is NaN.
+            LapeError: the header is missing or of another kind of artifact, the table does not fit it, or a median is
+                NaN.
         """
         header_path = Path(header_path)
         header = read_json(header_path, "expert_units")
@@ -87,17 +92,17 @@ class ExpertUnits:
         return found
 
     def chosen(self, language: str, kind: str, size: int) -> pd.DataFrame:
-        """The first `size` units of a language's ranking: rows of `table`, no unit twice.
+        """The first `size` units of a language's ranking, as rows of `table`. No unit comes twice.
 
         Args:
             language: one of `languages`.
-            kind: "top", "bottom" or "random"; "both" takes half of the top, one more where `size` is odd, and the
-                first of the bottom that are not among these: up to twice what `select_units` took in each ranking, as
-                far as the model has so many units.
+            kind: "top", "bottom", "random" or "both". "both" takes half of the units from the top (one more where
+                `size` is odd) and the rest from the bottom, without units that the top half has. Its largest size is
+                twice the `number` of `select_units`, as far as the model has so many units.
             size: number of units.
 
         Raises:
-            LapeError: there is no such language or kind, or the ranking holds fewer units.
+            LapeError: the language or the kind is unknown, or the ranking holds fewer units.
         """
         known_sets(language, self.languages, self.origin)
         if kind not in KINDS:
@@ -107,16 +112,19 @@ class ExpertUnits:
         top = self._first(language, "top", size - size // 2)
         return pd.concat([top, self._first(language, "bottom", size // 2, without=top["unit"])])
 
-    def perturbation(self, language: str, kind: str, size: int, value: float | None = None) -> UnitPerturbation:
-        """What overwrites a language's units.
+    def perturbation(self, language: str, kind: str, size: int, value: float | None = None) -> "UnitPerturbation":
+        """The perturbation that overwrites a language's units.
 
         Args:
             language, kind, size: see `chosen`.
-            value: what with; None for each unit's median response over the language's sentences, 0 switches them off.
+            value: the value that all units are set to; 0 switches them off. None sets each unit to its median response
+                over the language's sentences.
 
         Raises:
-            LapeError: as `chosen`.
+            LapeError: see `chosen`.
         """
+        from lape.interventions.overwriting import UnitPerturbation
+
         values = {}
         rows = self.chosen(language, kind, size).sort_values("unit")
         for (layer, name), own in rows.groupby(["layer", "name"], sort=False):
@@ -146,21 +154,24 @@ def select_units(
     bottom: str = "negated",
     on_chunk: Callable[[int], None] = lambda units: None,
 ) -> ExpertUnits:
-    """Rank the units of every language (Kojima et al. 2024). Ties go by the unit's number.
+    """Rank the units of every language (Kojima et al. 2024). Of equal units the one of lower number comes first.
 
     Args:
-        precision: float64 [2, K, U], of the responses and of the negated ones, by `average_precision`.
-        responses: that they were computed from.
+        precision: float64 [2, K, U], the average precision of `average_precision`: of the responses, and of the negated
+            responses.
+        responses: the responses that `precision` was computed from.
         neuron_part: see `ExpertUnits`.
-        number: units in each ranking; all that there are, if these are fewer. The bottom goes on until so many of it
-            are not among those of the top.
-        seed: of the random ranking: numpy's PCG64, with a stream of its own for each language, whatever the others are.
-        bottom: "negated" ranks the bottom by the average precision of the negated response, highest first;
-            "ascending" by that of the response, lowest first, as the authors do: many units tie at its floor.
-        on_chunk: called with each chunk's number of units, for progress.
+        number: number of units in each ranking; all units, where the model has fewer. The bottom goes on until `number`
+            of its units are not in the top.
+        seed: seed of the random ranking, which numpy's PCG64 draws. Every language has a stream of its own, which does
+            not depend on the other languages.
+        bottom: "negated" ranks the bottom by the average precision of the negated response, highest first. "ascending"
+            ranks it by the average precision of the response, lowest first, as the authors do. Many units tie at the
+            floor of the latter.
+        on_chunk: called with the number of units of each chunk, for progress.
 
     Raises:
-        LapeError: fewer than one unit is wanted, the seed is negative, an unknown `bottom`, or `precision` is of other
+        LapeError: fewer than one unit is wanted, the seed is negative, `bottom` is unknown, or `precision` is of other
             responses.
     """
     if number < 1:
@@ -177,7 +188,7 @@ def select_units(
         keys = {"top": -response, "bottom": BOTTOMS[bottom](response, negated)}
         rankings = {ranking: np.argsort(key, kind="stable") for ranking, key in keys.items()}
         rankings["random"] = np.random.default_rng([seed, *language.encode()]).permutation(responses.units)
-        # Without those that are of the top too, so many are left for "both".
+        # Number of units in the first n of the bottom that are not in the top: those that "both" can take.
         others = np.cumsum(~np.isin(rankings["bottom"], rankings["top"][:number]))
         sizes = dict.fromkeys(RANKINGS, number) | {"bottom": int(np.searchsorted(others, number)) + 1}
         for ranking in RANKINGS:
@@ -201,7 +212,7 @@ def select_units(
 
 
 def _medians(table: pd.DataFrame, responses: Responses, on_chunk: Callable[[int], None]) -> np.ndarray:
-    """Median response of each row's unit over its language's sentences, float64, in one reading of the responses."""
+    """Median response of each row's unit over its language's sentences, float64; the responses are read once."""
     medians = np.empty(len(table))
     unit, labels = table["unit"].to_numpy(), responses.labels
     member = pd.Categorical(table["language"], responses.languages).codes

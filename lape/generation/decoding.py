@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer
@@ -11,7 +12,6 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
-    PreTrainedModel,
     StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
@@ -22,6 +22,9 @@ from transformers import (
 from lape.errors import LapeError
 from lape.generation.answers import trimmed
 from lape.model.ffn import input_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Matrix products of fewer rows take other kernels, whose sums round differently: a batch is filled up to a multiple.
 _ROWS = 8
@@ -44,7 +47,7 @@ class Answer:
 
 @torch.inference_mode()
 def greedy_answers(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     *,
@@ -118,7 +121,7 @@ def greedy_answers(
 
 
 def sampled_answers(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
@@ -208,7 +211,7 @@ def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None],
 
 
 @contextlib.contextmanager
-def _no_defaults(model: PreTrainedModel) -> Iterator[GenerationConfig]:
+def _no_defaults(model: "PreTrainedModel") -> Iterator[GenerationConfig]:
     """Yields the checkpoint's own settings of generation, which fill in nothing within the block."""
     own = model.generation_config
     model.generation_config = GenerationConfig()

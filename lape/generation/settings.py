@@ -1,6 +1,7 @@
-"""The settings of the generation experiments: their names, whose questions they ask, and what they perturb.
+"""The settings of answers and of texts: one grammar of their names, and what each perturbs.
 
-The workflow imports it too: nothing but the standard library here.
+The workflow imports this module, and makes the regexes of its wildcards of `SETTING` and `SELECTION`: nothing but the
+standard library here.
 """
 
 import math
@@ -13,7 +14,7 @@ from lape.errors import LapeError
 
 @dataclass(frozen=True)
 class Dose:
-    """How strongly, how, where, and with how many of a language's neurons to steer.
+    """How to steer: how strongly, in which mode, at which positions, and with how many of a language's neurons.
 
     The paper says "increasing their activation value to the average": "set" and "max" are its two readings.
 
@@ -22,7 +23,7 @@ class Dose:
             s m ("max"), x + s m ("add") or (1 + s) x ("scale").
         strength: s; 0 leaves every activation as it is, in every mode.
         positions: "all", "prompt" or "generated".
-        share: of the language's neurons, those of the lowest entropy first.
+        share: of the language's neurons that are steered; those of the lowest entropy come first.
     """
 
     mode: str = "set"
@@ -42,10 +43,10 @@ class Dose:
 
     @classmethod
     def parse(cls, text: str) -> "Dose":
-        """The inverse of `str`.
+        """The dose that `str` writes as `text`.
 
         Raises:
-            LapeError: not of that form.
+            LapeError: the text has another form, or a number that is no strength or share.
         """
         try:
             mode, positions, strength, share = text.split("-", 3)
@@ -55,11 +56,15 @@ class Dose:
             raise LapeError(f"dose {text!r}: {form}; name mode, positions, strength and share") from error
 
 
-# How a setting is called: what is done, to whose neurons, and how strongly they are steered.
-_NAME = re.compile(
-    r"(?P<kind>normal|random|deactivated|steered_random|steered|cross_random|cross)(-(?P<language>[^@]+))?(@(?P<dose>.+))?"
-)
-_OF_A_LANGUAGE = ("deactivated", "cross", "cross_random")
+_ANY = ("normal", "random", "steered_random", "steered")
+_OF_A_LANGUAGE = ("deactivated", "cross_random", "cross")
+# The name of a setting of the answers: what is done, to whose neurons, and how strongly they are steered.
+SETTING = rf"({'|'.join(_ANY)}|({'|'.join(_OF_A_LANGUAGE)})-[^@/]+)(@[^/]+)?"
+_RANKINGS = ("top", "bottom", "both", "random")
+# Methods whose FFN neurons a text is written under, at their mean activations.
+NEURON_METHODS = ("lape", "matched_lape", "ap")
+# The name of a setting of the texts.
+SELECTION = rf"none|({'|'.join(_RANKINGS)})-([1-9][0-9]*|lape)|{'|'.join(NEURON_METHODS)}"
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,15 @@ class Setting:
 
     - normal: nothing is perturbed;
     - random: a layer-matched control of the question's language is deactivated;
-    - deactivated-k: the neurons of k are, whatever the question's language;
+    - deactivated-k: the neurons of k are deactivated, whatever the question's language;
     - steered, steered_random: the neurons of the question's language, or their control, are steered;
-    - cross-k, cross_random-k: a question of k is to be answered in each other language m: the neurons of k are
-      deactivated but for those that m shares, the neurons of m steered; or those of their controls.
+    - cross-k: a question of k is to be answered in each other language m. The neurons of k that m does not share are
+      deactivated, and the neurons of m are steered;
+    - cross_random-k: the controls of k and m take the place of their neurons in cross-k.
 
     Attributes:
-        kind: one of these, without k.
-        language: k; None where the setting has none.
+        kind: the name of one of these settings, without k.
+        language: k; None where the setting names no language.
         dose: of the steering; None where nothing is steered.
     """
 
@@ -84,37 +90,42 @@ class Setting:
     dose: Dose | None = None
 
     @classmethod
-    def parse(cls, name: str, dose: Dose) -> "Setting":
+    def parse(cls, name: str, dose: Dose = Dose()) -> "Setting":
         """The setting of a name such as "cross-es" or "steered@add-all-0.5-1".
 
         Args:
-            name: kind, language and dose, the last two where it has them.
-            dose: the one of a name that steers and tells none.
+            name: the kind, then the language and the dose where the setting has them.
+            dose: of a setting that steers and whose name tells no dose.
 
         Raises:
             LapeError: there is no such setting.
         """
-        found = _NAME.fullmatch(name)
-        steers = found is not None and found["kind"].startswith(("steered", "cross"))
-        wants = found is not None and (found["language"] is not None) == (found["kind"] in _OF_A_LANGUAGE)
-        if not wants or (found["dose"] and not steers):
+        told, _, own = name.partition("@")
+        kind, _, language = told.partition("-")
+        steers = kind.startswith(("steered", "cross"))
+        if not re.fullmatch(SETTING, name) or (own and not steers):
             raise LapeError(
                 f"setting {name!r}: is unknown; use one as normal, random, deactivated-fr, steered, cross-es"
             )
-        if steers:
-            dose = Dose.parse(found["dose"]) if found["dose"] else dose
-        return cls(found["kind"], found["language"], dose if steers else None)
+        if own:
+            dose = Dose.parse(own)
+        return cls(kind, language or None, dose if steers else None)
 
     @property
     def method(self) -> str | None:
-        """Whose neurons it perturbs."""
+        """The method by which the neurons were found that it perturbs."""
         if self.kind == "normal":
             return None
         return "matched_lape" if self.kind.endswith("random") else "lape"
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """The artifacts that it perturbs the model by: "neurons" and "values"."""
+        return (*["neurons"] * (self.method is not None), *["values"] * (self.dose is not None))
+
+    @property
     def deactivated(self) -> str | None:
-        """Whose neurons are set to zero: a language, or "question", that of the question."""
+        """The language whose neurons are set to zero; "question" stands for the language of each question."""
         if self.kind == "random":
             return "question"
         return self.language
@@ -123,7 +134,7 @@ class Setting:
         """The languages of question and wanted answer, one pair after the other.
 
         Raises:
-            LapeError: the setting's own language is not among them, or alone.
+            LapeError: the setting's own language is not among the languages, or is the only one where two are needed.
         """
         if self.kind.startswith("cross") and len(languages) < 2:
             raise LapeError("setting: an answer in another language wants two languages; pass the questions of both")
@@ -134,3 +145,46 @@ class Setting:
         if self.kind.startswith("cross"):
             return [(self.language, target) for target in languages if target != self.language]
         return [(language, language) for language in languages]
+
+
+@dataclass(frozen=True)
+class TextSetting:
+    """One setting of the texts.
+
+    - none: nothing is overwritten;
+    - top-N, bottom-N, both-N, random-N: N expert units of the target language are overwritten with their medians. N is
+      a number, or "lape" for as many units as the language has neurons by LAPE;
+    - lape, matched_lape, ap: the FFN neurons of that method are overwritten with their mean activations.
+
+    Attributes:
+        kind: "none", "top", "bottom", "both" or "random"; "neurons" for the settings that are named by a method.
+        size: N; None where the name has no N.
+        method: what found the units or neurons: "expert_units", one of `NEURON_METHODS`, or None.
+    """
+
+    kind: str
+    size: int | str | None = None
+    method: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> "TextSetting":
+        """The setting of a name such as "both-2000".
+
+        Raises:
+            LapeError: there is no such setting.
+        """
+        if name == "none":
+            return cls("none")
+        if name in NEURON_METHODS:
+            return cls("neurons", method=name)
+        kind, _, size = name.partition("-")
+        if not re.fullmatch(SELECTION, name):
+            raise LapeError(f"setting {name!r}: is unknown; use one as none, top-1000, both-2000, random-lape, lape")
+        return cls(kind, size if size == "lape" else int(size), "expert_units")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The artifacts that it perturbs the model by: of "units", "neurons" and "values"."""
+        if self.kind == "neurons":
+            return ("neurons", "values")
+        return (*["units"] * (self.method is not None), *["neurons"] * (self.size == "lape"))

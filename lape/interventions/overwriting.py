@@ -19,18 +19,18 @@ from lape.model.linear import LinearLayer, in_experts, linear_layers
 
 @dataclass(frozen=True)
 class UnitPerturbation:
-    """Which units are overwritten by what.
+    """Which units are overwritten, and by which values.
 
     Attributes:
-        values: (layer, name of the linear layer) -> int64 indices of its outputs, each once, and float32 values beside
-            them.
+        values: (layer, name of the linear layer) -> (int64 indices of its outputs, each once; float32 values, one for
+            each index).
     """
 
     values: Mapping[tuple[int, str], tuple[np.ndarray, np.ndarray]]
 
     @property
     def size(self) -> int:
-        """Units that are overwritten."""
+        """Number of units that are overwritten."""
         return sum(len(index) for index, _ in self.values.values())
 
 
@@ -44,12 +44,12 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
         backend: "extension" or "reference".
 
     Yields:
-        the record of what fired, unchecked, by (layer, name); a mixture's experts have one entry a layer and
-        projection, such as (0, "mlp.experts.down_proj").
+        the record of what fired, by (layer, name). It is not checked. The experts of a mixture share one entry per
+        layer and projection, such as (0, "mlp.experts.down_proj").
 
     Raises:
-        LapeError: the architecture is not known, a linear layer or unit that the model does not have, a unit that
-            comes twice, a value that is not finite, or the FFNs are recorded or perturbed already.
+        LapeError: the architecture is not known, the model lacks a linear layer or a unit, a unit is named twice, a
+            value is not finite, or the FFNs are recorded or perturbed already.
 
     Example:
         >>> with overwritten(model, expert_units.perturbation("fr", "both", 2000)) as firing:
@@ -76,7 +76,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
             own = index // width == rank
             index, values = index[own] - rank * width, values[own]
         parts.setdefault((layer, name), {})[expert] = index, values
-    with torch.inference_mode(False):  # its record may outlive the mode in which it is made
+    with torch.inference_mode(False):  # the record's tensors may outlive an inference mode of the caller
         edits = {
             (layer, name): [
                 edits_of([[("set", *own[expert])] if expert in own else []], device_of(ffn.layers[layer]))
@@ -106,7 +106,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
 
 
 def _of_expert(name: str, ffn: FFN) -> tuple[str, int]:
-    """ "mlp.experts.3.down_proj" as "mlp.experts.down_proj" and 3; the name of another linear layer as it is and 0."""
+    """Split "mlp.experts.3.down_proj" into "mlp.experts.down_proj" and 3. Other names are returned with 0."""
     if not in_experts(name, ffn):
         return name, 0
     experts, expert, projection = name.rsplit(".", 2)

@@ -22,22 +22,23 @@ from lape.neurons.table import Neurons
 logger = logging.getLogger(__name__)
 
 POSITIONS = ("all", "prompt", "generated")
-# Where something is perturbed: a decoder layer's activation module, or a linear layer, by layer and name.
+# A place that is perturbed: the activation module of a decoder layer (its number), or a linear layer (layer, name).
 Place = int | tuple[int, str]
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What happens to some activations of every token, of the prompt's or of the generated ones.
+    """What happens to some activations at every position, at the prompt's positions, or at the generated ones.
 
-    Two that share no neuron add up to one: `deactivation + steering`.
+    Two perturbations that share no neuron add up to one: `deactivation + steering`.
 
     Attributes:
         indices: layer -> int64 indices of neurons, each once; expert * width + index in a mixture of experts.
-        mode: "set" to the value, "max" of the value and the activation, "add" the value, "scale" by it.
-        values: one value for all, or layer -> float32 values beside the indices.
+        mode: "set" sets the activation to the value, "max" takes the larger of the two, "add" adds the value, and
+            "scale" multiplies by it.
+        values: one value for all neurons, or layer -> float32 values, one for each index.
         positions: "all", "prompt" or "generated".
-        others: what it was added to.
+        others: further summands, for a perturbation that is a sum.
     """
 
     indices: Mapping[int, np.ndarray]
@@ -64,9 +65,9 @@ class Perturbation:
 
 
 class Firing:
-    """What perturbations did, by layer; layers without a perturbed neuron do not appear.
+    """The record of what perturbations did, by layer. Layers without a perturbed neuron do not appear.
 
-    Where linear layers are overwritten, these take the layers' place, by (layer, name), and units the neurons'.
+    Where units are overwritten, the record is by linear layer, (layer, name), and counts units in place of neurons.
 
     Attributes:
         neurons: layer -> number of neurons that are perturbed, over all perturbations and ranks.
@@ -80,38 +81,38 @@ class Firing:
         spread: Collection[Place] = (),
     ):
         self.neurons = neurons
-        self._spread = spread  # where each rank edits its own columns
+        self._spread = spread  # whether each rank edits its own columns only
         self._ffn = ffn  # None where nothing is perturbed
         self._edits = edits  # by layer and expert
-        # On the device, so that nothing waits for it.
+        # The counters are on the device, so that no pass waits for them.
         self._seen = {
             layer: torch.zeros(2, dtype=torch.int64, device=edits[layer][0].index.device) for layer in neurons
         }
 
     @property
     def calls(self) -> dict[Place, int]:
-        """layer -> forward calls in which its activation was seen."""
+        """layer -> number of forward calls in which the layer's activation was seen."""
         return {layer: int(seen[0]) for layer, seen in self._seen.items()}
 
     @property
     def rows(self) -> dict[Place, int]:
-        """layer -> tokens seen; in a mixture of experts, tokens of every expert that ran."""
+        """layer -> number of tokens seen; in a mixture of experts, summed over the experts that ran."""
         return {layer: int(seen[1]) for layer, seen in self._seen.items()}
 
     @property
     def changed(self) -> dict[Place, int]:
-        """layer -> activations that the perturbations changed, over tokens and neurons; all ranks must ask for it."""
+        """layer -> number of activations changed, over tokens and neurons. All ranks must ask for it together."""
         own = {layer: sum(int(part.changed.sum()) for part in parts) for layer, parts in self._edits.items()}
         parts = ranks.gathered(own)
         return {layer: sum(p[layer] for p in parts) if layer in self._spread else own[layer] for layer in own}
 
     def edit(self, layer: Place, expert: int, x: Tensor, choice: Tensor | None, backend: str) -> Tensor:
-        """Edit x [..., I] and keep account of it; x itself, unless a gradient is to flow through it."""
+        """Edit x [..., I] and count what changes. x is edited in place, unless a gradient is to flow through it."""
         self._seen[layer][0] += 1
         self._seen[layer][1] += x.numel() // x.shape[-1]
         edits = self._edits[layer][expert]
         if torch.is_grad_enabled() and x.requires_grad:
-            # Out of place and in plain torch: what comes before needs its output for the gradient.
+            # The edit is out of place and in plain torch, because the step before needs its output for the gradient.
             ops.ffn_edit(x.detach().clone(), edits, choice, backend)  # counts what it changes
             return reference.edited(x, *edits[:4], choice)
         ops.ffn_edit(x, edits, choice, backend)
@@ -121,13 +122,13 @@ class Firing:
         """Fail unless every hook fired.
 
         Args:
-            rows: tokens that were fed; None to ask only for one call, as a short text may leave a ReLU neuron
-                at zero already.
-            must_change: with `rows`, fail where no activation was changed, too; neurons that were drawn by chance, as a
-                control's, may never fire.
+            rows: number of tokens that were fed. None asks for one call of each layer and no more, because a short text
+                may change nothing: it may leave a ReLU neuron at zero.
+            must_change: with `rows`, also fail where no activation was changed. Pass False for random neurons, such as
+                a control's, which may never fire.
 
         Raises:
-            LapeError: a layer was never called; with `rows`, a layer saw another number of tokens, or the
+            LapeError: a layer was never called; or, with `rows`, a layer saw another number of tokens, or the
                 perturbation changed no activation at all.
         """
         calls, seen = self.calls, self.rows
@@ -156,10 +157,10 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
         sets: a language, or several.
 
     Yields:
-        the record of what fired; it is checked when the block ends without an error.
+        the record of what fired. It is checked when the block ends without an error.
 
     Raises:
-        LapeError: no such set, neurons of another model's shape, or a hook that did not fire.
+        LapeError: there is no set of a name, the neurons are of a model of another shape, or a hook did not fire.
 
     Example:
         >>> with deactivate(model, neurons, "fr"):
@@ -188,24 +189,24 @@ def perturbed(
     prompt_length: int | None = None,
     backend: str = "extension",
 ) -> Iterator[Firing]:
-    """Perturb activations, before the up projection multiplies them, during the block; the hooks go in any case.
+    """Perturb activations during the block, before the up projection multiplies them. The hooks are always removed.
 
     Args:
         model: a Hugging Face causal LM.
-        perturbations: one, or several of which each sequence of a batch takes one.
-        choice: int64 [B], the perturbation of each sequence of the batches that follow, negative for none; None:
-            the first, for all.
-        prompt_length: positions of every sequence, padding on the left included, that are the prompt, which tells the
-            prompt's from the generated ones with a cache and without. None: a pass that starts its sequences is
-            prompt, one that goes on from a cache is generated.
+        perturbations: one perturbation, or several of which each sequence of a batch takes one.
+        choice: int64 [B], number of the perturbation of each sequence in the batches that follow; negative for none.
+            None takes the first perturbation for all sequences.
+        prompt_length: number of positions of every sequence that are the prompt, padding on the left included. Later
+            positions are generated, with a cache and without. None: all positions of a pass that starts its sequences
+            are prompt, and all positions of a pass that goes on from a cache are generated.
         backend: "extension" or "reference".
 
     Yields:
-        the record of what fired, unchecked.
+        the record of what fired. It is not checked.
 
     Raises:
-        LapeError: the architecture is not known, a layer or neuron that the model does not have, two summands on one
-            neuron, an unknown setting.
+        LapeError: the architecture is not known, the model lacks a layer or a neuron, two summands share a neuron, or a
+            setting is unknown.
     """
     ffn = find_ffn(model)
     check_not_replaced(ffn)
@@ -213,14 +214,14 @@ def perturbed(
     parts = [part for perturbation in several for part in perturbation.parts]
     _check(ffn, several)
     layers = sorted({layer for part in parts for layer, index in part.indices.items() if len(index)})
-    # Where positions matter, each perturbation becomes two: what it does to the prompt, then what to the rest.
+    # Where positions matter, each perturbation becomes two: one for the prompt, and behind it one for the rest.
     phases = ("prompt", "generated") if any(part.positions != "all" for part in parts) else ("all",)
     lists = [
         [part for part in perturbation.parts if phase == "all" or part.positions in ("all", phase)]
         for phase in phases
         for perturbation in several
     ]
-    with torch.inference_mode(False):  # its record may outlive the mode in which it is made
+    with torch.inference_mode(False):  # the record's tensors may outlive an inference mode of the caller
         edits = {
             layer: [
                 edits_of(
@@ -260,7 +261,7 @@ def perturbed(
 
 
 class _Editor:
-    """Edits activations as they come, and keeps account in `firing`."""
+    """Edit activations as the model computes them, and count what changes in `firing`."""
 
     def __init__(
         self,
@@ -271,12 +272,13 @@ class _Editor:
         backend: str,
     ):
         self._firing, self._choice, self._prompt_length, self._backend = firing, choice, prompt_length, backend
-        self._generated = generated  # what a perturbation's number rises by at generated positions; None: nowhere
-        self._chosen: Tensor | None = None  # int64 [B, T], the perturbation of every position of the pass
+        # Added to a perturbation's number at generated positions; None where a perturbation is for all positions.
+        self._generated = generated
+        self._chosen: Tensor | None = None  # int64 [B, T], number of the perturbation at every position of the pass
 
     @contextlib.contextmanager
     def watching(self, decoder: nn.Module) -> Iterator[None]:
-        """Note the shape of every batch, and which of its positions are generated."""
+        """Note for every pass which perturbation is for which position."""
 
         def note(module, arguments, keywords):
             ids = keywords.get("input_ids", arguments[0] if arguments else None)
@@ -299,7 +301,7 @@ class _Editor:
             handle.remove()
 
     def __call__(self, layer: int, expert: int, x: Tensor, rows: Tensor | None) -> Tensor:
-        """The activations x [..., I] of some rows of a batch, edited."""
+        """Edit the activations x [..., I] of some rows of a batch."""
         if layer not in self._firing.neurons:
             return x
         choice = None
@@ -310,7 +312,7 @@ class _Editor:
 
 
 def edits_of(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torch.device) -> ops.Edits:
-    """Mode, indices and values of the parts of several perturbations as one list."""
+    """Join the parts (mode, indices, values) of several perturbations into one list of edits."""
     parts = [part for together in lists for part in together]
     arrays = (
         np.concatenate([np.zeros(0, np.int64), *(index for _, index, _ in parts)]),

@@ -1,9 +1,10 @@
-"""Steering: a language's neurons raised to their mean activation on that language (section 3.3.4 of the paper)."""
+"""Steering: raise a language's neurons to their mean activation on that language (section 3.3.4 of the paper)."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.generation.settings import Dose, Setting
-from lape.interventions.perturbation import Perturbation
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import PLACE, Neurons, places
 from lape.statistics.sums import ActivationStatistics
+
+if TYPE_CHECKING:
+    from lape.interventions.perturbation import Perturbation
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,13 @@ class SteeringValues:
     """The mean activation of every language's neurons on that language.
 
     Attributes:
-        table: one row a language and neuron, sorted by language (in the order of `sets`), layer and place, with
-            columns language, layer, expert (in a mixture of experts alone), index, mean (of the activation over the
-            language's tokens; in a mixture over those that reached the expert) and entropy (NaN where the neurons
-            have none, as a control's).
+        table: one row per language and neuron, sorted by language (in the order of `sets`), layer and place. Columns
+            are language, layer, expert (in a mixture of experts alone), index, mean (of the activation over the
+            language's tokens; in a mixture of experts over the tokens that reached the expert) and entropy (NaN for
+            neurons without one, such as a control's).
         sets: the languages.
-        neurons_per_layer, experts: as in `Neurons`.
-        origin: what messages call them.
+        neurons_per_layer, experts: see `Neurons`.
+        origin: what messages call the values.
     """
 
     table: pd.DataFrame
@@ -47,7 +50,7 @@ class SteeringValues:
         """Read a steering artifact by its header; the table lies beside it.
 
         Raises:
-            LapeError: missing, of another kind, or no such table.
+            LapeError: the header is missing or of another kind of artifact, or the table holds no steering values.
         """
         header_path = Path(header_path)
         header = read_json(header_path, "steering")
@@ -64,12 +67,14 @@ class SteeringValues:
         except (KeyError, ValueError, TypeError) as error:
             raise LapeError(f"{path}: is no table of steering values ({error}); run the steering step again") from error
 
-    def perturbation(self, language: str, dose: Dose) -> Perturbation:
-        """What steers towards a language: nothing at strength 0, or where the language has no neuron.
+    def perturbation(self, language: str, dose: Dose) -> "Perturbation":
+        """The perturbation that steers towards a language; empty at strength 0, or for a language without neurons.
 
         Raises:
-            LapeError: there is no such language, or a share is wanted of neurons that have no entropy.
+            LapeError: the language is unknown, or the dose takes a share of neurons that have no entropy.
         """
+        from lape.interventions.perturbation import Perturbation
+
         known_sets(language, self.sets, self.origin)
         rows = self.table[self.table["language"] == language]
         if dose.share < 1:
@@ -90,11 +95,11 @@ def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatist
     """The mean activation of every language's neurons on that language.
 
     Args:
-        neurons: selected neurons, or a control's.
-        statistics: of each of their languages, on the same model.
+        neurons: selected neurons, or those of a control.
+        statistics: language -> statistics on the same model, for every language of the neurons.
 
     Raises:
-        LapeError: a language has no statistics, or those of a model of another shape.
+        LapeError: a language has no statistics, or its statistics are of a model of another shape.
     """
     shape = (neurons.layers, neurons.neurons_per_layer)
     tables = []
@@ -126,24 +131,26 @@ def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatist
 
 def setting_perturbation(
     setting: Setting, language: str, target: str, neurons: Neurons | None, values: SteeringValues | None
-) -> Perturbation:
-    """What a setting does to a question of `language` that is to be answered in `target`.
+) -> "Perturbation":
+    """The perturbation of a setting for a question in `language` that is to be answered in `target`.
 
     Args:
-        setting: of the experiment.
-        language, target: one of its `pairs`.
-        neurons: of its `method`; None for "normal".
-        values: of the same, where it has a dose.
+        setting: a setting of the generation experiments.
+        language, target: a pair of `setting.pairs`.
+        neurons: neurons of the setting's method; None for the setting "normal".
+        values: steering values of the setting's method, where the setting has a dose.
 
     Raises:
-        LapeError: the neurons or values know no such language.
+        LapeError: the neurons or the values do not know a language.
     """
+    from lape.interventions.perturbation import Perturbation
+
     steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
     if setting.kind in ("random", "deactivated"):
         return Perturbation(neurons.indices(setting.language or language))
     if not setting.kind.startswith("cross"):
         return steered
-    # What the target's language uses too is not switched off.
+    # Neurons that the target language uses too are not switched off.
     shared = neurons.indices(target)
     off = {layer: np.setdiff1d(index, shared.get(layer, ())) for layer, index in neurons.indices(language).items()}
     return Perturbation({layer: index for layer, index in off.items() if len(index)}) + steered

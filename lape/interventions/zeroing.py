@@ -1,4 +1,4 @@
-"""Parameters switched off: set to zero in the model for the time of a block, and back to their exact bits behind it."""
+"""Switch parameters off: set them to zero in the model during a block, and restore their exact bits after it."""
 
 import contextlib
 import logging
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Zeroing:
-    """What was set to zero.
+    """The record of what was set to zero.
 
     Attributes:
-        matrices: matrix -> number of its parameters that are set to zero; those without any do not appear.
-        nonzero: how many of all were not zero before.
+        matrices: matrix -> number of its parameters that are set to zero. Matrices without any do not appear.
+        nonzero: number of these parameters, over all matrices, that were not zero before.
     """
 
     matrices: dict[str, int] = field(default_factory=dict)
@@ -30,14 +30,14 @@ class Zeroing:
 
     @property
     def parameters(self) -> int:
-        """Parameters that are set to zero, over all matrices."""
+        """Number of parameters that are set to zero, over all matrices."""
         return sum(self.matrices.values())
 
     def check(self) -> None:
         """Fail unless the parameters are zero in the model at this moment, and some were not before.
 
         Raises:
-            LapeError: something wrote into a matrix meanwhile, or all parameters were zero already.
+            LapeError: a matrix was written to meanwhile, or all parameters were zero before.
         """
         for name, weight, place in self._places:
             if weight[place].any():
@@ -50,8 +50,8 @@ class Zeroing:
 def zeroed(model: nn.Module, parameters: Parameters, sets: str | Sequence[str]) -> Iterator[Zeroing]:
     """Set some languages' parameters to zero during the block (parameter variation, section 3.1 of the paper).
 
-    Works in place in any dtype and on any device; on leaving, however the block ends, the exact bits are back. An
-    empty set changes nothing; a warning says so.
+    The matrices are changed in place, in any dtype and on any device. The exact bits are back when the block ends,
+    however it ends. An empty set changes nothing; a warning says so.
 
     Args:
         model: a Hugging Face causal LM with the matrices in which the parameters were selected.
@@ -59,10 +59,11 @@ def zeroed(model: nn.Module, parameters: Parameters, sets: str | Sequence[str]) 
         sets: a language, or several.
 
     Yields:
-        the record of what was zeroed; it is checked when the block ends without an error.
+        the record of what was zeroed. It is checked when the block ends without an error.
 
     Raises:
-        LapeError: no such set, a matrix that the model does not have in this shape, quantised or offloaded weights.
+        LapeError: there is no set of a name, the model lacks a matrix of a wanted shape, or weights are quantised or
+            offloaded.
 
     Example:
         >>> with zeroed(model, parameters, "fr"):
@@ -71,7 +72,7 @@ def zeroed(model: nn.Module, parameters: Parameters, sets: str | Sequence[str]) 
     indices = parameters.indices(sets)
     if not indices:
         logger.warning("%s: the set %s is empty: nothing is zeroed", parameters.origin, sets)
-    # Matrices that are tied have several names and one storage.
+    # A matrix that is tied to another has a name of its own and the same storage.
     named = dict(model.named_parameters(remove_duplicate=False))
     weights = {name: _weight(named, name, parameters) for name in indices}
     record = Zeroing()
@@ -79,7 +80,8 @@ def zeroed(model: nn.Module, parameters: Parameters, sets: str | Sequence[str]) 
         for name, index in indices.items():
             weight, place = _own(weights[name], torch.from_numpy(index))
             before = weight[place]
-            # Restored from the last to the first: of tied matrices the first has what both had before.
+            # Matrices are restored from the last to the first. Of two tied matrices the first holds the values from
+            # before both changes, so it must be written last.
             stack.callback(_write, weight, place, before)
             _write(weight, place, torch.zeros((), dtype=weight.dtype, device=weight.device))
             record.matrices[name] = len(index)
@@ -91,7 +93,7 @@ def zeroed(model: nn.Module, parameters: Parameters, sets: str | Sequence[str]) 
 
 
 def _weight(named: dict[str, nn.Parameter], name: str, parameters: Parameters) -> Tensor:
-    """A matrix of the model, once it is the one that the parameters were selected in."""
+    """A matrix of the model, after a check that it has the shape of the one that the parameters were selected in."""
     if name not in named:
         raise LapeError(f"{parameters.origin}: the model has no matrix {name}; select parameters on this model")
     weight = named[name].detach()
@@ -106,7 +108,10 @@ def _weight(named: dict[str, nn.Parameter], name: str, parameters: Parameters) -
 
 
 def _own(weight: Tensor, index: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """What this rank holds of a matrix, all of it without tensor parallelism, and the places there of flat indices."""
+    """The part of a matrix that this rank holds, and the places in it of flat indices into the whole matrix.
+
+    Without tensor parallelism the part is the whole matrix.
+    """
     place = torch.unravel_index(index.to(weight.device), weight.shape)  # a transposed matrix has no flat view
     if not hasattr(weight, "placements"):
         return weight, place

@@ -1,1 +1,1 @@
-"""The hot loops as operators of torch: their schema, their oracle in plain torch, the extension that runs them."""
+"""The hot loops as torch operators: their schema, their oracle in plain torch, and the extension that runs them."""

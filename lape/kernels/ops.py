@@ -1,8 +1,9 @@
 """The hot loops as operators: activation statistics, the GLU step, edits, a token's likelihood, average precision.
 
-Each has three equal implementations: plain torch (`lape.kernels.reference`, the oracle), C++ for the CPU, and CUDA.
-Average precision has no CUDA kernel: its reference runs on a GPU. The schema is defined here whether or not the
-extension is built, so that an exported or compiled graph can name the operator anywhere. No operator has a gradient.
+Each operator has three equal implementations: plain torch (`lape.kernels.reference`, the oracle), C++ for the CPU, and
+CUDA. The exception is average precision, which has no CUDA kernel: on a GPU its reference runs. The schemas are defined
+here whether or not the extension is built, so that an exported or compiled graph can name an operator anywhere. No
+operator has a gradient.
 """
 
 import importlib.util
@@ -19,9 +20,9 @@ from lape.kernels import reference
 from lape.kernels.source_hash import source_hash
 
 BACKENDS = ("extension", "reference")
-# The activation functions of `glu_stats`, as transformers' modules compute them.
+# The activation functions that `glu_stats` knows. It computes them as transformers' modules do.
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu")
-# What an edit does with an activation: set it to the value, to the larger of both, add, multiply.
+# Ways to edit an activation: set it to the value, take the larger of the two, add the value, multiply by the value.
 MODES = ("set", "max", "add", "scale")
 _BUILD = "build it with `pip install --no-build-isolation -e .`, or set backend: reference"
 
@@ -30,9 +31,9 @@ _library = torch.library.Library("lape", "DEF")
 for _schema in (
     f"activation_stats(Tensor x, Tensor? group, float[] thresholds, {_SUMS}) -> ()",
     f"glu_stats(Tensor gate, Tensor? up, str activation, Tensor? group, float[] thresholds, {_SUMS}) -> Tensor",
-    # On the CPU alone, where memory that is in the cache is worth having.
+    # This operator writes its result into the gate. It is for the CPU alone, where memory in the cache is faster.
     f"glu_stats_(Tensor(f!) gate, Tensor? up, str activation, Tensor? group, float[] thresholds, {_SUMS}) -> ()",
-    # Not "mode": an argument of that name collides with one of torch's own where it traces.
+    # The argument is called kind: one called mode would collide with an argument of torch's own when torch traces.
     "ffn_edit(Tensor(a!) x, Tensor index, Tensor kind, Tensor value, Tensor offset, Tensor? choice, Tensor(b!) changed)"
     " -> ()",
     "token_nll(Tensor logits, Tensor target) -> Tensor",
@@ -42,11 +43,12 @@ for _schema in (
 
 
 def _load() -> tuple[ModuleType | None, str]:
-    """The compiled module, or None and what to do: absence is no fault until an operator is called."""
+    """The compiled module, or None and a message. A missing module is no fault until an operator is called."""
     running = torch.__version__.split("+")[0]
     sources = Path(__file__).parents[2] / "csrc"
     found = importlib.util.find_spec("lape.kernels._C")
-    # Looked for before it is loaded: torch ends the process where a kernel does not fit its schema.
+    # The hash of the sources is looked for in the file before the file is loaded, because torch ends the process where
+    # a kernel does not fit its schema.
     if found and sources.is_dir() and source_hash(sources).encode() not in Path(found.origin).read_bytes():
         return None, f"lape.kernels._C: csrc/ is not what the extension was compiled from; {_BUILD}"
     try:
@@ -56,7 +58,7 @@ def _load() -> tuple[ModuleType | None, str]:
         return None, f"lape.kernels._C: the compiled extension is not built; {_BUILD}"
     except ImportError as error:
         return None, f"lape.kernels._C: the compiled extension does not load ({str(error).splitlines()[0]}); {_BUILD}"
-    except RuntimeError as error:  # LAPE_SIMD names what this processor does not have
+    except RuntimeError as error:  # LAPE_SIMD names a level that this processor does not have
         return None, str(error)
     if info["torch"] != running:
         return (
@@ -71,7 +73,7 @@ _info = None if _extension is None else _extension.build_info()
 
 
 def build_info() -> dict | None:
-    """Compiler, C++ standard, torch, CUDA and SIMD level of the extension; None where there is none to use."""
+    """Compiler, C++ standard, torch, CUDA and SIMD level of the extension; None without a usable extension."""
     return _info
 
 
@@ -79,15 +81,15 @@ def active_backend(device: torch.device | str, backend: str = "extension", cuda:
     """The implementation that runs on a device, as artifacts record it.
 
     Args:
-        device: where the tensors lie.
+        device: device of the tensors.
         backend: "extension" or "reference".
-        cuda: whether the operator has a CUDA kernel; one that has none runs as the reference on a GPU.
+        cuda: whether the operator has a CUDA kernel. An operator without one runs as the reference on a GPU.
 
     Returns:
         "cpp", "cuda" or "reference".
 
     Raises:
-        LapeError: no such backend, or the extension has no kernel for the device.
+        LapeError: the backend is unknown, or the extension has no kernel for the device.
     """
     if backend not in BACKENDS:
         raise LapeError(f"backend: {backend!r} is unknown; use one of {', '.join(BACKENDS)}")
@@ -109,12 +111,12 @@ class Sums(NamedTuple):
     """Sums over rows, for G groups of rows (languages) and I neurons; the operators add to them in place.
 
     Attributes:
-        count: int64 [G, I], rows with x > 0, in x's own dtype (Tang et al. 2024, section 2.2).
+        count: int64 [G, I], number of rows with x > 0, compared in x's own dtype (Tang et al. 2024, section 2.2).
         total: float64 [G, I], sum of x.
         square: float64 [G, I], sum of x squared.
-        above: int64 [K, G, I], rows with x > thresholds[k].
-        rows: int64 [G], rows of the group.
-        thresholds: K numbers, at most 4; each is rounded to float32.
+        above: int64 [K, G, I], number of rows with x > thresholds[k].
+        rows: int64 [G], number of rows of the group.
+        thresholds: K numbers, at most 4. Each is rounded to float32.
     """
 
     count: Tensor
@@ -128,7 +130,7 @@ class Sums(NamedTuple):
     def zeros(
         cls, neurons: int, groups: int = 1, thresholds: Sequence[float] = (), device: torch.device | str = "cpu"
     ) -> "Sums":
-        """Sums over no row."""
+        """Make sums over no rows."""
         shape, thresholds = (groups, neurons), tuple(thresholds)
         return cls(
             torch.zeros(shape, dtype=torch.int64, device=device),
@@ -141,14 +143,14 @@ class Sums(NamedTuple):
 
 
 class Edits(NamedTuple):
-    """P perturbations as one list of M edits: perturbation p is the edits offset[p] ... offset[p + 1] - 1.
+    """P perturbations as one list of M edits. Perturbation p is the edits offset[p] ... offset[p + 1] - 1.
 
     Attributes:
-        index: int64 [M], the neuron, no neuron twice in a perturbation.
-        mode: int64 [M], the place in MODES.
-        value: float32 [M].
-        offset: int64 [P + 1].
-        changed: int64 [P]; the number of activations whose value an edit changed is added.
+        index: int64 [M], the neuron of each edit; no neuron comes twice in a perturbation.
+        mode: int64 [M], the place of the edit's mode in MODES.
+        value: float32 [M], the value of each edit.
+        offset: int64 [P + 1], where each perturbation begins, and the end.
+        changed: int64 [P]. Operators add the number of activations whose value an edit changed.
     """
 
     index: Tensor
@@ -159,22 +161,22 @@ class Edits(NamedTuple):
 
 
 def activation_stats(x: Tensor, sums: Sums, group: Tensor | None = None, backend: str = "extension") -> None:
-    """Add the statistics of activations to `sums`, in one read of them.
+    """Add the statistics of activations to `sums`, in one read of the activations.
 
-    A NaN is never counted, and makes the neuron's total and square NaN. The result is the same to the last bit
-    on every run; on the CPU also for every number of threads and however the rows are split into calls.
+    A NaN is never counted, and makes the neuron's total and square NaN. The result has the same bits on every run. On
+    the CPU it has the same bits for every number of threads, and however the rows are split into calls.
 
     Args:
-        x: activations [..., I], float32, bfloat16 or float16, any strides.
-        sums: what is added to.
-        group: int64, contiguous, of x's shape without its last dimension: the row's group, below G; a row of a
-            negative group (BOS, padding) is left out. None: all rows are of group 0.
+        x: activations [..., I], float32, bfloat16 or float16, with any strides.
+        sums: the sums that are added to.
+        group: int64, contiguous, of x's shape without its last dimension. It holds the group of each row, below G. A
+            row of a negative group, such as BOS or padding, is left out. None puts all rows into group 0.
         backend: "extension" or "reference".
 
     Raises:
         LapeError: the extension cannot run on x's device.
-        RuntimeError: a wrong shape, dtype or device, or on the CPU a group that is not below G. Elsewhere such
-            a row is left out, since to raise would mean to wait for the device.
+        RuntimeError: a shape, dtype or device is wrong, or a group is not below G. On a GPU a row of such a group is
+            left out instead, because raising would have to wait for the device.
     """
     if active_backend(x.device, backend) == "reference":
         reference.activation_stats(x, group, sums.thresholds, *sums[:5])
@@ -193,22 +195,22 @@ def glu_stats(
 ) -> Tensor:
     """The GLU step act(gate) * up (Eq. 3), with the statistics of act(gate) added to `sums` in the same pass.
 
-    The result has the bits of eager torch: the activation is rounded to the dtype, then the product. (The exception
-    is eager's own: on the CPU some functions round differently where it takes elements one by one, which are the last
-    few of a thread's share and columns that are not neighbours.)
+    The result has the bits of eager torch: first the activation is rounded to the dtype, then the product. One
+    exception is eager torch's own. On the CPU it takes the last few elements of a thread's share, and columns that are
+    not neighbours, one by one, and rounds some functions differently there.
 
     Args:
-        gate: [..., I], float32, bfloat16 or float16, any strides.
-        up: as gate; None for an FFN without a gate, whose step is act(gate) alone.
+        gate: [..., I], float32, bfloat16 or float16, with any strides.
+        up: a tensor like gate; None for an FFN without a gate, whose step is act(gate) alone.
         activation: one of ACTIVATIONS.
         sums, group, backend: see `activation_stats`.
-        overwrite: the result may take the gate's memory, which is then not to be read again.
+        overwrite: the result may take the memory of the gate, which must then not be read again.
 
     Returns:
-        contiguous, of gate's shape and dtype.
+        a contiguous tensor of gate's shape and dtype.
 
     Raises:
-        LapeError, RuntimeError: see `activation_stats`; also an unknown activation.
+        LapeError, RuntimeError: see `activation_stats`; or the activation is unknown.
     """
     if active_backend(gate.device, backend) == "reference":
         return reference.glu_stats(gate, up, activation, group, sums.thresholds, *sums[:5])
@@ -219,21 +221,21 @@ def glu_stats(
 
 
 def ffn_edit(x: Tensor, edits: Edits, choice: Tensor | None = None, backend: str = "extension") -> None:
-    """Edit activations in place: only the edited neurons are read and written.
+    """Edit activations in place. Only the edited neurons are read and written.
 
-    Each is computed in float32 and rounded to x's dtype. "max" leaves a NaN.
+    Each edit is computed in float32 and rounded to x's dtype. The mode "max" leaves a NaN as it is.
 
     Args:
-        x: activations [..., I], float32, bfloat16 or float16, its rows at two strides at most.
-        edits: the perturbations; `changed` is added to.
-        choice: int64, contiguous, of x's shape without its last dimension: the row's perturbation, below P; a row of
-            a negative choice is left alone. None: all rows take perturbation 0.
+        x: activations [..., I], float32, bfloat16 or float16, with at most two strides between rows.
+        edits: the perturbations. Their `changed` is added to.
+        choice: int64, contiguous, of x's shape without its last dimension. It holds the perturbation of each row, below
+            P. A row of a negative choice is left alone. None gives all rows perturbation 0.
         backend: "extension" or "reference".
 
     Raises:
         LapeError: the extension cannot run on x's device.
-        RuntimeError: a wrong shape, dtype or device, rows that cannot be edited in place, or on the CPU an index,
-            mode or choice out of range. Elsewhere such an edit is left out.
+        RuntimeError: a shape, dtype or device is wrong, rows cannot be edited in place, or an index, mode or choice is
+            out of range. On a GPU an edit that is out of range is left out instead.
     """
     if active_backend(x.device, backend) == "reference":
         reference.ffn_edit(x, *edits[:4], choice, edits.changed)
@@ -244,10 +246,10 @@ def ffn_edit(x: Tensor, edits: Edits, choice: Tensor | None = None, backend: str
 def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Tensor:
     """Negative log-likelihood of each row's target, in nats: logsumexp(logits[r]) - logits[r, target[r]].
 
-    The extension reads the logits once and makes no float32 copy of them; its error is below 1e-5 nats.
+    The extension reads the logits once and makes no float32 copy of them. Its error is below 1e-5 nats.
 
     Args:
-        logits: [R, V], float32, bfloat16 or float16, any strides.
+        logits: [R, V], float32, bfloat16 or float16, with any strides.
         target: int64 [R], in [0, V).
         backend: "extension" or "reference".
 
@@ -256,8 +258,8 @@ def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Ten
 
     Raises:
         LapeError: the extension cannot run on the device.
-        RuntimeError: a wrong shape, dtype or device, or on the CPU a target out of range. Elsewhere such a
-            row is NaN, since to raise would mean to wait for the device.
+        RuntimeError: a shape, dtype or device is wrong, or a target is out of range. On a GPU a row with such a target
+            is NaN instead, because raising would have to wait for the device.
     """
     if active_backend(logits.device, backend) == "reference":
         return reference.token_nll(logits, target)
@@ -267,23 +269,23 @@ def token_nll(logits: Tensor, target: Tensor, backend: str = "extension") -> Ten
 def average_precision(responses: Tensor, labels: Tensor, languages: int, backend: str = "extension") -> Tensor:
     """Average precision of every unit's response as a score for "is this language" (Kojima et al. 2024).
 
-    It is scikit-learn's: the sum over thresholds of precision times the rise in recall, equal responses sharing one
-    threshold. One sort of a unit's responses serves all languages, and the negated response too. The extension's
-    result is the same for every number of threads.
+    It is scikit-learn's average precision: the sum over thresholds of precision times the rise in recall, where equal
+    responses share one threshold. One sort of a unit's responses serves all languages, and the negated response too.
+    The extension's result is the same for every number of threads.
 
     Args:
-        responses: float32 [U, N], contiguous: of U units to N sentences. Infinities are responses as any other.
-        labels: int64 [N], each sentence's language, in [0, K); no language is without a sentence.
+        responses: float32 [U, N], contiguous, the responses of U units to N sentences. They may be infinite.
+        labels: int64 [N], the language of each sentence, in [0, K). Every language has a sentence.
         languages: K.
-        backend: "extension" or "reference"; on a GPU the reference runs in either case.
+        backend: "extension" or "reference". On a GPU the reference runs in either case.
 
     Returns:
-        float64 [2, U, K]: of the response, and of the negated response.
+        float64 [2, U, K]: first of the response, then of the negated response.
 
     Raises:
         LapeError: the extension cannot run on the device.
-        RuntimeError: a wrong shape, dtype or device, a label out of range, a language without a sentence, or a NaN
-            among the responses.
+        RuntimeError: a shape, dtype or device is wrong, a label is out of range, a language has no sentence, or a
+            response is NaN.
     """
     if active_backend(responses.device, backend, cuda=False) == "reference":
         return reference.average_precision(responses, labels, languages)

@@ -1,6 +1,7 @@
 """The operators of `lape.kernels.ops` in plain torch, on any device: the oracle of the compiled kernels.
 
-Arguments are those of the operators' schemas. A fault in them raises RuntimeError, as the compiled kernels do.
+The functions take the arguments of the operators' schemas. Like the compiled kernels they raise RuntimeError where an
+argument is wrong.
 """
 
 from itertools import pairwise
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _MAX_THRESHOLDS = 4
-# Responses that are ranked at a time: about 60 bytes each.
+# Number of responses that are ranked at a time. Each takes about 60 bytes.
 _RANKED = 2**22
 FUNCTIONS = {
     "silu": functional.silu,
@@ -54,7 +55,7 @@ def glu_stats(gate, up, activation, group, thresholds, count, total, square, abo
 
 @torch.no_grad()
 def ffn_edit(x, index, mode, value, offset, choice, changed) -> None:
-    """See `lape.kernels.ops.ffn_edit`; it edits rows at any strides."""
+    """See `lape.kernels.ops.ffn_edit`. Rows may have any strides."""
     check_edit(x, index, mode, value, offset, choice, changed)
     if x.device.type == "cpu":
         rising = all(0 <= first <= last <= len(index) for first, last in pairwise(offset.tolist()))
@@ -73,7 +74,7 @@ def ffn_edit(x, index, mode, value, offset, choice, changed) -> None:
 
 
 def edited(x, index, mode, value, offset, choice) -> Tensor:
-    """What `ffn_edit` makes of x, as a new tensor through which gradients flow."""
+    """Apply the edits of `ffn_edit` to a copy of x, through which gradients flow."""
     result = x
     bounds = offset.tolist()
     for p, (first, last) in enumerate(pairwise(bounds)):
@@ -91,7 +92,7 @@ def edited(x, index, mode, value, offset, choice) -> Tensor:
 
 @torch.no_grad()
 def token_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """See `lape.kernels.ops.token_nll`; in float64."""
+    """See `lape.kernels.ops.token_nll`. It is computed in float64."""
     check_nll(logits, target)
     vocabulary = logits.shape[1]
     inside = (target >= 0) & (target < vocabulary)
@@ -130,7 +131,7 @@ def _ranked(scores: Tensor, labels: Tensor, positives: Tensor) -> Tensor:
     ranking = scores.sort(dim=1, descending=True)
     member = labels[ranking.indices]  # [U, N]
     rank = torch.arange(len(labels), device=scores.device)
-    # The threshold of equal scores lies behind the last of them.
+    # Equal scores share one threshold, which lies behind the last of them.
     final = torch.ones_like(member, dtype=torch.bool)
     final[:, :-1] = ranking.values[:, 1:] != ranking.values[:, :-1]
     threshold = rank.where(final, len(labels)).flip(1).cummin(1).values.flip(1)

@@ -2,20 +2,21 @@
 
 import logging
 
-import torch
-
 from lape.errors import LapeError
-from lape.kernels import ops
 
 logger = logging.getLogger(__name__)
 
 
 def resolve_device(device: str) -> str:
-    """The torch device of a setting; "auto" is CUDA where there is a GPU and the extension can use it, else the CPU.
+    """The torch device of a setting. "auto" is CUDA where there is a GPU that the extension can use, else the CPU.
 
     Raises:
-        LapeError: it names none, or a CUDA device is asked for and there is none.
+        LapeError: the setting names no device, or a CUDA device that does not exist.
     """
+    import torch
+
+    from lape.kernels import ops
+
     if device == "auto":
         if not torch.cuda.is_available():
             return "cpu"

@@ -1,7 +1,7 @@
-"""GPUs of this machine, claimed one by one, so that two jobs never share a card.
+"""Claim GPUs of this machine one by one, so that two jobs never share a card.
 
-A claim is a lock on a file in the system's temporary folder, named by the card; it ends with the process, however
-that ends. A process that takes this one's place by exec keeps it.
+A claim is a lock on a file in the system's temporary folder, which is named by the card. The claim ends with the
+process, however the process ends. A process that replaces this one by exec keeps the claim.
 """
 
 import fcntl
@@ -15,19 +15,20 @@ from pathlib import Path
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
-_PATIENCE = 1.0  # seconds between two looks
+_PATIENCE = 1.0  # seconds between two attempts to claim
 
 
 def claim(number: int) -> list[str]:
-    """Claim free cards of those that are visible, and let this process see no others. Waits while other jobs hold them.
+    """Claim free cards among the visible ones, and hide all other cards from this process.
 
-    It comes before anything that starts CUDA in the process. Nothing is claimed where there is no NVIDIA driver.
+    The call waits while other jobs hold the cards. It must come before anything that starts CUDA in the process.
+    Nothing is claimed on a machine without an NVIDIA driver.
 
     Args:
-        number: cards that are wanted.
+        number: number of cards that are wanted.
 
     Returns:
-        UUIDs of the cards, none where nothing is claimed.
+        UUIDs of the claimed cards; an empty list where nothing is claimed.
 
     Raises:
         LapeError: fewer cards are visible than are wanted.
@@ -51,7 +52,7 @@ def claim(number: int) -> list[str]:
 
 
 def visible_cards() -> list[str]:
-    """UUIDs of this machine's cards that CUDA_VISIBLE_DEVICES, where it is set, lets a process see, in its order."""
+    """UUIDs of this machine's cards that a process sees, in the order of CUDA_VISIBLE_DEVICES where that is set."""
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
@@ -62,25 +63,25 @@ def visible_cards() -> list[str]:
         return lines
     found = []
     for name in filter(None, map(str.strip, named.split(","))):
-        if name.startswith("MIG-"):  # a part of a card, which nvidia-smi does not list: its own name tells it
+        if name.startswith("MIG-"):  # names a part of a card, which nvidia-smi does not list
             found.append(name)
         elif name.isdigit() and int(name) < len(lines):
             found.append(lines[int(name)])
         elif matches := [uuid for uuid in lines if uuid.startswith(name)]:
             found.append(matches[0])
         else:
-            break  # as CUDA does: what comes behind an unknown one is not visible
+            break  # CUDA hides all cards behind an unknown one
     return found
 
 
 def _claim(cards: list[str], number: int) -> list[str]:
-    """Lock so many free cards, or none: two jobs that hold a part each would wait for ever."""
+    """Lock a number of free cards, or none. Two jobs that each held a part of their cards would wait for ever."""
     locks: dict[str, int] = {}
     for card in cards:
         if len(locks) < number and (lock := _lock(card)) is not None:
             locks[card] = lock
     if len(locks) == number:
-        return list(locks)  # the files stay open, and locked, as long as the process lives
+        return list(locks)  # the files stay open and locked as long as the process lives
     for lock in locks.values():
         os.close(lock)
     return []
@@ -91,7 +92,7 @@ def _lock(card: str) -> int | None:
     path = Path(tempfile.gettempdir(), f"lape-{card}.lock")
     try:
         try:
-            lock = os.open(path, os.O_RDONLY)  # another user's may not be opened for more
+            lock = os.open(path, os.O_RDONLY)  # a file of another user may open for reading alone
         except FileNotFoundError:
             lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Tensor parallelism: the ranks that share one model, which columns are whose, and how they keep in step.
+"""Tensor parallelism: the ranks that share one model, the columns that each rank has, and how ranks keep in step.
 
-torchrun starts the same command on every rank. All ranks run the same passes and come to the same numbers, as what they
-count of their own columns is joined; only the first writes, where `lape.artifacts.files.writing` sees to it.
+torchrun starts the same command on every rank. All ranks run the same passes. They join the counts of their own
+columns, so that all ranks come to the same numbers. Only the first rank writes; `lape.artifacts.files.writing` sees to
+that.
 """
 
 import ctypes
@@ -17,47 +18,47 @@ from lape.errors import LapeError
 if TYPE_CHECKING:
     from torch import nn
 
-# Ranks may take so much longer than others to load their part; one that dies is noticed at once, by torchrun.
+# How long a rank waits for ranks that take longer to load their part. torchrun notices at once when a rank dies.
 _TIMEOUT = timedelta(hours=1)
-# Seconds in which another rank may say first what went wrong.
+# Seconds in which another rank may report a fault first.
 _COURTESY = 5.0
-# How transformers' plan names an output that lies on the ranks by column, and an input that does.
+# transformers' plan marks a linear layer whose output the ranks share by column, and one whose input they share so.
 _WRITES_COLUMNS, _READS_COLUMNS = "colwise", "rowwise"
 
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+_PR_SET_PDEATHSIG = 1  # constant of Linux's prctl.h
 
 _joined = 1
 
 
 def rank() -> int:
-    """Which of the processes that a launcher started together this is, from 0; 0 where there is no launcher."""
+    """The number of this process among those that a launcher started together, from 0; 0 without a launcher."""
     return int(os.environ.get("RANK", 0))
 
 
 def local_rank() -> int:
-    """The same among the processes of this machine: the number of its GPU."""
+    """The number of this process among a launcher's processes on this machine, which is the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def number() -> int:
-    """How many ranks share the model that is loaded; 1 without tensor parallelism."""
+    """The number of ranks that share the loaded model; 1 without tensor parallelism."""
     return _joined
 
 
 def writes() -> bool:
-    """Whether this process writes and removes files: the first rank does, for all that share the model."""
+    """Whether this process writes and removes files. The first rank does so for all ranks that share the model."""
     return number() == 1 or rank() == 0
 
 
 def join(wanted: int, device: str) -> None:
-    """Meet the other ranks, each with a GPU of its own if `device` is "cuda"; from here on all keep in step.
+    """Meet the other ranks. From here on all ranks keep in step.
 
     Args:
-        wanted: ranks that the model is to be spread over; 1: none are met.
-        device: "cpu" or "cuda".
+        wanted: number of ranks that the model is to be spread over. With 1 there are no others to meet.
+        device: "cpu" or "cuda". With "cuda" each rank takes a GPU of its own.
 
     Raises:
-        LapeError: the process was started among another number of ranks, or there are too few GPUs.
+        LapeError: the launcher started another number of ranks, or there are too few GPUs.
     """
     global _joined
     started = int(os.environ.get("WORLD_SIZE", 1))
@@ -67,13 +68,14 @@ def join(wanted: int, device: str) -> None:
     if wanted == 1 or _joined == wanted:
         return
     if sys.platform == "linux":
-        # Killed with torchrun, however that ends: a rank that lives on would hold a GPU that nothing claims any more.
+        # The kernel kills this rank when torchrun ends, however it ends. A rank that lived on would hold a GPU whose
+        # claim is gone.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     import torch
     from torch import distributed
 
     if device == "cpu" and torch.cuda.is_available():
-        # transformers takes the accelerator that it finds.
+        # transformers would take any accelerator that it finds.
         raise LapeError("tensor_parallel: on the CPU no GPU may be seen; set CUDA_VISIBLE_DEVICES to nothing")
     if device == "cuda":
         gpus = torch.cuda.device_count()
@@ -87,16 +89,16 @@ def join(wanted: int, device: str) -> None:
 
 
 def launcher(ranks: int) -> list[str]:
-    """What goes before `lape` in the command line of so many ranks; nothing for one."""
-    # Behind `--` torchrun takes our --log for none of its own options.
+    """The words before `lape` in the command line of a number of ranks; none for one rank."""
+    # `--` keeps torchrun from taking our --log for an option of its own.
     return ["torchrun", "--standalone", "--nproc_per_node", str(ranks), "-m", "--"] if ranks > 1 else []
 
 
 def gathered(value):
-    """A value from every rank, in their order. Every rank must call it, and waits for the others.
+    """The values of all ranks, in their order. Every rank must call this function, and waits for the others.
 
     Args:
-        value: of this rank: anything that can be pickled, None to wait and no more.
+        value: this rank's value, which can be anything that pickle takes; None only to wait.
     """
     if _joined == 1:
         return [value]
@@ -108,47 +110,48 @@ def gathered(value):
 
 
 def let_others_speak(sure: bool) -> None:
-    """Wait before a fault is reported, so that one line tells it: when a rank ends, torchrun ends the others.
+    """Wait before a fault is reported, so that one rank reports it in one line.
 
-    A fault that all ranks see is the first rank's to tell. What looks like a fault of ours may be another rank's end,
-    which broke a connection: that one shall tell why.
+    When a rank ends, torchrun ends the others. A fault that all ranks see is therefore left to the first rank. An
+    unexpected error may come from a connection that broke when another rank ended; it is left to that rank.
 
     Args:
-        sure: the fault is this rank's own.
+        sure: whether the fault is certainly one of this rank.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and (rank() or not sure):
         time.sleep(_COURTESY if sure else 2 * _COURTESY)
 
 
 def of_input(decoder: "nn.Module", path: str, projection: "nn.Module") -> tuple[int, int]:
-    """Over how many ranks the columns that a linear layer reads are spread, and which of them this is.
+    """How the columns that a linear layer reads are spread over ranks.
 
     Args:
-        decoder: that it belongs to.
-        path: of the linear layer within a decoder layer.
+        decoder: the decoder that the linear layer belongs to.
+        path: path of the linear layer within a decoder layer.
         projection: the linear layer.
 
     Returns:
-        ranks and rank, each with an equal block of columns in their order; 1 and 0 where each rank has all of them.
+        the number of ranks, and the number of this rank. Each rank has an equal block of columns, in the order of the
+        ranks. (1, 0) where each rank has all columns.
 
     Raises:
-        LapeError: the weight does not lie on the ranks as the plan of the model says.
+        LapeError: the weight is not spread in equal blocks, as the plan of the model says.
     """
     return _spread(projection, path, 1) if _plan(decoder.config).get(path) == _READS_COLUMNS else (1, 0)
 
 
 def of_output(decoder: "nn.Module", path: str, projection: "nn.Module") -> tuple[int, int]:
-    """The same of the columns that a linear layer writes."""
+    """How the columns that a linear layer writes are spread over ranks; see `of_input`."""
     return _spread(projection, path, 0) if _plan(decoder.config).get(path) == _WRITES_COLUMNS else (1, 0)
 
 
 def _spread(projection: "nn.Module", path: str, dimension: int) -> tuple[int, int]:
-    """Ranks and rank by which a weight [outputs, inputs] is cut along a dimension."""
+    """How many ranks a weight [outputs, inputs] is cut over along a dimension, and the number of this rank."""
     weight = projection.weight
     mesh = getattr(weight, "device_mesh", None)
-    if mesh is None:  # no DTensor: the model is not spread
+    if mesh is None:  # the weight is no DTensor, as the model is not spread
         return 1, 0
-    # Equal shards: rank r holds the r-th block. Of any other placement the order is another.
+    # With equal shards rank r holds block r. Other placements have another order of columns.
     (placement,) = weight.placements
     if not placement.is_shard(dimension) or weight.to_local().shape[dimension] * mesh.size() != weight.shape[dimension]:
         raise LapeError(f"{path}: lies on the ranks as {placement}, not in equal blocks; use `device_map: auto`")
@@ -156,23 +159,23 @@ def _spread(projection: "nn.Module", path: str, dimension: int) -> tuple[int, in
 
 
 def check_plan(decoder: "nn.Module", down: str, width: int, experts: int, ranks: int) -> None:
-    """Refuse a model that cannot be spread over so many ranks.
+    """Check that a model can be spread over a number of ranks.
 
     Args:
-        decoder: of the model, on any device.
+        decoder: decoder of the model, on any device.
         down: path of the FFN's last projection within a decoder layer.
-        width: neurons of an FFN.
-        experts: experts of a layer.
-        ranks: how many share the model.
+        width: number of neurons in an FFN.
+        experts: number of experts in a layer.
+        ranks: number of ranks that are to share the model.
 
     Raises:
-        LapeError: transformers has no plan for it, or its heads or neurons do not divide.
+        LapeError: transformers has no plan for the model, or its heads or neurons do not divide by the number of ranks.
     """
     config, remedy = decoder.config, "spread it with `device_map: auto`"
     name = f"tensor_parallel: architecture {config.model_type!r}"
     if experts > 1:
         raise LapeError(f"{name} is a mixture of experts, and dense models alone are spread by column; {remedy}")
-    # A projection that splits its input itself wants it whole: every rank computes all neurons (Phi-3).
+    # A projection that splits its own input (in Phi-3) wants it whole, so that every rank computes all neurons.
     if _plan(config).get(down) not in (_READS_COLUMNS, "rowwise_split_input"):
         raise LapeError(f"{name} has no plan in transformers that spreads its FFN; {remedy}")
     heads = config.num_attention_heads
@@ -187,6 +190,6 @@ def check_plan(decoder: "nn.Module", down: str, width: int, experts: int, ranks:
 
 
 def _plan(config) -> dict[str, str]:
-    """How each linear layer is spread, by its path within a decoder layer."""
+    """Path of a linear layer within a decoder layer -> how transformers' plan spreads it."""
     plan = getattr(config, "base_model_tp_plan", None) or {}
     return {name.partition(".*.")[2]: style for name, style in plan.items()}

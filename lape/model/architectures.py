@@ -1,7 +1,7 @@
 """The table from architecture to the modules of its FFN.
 
-An artifact depends on the entry of its own model and not on this file, so that a new entry makes nothing anew; see
-`lape.artifacts.code`.
+An artifact depends on the entry of its own model and not on this file. A new entry therefore makes nothing run again;
+see `lape.artifacts.code`.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,12 @@ class Architecture(NamedTuple):
     """Modules of an FFN, by their paths inside a decoder layer.
 
     Attributes:
-        activation: the activation module.
-        down: the projection that the activations (times `up`, in a GLU) feed; "" within experts.
-        gate: a GLU's first projection; it computes gate and up side by side where `up` is "". "" elsewhere.
-        up: a GLU's other projection.
-        experts: the module that holds all experts of a mixture; "" in a dense FFN.
+        activation: path of the activation module.
+        down: path of the projection that the activations feed (in a GLU, times `up`); "" within experts.
+        gate: path of a GLU's first projection; "" without a GLU. Where `up` is "", it computes gate and up side by
+            side.
+        up: path of a GLU's other projection; "" where there is none.
+        experts: path of the module that holds all experts of a mixture; "" in a dense FFN.
     """
 
     activation: str
@@ -27,7 +28,7 @@ class Architecture(NamedTuple):
 
 _GLU = Architecture("mlp.act_fn", "mlp.down_proj", gate="mlp.gate_proj", up="mlp.up_proj")
 _EXPERTS = Architecture("mlp.experts.act_fn", "", experts="mlp.experts")
-# By the model_type of the configuration.
+# model_type of a model's configuration -> its modules.
 ARCHITECTURES: dict[str, Architecture] = {
     "bloom": Architecture("mlp.gelu_impl", "mlp.dense_4h_to_h"),
     "cohere": _GLU,
@@ -57,5 +58,5 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def ffn_entry(model_type: str | None) -> str:
-    """What a model uses of the table, in one word for those who compare it."""
+    """The table's entry for a model as one string, on which the artifacts of that model depend."""
     return "/".join(ARCHITECTURES[model_type]) if model_type in ARCHITECTURES else "probed"

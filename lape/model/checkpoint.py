@@ -1,10 +1,13 @@
-"""The files of a checkpoint folder; imported by the workflow too, so it needs nothing but the standard library."""
+"""The files of a checkpoint folder.
+
+The Snakefile imports this module while it starts, so it imports nothing but the standard library.
+"""
 
 from pathlib import Path
 
 from lape.errors import LapeError
 
-# What identifies a checkpoint: its weights, its configuration and its tokenizer.
+# Files that identify a checkpoint: its weights, its configuration and its tokenizer.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
@@ -12,7 +15,7 @@ def checkpoint_files(folder: str | Path) -> list[Path]:
     """The files of a checkpoint folder that decide its behaviour, sorted.
 
     Raises:
-        LapeError: the folder is missing or holds no configuration or no safetensors weights.
+        LapeError: the folder is missing, or holds no configuration or no safetensors weights.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Sentence embeddings: the hidden states behind every decoder layer, pooled over a sentence (section 3.3.2)."""
+"""Sentence embeddings: the hidden states after every decoder layer, pooled over a sentence (section 3.3.2)."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,22 +23,24 @@ def sentence_embeddings(
     batch_size: int = 16,
     on_batch: Callable[[int], None] = lambda tokens: None,
 ) -> np.ndarray:
-    """One vector a layer and sentence.
+    """One vector per layer and sentence.
 
-    The hidden state is the residual stream behind a layer, before the decoder's last norm, in all L layers alike: what
-    transformers returns as `hidden_states` has that norm in its last entry. BOS is read and not pooled: it is the
-    same in every sentence, and its hidden state is an outlier (in Gemma 3 270M 2 to 36 times as long as another
-    token's), which would draw all similarities to 1.
+    The hidden state is the residual stream after a layer, before the decoder's last norm, in all L layers. (The last
+    entry of transformers' `hidden_states` comes after that norm.) BOS is read but not pooled. It is the same in every
+    sentence, and its hidden state is an outlier, in Gemma 3 270M 2 to 36 times as long as that of another token. It
+    would draw all similarities to 1.
 
-    Sentences of like length share a batch, padded on the right; the batch changes nothing but the rounding.
+    Sentences of similar length share a batch, padded on the right. The batch that a sentence is in changes its vectors
+    by rounding alone.
 
     Args:
         model: a Hugging Face causal LM.
         sentences: token ids of each of N sentences, without BOS.
-        bos: id of the token that goes before every sentence; None for none.
-        pooling: "mean" over the sentence's tokens, in float32 whatever the model's dtype, or the "last" token's.
-        batch_size: sentences a forward pass.
-        on_batch: called with each batch's number of tokens, BOS left out, for progress.
+        bos: id of the token that goes before every sentence; None for no such token.
+        pooling: "mean" of the hidden states of the sentence's tokens, in float32 whatever the model's dtype is; or
+            "last", the hidden state of the last token.
+        batch_size: sentences per forward pass.
+        on_batch: called with the number of tokens of each batch, BOS left out, for progress.
 
     Returns:
         float32 [L, N, d].
@@ -70,10 +72,10 @@ def sentence_embeddings(
 
 @contextlib.contextmanager
 def _seeing(decoder: nn.Module, layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Call see(layer, hidden state [B, T, d]) behind every decoder layer for the time of a block, uncompiled."""
+    """During the block, call see(layer, hidden state [B, T, d]) after every layer of the decoder, run uncompiled."""
 
     def hook(layer: int) -> Callable:
-        # Some versions and architectures return a tuple, the hidden state first.
+        # Some versions and architectures return a tuple whose first member is the hidden state.
         return lambda module, inputs, output: see(layer, output[0] if isinstance(output, tuple) else output)
 
     handles = [module.register_forward_hook(hook(layer)) for layer, module in enumerate(layers)]
@@ -87,7 +89,7 @@ def _seeing(decoder: nn.Module, layers: Sequence[nn.Module], see: Callable[[int,
 
 @contextlib.contextmanager
 def uncompiled(decoder: nn.Module) -> Iterator[None]:
-    """The decoder as it is without torch.compile, which would trace hooks, for the time of a block."""
+    """During the block, run the decoder without torch.compile, which would trace hooks."""
     compiled = decoder.__dict__.pop("_compiled_call_impl", None)
     try:
         yield
@@ -99,11 +101,11 @@ def uncompiled(decoder: nn.Module) -> Iterator[None]:
 def batches_by_length(
     sentences: Sequence[Sequence[int]], batch_size: int, bos: int | None
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Batches of sentences of like length, the longest first: what does not fit the memory fails at once.
+    """Yield batches of sentences of similar length, the longest first: with too little memory a run fails at once.
 
     Yields:
-        which sentences, B of them; their token ids int64 [B, T] with BOS in front, padded with zeros on the right; and
-        how long they are [B], BOS included.
+        the numbers of B sentences; their token ids int64 [B, T] with BOS in front, padded with zeros on the right; and
+        their lengths [B], BOS included.
 
     Raises:
         LapeError: a sentence has no token.
@@ -120,7 +122,7 @@ def batches_by_length(
 
 
 def _pool(hidden: Tensor, pooled: Tensor) -> np.ndarray:
-    """Mean over the pooled positions [B, T], float32 [B, d]."""
+    """Mean of the hidden states over the positions that the mask `pooled` [B, T] marks, float32 [B, d]."""
     weights = pooled.to(hidden.device, torch.float32)
     total = torch.einsum("btd,bt->bd", hidden.float(), weights)
     return (total / weights.sum(dim=1, keepdim=True)).cpu().numpy()

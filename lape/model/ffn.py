@@ -1,9 +1,8 @@
 """Where a decoder computes its FFN activations: the modules of every layer, by the table or by a probe.
 
-A neuron is one column of the FFN's first projection followed by the activation function (Tang et al. 2024,
-section 2.1); in a GLU it is a column of the gate (Eq. 3), in a mixture of experts a column of one expert's gate.
-What is observed or edited is therefore the output of the activation function, before the up projection
-multiplies it.
+A neuron is one column of the FFN's first projection, followed by the activation function (Tang et al. 2024, section
+2.1). In a GLU it is a column of the gate (Eq. 3), and in a mixture of experts a column of one expert's gate. Recordings
+and perturbations therefore act on the output of the activation function, before the up projection multiplies it.
 """
 
 import contextlib
@@ -27,10 +26,12 @@ class FFN:
     Attributes:
         architecture: the paths of the modules, from the table or from a probe.
         layers: the decoder layers.
-        width: neurons of one FFN, or of one expert.
-        experts: experts of a layer; 1 in a dense FFN. Neuron j of expert e is number e * width + j of its layer.
-        ranks: how many ranks share the columns of every activation, each an equal block in their order.
-        rank: which of them this process is; see `lape.machine.ranks`.
+        width: number of neurons in one FFN, or in one expert.
+        experts: number of experts in a layer; 1 in a dense FFN. Neuron j of expert e is number e * width + j of its
+            layer.
+        ranks: number of ranks that share the columns of every activation. Each has an equal block, in the order of the
+            ranks; see `lape.machine.ranks`.
+        rank: number of this process among the ranks.
     """
 
     architecture: Architecture
@@ -42,12 +43,12 @@ class FFN:
 
     @property
     def own_width(self) -> int:
-        """Neurons of one FFN that this process computes: columns of the activation."""
+        """Number of neurons of one FFN that this rank computes, which are the columns of its activation."""
         return self.width // self.ranks
 
     @property
     def own_first(self) -> int:
-        """The first of them."""
+        """Number of the first neuron of one FFN that this rank computes."""
         return self.rank * self.own_width
 
     @property
@@ -56,25 +57,25 @@ class FFN:
         return len(self.layers), self.experts * self.width
 
     def saw(self, rows: int, tokens: int) -> bool:
-        """Whether activations of a layer that were seen at so many rows are those of all tokens.
+        """Whether a layer whose activations were seen at `rows` rows has seen all of `tokens` tokens.
 
-        A mixture routes every token to several experts, to as many in every layer.
+        A mixture routes every token to the same number of experts, which may be more than one.
         """
         return rows == tokens or (self.experts > 1 and tokens > 0 and rows > 0 and rows % tokens == 0)
 
     def modules(self, part: str) -> list[nn.Module]:
-        """The module of every layer at one of the architecture's paths, such as "activation"."""
+        """The module of every layer at one path of the architecture, such as the path `activation`."""
         return [layer.get_submodule(getattr(self.architecture, part)) for layer in self.layers]
 
 
 def find_ffn(model: nn.Module) -> FFN:
     """Find the FFNs of a Hugging Face causal LM.
 
-    An architecture that the table does not have is probed: a forward pass of a few tokens shows which activation
-    module feeds which projection.
+    An architecture that the table lacks is probed: a forward pass of a few tokens shows which activation module feeds
+    which projection.
 
     Raises:
-        LapeError: the FFN cannot be found, or layers differ in their number of neurons.
+        LapeError: the FFN cannot be found, or the layers differ in their number of neurons.
     """
     decoder = model.get_decoder()
     model_type = decoder.config.model_type
@@ -104,9 +105,10 @@ def find_ffn(model: nn.Module) -> FFN:
 def activation_hooks(
     ffn: FFN, layers: Iterable[int], see: Callable[[int, torch.Tensor], torch.Tensor | None]
 ) -> Iterator[None]:
-    """Call see(layer, activation) behind some layers' activation modules for the time of a block.
+    """During the block, call see(layer, activation) after the activation modules of some layers.
 
-    What it returns, unless None, takes the activation's place. The hooks go however the block ends.
+    A value that it returns replaces the activation; None leaves the activation as it is. The hooks are removed however
+    the block ends.
     """
     modules = ffn.modules("activation")
 
@@ -121,12 +123,12 @@ def activation_hooks(
             handle.remove()
 
 
-# Modules whose forward pass is another one for the time being.
+# Modules whose forward pass is replaced at the moment.
 _replaced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 def check_not_replaced(ffn: FFN) -> None:
-    """Raise LapeError where FFNs are computed by a recording or a perturbation already: hooks would not fire."""
+    """Raise LapeError where a recording or a perturbation has replaced an FFN's forward pass: hooks would not fire."""
     if any(module in _replaced for layer in ffn.layers for module in layer.modules()):
         raise LapeError(
             "the model's FFNs are recorded or perturbed already; leave that block, or record with fused=False"
@@ -135,10 +137,10 @@ def check_not_replaced(ffn: FFN) -> None:
 
 @contextlib.contextmanager
 def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]:
-    """Other forward functions, each on its module, for the time of a block."""
+    """During the block, replace the forward functions of some modules."""
     with contextlib.ExitStack() as stack:
         for module, forward in forwards:
-            # accelerate, where it moves a module's weights, keeps the forward that it wraps under this name.
+            # Where accelerate moves a module's weights, it wraps the forward function and keeps it under this name.
             name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
             stack.callback(_restore, module, name, module.__dict__.get(name))
             setattr(module, name, forward)
@@ -148,7 +150,7 @@ def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterato
 
 @contextlib.contextmanager
 def recompiled(decoder: nn.Module) -> Iterator[None]:
-    """Let torch.compile, where it is on, trace the decoder anew in a block, and again behind it."""
+    """Where torch.compile is on, make it trace the decoder again in the block, and once more after it."""
     if decoder._compiled_call_impl is None:
         yield
         return
@@ -168,7 +170,7 @@ def _restore(module: nn.Module, name: str, previous: Callable | None) -> None:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module computes: the device of its weights, or the one that accelerate brings them to."""
+    """The device that a module computes on: that of its weights, or the one that accelerate moves them to."""
     hook = next((part._hf_hook for part in module.modules() if hasattr(part, "_hf_hook")), None)
     moved = getattr(hook, "execution_device", None)
     if moved is not None:
@@ -177,22 +179,22 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def input_device(model: nn.Module) -> torch.device:
-    """Where a model takes its token ids."""
+    """The device on which a model takes its token ids."""
     return device_of(model.get_input_embeddings())
 
 
 def output_width(projection: nn.Module) -> int:
-    """Columns that a linear layer writes."""
+    """Number of columns that a linear layer writes."""
     return getattr(projection, "out_features", None) or projection.weight.shape[1]
 
 
 def _input_width(projection: nn.Module) -> int:
-    """Columns that a linear layer reads; transformers' Conv1D (GPT-2) stores its weight transposed."""
+    """Number of columns that a linear layer reads. transformers' Conv1D (in GPT-2) stores its weight transposed."""
     return getattr(projection, "in_features", None) or projection.weight.shape[0]
 
 
 def _layers(decoder: nn.Module, architecture: Architecture, model_type: str) -> list[nn.Module]:
-    """The members of the one module list of the decoder that all have the FFN's modules."""
+    """The decoder layers: the members of the module list whose members all have the FFN's modules."""
 
     def has_ffn(layer: nn.Module) -> bool:
         try:

@@ -1,34 +1,30 @@
-"""Finding the FFN of an architecture that nobody has entered in the table of `lape.model.ffn`."""
+"""Find the FFN of an architecture that the table of `lape.model.architectures` lacks."""
 
 import contextlib
 
 import torch
 from torch import nn
-from transformers.activations import ACT2CLS
 
 from lape.errors import LapeError
-
-# What transformers builds for `hidden_act`: a class, or a class and its arguments.
-_ACTIVATION_CLASSES = tuple({entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()})
 
 
 @torch.no_grad()
 def probe_ffn(decoder: nn.Module, model_type: str, device: torch.device) -> tuple[str, str]:
     """Find the activation module of every layer, and the projection that it feeds, by running a few tokens.
 
-    The down projection is the one whose input has as many columns as the output of a module of an activation class,
-    and is zero everywhere once that is.
+    The down projection is recognised by two signs: its input has as many columns as the output of an activation module,
+    and its input is zero everywhere when that output is set to zero.
 
     Args:
-        decoder: a decoder of transformers; on the meta device, where nothing has a value, shapes alone decide.
-        model_type: for messages.
-        device: where it takes token ids.
+        decoder: a decoder of transformers. On the meta device nothing has a value, and shapes alone decide.
+        model_type: name of the architecture, for messages.
+        device: device on which the decoder takes token ids.
 
     Returns:
-        the paths of activation module and down projection inside a layer.
+        the paths of the activation module and of the down projection inside a layer.
 
     Raises:
-        LapeError: there is not exactly one answer.
+        LapeError: there is no answer, or more than one.
     """
     lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
     if any(weight.dim() == 3 for layers in lists for weight in layers.parameters()):
@@ -53,16 +49,17 @@ def probe_ffn(decoder: nn.Module, model_type: str, device: torch.device) -> tupl
 
 def _activation_modules(layers: nn.ModuleList) -> set[str]:
     """Paths at which every layer has an activation module."""
+    from transformers.activations import ACT2CLS
+
+    # What transformers builds for `hidden_act`: a class, or a class and its arguments.
+    classes = tuple({entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()})
     return set.intersection(
-        *(
-            {name for name, module in layer.named_modules() if isinstance(module, _ACTIVATION_CLASSES)}
-            for layer in layers
-        )
+        *({name for name, module in layer.named_modules() if isinstance(module, classes)} for layer in layers)
     )
 
 
 def _fed_by(decoder: nn.Module, layers: nn.ModuleList, activation: str, device: torch.device) -> set[str]:
-    """Projections of a layer whose input the activation module decides, in every layer alike."""
+    """Paths of the projections whose input the activation module decides in every layer."""
     widths: dict[int, int] = {}
     inputs: dict[tuple[int, str], torch.Tensor] = {}
     handles = []
@@ -86,11 +83,11 @@ def _fed_by(decoder: nn.Module, layers: nn.ModuleList, activation: str, device: 
             if getattr(module, "weight", None) is not None and module.weight.dim() == 2:
                 handles.append(module.register_forward_pre_hook(remember(number, name)))
     ids = torch.tensor([[0, 1, 2]], device=device)
-    # To make a mask, some architectures look at values, which the meta device does not have: then they get one.
+    # Some architectures look at values to make a mask, and the meta device has none. They get a mask instead.
     mask = torch.zeros(1, 1, 3, 3, dtype=decoder.dtype, device=device)
     try:
         for arguments in ({}, {"attention_mask": mask}):
-            with contextlib.suppress(Exception):  # a model that cannot run so cannot be probed so
+            with contextlib.suppress(Exception):  # a model may not run with these arguments, and then finds nothing
                 decoder(input_ids=ids, use_cache=False, **arguments)
                 break
     finally:

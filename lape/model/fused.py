@@ -1,6 +1,6 @@
-"""The FFN's forward pass with its GLU step taken out, so that a fused kernel can take its place.
+"""Run a model's FFNs with another GLU step, so that a fused kernel can compute it.
 
-A step computes act(gate) * up; what surrounds it, the projections, is the model's own.
+The GLU step is act(gate) * up. The projections around the step stay the model's own.
 """
 
 import contextlib
@@ -13,27 +13,30 @@ from torch.nn import functional
 from lape.kernels import ops, reference
 from lape.model.ffn import FFN, device_of, output_width, replaced_forwards
 
-# (layer, expert, gate [..., I], up likewise or None, rows) -> act(gate) * up. Rows: which of the layer's tokens these
-# are; None: all.
+# (layer, expert, gate [..., I], up [..., I] or None, rows) -> act(gate) * up. rows are the numbers of the layer's
+# tokens that gate holds; None for all tokens.
 Step = Callable[[int, int, Tensor, Tensor | None, Tensor | None], Tensor]
-# (layer, expert, "gate_up_proj" or "down_proj", its output [R, ...], rows) -> what goes on in its place.
+# (layer, expert, "gate_up_proj" or "down_proj", output [R, ...] of that projection, rows) -> output to use instead.
 See = Callable[[int, int, str, Tensor, Tensor], Tensor]
 
 
 def activation_name(module: nn.Module, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Which of `lape.kernels.ops.ACTIVATIONS` a module computes, by what it does with 4,096 values; None: none."""
+    """The name in `lape.kernels.ops.ACTIVATIONS` of the function that a module computes; None for another function.
+
+    The module and the functions are compared on 4,096 values.
+    """
     samples = torch.linspace(-12, 12, 2**12, dtype=dtype, device=device)
     with torch.no_grad():
-        output = module.forward(samples.clone())  # not through anybody's hooks
+        output = module.forward(samples.clone())  # calls no hooks
         return next((name for name in ops.ACTIVATIONS if torch.equal(output, reference.FUNCTIONS[name](samples))), None)
 
 
 def fused_activation(ffn: FFN) -> str | None:
-    """The activation function of a model whose FFN can run with a fused step, None where it cannot.
+    """The activation function of a model, if its FFNs can run with a fused step; None if they cannot.
 
-    A GLU's own forward pass and the one with its step taken out must agree to the last bit on a few random rows: an
-    FFN that does anything else besides is left as it is, and so is one whose activation modules have hooks, which a
-    fused step would pass by.
+    Two kinds of FFN are left as they are. One computes something else than a plain GLU: on a few random rows, its own
+    forward pass and a forward pass with a plain GLU step differ in some bit. The other has hooks on its activation
+    modules, which a fused step would not call.
     """
     part, activations = ffn.architecture, ffn.modules("activation")
     if any(module._forward_hooks or module._forward_pre_hooks for module in activations):
@@ -48,7 +51,7 @@ def fused_activation(ffn: FFN) -> str | None:
 
 
 def _unlike(ffn: FFN) -> list[int]:
-    """Layers whose GLU block may differ from the others': one of each class, and all whose forward was replaced."""
+    """Layers to check: one per class of GLU block, and every layer whose block has a forward function of its own."""
     blocks = [_glu_block(layer, ffn) for layer in ffn.layers]
     first_of_class = {type(block): number for number, block in reversed(list(enumerate(blocks)))}
     return sorted({*first_of_class.values(), *(n for n, block in enumerate(blocks) if "forward" in block.__dict__)})
@@ -56,7 +59,7 @@ def _unlike(ffn: FFN) -> list[int]:
 
 @torch.no_grad()
 def _is_a_glu(ffn: FFN, layer: int, dtype: torch.dtype) -> bool:
-    """Whether a layer's block gives the same bits when its GLU step is taken out and computed plainly."""
+    """Whether a layer's block gives the same bits as its projections with a plain GLU step between them."""
     one = FFN(ffn.architecture, [ffn.layers[layer]], ffn.width)
     block, (activation,), (down,) = _glu_block(one.layers[0], one), one.modules("activation"), one.modules("down")
     rows = torch.randn(1, 8, output_width(down), generator=torch.Generator().manual_seed(0)).to(device_of(block), dtype)
@@ -67,13 +70,13 @@ def _is_a_glu(ffn: FFN, layer: int, dtype: torch.dtype) -> bool:
 
 @contextlib.contextmanager
 def stepped(ffn: FFN, step: Step, stop: bool) -> Iterator[None]:
-    """Compute every FFN with `step` for the time of a block.
+    """During the block, compute the GLU step of every FFN with `step`.
 
     Args:
-        ffn: of the model; `fused_activation` says whether it allows this.
-        step: called once a layer and expert in every forward pass.
-        stop: compute nothing behind the last layer's activation: its FFN's output is zero, and so what the
-            decoder returns is of no use.
+        ffn: the FFNs of a model for which `fused_activation` is not None.
+        step: called once per layer and expert in every forward pass.
+        stop: compute nothing after the last layer's activation. The output of that layer's FFN is then zero, and the
+            decoder's output is of no use.
     """
     with replaced_forwards(_forwards(ffn, step, stop)):
         yield
@@ -81,9 +84,9 @@ def stepped(ffn: FFN, step: Step, stop: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def experts_seen(ffn: FFN, see: See) -> Iterator[None]:
-    """Pass the output of both projections of every expert through `see` for the time of a block.
+    """During the block, pass the output of both projections of every expert through `see`.
 
-    A mixture keeps its experts' weights in two tensors, so that there is no module to hook.
+    A mixture keeps the weights of its experts in two tensors, so that an expert has no module to put a hook on.
     """
     activations = ffn.modules("activation")
 
@@ -97,7 +100,7 @@ def experts_seen(ffn: FFN, see: See) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_last_projection(ffn: FFN) -> Iterator[None]:
-    """The last layer's down projection returns zero and computes nothing, for the time of a block."""
+    """During the block, the last layer's down projection returns zero and computes nothing."""
     if ffn.architecture.experts:
         yield
         return
@@ -113,7 +116,7 @@ def _glu_block(layer: nn.Module, ffn: FFN) -> nn.Module:
 
 
 def _forwards(ffn: FFN, step: Step, stop: bool) -> Iterator[tuple[nn.Module, Callable]]:
-    """Each module whose forward is replaced, and by what."""
+    """Yield each module whose forward function is replaced, and the function that replaces it."""
     part = ffn.architecture
     for number, layer in enumerate(ffn.layers):
         last = stop and number == len(ffn.layers) - 1
@@ -146,7 +149,7 @@ def _glu_forward(layer: nn.Module, ffn: FFN, number: int, step: Step, last: bool
 def _experts_forward(
     experts: nn.Module, number: int, step: Step, last: bool = False, see: See = lambda *seen: seen[3]
 ) -> Callable:
-    """transformers' eager loop over experts, in its order of rows."""
+    """A forward function that does what transformers' eager loop over experts does, with rows in the same order."""
 
     def forward(hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         output = torch.zeros_like(hidden)

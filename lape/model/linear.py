@@ -1,35 +1,38 @@
-"""The linear layers of a decoder, whose outputs are the units that can be experts (Kojima et al. 2024)."""
+"""The linear layers of a decoder. Their outputs are the units, some of which are expert units (Kojima et al. 2024)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
-from transformers import PreTrainedConfig
-from transformers.pytorch_utils import Conv1D
 
 from lape.errors import LapeError
-from lape.model.ffn import FFN, find_ffn, output_width
 
-# By the last component of a linear layer's path, within the attention block.
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig
+
+    from lape.model.ffn import FFN
+
+# Last component of a linear layer's path within the attention block -> the part that it computes.
 _ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "c_proj": "o", "dense": "o"}
 _FUSED = ("query_key_value", "Wqkv", "c_attn", "qkv_proj")
-# What a mixture computes for each expert without a module of its own.
+# Projections that a mixture of experts computes for each expert without a module.
 EXPERT_PROJECTIONS = ("gate_up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """One linear layer: the units `first` ... `first + width - 1` of a model.
+    """One linear layer. Its outputs are the units `first` ... `first + width - 1` of the model.
 
     Attributes:
-        layer: the decoder layer it is in, from 0.
-        name: its path there, such as "self_attn.q_proj"; of expert 3 "mlp.experts.3.gate_up_proj".
-        kind: "attention", or "ffn" for all else.
-        first: its first unit.
-        width: outputs.
-        parts: names and widths of what it computes side by side, repeated over the width; q, k, v, o, gate, up, down,
-            "qkv" where no split is known.
+        layer: number of the decoder layer that it is in, from 0.
+        name: path within the decoder layer, such as "self_attn.q_proj", or "mlp.experts.3.gate_up_proj" for expert 3.
+        kind: "attention" or "ffn". Everything outside the attention block is "ffn".
+        first: number of its first unit in the model.
+        width: number of its outputs.
+        parts: names and widths of the parts that it computes side by side, repeated over the width. Names are q, k, v,
+            o, gate, up and down, and "qkv" where no split is known.
     """
 
     layer: int
@@ -40,34 +43,36 @@ class LinearLayer:
     parts: tuple[tuple[str, int], ...]
 
     def description(self) -> dict:
-        """The same as JSON has it."""
+        """The linear layer as plain values for JSON."""
         return asdict(self) | {"parts": [list(part) for part in self.parts]}
 
     @classmethod
     def of(cls, description: Mapping) -> "LinearLayer":
-        """What `description` gave.
+        """Make a linear layer of its `description`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: the argument is no description of a linear layer.
         """
         return cls(**{**description, "parts": tuple((name, width) for name, width in description["parts"])})
 
     def part(self, index: np.ndarray) -> np.ndarray:
-        """The name of the part that each output, int64 [n] from 0, belongs to."""
+        """The name of the part that each of some outputs belongs to; `index` is int64 [n], from 0."""
         names, widths = zip(*self.parts, strict=True)
         bounds = np.cumsum(widths)
         return np.array(names)[np.searchsorted(bounds, np.asarray(index) % bounds[-1], side="right")]
 
 
-def linear_layers(model: nn.Module) -> tuple[LinearLayer, ...]:
-    """Every linear layer within the decoder layers of a Hugging Face causal LM, in the order of its modules.
+def linear_layers(model: "nn.Module") -> tuple[LinearLayer, ...]:
+    """Every linear layer within the decoder layers of a Hugging Face causal LM, in the order of the model's modules.
 
-    Outside are the LM head, projections of embeddings, and the routers of a mixture, which choose and compute no
-    feature.
+    The LM head and projections of embeddings lie outside the decoder layers. The routers of a mixture are left out,
+    because they choose experts and compute no feature.
 
     Raises:
         LapeError: the architecture is not known; see `lape.model.ffn.find_ffn`.
     """
+    from lape.model.ffn import find_ffn
+
     ffn, config = find_ffn(model), model.get_decoder().config
     found: list[LinearLayer] = []
     for number, layer in enumerate(ffn.layers):
@@ -82,23 +87,23 @@ def linear_layers(model: nn.Module) -> tuple[LinearLayer, ...]:
 def neuron_part(layers: Sequence[LinearLayer]) -> str:
     """The part whose units feed the activation function: "gate" in a GLU, else "up".
 
-    Unit i of that part is LAPE's neuron i of the layer, in a mixture of the expert.
+    Unit i of that part is LAPE's neuron i of the layer; in a mixture of experts, neuron i of the expert.
     """
     return "gate" if any(name == "gate" for layer in layers for name, _ in layer.parts) else "up"
 
 
 def find_units(layers: Sequence[LinearLayer], units: np.ndarray) -> dict[str, np.ndarray]:
-    """Where units are.
+    """Find the linear layers of some units.
 
     Args:
-        layers: all of a model, in order.
-        units: int64 [n].
+        layers: all linear layers of a model, in order.
+        units: numbers of units, int64 [n].
 
     Returns:
-        columns [n]: layer, name, part, kind, and index, the place among the outputs of the linear layer.
+        columns [n]: layer, name, part, kind, and index (the place among the outputs of the linear layer).
 
     Raises:
-        LapeError: a unit that the model does not have.
+        LapeError: the model does not have a unit.
     """
     units, number = np.asarray(units, np.int64), layers[-1].first + layers[-1].width
     if len(units) and not (units.min() >= 0 and units.max() < number):
@@ -112,13 +117,18 @@ def find_units(layers: Sequence[LinearLayer], units: np.ndarray) -> dict[str, np
     return {"layer": layer, "name": name, "part": part.astype(str), "kind": kind, "index": index}
 
 
-def in_experts(name: str, ffn: FFN) -> bool:
-    """Whether a linear layer is one of a mixture's experts', which have no modules of their own."""
+def in_experts(name: str, ffn: "FFN") -> bool:
+    """Whether a linear layer belongs to an expert of a mixture, and so has no module of its own."""
     return bool(ffn.architecture.experts) and name.startswith(f"{ffn.architecture.experts}.")
 
 
-def _outputs(layer: nn.Module, ffn: FFN) -> list[tuple[str, int]]:
-    """Path and width of every linear layer in a decoder layer; each expert's two lie together."""
+def _outputs(layer: "nn.Module", ffn: "FFN") -> list[tuple[str, int]]:
+    """Path and width of every linear layer in a decoder layer. The two of each expert lie together."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from lape.model.ffn import output_width
+
     found = []
     for name, module in layer.named_modules():
         if isinstance(module, nn.Linear | Conv1D):
@@ -133,16 +143,16 @@ def _outputs(layer: nn.Module, ffn: FFN) -> list[tuple[str, int]]:
     return found
 
 
-def _attention_parts(name: str, width: int, config: PreTrainedConfig) -> tuple[tuple[str, int], ...]:
-    """The parts of a projection of the attention block; how a fused one is cut is as transformers reads it."""
+def _attention_parts(name: str, width: int, config: "PreTrainedConfig") -> tuple[tuple[str, int], ...]:
+    """The parts of a projection of the attention block. A fused projection is cut as transformers' code reads it."""
     last, heads = name.rpartition(".")[2], config.num_attention_heads
     if last not in _FUSED:
         return ((_ATTENTION.get(last, last), width),)
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
     match config.model_type:
-        case "bloom" | "gpt_neox":  # head by head
+        case "bloom" | "gpt_neox":  # q, k and v head by head
             widths = (head, head, head)
-        case "falcon":  # the queries that share a key and a value, then these
+        case "falcon":  # first the queries that share a key and a value, then that key and value
             groups = config.num_kv_heads if config.new_decoder_architecture else 1 if config.multi_query else heads
             widths = (heads // groups * head, head, head)
         case "gpt2" | "mpt" | "phi3":
@@ -153,7 +163,7 @@ def _attention_parts(name: str, width: int, config: PreTrainedConfig) -> tuple[t
     return tuple(zip("qkv", widths, strict=True))
 
 
-def _ffn_parts(name: str, width: int, ffn: FFN) -> tuple[tuple[str, int], ...]:
+def _ffn_parts(name: str, width: int, ffn: "FFN") -> tuple[tuple[str, int], ...]:
     last = name.rpartition(".")[2]
     if last == "gate_up_proj":
         return ("gate", width // 2), ("up", width // 2)

@@ -1,4 +1,4 @@
-"""Models: where their weights come from, what exactly they are, and how they are loaded."""
+"""Models: where their weights come from, which checkpoint exactly they are, and how they are loaded."""
 
 import contextlib
 import functools
@@ -8,12 +8,10 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
-from transformers.distributed import DistributedConfig
-from transformers.utils import logging as transformers_logging
 
 from lape.artifacts.files import read_json, sha256, writing
 from lape.artifacts.headers import Header
@@ -21,26 +19,31 @@ from lape.artifacts.hub_errors import explain
 from lape.errors import LapeError
 from lape.machine import ranks
 from lape.machine.device import resolve_device
+from lape.model.architectures import ffn_entry
 from lape.model.checkpoint import PATTERNS, checkpoint_files
 from lape.model.ffn import find_ffn
 
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers.distributed import DistributedConfig
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MOST_LAYERS = 10_000
-# How a model is loaded: settings of its entry in the catalogue, kept in its artifact.
+# Settings that say how a model is loaded. They are in the model's entry of the catalogue and in its artifact.
 SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization", "compile")
 SETTINGS += ("trust_remote_code",)
 logger = logging.getLogger(__name__)
 
 
 def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
-    """Convert a GGUF checkpoint once to safetensors and a fast tokenizer, which load in seconds.
+    """Convert a GGUF checkpoint to safetensors and a fast tokenizer. It is done once, as these load in seconds.
 
     Quantised weights are dequantised, then rounded to `dtype`.
 
     Raises:
         LapeError: the file is missing or not a GGUF checkpoint that transformers can read.
     """
-    from transformers import GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     gguf = Path(gguf)
     if not gguf.is_file():
@@ -54,7 +57,7 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
     except Exception as error:  # a damaged file fails in many ways
         raise LapeError(f"{gguf}: cannot be read as a GGUF checkpoint ({_line(error)}); fetch it again") from error
-    # The quantisation is undone: the saved checkpoint is a plain one.
+    # The quantisation has been undone, so that the saved checkpoint is a plain one.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
@@ -62,11 +65,13 @@ def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> No
 
 
 def convert_pickled(path: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
-    """Convert a checkpoint of pickles once to safetensors, rounded to `dtype`. Nothing but tensors is unpickled.
+    """Convert a checkpoint of pickles to safetensors, rounded to `dtype`. Nothing but tensors is unpickled.
 
     Raises:
-        LapeError: it cannot be read, or its pickles hold anything but tensors.
+        LapeError: the checkpoint cannot be read, or its pickles hold something else than tensors.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, weights_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -78,7 +83,11 @@ def convert_pickled(path: str | Path, folder: str | Path, dtype: torch.dtype) ->
 
 @contextlib.contextmanager
 def _one_gguf_reader() -> Iterator[None]:
-    """Parse a file once: transformers does so for configuration, weights and tokenizer, 10 s each at 262k tokens."""
+    """During the block, parse a GGUF file once.
+
+    transformers would parse it for the configuration, the weights and the tokenizer, each 10 s with a vocabulary of
+    262,144 tokens.
+    """
     import gguf
 
     reader = gguf.GGUFReader
@@ -90,7 +99,10 @@ def _one_gguf_reader() -> Iterator[None]:
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:
-    """The torch dtype of a setting; "auto" is bfloat16 where the device computes in it, else float32."""
+    """The torch dtype of a setting. "auto" is bfloat16 where the device computes in it, else float32.
+
+    A GPU without bfloat16 gets float16 for "auto".
+    """
     if dtype != "auto":
         return DTYPES[dtype]
     if torch.device(device).type == "cuda":
@@ -104,21 +116,23 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
 
     Args:
         path: a checkpoint folder.
-        trust_remote_code: run code that it ships.
-        tensor_parallel: ranks that the model is to be spread over.
-        shape: what its decoder's configuration should say, by key; a difference is a warning.
+        trust_remote_code: run code that the checkpoint ships.
+        tensor_parallel: number of ranks that the model is to be spread over.
+        shape: key -> value that the decoder's configuration should have. A difference gives a warning.
 
     Returns:
-        architecture, model_type, layers (L), neurons_per_layer (I, over all experts), experts, vocab_size,
-        context_length.
+        architecture, model_type, ffn (the model's entry in the table of architectures), layers (L), neurons_per_layer
+        (I, over all experts), experts, vocab_size, context_length.
 
     Raises:
-        LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread so.
+        LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread over the ranks.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         layers = config.get_text_config().num_hidden_layers
-        if layers > _MOST_LAYERS:  # even without weights, making them would take days
+        if layers > _MOST_LAYERS:  # making so many layers would take days, even without weights
             raise ValueError(f"{layers} layers")
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -139,6 +153,7 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     return {
         "architecture": type(model).__name__,
         "model_type": decoder.model_type,
+        "ffn": ffn_entry(decoder.model_type),
         "layers": ffn.shape[0],
         "neurons_per_layer": ffn.shape[1],
         "experts": ffn.experts,
@@ -147,23 +162,26 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
     }
 
 
-def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dict]:
+def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", dict]:
     """Load the model that a `model` artifact describes, in evaluation mode.
 
-    With tensor parallelism each rank loads its columns, and from here on keeps in step with the others.
+    With tensor parallelism each rank loads its columns, and from here on keeps in step with the other ranks.
 
     Args:
-        model_json: the artifact's header.
-        **settings: some of `SETTINGS` but the dtype, where other than the artifact's are wanted; with tensor_parallel
-            1 the ranks, if there are several, are the caller's own.
+        model_json: path of the artifact's header.
+        **settings: values for some of `SETTINGS`, other than dtype, that replace those of the artifact. With
+            tensor_parallel 1, ranks that exist are the caller's own, and each loads the whole model.
 
     Returns:
-        the model on its device, and the artifact's header.
+        the model on its device, and the content of the artifact's header.
 
     Raises:
-        LapeError: the artifact or a weight file is missing, memory does not suffice, or the process was not started as
-            one of the ranks that the model is spread over.
+        LapeError: the artifact or a weight file is missing, there is too little memory, or the process was not started
+            as one of the ranks that the model is spread over.
     """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
     parameters = Header(model_json, header["parameters"] | settings)
@@ -182,7 +200,7 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
             device_map=parameters["device_map"] or (device if quantization else None),
             quantization_config=quantization,
             trust_remote_code=parameters["trust_remote_code"],
-            distributed_config=DistributedConfig(tp_size=spread, tp_plan="auto") if spread > 1 else None,
+            distributed_config=_tensor_parallel(spread) if spread > 1 else None,
         )
         if parameters["device_map"] is None and quantization is None and spread == 1:
             model = model.to(device)
@@ -196,15 +214,16 @@ def load_model(model_json: str | Path, **settings) -> tuple[PreTrainedModel, dic
     except torch.OutOfMemoryError as error:
         raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
     if header["experts"] > 1:
-        # The one implementation in which each expert's activations exist by themselves; the baseline uses it too.
+        # Only in this implementation do each expert's activations exist by themselves. Runs that record and perturb
+        # nothing use it too, so that all runs compare.
         model.set_experts_implementation("eager")
     if parameters["compile"]:
         model.get_decoder().compile()
     return model.eval(), header
 
 
-def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    """transformers' configuration of quantised loading; None where weights stay as they are.
+def quantization_config(setting: str | None, dtype: torch.dtype) -> "BitsAndBytesConfig | None":
+    """The transformers configuration of quantised loading; None where weights stay as they are.
 
     Raises:
         LapeError: bitsandbytes is not installed.
@@ -215,32 +234,41 @@ def quantization_config(setting: str | None, dtype: torch.dtype) -> BitsAndBytes
         raise LapeError(
             f"quantization {setting}: bitsandbytes is not installed; `pip install bitsandbytes`, or leave it out"
         )
+    from transformers import BitsAndBytesConfig
+
     if setting == "bitsandbytes-8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4")
+
+
+def _tensor_parallel(ranks: int) -> "DistributedConfig":
+    """The transformers configuration of a model that is spread over a number of ranks."""
+    from transformers.distributed import DistributedConfig
+
+    return DistributedConfig(tp_size=ranks, tp_plan="auto")
 
 
 def fetch(repository: str, revision: str, trust_remote_code: bool, pickled: bool = False) -> Path:
     """Fetch a repository of the hub into its cache, once for all jobs.
 
     Args:
-        repository: such as "meta-llama/Llama-2-7b-hf"; a token for a gated one comes from the environment.
+        repository: name such as "meta-llama/Llama-2-7b-hf". The token for a gated repository is in the environment.
         revision: commit, tag or branch.
         trust_remote_code: fetch Python files too.
         pickled: fetch pickled weights too.
 
     Returns:
-        the folder in the cache; its name is the commit.
+        the folder in the cache. Its name is the commit.
 
     Raises:
-        LapeError: no such repository or revision, no access, or no network.
+        LapeError: the repository or revision does not exist, or there is no access or no network.
     """
     import huggingface_hub
 
     patterns = [*PATTERNS, *["*.py"] * trust_remote_code, *["pytorch_model*.bin"] * pickled]
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub's, and those of two libraries for its protocol; none is ours
+    except Exception as error:  # exceptions of the hub and of two libraries for its protocol
         reason, remedy = explain(error)
         remedy = remedy or "check name, revision, access (HF_TOKEN) and network"
         raise LapeError(f"{repository} at {revision}: cannot be fetched from the hub ({reason}); {remedy}") from error
@@ -254,11 +282,13 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
         output: the file to write.
 
     Returns:
-        the id of its BOS token, None where it has none.
+        the id of its BOS token; None without one.
 
     Raises:
-        LapeError: there is none, or it is a slow one, which does not say which bytes a token covers.
+        LapeError: the checkpoint has no tokenizer, or a slow one, which does not say which bytes a token covers.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # a damaged file fails in many ways
@@ -266,7 +296,7 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     if not tokenizer.is_fast:
         raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
     backend = tokenizer.backend_tokenizer
-    # Left over from training in some repositories: they would cut documents and fill chunks with padding.
+    # Some repositories keep truncation and padding from training. They would cut documents and pad chunks.
     backend.no_truncation()
     backend.no_padding()
     with writing(output) as temporary:
@@ -275,14 +305,16 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
 
 
 def check_found_on(description: dict, path: str | Path, header: dict) -> None:
-    """Refuse what was found on another checkpoint; a released file names none.
+    """Check that neurons, parameters, steering values or expert units were found on the model at hand.
+
+    A released file names no checkpoint, and passes.
 
     Args:
         description: header of the model artifact that is at hand.
-        path, header: of neurons, parameters, steering values or expert units.
+        path, header: path and content of the header of what was found.
 
     Raises:
-        LapeError: it was.
+        LapeError: it was found on another checkpoint.
     """
     found, wanted = header.get("model_revision"), description["revision"]
     if found not in (None, wanted):
@@ -293,10 +325,12 @@ def check_found_on(description: dict, path: str | Path, header: dict) -> None:
 
 
 def location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
-    """Where a model artifact's checkpoint is: a repository and its commit, or a folder whose files are as they were.
+    """Where the checkpoint of a model artifact is: (repository, commit), or (folder, None).
+
+    The files of a folder are compared with the artifact by their sizes.
 
     Raises:
-        LapeError: a file is missing or changed.
+        LapeError: a file of the folder is missing or has changed.
     """
     if header["source"] == "hub":
         return header["path"], header["revision"]
@@ -310,11 +344,11 @@ def location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
 
 
 def folder_identity(folder: str | Path) -> tuple[dict[str, str], dict[str, int]]:
-    """SHA-256 and size of every file of a checkpoint folder, by name."""
+    """The SHA-256 and the size of every file of a checkpoint folder, each by name."""
     files = checkpoint_files(folder)
     return {file.name: sha256(file) for file in files}, {file.name: os.path.getsize(file) for file in files}
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it has none."""
+    """The first line of an error's text; the name of its class where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,17 +1,16 @@
-"""How far two selections of neurons agree, and how far two random ones of their sizes would."""
+"""How far two selections of neurons agree, and how far two random selections of the same sizes would agree."""
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import hypergeom
 
 from lape.neurons.table import Neurons
 
-# The neurons of any language, where a language's code stands otherwise; no code holds a space.
+# Stands in a column of language codes for the neurons of any language. No code holds a space.
 ALL = "all languages"
 
 
 def members(neurons: Neurons) -> np.ndarray:
-    """Which neurons were selected: bool [1 + K, L * I], first for any set, then for each of the K sets in order."""
+    """Which neurons are selected: bool [1 + K, L * I]. Row 0 is for any set, the next K rows are for the K sets."""
     member = np.zeros((1 + len(neurons.sets), neurons.layers * neurons.neurons_per_layer), bool)
     flat = neurons.table["layer"].to_numpy(np.int64) * neurons.neurons_per_layer + neurons.places()
     member[1:, flat] = neurons.membership().T
@@ -20,27 +19,29 @@ def members(neurons: Neurons) -> np.ndarray:
 
 
 def jaccard(first: ArrayLike, second: ArrayLike, shared: ArrayLike) -> np.ndarray:
-    """|A and B| / |A or B| from the sizes of A, B and what they share; NaN for two empty sets."""
+    """Jaccard index |A and B| / |A or B|, from |A|, |B| and |A and B|; NaN for two empty sets."""
     return _ratio(shared, np.add(first, second) - shared)
 
 
 def overlap(first: ArrayLike, second: ArrayLike, shared: ArrayLike) -> np.ndarray:
-    """The share of two sets' neurons that is found again in the other one; NaN for two empty sets.
+    """The share of the neurons of two sets that are in the other set too; NaN for two empty sets.
 
-    2 |A and B| / (|A| + |B|), which is |A and B| / |A| for sets of one size.
+    It is 2 |A and B| / (|A| + |B|), which is |A and B| / |A| for sets of one size.
     """
     return _ratio(2 * np.asarray(shared), np.add(first, second))
 
 
 def jaccard_by_chance(population: int, first: int, second: int) -> float:
-    """Expected Jaccard index of two sets of these sizes drawn at random, each without replacement.
+    """Expected Jaccard index of two random sets, each drawn without replacement; NaN for two empty sets.
 
-    What they share is hypergeometric. NaN for two empty sets.
+    The number of shared neurons has a hypergeometric distribution.
 
     Args:
-        population: neurons that are drawn from.
+        population: number of neurons to draw from.
         first, second: sizes of the sets.
     """
+    from scipy.stats import hypergeom
+
     shared = np.arange(max(0, first + second - population), min(first, second) + 1)
     return float(hypergeom.pmf(shared, population, first, second) @ jaccard(first, second, shared))
 

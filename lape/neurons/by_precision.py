@@ -1,4 +1,4 @@
-"""FFN neurons by average precision: where expert units and language-specific neurons are the same thing."""
+"""FFN neurons by average precision: the units that both papers have, as an expert unit and as a neuron."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +16,15 @@ def neuron_units(linear_layers: Sequence[LinearLayer], part: str, shape: tuple[i
     """The unit that feeds each neuron's activation function.
 
     Args:
-        linear_layers: all of a model's, in order.
-        part: of theirs that feeds the activation function: "gate" in a GLU, else "up".
+        linear_layers: all linear layers of a model, in order.
+        part: the part that feeds the activation function: "gate" in a GLU, else "up".
         shape: (L, I), layers and neurons per layer, over all experts.
 
     Returns:
-        int64 [L, I].
+        int64 [L, I], numbers of units.
 
     Raises:
-        LapeError: the model has another number of such units.
+        LapeError: the linear layers do not have I units of that part in each of L layers.
     """
     found: list[list[np.ndarray]] = [[] for _ in range(shape[0])]
     for linear in linear_layers:
@@ -44,19 +44,19 @@ def neuron_units(linear_layers: Sequence[LinearLayer], part: str, shape: tuple[i
 def neurons_by_average_precision(
     precision: Mapping[str, np.ndarray], linear_layers: Sequence[LinearLayer], part: str, like: Neurons
 ) -> Neurons:
-    """For every language as many neurons as another method found, those of the highest average precision.
+    """The neurons of the highest average precision: per language as many as another method found.
 
-    A neuron is the output of the FFN's first projection, which Kojima et al. (2024) score before the activation
-    function, and Tang et al. (2024) count behind it.
+    Kojima et al. (2024) score the output of the FFN's first projection before the activation function. Tang et al.
+    (2024) count the same neuron behind the activation function.
 
     Args:
-        precision: average precision of every unit, float64 [U], by language.
+        precision: language -> average precision of every unit, float64 [U].
         linear_layers, part: see `neuron_units`.
-        like: neurons whose shape, languages and sizes are taken.
+        like: neurons of the other method, whose shape, languages and numbers are taken.
 
     Returns:
-        neurons with the same sets; a column for each language holds their average precision. Ties go by layer and
-        place.
+        neurons with the sets of `like`. One column per language holds their average precision. Of equal neurons the one
+        in the lower layer comes first, then the one of lower place.
 
     Raises:
         LapeError: a language was not scored, or the shapes differ.
@@ -83,14 +83,14 @@ def neurons_by_average_precision(
 
 
 def ap_neurons(header_path: str | Path, like_path: str | Path) -> Neurons:
-    """`neurons_by_average_precision` of artifacts.
+    """Read two artifacts and call `neurons_by_average_precision` on them.
 
     Args:
         header_path: header of the average precision.
         like_path: header of the neurons whose numbers are taken.
 
     Raises:
-        LapeError: they are of different models, or damaged; else as `neurons_by_average_precision`.
+        LapeError: the artifacts are of different models or damaged, or see `neurons_by_average_precision`.
     """
     header, like = read_json(header_path, "average_precision"), Neurons.load(like_path)
     if like.summary["model_revision"] != header["model_revision"]:

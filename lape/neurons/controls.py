@@ -1,4 +1,4 @@
-"""Random controls: as many neurons as were selected, drawn by chance (the paper's random selection, RS, Fig. 8)."""
+"""Random controls: as many random neurons as were selected (the paper's random selection, RS, Fig. 8)."""
 
 import numpy as np
 import pandas as pd
@@ -8,16 +8,16 @@ from lape.neurons.table import Neurons, located
 
 
 def random_control(neurons: Neurons, seed: int, layer_matched: bool = False) -> Neurons:
-    """For every language a random set as large as its own.
+    """Draw per language a random set as large as the language's own set.
 
-    A draw from all layers alike, as the paper's, also differs from the selected set in where it lies, and some layers
-    matter more than others. A layer-matched draw has as many neurons in every layer as the language's own set, so
-    that which neurons they are is the only difference.
+    The paper draws from all layers alike. Such a set also differs from the selected one in the layers where it lies,
+    and some layers matter more than others. A layer-matched set has as many neurons in every layer as the language's
+    own set. Which neurons they are is then the only difference.
 
     Args:
-        neurons: selected neurons, whose shape, languages and sizes are taken.
-        seed: of numpy's PCG64 generator.
-        layer_matched: draw layer by layer, from the neurons that are not the language's own.
+        neurons: selected neurons, whose shape, languages and numbers are taken.
+        seed: seed of numpy's PCG64 generator.
+        layer_matched: draw layer by layer, from the neurons that are not in the language's own set.
 
     Returns:
         neurons with the same sets, each drawn without replacement.
@@ -43,7 +43,7 @@ def random_control(neurons: Neurons, seed: int, layer_matched: bool = False) -> 
 
 
 def _others(generator: np.random.Generator, width: int, own: np.ndarray, name: str, layer: int) -> np.ndarray:
-    """As many neurons of a layer as `own`, from those that are not in it."""
+    """Draw as many neurons of a layer as `own` has, from the neurons that are not in `own`."""
     others = np.setdiff1d(np.arange(width), own)
     if len(others) < len(own):
         raise LapeError(

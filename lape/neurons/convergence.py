@@ -1,4 +1,4 @@
-"""How many tokens a selection of neurons needs, and how sure its size is, from repeated selections."""
+"""How many tokens a selection of neurons needs, and how sure the number of its neurons is, from repeated selections."""
 
 import math
 from collections.abc import Mapping
@@ -6,20 +6,19 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import linregress
 
 from lape.neurons.agreement import ALL, overlap
 
-# The share of a selection that must be found again for it to count as stable.
+# A selection is stable where another one finds at least this share of its neurons again.
 STABLE = 0.95
 
 _LEVEL = (0.025, 0.975)
-# An extrapolation beyond so many times the largest group of shards says nothing.
+# An extrapolation beyond this multiple of the largest group's tokens says nothing.
 _REACH = 1000
 
 
 def band(values: ArrayLike) -> tuple[float, float, float]:
-    """Mean, 2.5% and 97.5% quantile of repeated measurements, those that are NaN left out; NaN where none is left."""
+    """Mean, 2.5% and 97.5% quantile of repeated measurements without those that are NaN; NaN where none is left."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if not len(values):
@@ -30,16 +29,20 @@ def band(values: ArrayLike) -> tuple[float, float, float]:
 def count_interval(counts: ArrayLike) -> tuple[int, int]:
     """95% interval of a language's number of neurons: percentiles of its number in the resamples, rounded outwards.
 
-    Chosen by simulation (100 to 400 samples from the probabilities of Gemma 3 270M, 7 languages, 1% of 12,288 or 36,864
-    neurons; the truth is the number that these probabilities select). With 8 shards it covers the truth in 95 to 99% of
-    the cases with independent tokens and in 96 to 98% with tokens as clustered as the median real neuron's (a design
-    effect of 15); with 16 shards in 99%, with 4 in 94%, with 2 in 88%. Intervals that correct for bias (basic, BC,
-    normal or Student's around the corrected number) cover 75 to 92%: resamples are no further off on average than the
-    sample is, so that what they correct is noise. It can miss one language whose number noise moves to one side: the
-    worst had 68%, 19 neurons in truth and 20 to 21 on average.
+    The interval was chosen by simulation: 100 to 400 samples from the probabilities of Gemma 3 270M, 7 languages, 1% of
+    12,288 or 36,864 neurons. The truth is the number that these probabilities select. The interval covers the truth in
+
+    - 95 to 99% of the cases with 8 shards and independent tokens;
+    - 96 to 98% with 8 shards and tokens as clustered as those of the median real neuron (a design effect of 15);
+    - 99% with 16 shards, 94% with 4, and 88% with 2.
+
+    Intervals that correct for bias (basic, BC, normal, or Student's around the corrected number) cover 75 to 92%. A
+    resample is on average no further from the truth than the sample is, so that these intervals correct noise. The
+    chosen interval can miss a language whose number noise moves to one side. The worst case was covered in 68%: 19
+    neurons in truth, and 20 to 21 on average.
 
     Args:
-        counts: int [B], from `lape.neurons.stability.bootstrap`.
+        counts: int [B], numbers of neurons in B resamples of `lape.neurons.stability.bootstrap`.
     """
     low = np.quantile(counts, _LEVEL[0], method="lower")
     return int(low), int(np.quantile(counts, _LEVEL[1], method="higher"))
@@ -48,18 +51,19 @@ def count_interval(counts: ArrayLike) -> tuple[int, int]:
 def tokens_needed(tokens: ArrayLike, shares: ArrayLike) -> tuple[float, bool]:
     """At how many tokens two independent selections share `STABLE` of their neurons.
 
-    Where the measured shares reach it, the first crossing, interpolated over ln(tokens); if that is the smallest group,
-    its size, which is an upper bound. Otherwise extrapolated by 1 - share = a tokens^-b, fitted by least squares
-    between logarithms: the error of a probability falls with the square root of the tokens, and with it the number of
-    neurons close enough to a cut to cross it, so that b should be near one half, less where documents are long.
+    Where the measured shares reach `STABLE`, the answer is the first crossing, interpolated over ln(tokens). Where the
+    smallest group reaches it already, the answer is the size of that group, which is an upper bound. Where no group
+    reaches it, the answer is extrapolated by 1 - share = a tokens^-b, fitted by least squares between logarithms. The
+    error of a probability falls with the square root of the tokens. So does the number of neurons that are close enough
+    to a cut to cross it. Hence b should be near one half, and less where documents are long.
 
     Args:
-        tokens: size of the groups, rising [M].
-        shares: mean share of the groups' neurons found again [M].
+        tokens: tokens of the groups, rising [M].
+        shares: mean share of the neurons that the other group of the same size finds again [M].
 
     Returns:
-        The tokens and whether they are extrapolated. NaN where a fit has no meaning: fewer than two sizes, no rise
-        with the tokens, or a result beyond 1,000 times the largest group.
+        The tokens, and whether they are extrapolated. The tokens are NaN where a fit has no meaning: with fewer than
+        two sizes, without a rise with the tokens, or for a result beyond 1,000 times the largest group.
     """
     tokens, shares = np.asarray(tokens, float), np.asarray(shares, float)
     reached = np.flatnonzero(shares >= STABLE)
@@ -75,20 +79,22 @@ def tokens_needed(tokens: ArrayLike, shares: ArrayLike) -> tuple[float, bool]:
     needed = (intercept - math.log(1 - STABLE)) / exponent
     if needed > math.log(_REACH * tokens[-1]):
         return np.nan, True
-    return max(math.exp(needed), float(tokens[-1])), True  # the fit may cross where the last mean does not
+    # The fit may cross at fewer tokens than the largest group has, whose measured mean does not reach STABLE.
+    return max(math.exp(needed), float(tokens[-1])), True
 
 
 def curve(splits: pd.DataFrame, shard_tokens: Mapping[str, float]) -> pd.DataFrame:
-    """The share of a selection that another one from as many other tokens finds again, over these tokens.
+    """How much of a selection another one from as many other tokens finds again, as a curve over the tokens.
 
     Args:
-        splits: from `lape.neurons.stability.splits`.
+        splits: the frame of `lape.neurons.stability.splits`.
         shard_tokens: language -> mean tokens of its shards.
 
     Returns:
-        Columns language (`ALL` first), shards, tokens (a language), overlap (mean over resamples), low, high (2.5% and
-        97.5% of the resamples) and extrapolated. A curve that does not reach `STABLE` goes on at twice the tokens as
-        `tokens_needed` has it, up to there; these rows have no shards and no band.
+        Columns language (`ALL` first), shards, tokens (per language), overlap (mean over resamples), low, high (2.5%
+        and 97.5% quantile of the resamples) and extrapolated. A curve that does not reach `STABLE` is continued by the
+        fit of `tokens_needed`: at twice the tokens again and again, up to the tokens needed. The continued rows have no
+        shards and no band.
     """
     shard_tokens = {ALL: float(np.mean(list(shard_tokens.values()))), **shard_tokens}
     rows = []
@@ -112,8 +118,10 @@ def curve(splits: pd.DataFrame, shard_tokens: Mapping[str, float]) -> pd.DataFra
 
 def _power_law(tokens: ArrayLike, shares: ArrayLike) -> tuple[float, float]:
     """ln a and b of 1 - share = a tokens^-b; NaN with fewer than two sizes that have a share."""
+    from scipy.stats import linregress
+
     tokens, shares = np.asarray(tokens, float), np.asarray(shares, float)
-    known = shares < 1  # NaN is not
+    known = shares < 1  # false for NaN too
     if known.sum() < 2:
         return np.nan, np.nan
     fit = linregress(np.log(tokens[known]), np.log(1 - shares[known]))

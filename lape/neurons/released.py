@@ -1,8 +1,8 @@
-"""The authors' released files: their neurons and their counts read into our artifacts, and neurons written as theirs.
+"""The released files of Tang et al. (2024): read neurons and counts, and write neurons in the same form.
 
-A neuron file is `list[language][layer]` of int64 index tensors. It names neither its languages nor its model, and
-trailing languages without a neuron are not in it. In a mixture of experts an index is the place in the layer,
-expert * width + index. A count file is `{"n": tokens, "over_zero": int32 [layers, neurons]}`, one a language.
+A neuron file is `list[language][layer]` of int64 index tensors. It names neither its languages nor its model. Languages
+without a neuron are missing at its end. In a mixture of experts an index is the place in the layer, expert * width +
+index. A count file is `{"n": tokens, "over_zero": int32 [layers, neurons]}`; there is one file per language.
 """
 
 import io
@@ -26,9 +26,9 @@ class Source:
     """The model that a file was made with.
 
     Attributes:
-        name: what tables call it.
-        revision, checkpoint: its revision and its repository of the hub, where they are known.
-        layers, neurons_per_layer, experts: shape of its FFN; None where it is not known.
+        name: what tables call the model.
+        revision, checkpoint: revision and repository of the model on the hub, where they are known.
+        layers, neurons_per_layer, experts: shape of the model's FFN; None where it is not known.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Source:
 
     @classmethod
     def named(cls, name: str, neurons_per_layer: int | None = None) -> "Source":
-        """A model by name: one of the paper's has the shape of its checkpoint.
+        """A model by name. A model of the paper gets the shape of its checkpoint.
 
         Args:
-            name: of the model.
-            neurons_per_layer: I of another model.
+            name: name of the model.
+            neurons_per_layer: I, for a model that is not in the paper.
 
         Raises:
-            LapeError: the paper's model of that name has another width.
+            LapeError: the paper has a model of that name with another I.
         """
         model = paper_model(name)
         if model is None:
@@ -61,7 +61,7 @@ class Source:
 
     @classmethod
     def described(cls, model_json: str | Path) -> "Source":
-        """A model by its artifact.
+        """A model by its artifact model.json.
 
         Raises:
             LapeError: the header is missing or of another kind.
@@ -77,14 +77,14 @@ def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> 
 
     Args:
         path: the .pth file. It is loaded without running any code that it may carry.
-        languages: names of its languages, in its order.
-        source: the model; its width must be known.
+        languages: the languages of the file, in the file's order.
+        source: the model; its neurons per layer must be known.
 
     Returns:
-        the neurons, each with the languages that it is listed for; a released file tells no entropy.
+        the neurons, each with the languages that it is listed for. A released file tells no entropy.
 
     Raises:
-        LapeError: not such a file, or one that fits neither these languages nor this model.
+        LapeError: the file is no released neuron file, or does not fit the languages or the model.
     """
     content = _load(path)
     if source.neurons_per_layer is None:
@@ -131,10 +131,11 @@ def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, Ac
         source: the model; where its shape is known, the counts must have it.
 
     Returns:
-        language -> statistics with counts and tokens alone; sums of activations are zero.
+        language -> statistics with counts and tokens alone; the sums of activations are zero.
 
     Raises:
-        LapeError: not such a file, counts outside 0 ... n, shapes that differ, or a mixture of experts.
+        LapeError: a file is no count file, counts are outside 0 ... n, shapes differ, or the model is a mixture of
+            experts.
     """
     if source.experts > 1:
         raise LapeError(
@@ -170,24 +171,24 @@ def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, Ac
 
 
 def write_neurons(neurons: Neurons, path: str | Path) -> None:
-    """Write neurons as the authors release them; languages without a neuron keep their place.
+    """Write neurons in the authors' form. Languages without a neuron keep their place.
 
     Args:
-        neurons: any set; languages stand in the order of `neurons.sets`.
+        neurons: any neurons. Languages stand in the order of `neurons.sets`.
         path: the .pth file; the same neurons give the same bytes.
     """
     content = []
     for name in neurons.sets:
         own = neurons.indices(name)
         content.append([torch.tensor(own.get(layer, ()), dtype=torch.int64) for layer in range(neurons.layers)])
-    packed = io.BytesIO()  # torch writes a file's own name into it, a temporary one here
+    packed = io.BytesIO()  # torch.save writes the file's name into the file, and here the name would be a temporary one
     torch.save(content, packed)
     with writing(path) as temporary:
         temporary.write_bytes(packed.getvalue())
 
 
 def _load(path: str | Path) -> object:
-    """What torch.save wrote, if it is tensors and plain containers."""
+    """Load what torch.save wrote, where that is tensors and plain containers."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -199,7 +200,7 @@ def _load(path: str | Path) -> object:
 
 
 def _integers(value: object) -> bool:
-    """Whether it is a dense tensor of integers, with its data; an empty one may have any type."""
+    """Whether a value is a dense tensor of integers with its data; an empty tensor may have any type."""
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
         return False
     whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool or value.is_quantized)

@@ -1,12 +1,12 @@
-"""Which neurons belong to a language, by three methods (Tang et al. 2024, sections 2.2 and 3.1), all from one pass.
+"""Which neurons belong to a language, by three methods from one counting pass (Tang et al. 2024, sections 2.2 and 3.1).
 
-- LAPE, language activation probability entropy: how unevenly the probability of firing is spread over languages.
-- LAVE, language activation value entropy: the same with the mean activation in place of the probability.
+- LAPE, language activation probability entropy: neurons whose probability of firing is spread most unevenly.
+- LAVE, language activation value entropy: LAPE with the mean activation in place of the probability.
 - LAP, language activation probability: neurons that fire at more than 95% of a language's tokens.
 
-LAPE's defaults are what the authors' released code does; the paper's text leaves the threshold's scope open (one
-percentile over all layers, neurons and languages) and whether membership is strict (it is). What goes beyond it
-(`choose`) is off by default.
+By default LAPE does what the authors' released code does. The paper's text leaves two questions open that the code
+answers: the threshold is one percentile over all layers, neurons and languages, and a member must lie strictly above
+it. Options beyond the released code are those of `choose`; they are off by default.
 """
 
 import logging
@@ -22,14 +22,14 @@ from lape.statistics.sums import ActivationStatistics
 
 logger = logging.getLogger(__name__)
 
-# What a negative mean activation counts as; see `mean_activations`.
+# Ways to count a negative mean activation; see `mean_activations`.
 NEGATIVE = ("zero", "absolute", "shift")
-# Which languages a neuron is assigned to: all above the threshold, or the one where its value is highest.
+# Ways to assign languages to a neuron: all languages above the threshold, or the one where its value is highest.
 ASSIGNMENTS = ("threshold", "maximum")
 
 
 def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> np.ndarray:
-    """Share of tokens at which each neuron fires (Eq. 4); 0 where no token reached its expert.
+    """Share of tokens at which each neuron fires (Eq. 4); 0 where no token reached the neuron's expert.
 
     Args:
         statistics: language -> statistics of one model.
@@ -38,20 +38,20 @@ def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> 
         float32 [L, I, K], languages in the mapping's order.
 
     Raises:
-        LapeError: a language without tokens, or statistics of different shapes.
+        LapeError: a language has no tokens, or the statistics differ in shape.
     """
     return _per_token(statistics, lambda value: value.count)
 
 
 def mean_activations(statistics: Mapping[str, ActivationStatistics], negative: str = "zero") -> np.ndarray:
-    """Mean activation of each neuron, as LAVE counts it (section 3.1 c); 0 where no token reached its expert.
+    """Mean activation of each neuron, as LAVE counts it (section 3.1 c); 0 where no token reached the neuron's expert.
 
-    A mean can be negative, as GELU and SiLU go below zero, and terms of both signs have no entropy. The paper does
-    not say what it does; `negative` chooses:
+    A mean can be negative, as GELU and SiLU go below zero, and values of both signs have no entropy. The paper does not
+    say how it counts a negative mean; `negative` chooses:
 
-    - "zero": a negative mean counts as 0: on average the neuron is off, as a probability of 0 says in LAPE.
-    - "absolute": its size counts, so that a neuron that is strongly negative in one language is specific to it.
-    - "shift": the lowest of a neuron's means, where it is negative, is subtracted from all of them.
+    - "zero": it counts as 0. The neuron is off on average, which a probability of 0 says in LAPE.
+    - "absolute": its absolute value counts. A neuron that is strongly negative in one language is specific to it.
+    - "shift": where the lowest mean of a neuron is negative, it is subtracted from all means of that neuron.
 
     Args:
         statistics: language -> statistics of one model, with sums of the activation.
@@ -61,7 +61,7 @@ def mean_activations(statistics: Mapping[str, ActivationStatistics], negative: s
         float32 [L, I, K], none negative.
 
     Raises:
-        LapeError: as `activation_probabilities`; an unknown `negative`; statistics that hold counts alone.
+        LapeError: see `activation_probabilities`; or `negative` is unknown, or the statistics hold counts alone.
     """
     if negative not in NEGATIVE:
         raise LapeError(f"neurons.lave_negative: {negative!r} is unknown; use one of {', '.join(NEGATIVE)}")
@@ -76,10 +76,10 @@ def mean_activations(statistics: Mapping[str, ActivationStatistics], negative: s
 
 
 def entropies(values: np.ndarray) -> np.ndarray:
-    """Entropy over languages of each neuron's L1-normalised values (Eq. 5), natural log.
+    """Entropy over languages of the L1-normalised values of each neuron (Eq. 5), with the natural logarithm.
 
     Args:
-        values: float32 [..., K], activation probabilities or means, none negative.
+        values: float32 [..., K], activation probabilities or means, none of them negative.
 
     Returns:
         float32 [...], between 0 and ln K; 0 for a neuron that never fires.
@@ -87,7 +87,7 @@ def entropies(values: np.ndarray) -> np.ndarray:
     sums = values.sum(axis=-1, keepdims=True)
     shares = np.divide(values, sums, out=np.zeros_like(values), where=sums > 0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.abs(-(shares * logs).sum(axis=-1))  # abs: no -0.0
+    return np.abs(-(shares * logs).sum(axis=-1))  # abs turns -0.0 into 0.0
 
 
 def select_lape(
@@ -95,27 +95,29 @@ def select_lape(
 ) -> Neurons:
     """The `ratio` of neurons with the lowest entropy, each assigned to every language above the threshold.
 
-    1. P = count / tokens (in a mixture of experts: tokens routed to the expert) in float32, and its entropy H over
-       languages.
-    2. T = the round(L I K quantile)-th smallest of all P. A neuron with no language strictly above T is out.
-    3. The round(L I ratio) neurons with the smallest H, over all layers; ties go to the lower layer, then index.
+    1. P is count / tokens in float32, and H is the entropy of P over languages. In a mixture of experts, tokens are
+       those routed to the expert.
+    2. T is the round(L I K quantile)-th smallest of all P. A neuron is out where no language has P > T.
+    3. The round(L I ratio) neurons with the smallest H are taken, over all layers. Of equal neurons the one in the
+       lower layer is taken first, then the one of lower index.
     4. A neuron belongs to every language with P > T.
 
-    Where fewer neurons pass step 2 than step 3 wants, all that pass are taken and a warning says so; the
-    released code fills up with neurons of no language and drops them later.
+    Where fewer neurons pass step 2 than step 3 wants, all that pass are taken, and a warning says so. The released code
+    fills up with neurons of no language and drops them later.
 
     Args:
-        statistics: language -> statistics of one model, K of them; the order is kept.
-        ratio: share of all neurons, in (0, 1].
-        quantile: of all activation probabilities, in (0, 1].
+        statistics: language -> statistics of one model, for K languages, whose order is kept.
+        ratio: share of all neurons to select, in (0, 1].
+        quantile: quantile of all activation probabilities that is the threshold, in (0, 1].
         **options: see `choose`.
 
     Returns:
-        the neurons, with their entropy and probabilities; `summary` holds threshold, entropy_at_cut,
-        entropy_maximum (ln K), wanted and selected.
+        the neurons, with their entropy and probabilities. `summary` holds threshold, entropy_at_cut (the highest
+        entropy of a selected neuron), entropy_maximum (ln K), wanted and selected.
 
     Raises:
-        LapeError: a parameter out of range, fewer than two languages, or statistics that do not fit together.
+        LapeError: a parameter is out of range, there are fewer than two languages, or the statistics do not fit
+            together.
     """
     return _lowest_entropy(statistics, activation_probabilities(statistics), "probability", ratio, quantile, options)
 
@@ -127,18 +129,18 @@ def select_lave(
     negative: str = "zero",
     **options,
 ) -> Neurons:
-    """As `select_lape`, with the mean activation in place of the probability (section 3.1 c).
+    """Do what `select_lape` does, with the mean activation in place of the probability (section 3.1 c).
 
     Args:
-        statistics, ratio, quantile: see `select_lape`; the quantile is one of all means.
-        negative: what a negative mean counts as, see `mean_activations`.
+        statistics, ratio, quantile: see `select_lape`. The quantile is taken of all means.
+        negative: how a negative mean counts; see `mean_activations`.
         **options: see `choose`.
 
     Returns:
-        the neurons, with the entropy and the means, as they counted, that chose them; `summary` as in `select_lape`.
+        the neurons, with their entropy and with their means as `negative` counts them; for `summary` see `select_lape`.
 
     Raises:
-        LapeError: as `select_lape` and `mean_activations`.
+        LapeError: see `select_lape` and `mean_activations`.
     """
     return _lowest_entropy(statistics, mean_activations(statistics, negative), "mean", ratio, quantile, options)
 
@@ -146,23 +148,25 @@ def select_lave(
 def select_lap(
     statistics: Mapping[str, ActivationStatistics], ratio: float = 0.01, probability: float = 0.95, **options
 ) -> Neurons:
-    """Neurons that fire at more than `probability` of a language's tokens belong to it (section 3.1 b).
+    """The neurons that fire at more than `probability` of a language's tokens, for each language (section 3.1 b).
 
-    Where more than `ratio` of all neurons do (the paper compares its methods at 1%), those with the highest
-    probability in any language are taken; ties go to the lower layer, then index.
+    The paper compares its methods at 1% of the neurons. Where more than `ratio` of all neurons fire so often, those
+    with the highest probability in any language are taken. Of equal neurons the one in the lower layer is taken first,
+    then the one of lower index.
 
     Args:
         statistics: see `select_lape`.
-        ratio: share of all neurons that is taken at most, in (0, 1].
-        probability: what a neuron's activation probability must exceed, in (0, 1].
+        ratio: largest share of all neurons that is taken, in (0, 1].
+        probability: the activation probability that a neuron must exceed, in (0, 1].
         **options: see `choose`.
 
     Returns:
-        the neurons, with their probabilities, and their entropy, by which they are not chosen; `summary` holds
-        threshold (the given probability), entropy_at_cut (the highest among them), entropy_maximum, wanted, selected.
+        the neurons, with their probabilities and with their entropy, which does not choose them. `summary` holds
+        threshold (the given probability), entropy_at_cut (the highest entropy among the neurons), entropy_maximum,
+        wanted and selected.
 
     Raises:
-        LapeError: as `select_lape`.
+        LapeError: see `select_lape`.
     """
     _check_share("lap_probability", probability)
     values = activation_probabilities(statistics)
@@ -182,29 +186,30 @@ def choose(
     assignment: str = "threshold",
     quota: int | None = None,
 ) -> Neurons:
-    """The first `ratio` of the neurons above a threshold in some order, and the languages of each: what methods share.
+    """The step that all methods share: take the first neurons above a threshold in some order, and assign languages.
 
     Args:
-        statistics: language -> statistics, K of them.
-        values: float32 [L, I, K], what the method compares over languages.
-        name: of the values; they become columns name_<language>.
-        threshold: a neuron with no value strictly above it is out.
-        ratio: share of all neurons.
-        order: from the values [N, K] and entropies [N] of the neurons above the threshold to a key, [N] or [N, K] where
-            it differs between languages; the smallest come first, ties in order of layer, then index.
-        minimum_tokens: a neuron that fewer tokens reached in any language is out. Only in a mixture of experts do fewer
-            reach it than were counted: a rare expert's neuron that fired at its single token has probability 1.
-        entropy_ceiling: a neuron with a higher entropy, as a share of ln K, is out.
-        assignment: "threshold": a neuron belongs to every language above the threshold. "maximum": to the one where
-            its value is highest, of equal ones the first.
-        quota: the first neurons of each language, so many, in place of the first `ratio` of all; a neuron belongs to
-            those of its languages whose quota it is in.
+        statistics: language -> statistics, for K languages.
+        values: float32 [L, I, K], the values that the method compares over languages.
+        name: name of the values, which become columns name_<language>.
+        threshold: a neuron with no value strictly above the threshold is out.
+        ratio: share of all neurons to take.
+        order: function from the values [N, K] and the entropies [N] of the neurons above the threshold to a key. The
+            key is [N], or [N, K] where it differs between languages. The neurons with the smallest key come first. Of
+            equal neurons the one in the lower layer comes first, then the one of lower index.
+        minimum_tokens: a neuron that fewer tokens reached in any language is out. This matters in a mixture of experts
+            alone: the neuron of a rare expert that fired at its single token has probability 1.
+        entropy_ceiling: a neuron is out where its entropy, as a share of ln K, is higher.
+        assignment: "threshold": a neuron belongs to every language above the threshold. "maximum": it belongs to the
+            language where its value is highest, and to the first of equal languages.
+        quota: number of neurons to take per language, the first ones of each, in place of the first `ratio` of all
+            neurons. A neuron belongs to those of its languages in whose quota it is.
 
     Returns:
         the neurons, with columns entropy and name_<language>.
 
     Raises:
-        LapeError: fewer than two languages, a parameter out of range, or one that leaves no neuron to take.
+        LapeError: there are fewer than two languages, a parameter is out of range, or it leaves no neuron to take.
     """
     if len(statistics) < 2:
         raise LapeError("languages: neurons are found by comparing languages; name at least two")
@@ -234,7 +239,7 @@ def choose(
     keys = order(flat[candidates], entropy)
     keys = keys[:, None] if keys.ndim == 1 else keys
     if quota is None:
-        taken = np.argsort(keys.min(axis=-1), kind="stable")[:wanted]  # stable: ties stay in order of layer and index
+        taken = np.argsort(keys.min(axis=-1), kind="stable")[:wanted]  # equal keys stay in order of layer and index
     else:
         for own, key in zip(members.T, np.broadcast_to(keys, members.shape).T, strict=True):
             ranking = np.argsort(key, kind="stable")
@@ -263,12 +268,12 @@ def choose(
     return Neurons(table, tuple(languages), layers, neurons, summary, experts=experts)
 
 
-# Method -> function from statistics and keyword parameters, those that the header of its artifact records.
+# Method -> its function of statistics and keyword parameters. The header of the method's artifact records these.
 SELECTIONS = {"lape": select_lape, "lave": select_lave, "lap": select_lap}
 
 
 def _lowest_entropy(statistics, values: np.ndarray, name: str, ratio: float, quantile: float, options: dict) -> Neurons:
-    """The neurons of the lowest entropy whose value exceeds a quantile of all values in some language."""
+    """The neurons of lowest entropy, among those whose value in some language exceeds a quantile of all values."""
     _check_share("quantile", quantile)
     rank = max(round(values.size * quantile), 1) - 1
     threshold = float(np.partition(values, rank, axis=None)[rank])
@@ -278,7 +283,7 @@ def _lowest_entropy(statistics, values: np.ndarray, name: str, ratio: float, qua
 def _per_token(
     statistics: Mapping[str, ActivationStatistics], sums: Callable[[ActivationStatistics], np.ndarray]
 ) -> np.ndarray:
-    """float32 [L, I, K], sums over the tokens that reached each neuron."""
+    """Sums divided by the number of tokens that reached each neuron, float32 [L, I, K]."""
     shapes = {language: value.count.shape for language, value in statistics.items()}
     if len({(value.count.shape, value.rows.shape) for value in statistics.values()}) > 1:
         raise LapeError(f"statistics: languages differ in shape ({shapes}); count them all on one model")
@@ -299,7 +304,7 @@ def _check_share(key: str, value: float) -> None:
 
 
 def _warn_of_few(members: np.ndarray, languages: list[str], wanted: int, quota: int | None) -> None:
-    """Say where there are fewer neurons than wanted."""
+    """Warn where there are fewer neurons than wanted."""
     if quota is None and len(members) < wanted:
         logger.warning("neurons: %d are wanted and only %d pass the threshold", wanted, len(members))
     if quota is not None:

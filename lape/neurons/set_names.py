@@ -1,4 +1,4 @@
-"""Names of sets: the languages that neurons or parameters were selected for."""
+"""Names of sets. A set holds the neurons or parameters that were selected for one language, and has its name."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ from lape.errors import LapeError
 
 
 def known_sets(sets: str | Sequence[str], known: Sequence[str], origin: str) -> list[str]:
-    """One name or several as a list, once they are known.
+    """Turn one name or several into a list, and check that there is a set of each name.
 
     Args:
         sets: a name, or several.
-        known: the names that there are.
-        origin: what the message calls their owner.
+        known: the names of all sets.
+        origin: what the message calls the owner of the sets.
 
     Raises:
-        LapeError: there is no such set.
+        LapeError: there is no set of a name.
     """
     names = [sets] if isinstance(sets, str) else list(sets)
     for name in names:

@@ -1,9 +1,9 @@
-"""How stable a selection of neurons is: what other text of the same kind would have selected.
+"""How stable a selection of neurons is: which neurons other text of the same kind would have selected.
 
-The shards of the statistics are the sample. A shard is a run of whole chunks, so that it keeps together the tokens of
-a document, which fire the same neurons; shards are nearly independent where tokens are not. Neurons are selected anew
-from sums of shards, which are exact; no forward pass is repeated. Languages are drawn independently, as their texts
-are.
+The shards of the statistics are the sample. The tokens of one document fire the same neurons, so tokens are not
+independent. A shard is a run of whole chunks and keeps the tokens of a document together, so shards are nearly
+independent. Neurons are selected anew from sums of shards, which are exact; no forward pass is repeated. Shards are
+drawn per language, independently of the other languages, because the texts of the languages are independent.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,22 +16,22 @@ from lape.neurons.agreement import ALL, members
 from lape.neurons.table import Neurons, located
 from lape.statistics.sums import ActivationStatistics, carried
 
-# From language -> statistics to neurons, such as `lape.select_lape` with its parameters bound.
+# A function from (language -> statistics) to neurons, such as `lape.select_lape` with its parameters bound.
 Select = Callable[[Mapping[str, ActivationStatistics]], Neurons]
 
-# The frames of a stability artifact.
+# The names of the data frames that make up a stability artifact.
 PARTS = ("splits", "resamples", "frequency", "left_out")
 
 
 @dataclass(frozen=True)
 class Shards:
-    """One language's S shards, stacked, with the sums that a selection needs and no other.
+    """The S shards of one language, stacked. They hold only the sums that a selection needs.
 
     Attributes:
         count: int64 [S, L, I], see `ActivationStatistics`.
         rows: int64 [S, L, E].
         tokens: int64 [S].
-        totals: int64 [S, 2, L, I], or None where the selection needs no means.
+        totals: int64 [S, 2, L, I]; None where the selection needs no means.
     """
 
     count: np.ndarray
@@ -44,8 +44,8 @@ class Shards:
         """Stack the shards of one language.
 
         Args:
-            shards: read one by one where it is an iterator.
-            means: keep the sums of the activation, which LAVE alone needs: two thirds of the memory.
+            shards: the shards. An iterator is read shard by shard.
+            means: keep the sums of the activation. LAVE alone needs them, and they take two thirds of the memory.
         """
         kept = [(shard.count, shard.rows, shard.tokens, shard.totals if means else None) for shard in shards]
         count, rows, tokens, totals = zip(*kept, strict=True)
@@ -55,7 +55,7 @@ class Shards:
         return len(self.tokens)
 
     def pooled(self, weights: np.ndarray) -> ActivationStatistics:
-        """The sum of the shards, each as often as its weight, int64 [S], says; squares and thresholds left out."""
+        """The sum of the shards, each times its weight, int64 [S]; without squares and counts above thresholds."""
         count = np.einsum("s,sli->li", weights, self.count)
         zeros = np.broadcast_to(np.int64(0), (2, *count.shape))
         return ActivationStatistics(
@@ -69,43 +69,46 @@ class Shards:
 
 
 def parts(shards: Mapping[str, Shards], select: Select, resamples: int, seed: int) -> dict[str, pd.DataFrame]:
-    """Everything here, by the names of `PARTS`; see `splits`, `bootstrap` (which gives two) and `left_out`."""
+    """The frames of a stability artifact by their names in `PARTS`, made by `splits`, `bootstrap` and `left_out`."""
     frames = splits(shards, select, resamples, seed), *bootstrap(shards, select, resamples, seed)
     return dict(zip(PARTS, (*frames, left_out(shards, select)), strict=True))
 
 
 def selections(shards: Mapping[str, Shards], resamples: int) -> int:
-    """How often `parts` selects."""
+    """How many selections `parts` makes."""
     again = 1 + len(shards) if len(shards) > 2 else 0
     return resamples * (2 * len(group_sizes(shards)) + 1) + 1 + again
 
 
 def group_sizes(shards: Mapping[str, Shards]) -> list[int]:
-    """From one shard to half of the smallest number of them: at most six sizes, even on a logarithmic axis."""
+    """Sizes of groups of shards, at most six and evenly spaced on a logarithmic axis.
+
+    They go from one shard to half of the shards of the language that has the fewest.
+    """
     half = min(map(len, shards.values())) // 2
     return np.unique(np.geomspace(1, half, 6).round().astype(int)).tolist()
 
 
 def select_all(shards: Mapping[str, Shards], select: Select) -> Neurons:
-    """The neurons that all shards together select, which is the artifact's own selection."""
+    """The neurons that all shards together select, which are the neurons of the run."""
     return select({language: stack.pooled(np.ones(len(stack), np.int64)) for language, stack in shards.items()})
 
 
 def splits(shards: Mapping[str, Shards], select: Select, resamples: int, seed: int) -> pd.DataFrame:
     """Selections from two disjoint groups of m shards of every language, for the m of `group_sizes`.
 
-    The largest m is the split-half comparison (with an odd S one shard, drawn anew every time, sits out, so that the
-    halves are equal); all together are the curve of agreement over tokens.
+    The largest m compares halves of the text. Where S is odd, one shard sits out so that the halves are equal; it is
+    drawn anew for every pair. All m together make the curve of agreement over tokens.
 
     Args:
-        shards: language -> its shards, two at least; S is the smallest number of them.
+        shards: language -> its shards, at least two. S is the smallest number of shards of a language.
         select: the selection to repeat.
-        resamples: random pairs of groups for every m.
-        seed: of numpy's PCG64 generator.
+        resamples: number of random pairs of groups for every m.
+        seed: seed of numpy's PCG64 generator.
 
     Returns:
-        Columns shards (m), resample, language (`ALL` first), first, second (neurons selected from either group) and
-        shared (from both).
+        Columns shards (m), resample, language (`ALL` first), first and second (number of neurons that the first and the
+        second group select) and shared (number of neurons that both select).
     """
     generator = np.random.default_rng(seed)
     blocks = []
@@ -131,21 +134,24 @@ def splits(shards: Mapping[str, Shards], select: Select, resamples: int, seed: i
 def bootstrap(
     shards: Mapping[str, Shards], select: Select, resamples: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Selections from shards drawn with replacement, S - 1 out of S for every language.
+    """Selections from shards drawn with replacement: S - 1 draws from the S shards of every language.
 
-    One fewer than there are: the variance of a mean over m draws from S shards is on average (S - 1) / S of the shards'
-    own variance, over m; m = S - 1 makes that the variance of a mean over S independent shards, where m = S is an
-    eighth too small with 8 shards and half with 2. Probabilities and means are ratios to the tokens drawn, so that
-    a smaller draw changes nothing else.
+    S draws would make the variance too small. With v the variance of a shard, the mean over m draws from S given shards
+    has on average the variance v (S - 1) / (S m). The mean over S independent shards has the variance v / S. The two
+    are equal for m = S - 1. For m = S the first is too small by an eighth with 8 shards, and by half with 2. Drawing
+    one shard less changes nothing else, because probabilities and means are divided by the tokens drawn.
 
     Args:
         shards, select, resamples, seed: see `splits`.
 
     Returns:
-        Columns resample, language (`ALL` first), neurons (in the resample) and shared (with the selection from all
-        shards); and a row for every neuron that was selected at least once, or from all shards: layer, (expert,)
-        index, languages (from all shards; empty where it is not selected from them), frequency (share of resamples
-        that select it) and frequency_<language>.
+        Two frames.
+
+        - Columns resample, language (`ALL` first), neurons (number in the resample) and shared (number that the
+          selection from all shards has too).
+        - One row per neuron that some resample or the selection from all shards has, with columns layer, (expert,)
+          index, languages (those that all shards select it for; empty where they do not select it), frequency (share of
+          the resamples that select it) and frequency_<language>.
     """
     generator = np.random.default_rng(seed)
     whole = select_all(shards, select)
@@ -176,14 +182,15 @@ def bootstrap(
 
 
 def left_out(shards: Mapping[str, Shards], select: Select) -> pd.DataFrame:
-    """What becomes of the others' neurons when one language is left out of the comparison.
+    """What becomes of the neurons of the other languages when one language is left out of the comparison.
 
     Args:
         shards, select: see `splits`.
 
     Returns:
-        Columns left_out, language (`ALL`: of any remaining language), before, after (neurons with and without the
-        language left out) and kept (in both); no row for two languages, as one has nothing to be compared with.
+        Columns left_out, language (`ALL`: any remaining language), before and after (number of neurons selected with
+        and without the language that is left out) and kept (number selected both times). There is no row for two
+        languages, as the remaining one would have nothing to be compared with.
     """
     columns = ["left_out", "language", "before", "after", "kept"]
     if len(shards) < 3:

@@ -1,4 +1,4 @@
-"""A set of selected neurons: a table that a person can read, and the header that says what it is."""
+"""Selected neurons as an artifact: a table that a person can read, and a header that says what the table is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ class Neurons:
     """Selected neurons of a model of L layers with I neurons each.
 
     Attributes:
-        table: one row a neuron, sorted by layer, expert and index, with columns layer, expert (in a mixture of experts
-            alone), index within the FFN or the expert (all from 0) and languages (a tuple of the sets that the
-            neuron belongs to); more columns say why it was selected.
-        sets: names of the sets, in order: the languages.
+        table: one row per neuron, sorted by layer, expert and index. Columns are layer, expert (in a mixture of experts
+            alone), index within the FFN or the expert (all from 0), and languages (a tuple of the sets that the neuron
+            belongs to). More columns say why the neuron was selected.
+        sets: names of the sets, in order. They are the languages.
         layers, neurons_per_layer: L and I, over all experts.
-        summary: what else the header records (method, threshold, entropy at the cut, ...).
-        origin: what messages call them: the header's path, where they were read from one.
-        experts: experts of a layer; 1 in a dense FFN.
+        summary: further fields of the header: method, threshold, entropy at the cut, ...
+        origin: what messages call the neurons: the path of the header that they were read from, if any.
+        experts: number of experts in a layer; 1 in a dense FFN.
     """
 
     table: pd.DataFrame
@@ -39,12 +39,12 @@ class Neurons:
     experts: int = 1
 
     def indices(self, sets: str | Sequence[str]) -> dict[int, np.ndarray]:
-        """Neurons of one or several sets: layer -> sorted int64 places in it; layers without any are left out.
+        """The neurons of one or several sets: layer -> sorted int64 places in that layer.
 
-        The place of neuron j of expert e is e * I / experts + j.
+        The place of neuron j of expert e is e * I / experts + j. Layers without a neuron are left out.
 
         Raises:
-            LapeError: there is no such set.
+            LapeError: there is no set of a name.
         """
         sets = known_sets(sets, self.sets, self.origin)
         chosen = np.array([not set(languages).isdisjoint(sets) for languages in self.table["languages"]], bool)
@@ -52,20 +52,20 @@ class Neurons:
         return {int(layer): np.sort(places[layers == layer]) for layer in np.unique(layers)}
 
     def places(self) -> np.ndarray:
-        """int64, each row's place among the neurons of its layer."""
+        """The place of each row's neuron in its layer, int64 [rows]."""
         return places(self.table, self.neurons_per_layer, self.experts)
 
     def membership(self) -> np.ndarray:
-        """bool [rows, K], whether each neuron belongs to each set."""
+        """Whether each neuron belongs to each set, bool [rows, K]."""
         rows = [[name in languages for name in self.sets] for languages in self.table["languages"]]
         return np.array(rows, bool).reshape(-1, len(self.sets))
 
     def counts(self) -> dict[str, int]:
-        """Number of neurons in each set; one neuron can belong to several."""
+        """Number of neurons in each set. A neuron can belong to several sets."""
         return dict(zip(self.sets, self.membership().sum(axis=0).tolist(), strict=True))
 
     def description(self) -> dict:
-        """What the header of a neurons artifact says of its table, the summary included."""
+        """The fields of a header that describe the table, `summary` included."""
         return {
             "sets": list(self.sets),
             "layers": self.layers,
@@ -87,7 +87,7 @@ class Neurons:
         """Read a neurons artifact by its header; the table lies beside it.
 
         Raises:
-            LapeError: missing, of another kind, or a table that does not fit its header.
+            LapeError: the header is missing or of another kind of artifact, or the table does not fit it.
         """
         header_path = Path(header_path)
         header = read_json(header_path, "neurons")
@@ -95,7 +95,7 @@ class Neurons:
         try:
             # Codes such as "nan" or "na" are languages, not missing values.
             table = pd.read_csv(path, sep="\t", keep_default_na=False)
-            if table.empty:  # nothing tells its types
+            if table.empty:  # pandas cannot tell the types of its columns
                 numbers = dict.fromkeys(table.columns.drop("languages"), "float64")
                 table = table.astype(numbers | {name: "int64" for name in PLACE if name in table})
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
@@ -118,16 +118,16 @@ class Neurons:
 
 
 def places(table: pd.DataFrame, neurons_per_layer: int, experts: int) -> np.ndarray:
-    """int64, each row's place among the neurons of its layer; the inverse of `located`."""
+    """The place of each row's neuron in its layer, int64 [rows]; the inverse of `located`."""
     index = table["index"].to_numpy(np.int64)
     return index if experts == 1 else table["expert"].to_numpy(np.int64) * (neurons_per_layer // experts) + index
 
 
 def located(chosen: np.ndarray, neurons_per_layer: int, experts: int) -> dict[str, np.ndarray]:
-    """The columns of a table that say where neurons are.
+    """The columns layer, expert and index of some neurons; the inverse of `places`.
 
     Args:
-        chosen: int64, layer * neurons_per_layer + place.
+        chosen: int64 [rows], layer * neurons_per_layer + place.
         neurons_per_layer, experts: see `Neurons`.
     """
     layer, place = np.divmod(chosen, neurons_per_layer)

@@ -1,10 +1,13 @@
 """The numbers that the papers print (Tang et al. 2024, Kojima et al. 2024), as data; README.md names their source."""
 
+import csv
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -22,32 +25,32 @@ class PaperModel:
     neurons_per_layer: int
     table: int
 
-    def layer_counts(self) -> pd.Series:
+    def layer_counts(self) -> "pd.Series":
         """Int64 by (language, layer), layers from 1; a row that is missing from a partial table is left out."""
         rows = read(f"table{self.table}").set_index("layer")
         return rows.unstack().rename_axis(["language", "layer"]).astype("Int64")
 
-    def counts(self) -> pd.Series:
+    def counts(self) -> "pd.Series":
         """Int64 by language: Table 3, or the sums of a table that is complete."""
         if self.table == 10:
             return read("table3").loc[0].rename_axis("language").astype("Int64")
         return self.layer_counts().groupby("language", sort=False).sum()
 
-    def deactivated_quality(self) -> pd.Series:
+    def deactivated_quality(self) -> "pd.Series":
         """Table 1: content quality by (deactivated, language), where deactivated is "normal", "random" or a language.
 
         Empty for models that the table does not have.
         """
         return self._generation(1, ["deactivated"])
 
-    def steered(self) -> pd.Series:
+    def steered(self) -> "pd.Series":
         """Table 4: by (metric, setting, language), content_quality and language_accuracy, normal and steered.
 
         Empty for models that the table does not have.
         """
         return self._generation(4, ["metric", "setting"])
 
-    def _generation(self, number: int, keys: list[str]) -> pd.Series:
+    def _generation(self, number: int, keys: list[str]) -> "pd.Series":
         """A table of the generation experiments, which the paper has for its largest model alone."""
         rows = read(f"table{number}").set_index(keys).rename_axis(columns="language").stack()
         return rows if self.table == 10 else rows.iloc[:0]
@@ -73,13 +76,21 @@ def paper_model(*names: str | None) -> PaperModel | None:
     return next((known[key(name)] for name in names if name is not None and key(name) in known), None)
 
 
-def pretraining_shares() -> pd.DataFrame:
+def pretraining_shares() -> "pd.DataFrame":
     """Table 7: percent of the pre-training corpora, indexed by language; columns LLaMA-2 and BLOOM."""
     return read("table7").set_index("language")[["LLaMA-2", "BLOOM"]]
 
 
-def read(name: str) -> pd.DataFrame:
+def pretraining_languages() -> set[str]:
+    """The languages of Table 7. The workflow asks for them while it starts, and is spared pandas."""
+    with files(__package__).joinpath("table7.csv").open(encoding="utf-8") as file:
+        return {row["language"] for row in csv.DictReader(file)}
+
+
+def read(name: str) -> "pd.DataFrame":
     """One of the files beside this one, by its stem."""
+    import pandas as pd
+
     with files(__package__).joinpath(f"{name}.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False)
 

@@ -1,9 +1,10 @@
 """Fine-tuning of one copy of a model on the instructions of one language, for parameter variation (section 3.1 (d)).
 
-Full fine-tuning with transformers' Trainer, on the answers alone. Weights, gradients and AdamW's two moments are
-float32, 16 bytes a parameter, whatever dtype the model has otherwise: a step of 1e-5 on a weight of 0.03 is a twelfth
-of the distance between neighbouring bfloat16 numbers there, and rounding would undo every one. Only the matrix
-products run in bfloat16, by autocast. Under `accelerate launch` with a configuration of FSDP the ranks share all this.
+Transformers' Trainer fine-tunes all weights on the answers alone. Weights, gradients and AdamW's two moments are
+float32, 16 bytes per parameter, whatever dtype the model has elsewhere. In bfloat16 rounding would undo every step: a
+step of 1e-5 on a weight of 0.03 is a twelfth of the distance between neighbouring bfloat16 numbers there. Only the
+matrix products run in bfloat16, by autocast. Under `accelerate launch` with a configuration of FSDP, the ranks share
+weights, gradients and moments.
 """
 
 import contextlib
@@ -27,30 +28,31 @@ from lape.errors import LapeError
 from lape.machine.progress import progress
 from lape.model.ffn import find_ffn
 
-# Stanford Alpaca's prompts without the sentence before them, which would put English into every language's training.
+# Stanford Alpaca's prompts without their first sentence, which would put English into the training of every language.
 PROMPT = "### Instruction:\n{instruction}\n\n### Response:\n"
 PROMPT_WITH_INPUT = "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
 IGNORED = -100  # the label of a position that is not in the loss
-# Files of a checkpoint, and of the folder of all checkpoints.
+# Names of two files: the mark of a whole checkpoint, in its folder, and the identity of the training, beside them.
 _WHOLE, _IDENTITY = "whole", "identity.json"
-_ROWS = 32  # rows of logits that are float32 at once
+_ROWS = 32  # rows of logits that exist in float32 at once
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Settings of a training; the defaults are the paper's, where it names them.
+    """Settings of a training. The defaults are the paper's settings, where it names them.
 
     Attributes:
         epochs: passes over the examples.
-        batch_size: examples of a step, over all devices.
-        device_batch_size: examples of a forward pass on one device; gradients add up until batch_size is reached.
-        learning_rate: constant, without warm-up.
-        optimizer: transformers' name of it; adamw_torch needs more memory, as it makes several passes.
-        seed: of the order of the examples, and of dropout where the model has any.
-        precision: "bfloat16" (autocast) or "float32", of the matrix products.
-        gradient_checkpointing: compute activations anew in the backward pass, to save memory.
-        freeze_embeddings: train neither token embeddings nor LM head, in which PV selects nothing. In a small model
-            with a large vocabulary they are most of the memory and a third of the time.
+        batch_size: examples per step, over all devices.
+        device_batch_size: examples per forward pass on one device. Gradients add up until batch_size is reached.
+        learning_rate: learning rate, which is constant and has no warm-up.
+        optimizer: transformers' name of the optimizer. adamw_torch needs more memory than the default, as it makes
+            several passes.
+        seed: seed of the order of the examples, and of dropout where the model has any.
+        precision: "bfloat16" (by autocast) or "float32": the format of the matrix products.
+        gradient_checkpointing: compute activations again in the backward pass, to save memory.
+        freeze_embeddings: do not train the token embeddings and the LM head, in which PV selects nothing. In a small
+            model with a large vocabulary they take most of the memory and a third of the time.
         checkpoint_steps: steps between checkpoints; 0 for no checkpoint.
     """
 
@@ -71,10 +73,10 @@ class Encoded:
     """Examples as token ids.
 
     Attributes:
-        ids: of every example: BOS where there is one, the prompt, the answer, EOS.
+        ids: token ids of every example: BOS (where there is one), prompt, answer, EOS.
         prompts: length of every example's prompt, BOS included.
-        truncated: examples that were longer than the maximum.
-        dropped: examples of whose answer nothing was left.
+        truncated: number of examples that were longer than the maximum, and were cut.
+        dropped: number of examples that were dropped, as the cut left nothing of their answer.
     """
 
     ids: list[list[int]]
@@ -90,15 +92,20 @@ class Encoded:
 
     @property
     def answer_tokens(self) -> int:
-        """Tokens that an epoch trains on, EOS included."""
+        """Number of tokens that an epoch trains on, EOS included."""
         return sum(map(len, self.ids)) - sum(self.prompts)
+
+    def counts(self) -> dict[str, int]:
+        """The fields of the header of a finetuned artifact that describe the examples."""
+        counts = {"examples": len(self), "examples_truncated": self.truncated, "examples_dropped": self.dropped}
+        return counts | {"answer_tokens": self.answer_tokens}
 
 
 def read_instructions(path: str | Path) -> list[dict[str, str]]:
     """Read examples from JSON lines with the keys instruction, input (may be empty) and output.
 
     Raises:
-        LapeError: the file cannot be read, a line is not such an example, or there is none.
+        LapeError: the file cannot be read, a line is no example, or there is no example.
     """
     examples = []
     try:
@@ -129,14 +136,14 @@ def encode(
 ) -> Encoded:
     """Token ids of examples, cut to a maximum length.
 
-    Prompt and answer are tokenised each by itself, so that where the answer starts is certain.
+    Prompt and answer are tokenised separately, so that it is certain at which token the answer starts.
 
     Args:
         examples: see `read_instructions`.
-        tokenizer: of the model.
-        bos: id of the token that comes first, None for none.
-        eos: id of the token that ends an answer; the cut takes it first.
-        max_length: tokens of an example at most.
+        tokenizer: tokenizer of the model.
+        bos: id of the token that comes first; None for no such token.
+        eos: id of the token that ends an answer. A cut removes it first.
+        max_length: largest number of tokens in an example.
 
     Raises:
         LapeError: no example has a token of its answer within the maximum.
@@ -158,7 +165,7 @@ def encode(
 
 
 def collate(rows: Sequence[dict]) -> dict[str, Tensor]:
-    """A batch of examples, padded at the right to the longest; padding and prompts are not in the loss."""
+    """Make a batch of examples, padded on the right to the longest. Padding and prompts are not in the loss."""
     longest = max(len(row["ids"]) for row in rows)
     ids, mask, labels = (torch.full((len(rows), longest), value) for value in (0, 0, IGNORED))
     for number, row in enumerate(rows):
@@ -172,8 +179,8 @@ def collate(rows: Sequence[dict]) -> dict[str, Tensor]:
 def weight_matrices(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight matrix of MHA and FFN (Eq. 1-3), in the model's order.
 
-    These are the parameters of two and more dimensions inside the decoder layers: no embedding, no norm, no bias, no
-    LM head.
+    These are the parameters inside the decoder layers that have two or more dimensions: no embedding, norm, bias or LM
+    head.
     """
     layers = {id(layer) for layer in find_ffn(model).layers}
     return {
@@ -186,17 +193,18 @@ def weight_matrices(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
 
 
 def training_arguments(settings: FineTuning, folder: str | Path, cpu: bool) -> TrainingArguments:
-    """The Trainer's form of the settings. Made before the model is loaded, as it joins the ranks of a launcher.
+    """The Trainer's form of the settings. Make it before the model is loaded, as it joins the ranks of a launcher.
 
     Args:
-        settings: of the training.
-        folder: where checkpoints go.
-        cpu: leave GPUs alone.
+        settings: settings of the training.
+        folder: folder of the checkpoints.
+        cpu: use no GPU.
 
     Raises:
-        LapeError: a setting that the Trainer or the device does not take, or sizes of batches that do not divide.
+        LapeError: the Trainer or the device does not take a setting, or batch_size is no multiple of the examples that
+            all devices take in a pass.
     """
-    # Renamed in later versions of transformers.
+    # Later versions of transformers have renamed a field.
     fields = TrainingArguments.__dataclass_fields__
     checkpointing = "activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"
     try:
@@ -243,16 +251,17 @@ def finetune(
     """Train a model in place, from the newest checkpoint of the same training if there is one.
 
     Args:
-        model: with float32 weights.
-        examples: what it is trained on.
-        settings: of the training.
-        arguments: what `training_arguments` made of them.
-        identity: everything that shapes the result; checkpoints of another one are deleted.
-        description: what the progress bar says.
+        model: a model with float32 weights.
+        examples: the examples to train on.
+        settings: settings of the training.
+        arguments: the settings as `training_arguments` returns them.
+        identity: everything that shapes the result. Checkpoints of a training of another identity are deleted.
+        description: text of the progress bar.
 
     Returns:
-        matrix -> float32 weights on the CPU, of `weight_matrices` (complete on the first rank of a launcher, which is
-        the one to write them); and the loss of each step, mean over the answers' tokens in nats, before the step.
+        matrix -> float32 weights on the CPU, for the matrices of `weight_matrices`; and the loss before each step, the
+        mean over the answers' tokens in nats. Under a launcher the weights are complete on the first rank, which is to
+        write them.
     """
     names = weight_matrices(model)
     newest = _newest_checkpoint(Path(arguments.output_dir), identity)
@@ -274,14 +283,14 @@ def finetune(
 
 
 class _AnswerTrainer(Trainer):
-    """A Trainer that computes logits only where the loss reads them, and widens few of them to float32 at once.
+    """A Trainer that computes logits only where the loss reads them, and holds few of them in float32 at once.
 
-    The logits of a batch are the largest thing in memory, and with a large vocabulary the LM head is the longest step.
+    The logits of a batch take the most memory, and with a large vocabulary the LM head takes the most time.
     """
 
     def __init__(self, *arguments, precision: str, **keywords):
         super().__init__(*arguments, compute_loss_func=_answer_loss, **keywords)
-        # The Trainer's own autocast would return float32 logits.
+        # The Trainer's own autocast would return the logits in float32.
         self._autocast = torch.autocast(self.args.device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     def compute_loss(self, model, inputs, *arguments, **keywords):
@@ -292,7 +301,10 @@ class _AnswerTrainer(Trainer):
 
 @contextlib.contextmanager
 def _rows_of(head: nn.Module, predicting: Tensor) -> Iterator[None]:
-    """The LM head sees only the hidden states [B, T, H] before the tokens marked in [B, T - 1], as [tokens, H]."""
+    """During the block, the LM head sees only the hidden states that predict the tokens marked in [B, T - 1].
+
+    Of the hidden states [B, T, H] it gets [tokens, H].
+    """
     handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][predicting],))
     try:
         yield
@@ -301,7 +313,7 @@ def _rows_of(head: nn.Module, predicting: Tensor) -> Iterator[None]:
 
 
 def _answer_loss(outputs, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
-    """Sum of this pass's NLL over the number of tokens in all passes of the step, so that all tokens weigh alike."""
+    """NLL summed over this pass, divided by the number of tokens in all passes of the step: all tokens weigh alike."""
     targets = labels[:, 1:]
     parts = zip(outputs.logits.split(_ROWS), targets[targets != IGNORED].split(_ROWS), strict=True)
     return sum(checkpoint(_nll, *part, use_reentrant=False) for part in parts) / num_items_in_batch
@@ -312,7 +324,7 @@ def _nll(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class _Bar(TrainerCallback):
-    """Shows the progress of the training, on the first rank."""
+    """Show the progress of the training, on the first rank."""
 
     def __init__(self, description: str):
         self._description, self._bar = description, None
@@ -332,19 +344,19 @@ class _Bar(TrainerCallback):
 
 
 class _Keeper(TrainerCallback):
-    """Marks a checkpoint as whole once every rank has written its part; then the one before it can go."""
+    """Mark a checkpoint as whole once every rank has written its part, and delete the checkpoint before it."""
 
     def on_save(self, args, state, control, **keywords):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             newest = Path(args.output_dir, f"checkpoint-{state.global_step}")
-            os.sync()  # a crash after the mark must not leave less than what it says
+            os.sync()  # all parts must be on the disk before the mark says so
             (newest / _WHOLE).touch()
             _remove_checkpoints(newest.parent, but=newest)
 
 
 def _newest_checkpoint(folder: Path, identity: dict) -> str | None:
-    """The newest whole checkpoint that a training of the same identity left; what cannot be used is deleted."""
+    """The newest whole checkpoint of a training of the same identity. Other checkpoints are deleted."""
     ranks = PartialState()
     if ranks.is_main_process:
         try:

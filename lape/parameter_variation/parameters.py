@@ -18,12 +18,12 @@ class Parameters:
     """Selected parameters of a model's weight matrices.
 
     Attributes:
-        index: matrix -> int64, sorted: places in it, flattened row by row. Matrices without any are left out.
-        member: matrix -> bool [places, K], the sets that each belongs to.
-        sets: names of the sets, in order: the languages.
-        matrices: matrix -> shape of every matrix that was searched, in the model's order.
-        summary: what else the header records (method, entropy at the cut, ...).
-        origin: what messages call them: the header's path, where they were read from one.
+        index: matrix -> sorted int64 places in the matrix, flattened row by row. Matrices without any are left out.
+        member: matrix -> bool [places, K], whether each parameter belongs to each of the K sets.
+        sets: names of the sets, in order. They are the languages.
+        matrices: matrix -> its shape, for every matrix that was searched, in the model's order.
+        summary: further fields of the header (method, entropy at the cut, ...).
+        origin: what messages call the parameters: the path of the header that they were read from, if any.
     """
 
     index: Mapping[str, np.ndarray]
@@ -34,10 +34,10 @@ class Parameters:
     origin: str = "parameters"
 
     def indices(self, sets: str | Sequence[str]) -> dict[str, np.ndarray]:
-        """Parameters of one or several sets: matrix -> sorted int64 places; matrices without any are left out.
+        """Parameters of one or several sets: matrix -> sorted int64 places. Matrices without any are left out.
 
         Raises:
-            LapeError: there is no such set.
+            LapeError: there is no set of a name.
         """
         sets = known_sets(sets, self.sets, self.origin)
         columns = [self.sets.index(name) for name in sets]
@@ -45,12 +45,12 @@ class Parameters:
         return {name: index for name, index in chosen.items() if len(index)}
 
     def counts(self) -> dict[str, int]:
-        """Number of parameters in each set; one parameter can belong to several."""
+        """Number of parameters in each set. A parameter can belong to several sets."""
         total = sum((member.sum(axis=0) for member in self.member.values()), np.zeros(len(self.sets), np.int64))
         return dict(zip(self.sets, total.tolist(), strict=True))
 
     def description(self) -> dict:
-        """What the header of a parameters artifact says of its places, the summary included."""
+        """The fields of a header that describe the places, `summary` included."""
         return {
             "sets": list(self.sets),
             "total": sum(int(np.prod(shape)) for shape in self.matrices.values()),
@@ -71,7 +71,7 @@ class Parameters:
         """Read a parameters artifact by its header; the safetensors file lies beside it.
 
         Raises:
-            LapeError: missing, of another kind, or places that do not fit the header.
+            LapeError: the header is missing or of another kind of artifact, or the places do not fit it.
         """
         header_path = Path(header_path)
         header = read_json(header_path, "parameters")

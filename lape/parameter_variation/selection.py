@@ -1,8 +1,8 @@
 """Which parameters belong to a language: PV, parameter variation (section 3.1 (d) of the paper).
 
-One copy of the model is fine-tuned on each language. A parameter that hardly changes in one or two of the copies and
-much in the others belongs to those languages. The paper does not say which ones exactly; here these are the languages
-whose share of the refined change is above an even share, 1/K.
+One copy of the model is fine-tuned on each language. A parameter that hardly changes in one or two of the copies, and
+changes much in the others, belongs to those one or two languages. The paper does not say by which threshold. Here a
+parameter belongs to the languages whose share of the refined change is above an even share, 1/K.
 """
 
 import logging
@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from lape.errors import LapeError
 from lape.machine.progress import progress
@@ -18,25 +17,25 @@ from lape.parameter_variation.parameters import Parameters
 
 logger = logging.getLogger(__name__)
 
-_READ = 1 << 22  # parameters read at once, at least a row
-_BLOCK = 1 << 16  # parameters computed at once: K times as many values stay in the cache
+_READ = 1 << 22  # parameters that are read at once, but at least one row
+_BLOCK = 1 << 16  # parameters that are computed at once: few enough that their K values each stay in the cache
 
 
 def change_shares(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Entropy and shares over languages of the refined change of some parameters.
 
-    The relative change |finetuned - base| / |base| of every language is subtracted from the largest one and the
-    differences are divided by their sum: a language in which a parameter changes less than elsewhere has a large
-    share. Entropy is in natural log. float32 throughout and numpy alone, with sums over languages taken one after the
-    other: the result does not depend on how matrices are cut into blocks.
+    A language's relative change is |finetuned - base| / |base|. It is subtracted from the largest relative change, and
+    the differences are divided by their sum. A language in which a parameter changes less than elsewhere therefore has
+    a large share. The entropy has the natural logarithm. All is computed by numpy in float32, and sums over languages
+    are taken in order, so that the result does not depend on how matrices are cut into blocks.
 
     Args:
-        base: float32 [n].
-        finetuned: K arrays, float32 [n].
+        base: float32 [n], the parameters before.
+        finetuned: K arrays, float32 [n], the parameters after training on each language.
 
     Returns:
-        float32 [n], the entropy, infinite where the base is zero or the change the same in all languages; float32
-        [K, n], the shares.
+        the entropies, float32 [n], infinite where the base is zero or the change is the same in all languages; and the
+        shares, float32 [K, n].
     """
     refined = np.empty((len(finetuned), base.size), np.float32)
     scale = np.abs(base)
@@ -63,25 +62,26 @@ def change_shares(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> tuple[np
 def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: float = 0.01) -> Parameters:
     """The `ratio` of parameters with the lowest entropy of change over languages.
 
-    Ties go to the earlier matrix, then to the lower index. Parameters that are zero in the base, or change alike in all
-    languages, are left out. A selected parameter belongs to every language whose share of the refined change is above
-    1/K. With two languages every share would be 0 or 1 and every entropy 0.
+    Of equal parameters the one in the earlier matrix is taken first, then the one of lower index. Parameters that are
+    zero in the base, or that change alike in all languages, are left out. A selected parameter belongs to every
+    language whose share of the refined change is above 1/K. At least three languages are needed: with two, every share
+    would be 0 or 1 and every entropy 0.
 
-    Matrices are read row block by row block, and of what was read no more than the best `ratio` are kept.
+    Matrices are read in blocks of rows. No more than the best `ratio` of the parameters are kept in memory.
 
     Args:
-        base: matrix -> weights before, a tensor or an array; in the model's order.
-        finetuned: language -> matrix -> weights after, K of them; float32 arrays, or safetensors slices that are read
-            as they are cut.
-        ratio: share of all parameters of the matrices, in (0, 1].
+        base: matrix -> weights before, a tensor or an array, in the model's order.
+        finetuned: language -> matrix -> weights after, for K languages. They are float32 arrays, or safetensors slices,
+            which are read block by block.
+        ratio: share of all parameters of the matrices to select, in (0, 1].
 
     Returns:
-        the parameters; `summary` holds entropy_at_cut, entropy_maximum (ln (K - 1), as the language of the largest
+        the parameters. `summary` holds entropy_at_cut, entropy_maximum (ln (K - 1), as the language of the largest
         change has no share), wanted and selected.
 
     Raises:
-        LapeError: a ratio out of range, fewer than three languages, matrices of other shapes, or no parameter that
-            changed in one language more than in another.
+        LapeError: the ratio is out of range, there are fewer than three languages, the matrices differ in shape, or no
+            parameter changed in one language more than in another.
     """
     languages = list(finetuned)
     if len(languages) < 3:
@@ -129,11 +129,11 @@ def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: fl
 
 
 def control_parameters(parameters: Parameters, seed: int) -> Parameters:
-    """A random control: for every matrix and language as many parameters, drawn outside the language's own.
+    """A random control: per matrix and language as many parameters, drawn from those outside the language's own.
 
     Args:
         parameters: selected parameters.
-        seed: of numpy's PCG64 generator.
+        seed: seed of numpy's PCG64 generator.
 
     Raises:
         LapeError: more than half of a matrix belongs to one language.
@@ -148,7 +148,7 @@ def control_parameters(parameters: Parameters, seed: int) -> Parameters:
                     f"{name}: more than half of it belongs to one language; lower parameter_variation.ratio"
                 )
             rest = np.sort(generator.choice(size - len(own), len(own), replace=False))
-            # Number r of the places that are not the language's own lies behind all own places o with o - rank <= r.
+            # Of the places that are not the language's own, number r lies behind all own places o with o - rank <= r.
             drawn.append(rest + np.searchsorted(own - np.arange(len(own)), rest, side="right"))
         index[name] = np.unique(np.concatenate(drawn))
         member[name] = np.stack([np.isin(index[name], part, assume_unique=True) for part in drawn], axis=1)
@@ -157,18 +157,18 @@ def control_parameters(parameters: Parameters, seed: int) -> Parameters:
 
 
 class _Lowest:
-    """The parameters of lowest entropy among those that were added; they come in order of matrix and index."""
+    """Keep the parameters of lowest entropy among those that are added, in order of matrix and index."""
 
     def __init__(self, wanted: int, languages: int):
         self._wanted, self._languages = wanted, languages
-        self._cut = np.float32(np.inf)  # what a parameter must be below
+        self._cut = np.float32(np.inf)  # a parameter is kept where its entropy is below
         self._parts = [
             (np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, languages), bool))
         ]
         self._held = 0
 
     def add(self, matrix: int, first: int, entropy: np.ndarray, shares: np.ndarray) -> None:
-        """A block of a matrix: entropy [n] and shares [K, n] of its parameters first ... first + n - 1."""
+        """Add a block of a matrix: entropy [n] and shares [K, n] of its parameters first ... first + n - 1."""
         rows = np.flatnonzero(entropy < self._cut)
         member = (shares[:, rows] > np.float32(1 / self._languages)).T
         self._parts.append((np.full(len(rows), matrix, np.int32), rows + first, entropy[rows], member))
@@ -189,13 +189,13 @@ class _Lowest:
             self._cut = np.partition(entropy, self._wanted - 1)[self._wanted - 1]
             below = entropy < self._cut
             tied = np.flatnonzero(entropy == self._cut)[: self._wanted - below.sum()]
-            below[tied] = True  # of those at the cut the first; any that come later lose against them
+            below[tied] = True  # the first parameters at the cut; later ones lose against them
             part = tuple(column[below] for column in part)
         self._parts, self._held = [part], len(part[0])
 
 
 def _blocks(base, finetuned: Sequence) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
-    """A matrix in blocks: flat index of the first parameter, float32 [n] before and K times after."""
+    """Yield a matrix in blocks: flat index of the first parameter, weights before, and K weights after, float32 [n]."""
     shape = tuple(base.shape)
     width = math.prod(shape[1:])
     rows = max(1, _READ // width)
@@ -209,7 +209,9 @@ def _blocks(base, finetuned: Sequence) -> Iterator[tuple[int, np.ndarray, list[n
 
 
 def _flat(weights) -> np.ndarray:
-    """float32 [n] of a tensor in any dtype and on any device, or of an array."""
+    """Flatten an array, or a tensor of any dtype on any device, to float32 [n]."""
+    import torch
+
     if isinstance(weights, torch.Tensor):
         weights = weights.detach().to("cpu", torch.float32).numpy()
     return np.asarray(weights, np.float32).reshape(-1)

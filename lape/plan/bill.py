@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
-from transformers import PreTrainedConfig
 
 from lape.cli import COMMANDS
 from lape.errors import LapeError
@@ -16,22 +16,25 @@ from lape.plan.jobs import Job
 from lape.plan.machine import Machine
 from lape.plan.shape import read_config, shape_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 _ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 _QUANTIZED = {"bitsandbytes-8bit": 1.0, "bitsandbytes-4bit": 0.5}
-# Bytes/s at which a checkpoint comes from a disk or its cache.
+# Bytes/s at which a checkpoint is read from a disk or from the disk's cache.
 _LOADING = 1e9
 
 
 @dataclass(frozen=True)
 class Priced:
-    """A job with what it takes on a machine.
+    """A job and what it takes on one machine.
 
     Attributes:
         job: the job.
-        cost: what it takes on any machine.
-        devices: that it holds, 0 where it needs none.
-        memory: peak bytes of each of them, or of the process where there is none.
-        seconds: from its start to its end.
+        cost: its cost on any machine.
+        devices: number of devices that the job holds; 0 where it needs none.
+        memory: peak bytes of each device; for a job without devices, of its process.
+        seconds: time from the start of the job to its end.
     """
 
     job: Job
@@ -42,7 +45,7 @@ class Priced:
 
     @property
     def stage(self) -> str:
-        """The command that it calls, or where it calls none its rule."""
+        """The command that the job calls; for a job that calls none, its rule."""
         return self.job.command or self.job.rule
 
 
@@ -53,11 +56,11 @@ class Models:
         self._config, self._machine = config, machine
         self._found: dict[str, tuple[PreTrainedConfig, Loaded, str]] = {}
 
-    def __getitem__(self, name: str) -> tuple[PreTrainedConfig, Loaded, str]:
-        """Its configuration, how it is loaded, and its dtype.
+    def __getitem__(self, name: str) -> tuple["PreTrainedConfig", Loaded, str]:
+        """The configuration of a model, how it is loaded, and its dtype.
 
         Raises:
-            LapeError: nothing tells its shape.
+            LapeError: the shape of the model is not known.
         """
         if name not in self._found:
             try:
@@ -67,10 +70,10 @@ class Models:
         return self._found[name]
 
     def entry(self, name: str) -> dict:
-        """What the catalogue says of a model."""
+        """The model's entry in the catalogue."""
         return self._config["catalogue"][name]
 
-    def _read(self, name: str) -> tuple[PreTrainedConfig, Loaded, str]:
+    def _read(self, name: str) -> tuple["PreTrainedConfig", Loaded, str]:
         entry, machine = self.entry(name), self._machine
         model_json = Path("results", self._config["run"], "models", name, "model.json")
         gguf = None
@@ -126,7 +129,7 @@ def _priced(job: Job, models: Models, sizes: Sizes, machine: Machine) -> Priced:
 
 
 def bill(priced: Sequence[Priced], machine: Machine, price_per_hour: float | None = None) -> dict:
-    """The sums: by stage, by model, and in all, as JSON has them."""
+    """The sums by stage, by model and in all, as plain values for JSON."""
     order = [*COMMANDS]
     stages = sorted({job.stage for job in priced}, key=lambda stage: order.index(stage) if stage in order else -1)
     models = dict.fromkeys(job.job.model for job in priced if job.job.model and job.devices)
@@ -165,13 +168,13 @@ def _longest_chain(priced: Sequence[Priced]) -> float:
 
 
 def _busy(priced: Sequence[Priced], machine: Machine) -> float:
-    """Seconds in which all devices together do what there is to do; on a CPU every job takes a share of it."""
+    """Seconds that all devices together need for all jobs. On a CPU every job takes a share of it."""
     taken = [job.seconds * (job.devices or machine.device == "cpu") for job in priced]
     return sum(taken) / machine.devices
 
 
 def too_large(priced: Sequence[Priced], machine: Machine) -> dict[str, list[str]]:
-    """Models that a device's memory does not hold, and the stages in which it does not."""
+    """Model -> the stages that need more memory than a device has."""
     found: dict[str, list[str]] = {}
     for job in priced:
         if job.devices and machine.memory is not None and job.memory > machine.memory:
@@ -200,17 +203,17 @@ def _cells(row: dict) -> list[str]:
 
 
 def _rounded(value: float) -> str:
-    """Two significant digits; a count of tokens below a million as it is."""
+    """A number with two significant digits; a count below a million as it is."""
     return "" if not value else f"{value:.2g}" if value >= 1e6 else f"{value:.0f}"
 
 
 def two_digits(value: float) -> float:
-    """A value as exactly as an estimate is known."""
+    """Round a value to two significant digits, which is as exact as an estimate is."""
     return float(f"{value:.2g}")
 
 
 def in_bytes(value: float) -> str:
-    """Two significant digits with a unit."""
+    """A number of bytes with two significant digits and a unit."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= size:
             return f"{two_digits(value / size):g} {unit}"
@@ -218,7 +221,7 @@ def in_bytes(value: float) -> str:
 
 
 def in_time(hours: float) -> str:
-    """Two significant digits with a unit."""
+    """A time with two significant digits and a unit."""
     for unit, size in (("h", 1), ("min", 60)):
         if hours * size >= 1:
             return f"{two_digits(hours * size):g} {unit}"
@@ -226,7 +229,7 @@ def in_time(hours: float) -> str:
 
 
 def as_json(sums: dict, priced: Sequence[Priced], machine: Machine) -> dict:
-    """Everything, with one entry a job."""
+    """All sums and one entry per job, as plain values for JSON."""
     facts = {key: value for key, value in asdict(machine).items() if key != "rate"}
     jobs = [
         {"rule": job.job.rule, "model": job.job.model, "outputs": list(job.job.outputs[:1]), **asdict(job.cost)}

@@ -1,7 +1,7 @@
 """What each command costs, from its arguments and the shape of its model.
 
-A command has one function here, named by `COSTS`. What no artifact tells before it is there is assumed, and said:
-`ASSUMPTIONS`.
+Every command that does much work has one function here; `COSTS` lists them. Numbers that only a finished artifact could
+tell are assumed. `ASSUMPTIONS` says so to the user.
 """
 
 import argparse
@@ -17,34 +17,35 @@ from lape.model.batches import TOKENS_PER_PASS
 from lape.plan.jobs import Job
 from lape.plan.shape import Shape
 
-# Of what is not there yet.
+# Assumed numbers of artifacts that are not made yet: questions and instructions per language, tokens per prompt and per
+# sentence, bytes per document.
 QUESTIONS, EXAMPLES, PROMPT, SENTENCE, DOCUMENT = 80, 52_000, 48, 48, 3_000
 ASSUMPTIONS = (
-    f"{QUESTIONS} questions and {EXAMPLES:,} instructions a language where neither file nor setting tells; "
-    f"{PROMPT} tokens a prompt and {SENTENCE} a sentence; {DOCUMENT:,} bytes a document; "
+    f"{QUESTIONS} questions and {EXAMPLES:,} instructions per language where neither file nor setting tells; "
+    f"{PROMPT} tokens per prompt and {SENTENCE} per sentence; {DOCUMENT:,} bytes per document; "
     "texts are as long as max_new_tokens allows"
 )
-_PORTION = 3e8  # bytes of the text and tokens that are held at a time
-# Of one core of a server: seconds of a document with language check, of a token, of an answer's language, of a value
-# in a selection, of a value in average precision.
+_PORTION = 3e8  # bytes of text and tokens that a job holds at a time
+# Seconds on one core of a server: per document with its language check, per token, per answer whose language is told,
+# per value in a selection, and per value in average precision.
 _DOCUMENT, _TOKEN, _ANSWER, _SELECTED, _RANKED = 2e-3, 3e-6, 20e-3, 40e-9, 1.7e-9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job takes, on any machine.
+    """What a job takes on any machine.
 
     Attributes:
-        tokens: that pass through the model, or are written.
+        tokens: number of tokens that pass through the model, or that are written.
         flops: model FLOPs.
-        traffic: bytes of weights and caches that its passes read.
-        layers: passes through a layer, however small.
-        loaded: bytes of weights that it loads.
-        cpu: seconds of one core beside the model.
-        network: bytes that it fetches.
-        disk: bytes that it leaves on disk.
-        weights: bytes of the weights, which several devices share.
-        activations: bytes beside them.
+        traffic: bytes of weights and caches that the passes read.
+        layers: number of passes through a layer, however small.
+        loaded: bytes of weights that the job loads.
+        cpu: seconds on one core, beside the model.
+        network: bytes that the job fetches.
+        disk: bytes that the job leaves on disk.
+        weights: bytes of the weights in memory, which several devices share.
+        activations: bytes of memory beside the weights.
     """
 
     tokens: float = 0
@@ -61,7 +62,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as a job loads it: its shape, bytes a weight and an activation, attention, and kind of device."""
+    """A model as a job loads it: shape, bytes per weight, bytes per activation, attention, and kind of device."""
 
     shape: Shape
     weight_bytes: float
@@ -75,7 +76,7 @@ class Loaded:
         return self.shape.parameters * self.weight_bytes
 
     def activations(self, tokens: float, length: float, head: bool = False) -> float:
-        """Bytes of a pass of so many tokens at once, in chunks of a length, with a block of logits or without."""
+        """Bytes of the activations of a pass of `tokens` tokens, in chunks of `length`, with or without logits."""
         shape = self.shape
         widest = 6 * shape.hidden + shape.attention + shape.cache + 3 * shape.neurons
         scores = tokens * length * shape.heads * (self.itemsize + 4) if self.eager else 0
@@ -84,17 +85,17 @@ class Loaded:
 
 
 class Sizes:
-    """How many rows and tokens artifacts hold: those that are there, and those that jobs will make."""
+    """How many rows and tokens artifacts hold, whether they are finished or jobs will make them."""
 
     def __init__(self, jobs: Sequence[Job]):
         self._makers = {output: job for job in jobs for output in job.outputs}
 
     def maker(self, path: str | Path) -> Job | None:
-        """The job that will make a file, None where it is finished."""
+        """The job that will make a file; None for a finished file."""
         return self._makers.get(str(path))
 
     def tokens(self, header: Path) -> tuple[int, int]:
-        """Positions and chunk length of a split."""
+        """Number of positions and chunk length of a split's tokens."""
         job = self.maker(header)
         if job is None:
             found = read_json(header, "tokens")
@@ -103,7 +104,7 @@ class Sizes:
         return job.arguments.budget // length * length, length
 
     def rows(self, header: Path) -> int:
-        """Rows of a file of lines beside a header."""
+        """Number of rows in the file of lines beside a header."""
         job = self.maker(header)
         if job is None:
             with open(header.with_suffix(".jsonl"), "rb") as file:
@@ -112,10 +113,10 @@ class Sizes:
 
 
 def _planned_rows(job: Job, sizes: Sizes) -> int:
-    """Lines that a job will write."""
+    """Number of lines that a job will write."""
     arguments = job.arguments
     if job.command == "generate":
-        # A setting's own language is one of those that are asked.
+        # A setting's own language is one of the languages that are asked.
         languages = [path.stem for path in arguments.questions]
         pairs = Setting.parse(arguments.setting, Dose()).pairs(languages)
         questions = {path.stem: sizes.rows(path) for path in arguments.questions}
@@ -136,7 +137,7 @@ def _planned_rows(job: Job, sizes: Sizes) -> int:
 
 
 def _lines(settings: dict | str, language: str) -> int:
-    """Lines of the files that a setting's pattern names, 0 where there are none."""
+    """Number of lines in the files that a setting's pattern names; 0 without files."""
     from lape.text.file_patterns import matching_files
 
     settings = json.loads(settings) if isinstance(settings, str) else settings
@@ -149,7 +150,7 @@ def _lines(settings: dict | str, language: str) -> int:
 def _pass(
     model: Loaded, tokens: float, length: float, batch: float, head: bool, disk: float = 0, cpu: float = 0
 ) -> Cost:
-    """A job that reads text once, in batches of so many tokens."""
+    """The cost of a job that reads text once, in batches of a number of tokens."""
     passes = -(-tokens // max(batch, 1))
     return Cost(
         tokens=tokens,
@@ -169,7 +170,8 @@ def _statistics(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     pass_tokens = max(TOKENS_PER_PASS[model.device], length)
     batch = pass_tokens if a.batch_size is None else a.batch_size * length
     neurons = model.shape.layers * model.shape.neurons
-    # Counts, sums and squares of eight or twice eight bytes, in every shard and in the sum of them.
+    # A neuron takes 8 bytes for its count, 16 for its sum, 16 for its sum of squares, and 8 per threshold, in every
+    # shard and in the sum of the shards.
     sums = neurons * 8 * (5 + len(a.thresholds))
     if a.counted:
         return Cost(disk=sums, activations=3 * sums)
@@ -186,7 +188,7 @@ def _perplexity(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
 
 
 def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cost:
-    """A job that writes texts, a token of each text of a batch a pass."""
+    """The cost of a job that writes texts. A pass gives one token for each text of a batch."""
     batch = -(-min(batch, rows) // 8) * 8
     passes, shape = -(-rows // batch) * new, model.shape
     cache = shape.layers * shape.cache * model.itemsize * (prompt + new)
@@ -194,7 +196,7 @@ def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cos
     return Cost(
         tokens=tokens,
         flops=shape.flops(tokens, prompt + new, head=True),
-        # A token at a time every weight is read for every pass, and the half of the longest cache on the average.
+        # A pass of one token per text reads every weight, and on average half of the longest cache.
         traffic=passes * (model.weights + batch * cache / 2),
         layers=passes * shape.layers,
         loaded=model.weights,
@@ -238,10 +240,10 @@ def _embed(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
 
 def _finetune(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     shape, examples = model.shape, sizes.rows(a.instructions)
-    # As long as the longest that is allowed: an upper bound.
+    # Every example is taken to be as long as the longest that is allowed, which is an upper bound.
     tokens = examples * a.epochs * a.max_length
     trained = shape.matrices if a.freeze_embeddings else shape.parameters
-    passes = 4 if a.gradient_checkpointing else 3  # forward, and backward twice as much
+    passes = 4 if a.gradient_checkpointing else 3  # backward costs two forward passes
     kept = 1 if a.gradient_checkpointing else shape.layers
     batch = min(a.device_batch_size, examples) * a.max_length
     return Cost(
@@ -251,7 +253,7 @@ def _finetune(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
         layers=passes * shape.layers * examples * a.epochs / max(a.device_batch_size, 1),
         loaded=model.weights,
         disk=4 * shape.matrices,
-        # float32 weights; of what is trained, gradients and two moments.
+        # Weights in float32; for each trained parameter a gradient and two moments besides.
         weights=4 * shape.parameters + 12 * trained,
         activations=kept * model.activations(batch, a.max_length) + 4 * batch * shape.vocabulary,
     )
@@ -264,7 +266,7 @@ def _model(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
         network=fetched,
         loaded=model.weights * converted,
         disk=model.weights * (bool(a.hub) + converted),
-        cpu=model.weights / 1e9,  # every file is hashed
+        cpu=model.weights / 1e9,  # hashes every file
         weights=2 * model.weights * converted,
     )
 
@@ -292,7 +294,7 @@ def _select(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     values = _values(a, model, len(a.statistics))
     neurons = model.shape.layers * model.shape.neurons
     disk = getattr(a, "ratio", 0.01) * neurons * (20 + 20 * len(a.statistics))
-    # Every language's sums are in memory, and three arrays of a value a language.
+    # In memory are the sums of every language, and three arrays of one value per neuron and language.
     return Cost(cpu=values * (_SELECTED + 40e-9), disk=disk, activations=values * (40 + 12))
 
 
@@ -316,7 +318,7 @@ def _select_parameters(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Co
     return Cost(cpu=read / 2e8, disk=disk, activations=read / model.shape.layers)
 
 
-# Command -> its cost. A command that is not here reads and writes small files.
+# Command -> function that gives its cost. A command without an entry reads and writes small files.
 COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "corpus": _corpus,
     "model": _model,
@@ -335,5 +337,5 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "score": _score,
     "embed": _embed,
 }
-# Those that load the model, and run where it does.
+# Commands that load the model and run on its device.
 ON_DEVICE = ("statistics", "finetune", "responses", "generate", "sample", "translate", "perplexity", "score", "embed")

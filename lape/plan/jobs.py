@@ -1,4 +1,4 @@
-"""The jobs that a run would execute, as Snakemake says, each with the arguments of its command."""
+"""The jobs that Snakemake would execute for a run, each with the arguments of its command."""
 
 import argparse
 import contextlib
@@ -14,7 +14,7 @@ from lape.cli import COMMANDS, command_parser
 from lape.errors import LapeError
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
-# What is planned where no target is named: the first of these that the configuration has all for.
+# Where no target is named, the first of these lists is planned for which the configuration is complete.
 TARGETS = (("all", "paper"), ("all", "expert_units"), ("all",))
 
 
@@ -23,13 +23,13 @@ class Job:
     """One job of the workflow.
 
     Attributes:
-        rule: the workflow's.
-        command: of `lape`; empty where the job calls none.
-        arguments: of that command, parsed as it will parse them.
-        outputs: paths that it makes.
-        after: numbers of the jobs that it waits for; a job's number is its place in the plan.
+        rule: name of the workflow's rule.
+        command: command of `lape`; empty where the job calls none.
+        arguments: arguments of the command, parsed by its own parser.
+        outputs: paths that the job makes.
+        after: numbers of the jobs that the job waits for. A job's number is its place in the plan.
         threads: CPU threads.
-        model: name of the model in the catalogue, None where the job is of no model.
+        model: name of the model in the catalogue; None for a job without a model.
     """
 
     rule: str
@@ -44,13 +44,13 @@ class Job:
 def buildable_jobs(
     configs: Sequence[Path], targets: Sequence[str], everything: bool
 ) -> tuple[dict, list[Job], tuple[str, ...]]:
-    """`planned_jobs` of some targets, or where none are named, of the first of `TARGETS` that can be planned.
+    """Plan the jobs of some targets, or without targets those of the first of `TARGETS` that can be planned.
 
     Returns:
-        configuration, jobs and targets.
+        the merged configuration, the jobs, and the targets.
 
     Raises:
-        LapeError: as `planned_jobs`.
+        LapeError: see `planned_jobs`.
     """
     choices = (tuple(targets),) if targets else TARGETS
     for wanted in choices[:-1]:
@@ -60,20 +60,20 @@ def buildable_jobs(
 
 
 def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bool = False) -> tuple[dict, list[Job]]:
-    """What Snakemake would run, in an order in which it can be run.
+    """The jobs that Snakemake would run, in an order in which they can run.
 
     Args:
-        configs: YAML files that are merged over the default configuration, the later over the earlier.
+        configs: YAML files that are merged over the default configuration, each over the earlier ones.
         targets: rules or files.
-        everything: also what is finished.
+        everything: include jobs that are finished.
 
     Returns:
         the merged configuration, and the jobs.
 
     Raises:
-        LapeError: a fault of the configuration, or something that no rule makes.
+        LapeError: the configuration has a fault, or no rule makes a target.
     """
-    # It takes a while to import, and `lape --help` needs none of it.
+    # Snakemake takes a while to import, and `lape --help` does not need it.
     from snakemake.api import SnakemakeApi
     from snakemake.exceptions import RuleException, WorkflowError
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
@@ -85,11 +85,11 @@ def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bo
         raise LapeError(f"{SNAKEFILE}: no such file; run `lape plan` from a checkout of the repository")
     try:
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-            api.logger_manager.logger.setLevel(logging.CRITICAL)  # what is amiss it raises, too
+            api.logger_manager.logger.setLevel(logging.CRITICAL)  # it also raises what it would log
             settings = ConfigSettings(configfiles=[path.resolve() for path in configs])
             loaded = api.workflow(ResourceSettings(cores=1), settings, snakefile=SNAKEFILE)
             loaded.dag(DAGSettings(targets=set(targets), forceall=everything))
-            # As Snakemake's own listings do (printd3dag, summary): build the graph, take no lock, run nothing.
+            # Snakemake's own listings (printd3dag, summary) do the same: build the graph, take no lock, run nothing.
             workflow = loaded._workflow
             workflow._prepare_dag(forceall=everything, ignore_incomplete=True, lock_warn_only=True)
             workflow._build_dag()
@@ -110,16 +110,16 @@ def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bo
 
 
 def _job(job, after: list[int]) -> Job:
-    """A job of Snakemake's as ours."""
+    """Turn a job of Snakemake into a `Job`."""
     command, arguments = parsed(job.shellcmd)
     outputs = tuple(map(str, job.output))
     return Job(job.rule.name, command, arguments, outputs, tuple(after), job.threads, job.wildcards_dict.get("model"))
 
 
 def parsed(line: str) -> tuple[str, argparse.Namespace]:
-    """The `lape` command of a shell line and its arguments, by the command's own parser.
+    """The `lape` command of a shell line, and its arguments as the command's own parser reads them.
 
-    What launches it (accelerate, torchrun, a claim of GPUs) stands before it and is passed over.
+    Words before the command are passed over. They launch it: accelerate, torchrun, or a claim of GPUs.
 
     Returns:
         the command, empty where the line has none, and its arguments.
@@ -131,4 +131,4 @@ def parsed(line: str) -> tuple[str, argparse.Namespace]:
     return "", argparse.Namespace()
 
 
-_parser = functools.cache(command_parser)  # one for thousands of jobs
+_parser = functools.cache(command_parser)  # thousands of jobs share one parser

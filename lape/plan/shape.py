@@ -1,18 +1,21 @@
-"""The numbers of a model that its costs follow from, without its weights."""
+"""The sizes of a model from which its costs follow, found without its weights."""
 
 import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.model.ffn import find_ffn
 from lape.model.linear import linear_layers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -20,18 +23,18 @@ class Shape:
     """A model's size.
 
     Attributes:
-        parameters: all.
-        body: weights of the decoder's matrices, which every token is multiplied with; of a mixture's experts, those
-            that a token is routed to.
-        matrices: all of them, those of every expert.
-        head: weights of the LM head, whether it shares the embedding's or not.
-        layers, neurons: L, and neurons of a layer.
-        units: outputs of all linear layers.
+        parameters: number of all parameters.
+        body: number of weights in the decoder's matrices that every token is multiplied with. In a mixture of experts
+            these include only the experts that a token is routed to.
+        matrices: number of weights in all of the decoder's matrices, those of every expert included.
+        head: number of weights of the LM head, whether it shares those of the embedding or not.
+        layers, neurons: L, and the number of neurons in a layer.
+        units: number of outputs of all linear layers.
         hidden: width of the hidden state.
-        heads: attention heads of a layer.
-        attention: width of all queries of a layer.
-        cache: width of the keys and values of a layer together.
-        vocabulary: tokens.
+        heads: number of attention heads in a layer.
+        attention: width of all queries of a layer together.
+        cache: width of all keys and values of a layer together.
+        vocabulary: number of tokens in the vocabulary.
     """
 
     parameters: int
@@ -48,28 +51,30 @@ class Shape:
     vocabulary: int
 
     def flops(self, tokens: float, length: float, head: bool) -> float:
-        """Model FLOPs of a forward pass: two a weight and token, and the two products of causal attention.
+        """Model FLOPs of a forward pass: two per weight and token, and the two products of causal attention.
 
         Args:
-            tokens: positions in all.
-            length: positions that attend to one another.
-            head: with the LM head.
+            tokens: number of positions in all.
+            length: number of positions that attend to one another.
+            head: include the LM head.
         """
         products = 2 * self.layers * self.attention * length
         return tokens * (2.0 * (self.body + self.head * head) + products)
 
 
-def read_config(entry: dict, model_json: Path, gguf: Path | None) -> PreTrainedConfig:
-    """transformers' configuration of a model of the catalogue: its `shape`, or what is at hand.
+def read_config(entry: dict, model_json: Path, gguf: Path | None) -> "PreTrainedConfig":
+    """The transformers configuration of a model of the catalogue, from its `shape` or from files that are at hand.
 
     Args:
-        entry: of the catalogue.
-        model_json: the finished model artifact, if it is there.
-        gguf: its GGUF file, if it is downloaded.
+        entry: the model's entry in the catalogue.
+        model_json: path of the model artifact, which may not be finished yet.
+        gguf: path of the model's GGUF file, which may not be downloaded yet; None for another source.
 
     Raises:
-        LapeError: nothing tells.
+        LapeError: the entry has no `shape`, and no file is at hand.
     """
+    from transformers import AutoConfig
+
     trust = entry.get("trust_remote_code", False)
     try:
         if "shape" in entry:
@@ -90,12 +95,14 @@ def read_config(entry: dict, model_json: Path, gguf: Path | None) -> PreTrainedC
     raise LapeError("is not downloaded; add its `shape`, such as {model_type: llama, hidden_size: 4096, ...}")
 
 
-def shape_of(config: PreTrainedConfig) -> Shape:
-    """The size of a model of a configuration, built without memory for its weights.
+def shape_of(config: "PreTrainedConfig") -> Shape:
+    """The size of the model of a configuration, which is built without memory for its weights.
 
     Raises:
-        LapeError: no causal language model, or one whose FFN is not known.
+        LapeError: the model is no causal language model, or its FFN is not known.
     """
+    from transformers import AutoModelForCausalLM
+
     try:
         with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):
             model = AutoModelForCausalLM.from_config(config)
@@ -103,7 +110,7 @@ def shape_of(config: PreTrainedConfig) -> Shape:
         raise LapeError(f"is no causal language model ({error}); mend its `shape`") from error
     decoder, ffn = model.get_decoder(), find_ffn(model)
     embeddings = {id(module.weight) for module in decoder.modules() if isinstance(module, nn.Embedding)}
-    # Experts of a mixture are stacked: their matrices have a third dimension.
+    # The matrices of a mixture's experts may be stacked, with a third dimension.
     weights = [weight for weight in decoder.parameters() if weight.dim() > 1 and id(weight) not in embeddings]
     dense = sum(weight.numel() for weight in weights if weight.dim() == 2)
     experts = sum(weight.numel() for weight in weights if weight.dim() > 2)
@@ -128,8 +135,8 @@ def shape_of(config: PreTrainedConfig) -> Shape:
     )
 
 
-def one_layer(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The same with a single layer and few tokens in its vocabulary, to time a layer on any machine."""
+def one_layer(config: "PreTrainedConfig") -> "PreTrainedConfig":
+    """A configuration with a single layer and a small vocabulary, to time one layer on any machine."""
     small = type(config).from_dict(config.to_dict())
     text = small.get_text_config()
     text.num_hidden_layers, text.vocab_size = 1, 256

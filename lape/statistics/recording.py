@@ -1,4 +1,4 @@
-"""Recording activation statistics while a model runs: fused into its FFNs where they allow it, else by hooks."""
+"""Record activation statistics while a model runs, inside its FFNs' own GLU step where possible, else by hooks."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from lape.statistics.sums import FRACTION_BITS, ActivationStatistics, carried
 
 
 class _DeviceSums:
-    """The sums of the n layers of one device. [n, E, ...]: what belongs to a layer and expert lies together."""
+    """The sums of the n layers of one device, [n, E, ...], so that the sums of a layer and expert lie together."""
 
     def __init__(self, layers: list[int], ffn: FFN, groups: int, thresholds: Sequence[float], device: torch.device):
         self.layers = layers
@@ -28,7 +28,7 @@ class _DeviceSums:
         self.count = zeros(groups, ffn.own_width)
         self.above = zeros(len(thresholds), groups, ffn.own_width)
         self.rows = zeros(groups)
-        # Of the batch that runs, in the order of its rows; and of all batches before it, exactly.
+        # Floating-point sums of the running batch, in the order of its rows. Below, exact sums of the earlier batches.
         self.moments = zeros(2, groups, ffn.own_width, dtype=torch.float64)
         self.wholes, self.fractions = zeros(2, groups, ffn.own_width), zeros(2, groups, ffn.own_width)
         self.broken = torch.zeros(len(layers), dtype=torch.bool, device=device)
@@ -47,7 +47,7 @@ class _DeviceSums:
         ]
 
     def settle(self) -> None:
-        """Add the batch's sums to the exact ones: from here on no grouping of batches changes a bit."""
+        """Add the running batch's sums to the exact sums, which do not depend on how batches are grouped."""
         self.broken |= ~(self.moments.abs() < 2.0**62).flatten(1).all(1)  # true for NaN too
         whole = self.moments.floor()
         self.wholes += whole.to(torch.int64)
@@ -59,9 +59,9 @@ class ActivationRecorder:
     """Adds up activations on the model's devices while `record` is active.
 
     Attributes:
-        group: int64 [B, T] or None, to be set before a forward pass: the group (language) of each token, negative
-            where it is left out; None: all tokens are of group 0.
-        fused: whether the statistics are computed inside the FFN's own step (False: by a hook behind it).
+        group: int64 [B, T] or None, to be set before a forward pass. It holds the group (language) of each token, and a
+            negative number for a token that is left out. None puts all tokens into group 0.
+        fused: whether the statistics are computed inside the FFN's own GLU step. False: by a hook on the activation.
     """
 
     def __init__(self, ffn: FFN, groups: int, thresholds: Sequence[float], activation: str | None, backend: str):
@@ -79,13 +79,13 @@ class ActivationRecorder:
         self._sums = [parts[layer] for layer in range(len(ffn.layers))]
 
     def step(self, layer: int, expert: int, gate: Tensor, up: Tensor | None, rows: Tensor | None) -> Tensor:
-        """The GLU step of a layer's expert, recorded; see `lape.model.fused.Step`."""
+        """Compute and record the GLU step of one expert of a layer; see `lape.model.fused.Step`."""
         sums, group = self._sums[layer][expert], self._group(gate, rows)
         if torch.is_grad_enabled() and gate.requires_grad:
             active = reference.FUNCTIONS[self._activation](gate)
             ops.activation_stats(active.detach(), sums, group, self._backend)
             return active if up is None else active * up
-        # A GLU's gate is a projection's own output, which nothing else reads.
+        # In a GLU the gate may be overwritten: it is the output of a projection, and nothing else reads it.
         return ops.glu_stats(gate, up, self._activation, sums, group, self._backend, overwrite=up is not None)
 
     def observe(self, layer: int, activation: Tensor) -> None:
@@ -99,7 +99,7 @@ class ActivationRecorder:
         return group.reshape(x.shape[:-1]) if rows is None else group.reshape(-1)[rows]
 
     def end_batch(self) -> None:
-        """To be called after each forward pass: sums are exact from batch to batch."""
+        """Close the batch; to be called after each forward pass. Sums are exact over batches, not within one."""
         for sums in self._devices:
             sums.settle()
 
@@ -110,27 +110,27 @@ class ActivationRecorder:
                 tensor.zero_()
 
     def statistics(self, tokens: int, group: int = 0) -> ActivationStatistics:
-        """What was recorded of a group, checked against the number of its tokens that were fed.
+        """The statistics of a group, checked against the number of the group's tokens that the model was fed.
 
         Raises:
-            LapeError: a layer saw another number of tokens (its hook did not fire), or an activation was NaN
-                or infinite.
+            LapeError: a layer saw another number of tokens because its hook did not fire, or an activation was NaN or
+                infinite.
         """
 
         def of_layers(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
-            """An array whose first axis is the layer, joined over devices."""
+            """Join an array whose first axis is the layer over devices."""
             by_layer = {}
             for sums in self._devices:
                 by_layer.update(zip(sums.layers, of_group(getattr(sums, name)).cpu().numpy(), strict=True))
             return np.stack([by_layer[layer] for layer in range(len(self._ffn.layers))])
 
         def of_neurons(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
-            """The same of an array whose last axis is the neuron, joined over the ranks that share a layer's."""
+            """Join an array whose last axis is the neuron over devices and over the ranks that share each layer."""
             own = of_layers(name, of_group)
             return np.concatenate(ranks.gathered(own), axis=-1) if self._ffn.ranks > 1 else own
 
         rows = of_layers("rows", lambda x: x[:, :, group])  # [L, E]
-        # A fault in the columns of one rank is one of all, so that all end.
+        # A fault in the columns of one rank counts as a fault of all ranks, so that all of them end.
         self._check(rows, tokens, np.any(ranks.gathered(of_layers("broken", lambda x: x)), axis=0))
         layers = len(rows)
         # Each [L, E, 2 (total, square), I] -> [2 (total, square), 2 (whole, fraction), L, E * I]
@@ -176,10 +176,10 @@ def record(
         model: a Hugging Face causal LM.
         backend: "extension" (C++ or CUDA, by the tensor's device) or "reference" (plain torch).
         groups: kinds of tokens that are kept apart, such as languages; see `ActivationRecorder.group`.
-        thresholds: at most 4; tokens whose activation is above each are counted besides those above zero.
-        fused: let the kernel compute the FFN's GLU step where that is possible. The model's output has the same bits.
-            False: hooks on the activation modules.
-        complete: False computes nothing behind the last layer's activation, whose model output is then of no use.
+        thresholds: at most 4. Tokens whose activation is above each threshold are counted, besides those above zero.
+        fused: True lets the kernel compute the FFN's GLU step where that is possible; the model's output has the same
+            bits. False uses hooks on the activation modules.
+        complete: False computes nothing behind the last layer's activation. The model's output is then of no use.
 
     Yields:
         the recorder; call its `end_batch()` after each pass and `statistics(tokens)` after the last.
@@ -190,7 +190,7 @@ def record(
     ffn = find_ffn(model)
     check_not_replaced(ffn)
     ops.active_backend(input_device(model), backend)
-    # A mixture's experts share one activation module: only from within is it known which expert runs.
+    # The experts of a mixture share one activation module. A hook on it does not know which expert runs.
     wanted = fused or bool(ffn.architecture.experts)
     activation = fused_activation(ffn) if wanted else None
     if ffn.architecture.experts and activation is None:
@@ -198,7 +198,7 @@ def record(
             "experts: their activation function is unknown or has hooks; remove these, or add it to ACTIVATIONS in "
             "lape/kernels/ops.py"
         )
-    with torch.inference_mode(False):  # what it holds may outlive the mode in which it is made
+    with torch.inference_mode(False):  # the recorder's tensors may outlive an inference mode of the caller
         recorder = ActivationRecorder(ffn, groups, thresholds, activation, backend)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recompiled(model.get_decoder()))
@@ -206,7 +206,7 @@ def record(
             stack.enter_context(stepped(ffn, recorder.step, stop=not complete))
         else:
             stack.enter_context(activation_hooks(ffn, range(len(ffn.layers)), recorder.observe))
-        if not complete and not (recorder.fused and ffn.architecture.gate):  # a fused GLU stops by itself
+        if not complete and not (recorder.fused and ffn.architecture.gate):  # a fused GLU needs no hook to stop
             stack.enter_context(without_last_projection(ffn))
         yield recorder
 
@@ -222,8 +222,8 @@ def record_statistics(
 
     Args:
         model: a Hugging Face causal LM.
-        batches: integers [B, T], token ids without padding: tensors, arrays or nested lists.
-        on_batch: called with each batch's number of tokens, for progress; a GPU may still be at work on them.
+        batches: token ids without padding, integers [B, T] as tensors, arrays or nested lists.
+        on_batch: called with the number of tokens of each batch, for progress. A GPU may still be at work on them.
         backend, settings: see `counting`.
 
     Raises:
@@ -241,11 +241,11 @@ def counting(
     skip_first: int = 0,
     fused: bool = True,
 ) -> Iterator[Callable[..., ActivationStatistics]]:
-    """What `record_statistics` does, for several lots of batches: yields a function of (batches, on_batch).
+    """Yield a function of (batches, on_batch) that does what `record_statistics` does, to be called several times.
 
     Args:
         model, backend, thresholds, fused: see `record`.
-        skip_first: positions at the start of every row that are not counted, such as 1 for BOS.
+        skip_first: number of positions at the start of every row that are not counted, such as 1 for BOS.
     """
     decoder = model.get_decoder()
     device = input_device(model)
@@ -258,7 +258,7 @@ def counting(
             recorder.reset()
             counted = 0
             for batch in batches:
-                # From pinned memory the copy waits for nothing: the next batch is queued while this one runs.
+                # A copy from pinned memory does not wait: the next batch is queued while the GPU runs this one.
                 ids = torch.as_tensor(batch).to(device, non_blocking=True)
                 if skip_first and (recorder.group is None or recorder.group.shape != ids.shape):
                     recorder.group = torch.zeros_like(ids)

@@ -1,9 +1,9 @@
 """Activation statistics: how often, and how strongly, every neuron fires (Tang et al. 2024, Eq. 4).
 
-Per layer and neuron: the number of tokens at which the activation exceeds zero (and further thresholds), the sum
-of the activation and of its square. Every position counts, so the denominator of an activation probability is
-exactly the number of tokens; in a mixture of experts it is the number of tokens that were routed to the
-neuron's expert.
+The statistics hold, per layer and neuron, the number of tokens at which the activation exceeds zero (and further
+thresholds), the sum of the activation, and the sum of its square. Every position counts. The denominator of an
+activation probability is therefore the number of tokens; in a mixture of experts it is the number of tokens that were
+routed to the neuron's expert.
 """
 
 from dataclasses import dataclass, field
@@ -14,21 +14,21 @@ import numpy as np
 from lape.artifacts.files import writing
 from lape.errors import LapeError
 
-# Sums of activations are kept as two int64, whole + fraction * 2**-40, with the fraction in [0, 2**40): they add
-# up to the same bits in any order and grouping, which floating point does not.
+# A sum of activations is kept as two int64, whole + fraction * 2**-40, with the fraction in [0, 2**40). Such sums add
+# up to the same bits in any order and grouping. Floating-point sums do not.
 FRACTION_BITS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationStatistics:
-    """Sums over tokens of L layers of I neurons; two of them add up, exactly.
+    """Sums over tokens for L layers of I neurons. `+` adds the statistics of two lots of tokens exactly.
 
     Attributes:
         count: int64 [L, I], tokens at which the activation is above zero.
         tokens: tokens that were counted.
-        rows: int64 [L, E], tokens that reached each expert; E is 1 in a dense FFN, where it is `tokens`.
+        rows: int64 [L, E], tokens that reached each of E experts. In a dense FFN, E is 1 and every entry is `tokens`.
         totals: int64 [2, L, I], whole and fraction of the sum of the activation; see `total`.
-        squares: int64 [2, L, I], likewise of its square; see `square`.
+        squares: int64 [2, L, I], whole and fraction of the sum of the squared activation; see `square`.
         above: int64 [K, L, I], tokens at which the activation is above each threshold.
         thresholds: the K thresholds.
     """
@@ -43,17 +43,17 @@ class ActivationStatistics:
 
     @property
     def total(self) -> np.ndarray:
-        """float64 [L, I], sum of the activation."""
+        """Sum of the activation, float64 [L, I]."""
         return self.totals[0] + self.totals[1] * 2.0**-FRACTION_BITS
 
     @property
     def square(self) -> np.ndarray:
-        """float64 [L, I], sum of the squared activation."""
+        """Sum of the squared activation, float64 [L, I]."""
         return self.squares[0] + self.squares[1] * 2.0**-FRACTION_BITS
 
     @property
     def denominator(self) -> np.ndarray:
-        """int64 [L, I], tokens that reached each neuron."""
+        """Number of tokens that reached each neuron, int64 [L, I]."""
         return self.rows.repeat(self.count.shape[1] // self.rows.shape[1], axis=1)
 
     def __add__(self, other: "ActivationStatistics") -> "ActivationStatistics":
@@ -77,7 +77,7 @@ class ActivationStatistics:
     def of_counts(
         cls, count: np.ndarray, tokens: int, experts: int = 1, thresholds: tuple[float, ...] = ()
     ) -> "ActivationStatistics":
-        """Statistics of counts alone: every token reached every expert, all other sums are zero."""
+        """Make statistics of counts alone. Every token reached every expert, and all other sums are zero."""
         layers = count.shape[0]
         zeros = np.zeros((2, *count.shape), np.int64)
         rows = np.full((layers, experts), tokens, np.int64)
@@ -87,7 +87,7 @@ class ActivationStatistics:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write as an uncompressed npz, atomically; the same statistics give the same bytes."""
+        """Write an uncompressed npz file, atomically. The same statistics give the same bytes."""
         with writing(path) as temporary:
             np.savez(
                 temporary,
@@ -105,7 +105,7 @@ class ActivationStatistics:
         """Read what `save` wrote.
 
         Raises:
-            LapeError: missing, or not such a file.
+            LapeError: the file is missing, or holds no statistics.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -121,6 +121,6 @@ class ActivationStatistics:
 
 
 def carried(pairs: np.ndarray) -> np.ndarray:
-    """Wholes and fractions [2, ...] with every fraction in [0, 2**40)."""
+    """Carry from fractions to wholes, [2, ...], until every fraction is in [0, 2**40)."""
     whole, fraction = pairs
     return np.stack([whole + (fraction >> FRACTION_BITS), fraction & (2**FRACTION_BITS - 1)])

@@ -1,4 +1,4 @@
-"""One language's corpus as an artifact: a source's documents, cleaned, in a Parquet file."""
+"""The corpus of one language as an artifact: the cleaned documents of a source in a Parquet file."""
 
 import inspect
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 SOURCES = {"embedded": read_embedded, "hub": read_hub, "files": read_files}
 
 _SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
-# A row group, and with it what is held in memory, ends at whichever comes first.
+# A row group is held in memory. It ends at whichever of these limits comes first.
 _GROUP_CHARACTERS = 1 << 22
 _GROUP_DOCUMENTS = 10_000
 
@@ -41,7 +41,8 @@ def documents(
         reading: takes note of the files read and of unusable rows.
 
     Raises:
-        LapeError: a setting is missing or unknown; while it is read: what the source's reader raises.
+        LapeError: at once, where a setting is missing or unknown; later, while documents are yielded, what the
+            source's reader raises.
     """
     reading = Reading() if reading is None else reading
     read = SOURCES[source]
@@ -73,7 +74,7 @@ def build_corpus(
         language_check: "keep", "drop" or "off", see `Cleaner`.
         minimum_characters: shorter documents are dropped.
         exclude: regular expression; documents in which it is found are dropped.
-        threads: processes that detect languages, which is most of the work.
+        threads: processes that detect languages. Detection is most of the work.
 
     Raises:
         LapeError: the source cannot be read, two documents have one id, or no document is left.
@@ -130,7 +131,7 @@ def _counted(found: Iterator[tuple[str, str]], bar: tqdm) -> Iterator[tuple[str,
 
 
 class _Writer:
-    """Collects documents into row groups, so that memory does not grow with the corpus."""
+    """Collect documents into row groups, so that memory does not grow with the corpus."""
 
     def __init__(self):
         self.documents = 0
@@ -155,7 +156,7 @@ class _Writer:
 
 
 def _report(language: str, language_check: str, cleaner: Cleaner, reading: Reading, kept: int) -> None:
-    """Warn of what was left out; an empty corpus is an error."""
+    """Warn of what was left out, and raise where no document is left."""
     dropped = ", ".join(f"{count} {reason}" for reason, count in cleaner.dropped.items())
     if not kept:
         first = f"; the first bad line is {reading.examples[0]}" if reading.examples else ""

@@ -1,6 +1,6 @@
-"""What is kept of a source's documents, and what a text's letters and language say about it.
+"""Which documents of a source stay in the corpus, and which scripts and languages they are written in.
 
-The text itself is never changed: no Unicode normalisation, no stripping.
+A document is kept or dropped whole. Its text is never changed: no Unicode normalisation, no stripping.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from lape.errors import LapeError
 from lape.text.identification import by_langdetect, known_languages
 
 CHECKS = ("keep", "drop", "off")
-_SAMPLE = 2000  # characters of a document that are looked at to detect its language
-_BATCH = 512  # documents whose language is detected at once
+_SAMPLE = 2000  # characters at a document's start by which its language is detected
+_BATCH = 512  # documents whose languages are detected at once
 
 
 class Cleaner:
@@ -27,15 +27,15 @@ class Cleaner:
 
     Args:
         language: the language that the documents should be in.
-        language_check: "keep" detects each document's language, "drop" drops the others too, as far as the detector
-            knows `language`; "off" does not detect.
+        language_check: "keep" detects the language of each document. "drop" detects it and drops documents in another
+            language, unless the detector does not know `language`. "off" does not detect.
         minimum_characters: shorter documents are dropped.
-        exclude: regular expression; documents in which it is found are dropped (mark-up that was scraped along).
+        exclude: regular expression. Documents in which it is found are dropped, such as those with scraped mark-up.
 
     Attributes:
-        dropped: documents dropped for each reason.
-        detected: language and number of the documents kept, without those of no detectable language.
-        undetected: number of the documents kept whose language cannot be told (only digits, for example).
+        dropped: reason -> number of documents dropped for it.
+        detected: detected language -> number of documents kept.
+        undetected: number of documents kept whose language cannot be told, such as documents of digits.
         checkable: whether the detector knows `language`.
 
     Raises:
@@ -59,10 +59,10 @@ class Cleaner:
         self._texts: set[bytes] = set()
 
     def clean(self, documents: Iterable[tuple[str, str]], threads: int = 1) -> Iterator[tuple[str, str]]:
-        """Yield the documents, (id, text), that stay in the corpus, in their order.
+        """Yield the documents that stay in the corpus, as (id, text), in the order of the source.
 
         Args:
-            documents: all of them.
+            documents: all documents of the source, as (id, text).
             threads: processes that detect languages.
 
         Raises:
@@ -78,7 +78,7 @@ class Cleaner:
                 yield from (document for document, detected in zip(batch, languages, strict=True) if self._is(detected))
 
     def _admits(self, identity: str, text: str) -> bool:
-        """Whether a document may stay, whatever its language."""
+        """Whether a document may stay as far as its id, length and text go; its language is another question."""
         if not _add(self._identities, identity):
             raise LapeError(f"document {identity!r}: a second one has this id; make ids unique or number the lines")
         if len(text) < self._minimum:
@@ -93,7 +93,7 @@ class Cleaner:
         return True
 
     def _is(self, detected: str | None) -> bool:
-        """Whether a document of this language stays."""
+        """Whether a document stays whose language was detected as `detected`; count it either way."""
         if self._check == "drop" and self.checkable and detected not in (None, self._language):
             self.dropped["other_language"] += 1
             return False
@@ -106,17 +106,17 @@ class Cleaner:
 
 @contextmanager
 def _detector(threads: int) -> Iterator[Callable[[list[str]], Iterable[str | None]]]:
-    """What maps texts to their languages, in so many processes: langdetect is plain Python."""
+    """Give a function that maps texts to their languages in several processes, as langdetect is plain Python."""
     if threads == 1:
         yield partial(map, detect_language)
         return
-    # Not forked: a dataset that is streamed has threads.
+    # Processes are spawned, not forked: a streamed dataset has threads, and a fork of a threaded process may hang.
     with ProcessPoolExecutor(threads, get_context("spawn")) as pool:
         yield partial(pool.map, detect_language, chunksize=16)
 
 
 def _add(known: set[bytes], text: str) -> bool:
-    """Add a text's fingerprint (128 bits, so that large corpora fit in memory); False if it was there."""
+    """Add the fingerprint of a text, 128 bits so that large corpora fit in memory; False if it was known before."""
     fingerprint = hashlib.blake2b(text.encode(), digest_size=16).digest()
     if fingerprint in known:
         return False
@@ -125,7 +125,7 @@ def _add(known: set[bytes], text: str) -> bool:
 
 
 def detect_language(text: str) -> str | None:
-    """Code of the language of a text's first 2,000 characters, by langdetect; None where it cannot be told."""
+    """The language code that langdetect gives the first 2,000 characters of a text; None where it cannot tell."""
     return by_langdetect(text[:_SAMPLE])
 
 
@@ -142,10 +142,10 @@ def _script(letter: str) -> str:
 def script_shares(characters: Mapping[str, int]) -> dict[str, float]:
     """Share of the letters in each Unicode script, largest first.
 
-    A script is named by the first word of its characters' names: LATIN, CJK, HIRAGANA, ...
+    The name of a script is the first word of its letters' Unicode names: LATIN, CJK, HIRAGANA, ...
 
     Args:
-        characters: number of each character.
+        characters: character -> how often it occurs.
     """
     scripts: Counter[str] = Counter()
     for character, count in characters.items():

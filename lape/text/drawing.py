@@ -1,8 +1,9 @@
-"""Drawing sentences from a source: which are usable, and in which order they are taken.
+"""Drawing sentences from a source: which sentences are usable, and in which order they are taken.
 
-Documents (a row of a dataset is one too) come in an order by a hash of seed and id, as they do when tokens are
-sampled, and take turns: one sentence of each, then a second. So few documents do not make up the sample, and of
-datasets whose rows are translations of one another every language gets the same rows, as far as they are usable.
+A document is a text of the corpus, a file's line, or a row of a dataset. Documents are ordered by a hash of seed and
+id, in the order in which tokens are sampled too. They take turns: one sentence of each document, then a second
+sentence of each. Two things follow. A few long documents never make up the whole sample. Where the rows of a dataset
+are translations of one another, every language gets the same rows, as far as they are usable.
 """
 
 import hashlib
@@ -28,27 +29,27 @@ Pool = dict[str, Iterator[Sentence]]  # "scored", "held_out"
 
 @dataclass
 class Drawing:
-    """What is wanted, and what was left out on the way; see `build_sentences`.
+    """Which sentences `build_sentences` wants, and how many it left out.
 
     Attributes:
-        dropped: sentences left out for each reason, of those that were looked at.
+        dropped: reason -> number of sentences that were looked at and left out for it.
     """
 
     number: int
     held_out: int
     seed: int
-    minimum_bytes: int = MINIMUM_BYTES  # fewer do not tell a language
-    maximum_characters: int = 300  # 97 to 100% of WikiLingua's sentences in 18 languages are no longer
+    minimum_bytes: int = MINIMUM_BYTES  # of letters: fewer do not tell which language a sentence is in
+    maximum_characters: int = 300  # holds 97 to 100% of the sentences of WikiLingua in each of 18 languages
     dropped: dict[str, int] = field(default_factory=lambda: {"short": 0, "long": 0, "duplicate": 0})
     _seen: set[str] = field(default_factory=set)
 
     def usable(self, identity: str, texts: Iterable[str]) -> list[Sentence]:
-        """A document's usable sentences, with their ids `<document>#<number, from 1>`, in the order of the draw."""
+        """The usable sentences of one document in the order of the draw; ids are `<document>#<number, from 1>`."""
         kept = [(f"{identity}#{number}", text.strip()) for number, text in enumerate(texts, 1) if not self._fault(text)]
         return sorted(kept, key=lambda sentence: hashlib.sha256(f"{self.seed}:{sentence[0]}".encode()).digest())
 
     def _fault(self, text: str) -> str | None:
-        """Why a sentence is left out, counted."""
+        """The reason to leave a sentence out, which is counted; None where the sentence is usable."""
         reason = None
         if count_letters(text)[1] < self.minimum_bytes:
             reason = "short"
@@ -63,11 +64,11 @@ class Drawing:
         return reason
 
     def report(self) -> str:
-        """What was left out, for messages."""
+        """How many sentences were left out for which reason, as messages say it."""
         return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
 
     def pool(self, documents: Mapping[str, Sequence[str]]) -> Pool:
-        """Split documents of few sentences each, in the proportion that is wanted."""
+        """Split documents of few sentences each into scored and held out, in the proportion of the wanted numbers."""
         rows = {identity: kept for identity, texts in documents.items() if (kept := self.usable(identity, texts))}
         share = self.held_out / (self.number + self.held_out)
         sentences = list(rows.values())
@@ -79,7 +80,7 @@ class Drawing:
 
 
 def comparable(text: str) -> str:
-    """A text as it is compared with others: without case and with one space for any white space."""
+    """The form in which texts are compared: case-folded, with one space for any run of white space."""
     return " ".join(text.casefold().split())
 
 
@@ -98,7 +99,9 @@ def in_turn(documents: Iterable[Iterable[Sentence]]) -> Iterator[Sentence]:
 def read_corpus(
     language: str, reading: Reading, drawing: Drawing, *, corpus: str | Path, valid_share: float
 ) -> dict[str, Pool]:
-    """Sentences of the run's own corpus: scored ones of the documents that tokens are trained on, others of the rest.
+    """Sentences of the run's own corpus.
+
+    Scored sentences come from the documents of the train split, held-out sentences from those of the valid split.
 
     Args:
         language: the corpus's language.
@@ -116,7 +119,7 @@ def read_corpus(
     reading.inputs += [stored.path, stored.header_path]
 
     def of(split: str) -> Iterator[Sentence]:
-        # A document is split into sentences when its turn comes: of a large corpus few are needed.
+        # A document is split into sentences only when its turn comes: a large corpus has far more than are needed.
         rows = stored.rows(split, valid_share, drawing.seed)
         return in_turn(
             drawing.usable(stored.ids[row], split_sentences(text))
@@ -127,13 +130,15 @@ def read_corpus(
 
 
 def read_hub(language: str, reading: Reading, drawing: Drawing, *, datasets: Sequence[Mapping]) -> dict[str, Pool]:
-    """Sentences of datasets of the Hugging Face hub, equally many of each (the paper: of PAWS-X and FLORES-200).
+    """Sentences of datasets of the Hugging Face hub, equally many from each dataset.
+
+    Kojima et al. (2024) take PAWS-X and FLORES-200.
 
     Args:
         language: the language to read.
         reading: takes note of unusable rows.
         drawing: what is wanted.
-        datasets: keyword arguments of `read_dataset`, for each dataset.
+        datasets: per dataset the keyword arguments of `read_dataset`.
 
     Raises:
         LapeError: no dataset or one twice, a setting is missing, unknown or of another type, a dataset cannot be read
@@ -153,7 +158,8 @@ def read_hub(language: str, reading: Reading, drawing: Drawing, *, datasets: Seq
         name = f"{dataset_name(settings['path'], settings.get('config'))}, {settings['split']}"
         if name in pools:
             raise LapeError(f"sentences.hub.datasets: {name} is there twice; name it once")
-        # Ids, which order the draw, have no folder of this machine's and no language in them.
+        # The draw is ordered by a hash of the ids. They name no folder, so that machines agree, and no language, so
+        # that all languages take the same rows.
         label = f"{Path(settings['path']).name}.{settings['split']}"
         labels[label] += 1
         label += f".{labels[label]}" if labels[label] > 1 else ""
@@ -175,7 +181,7 @@ def read_dataset(
     revision: str | None = None,
     names: Mapping[str, str] | None = None,
 ) -> dict[int, list[str]]:
-    """The texts of a dataset's rows, by the row's number, from 0.
+    """The texts of each row of a dataset, by the row's number from 0.
 
     Args:
         language: the language to read.
@@ -185,11 +191,11 @@ def read_dataset(
         text_columns: columns that hold a sentence each.
         config: configuration, in which `{language}` stands for the language; None for the only one.
         revision: commit of the dataset; a local folder has none.
-        names: the dataset's name of each language, such as eng_Latn; None where they are the run's codes.
+        names: language -> what the dataset calls it, such as eng_Latn; None where it uses the run's codes.
 
     Raises:
-        LapeError: the dataset cannot be reached or read, or lacks the configuration, split or a column; or the columns
-            are no list.
+        LapeError: the dataset cannot be reached or read, it lacks the configuration, the split or a column, or
+            `text_columns` is no list.
     """
     config = with_languages(config, names, language=language)
     if isinstance(text_columns, str) or not isinstance(text_columns, Sequence):
@@ -215,7 +221,7 @@ def read_files(
     pattern: str | Mapping[str, str],
     text_column: str = "text",
 ) -> dict[str, Pool]:
-    """Sentences of the user's files: one a line of `.txt`, and of the text in JSON lines and Parquet.
+    """Sentences of the user's files: one per line of `.txt`, one per text of JSON lines and Parquet.
 
     Args:
         language: the language to read.

@@ -1,6 +1,6 @@
-"""A downloaded JSON file whose examples stand in blocks, one block a language.
+"""A downloaded JSON file whose examples stand in blocks, one block per language.
 
-BIG-bench's copy of WikiLingua is laid out so: `examples` is a list of 18 blocks of 152 articles.
+BIG-bench's copy of WikiLingua has this layout: its list `examples` has 18 blocks of 152 articles.
 """
 
 import json
@@ -29,11 +29,11 @@ def read_embedded(
         file: the JSON file.
         download: name of the download; ids are `<download>-<position among all examples, from 0>`.
         field: key of an example that holds the text.
-        block: examples a language.
+        block: examples per language.
         order: languages of the blocks.
 
     Raises:
-        LapeError: the file is not readable or not laid out as the settings say, or lacks the language.
+        LapeError: the file cannot be read, its layout is not the one of the settings, or it lacks the language.
     """
     if language not in order:
         raise LapeError(f"{file}: has no block of language {language!r}; choose among {', '.join(order)}")

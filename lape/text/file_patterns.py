@@ -1,4 +1,7 @@
-"""Which files a language's text is read from; the workflow imports it too: nothing but the standard library here."""
+"""Which files the text of a language is read from.
+
+The Snakefile imports this module while it starts, so it imports nothing but the standard library.
+"""
 
 import glob
 import os.path
@@ -6,11 +9,11 @@ from collections.abc import Mapping
 
 
 def matching_files(pattern: str | Mapping[str, str], language: str) -> list[str]:
-    """The files of one language, sorted; none where nothing matches.
+    """The files of one language, sorted; an empty list where nothing matches.
 
     Args:
-        pattern: glob in which `{language}` stands for the language, or a glob for each language.
-        language: one that the mapping has, where there is one.
+        pattern: glob in which `{language}` stands for the language, or a mapping from language to glob.
+        language: a language; where `pattern` is a mapping, one of its keys.
     """
     if isinstance(pattern, Mapping):
         pattern = pattern[language]

@@ -24,11 +24,11 @@ def read_files(
     text_column: str,
     id_column: str | None,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the documents of every matching file, in the order of their paths.
+    """Yield the documents of every matching file, in the order of the files' paths.
 
-    A `.txt` file is one document; a line of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`) and a row of
-    `.parquet` are one each. Ids are `<file>` or `<file>:<line or row, from 1>`, the file relative to the
-    folder that all of them share, or the value of the id column.
+    A document is a `.txt` file, a line of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`), or a row of `.parquet`. Its id is
+    the value of the id column where one is named, else `<file>` or `<file>:<line or row, from 1>`. The file is named
+    relative to the folder that all matching files share.
 
     Args:
         language: the language to read.
@@ -43,7 +43,7 @@ def read_files(
     """
     paths = matching_paths(pattern, language)
     readers = [reader_of(path, _READERS) for path in paths]
-    # Names alone would collide in a pattern over several folders, whole paths may be another machine's.
+    # File names alone would collide where a pattern matches several folders. Absolute paths differ by machine.
     folder = os.path.commonpath([path.parent for path in paths])
     for path, reader in zip(paths, readers, strict=True):
         reading.inputs.append(path)
@@ -74,10 +74,10 @@ def matching_paths(pattern: str | Mapping[str, str], language: str) -> list[Path
 
 
 def reader_of(path: Path, readers: Mapping[str, Callable]) -> Callable:
-    """The reader of a file by its extension.
+    """The reader of the file's extension.
 
     Raises:
-        LapeError: none has it.
+        LapeError: no reader has the extension.
     """
     for extension, reader in readers.items():
         if path.name.lower().endswith(extension):
@@ -87,7 +87,7 @@ def reader_of(path: Path, readers: Mapping[str, Callable]) -> Callable:
 
 def _read_text(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
     try:
-        # newline="" keeps the text as it is; the signature drops a byte order mark, which is no text.
+        # newline="" keeps the text as it is. utf-8-sig drops a byte order mark, which is no text.
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except UnicodeDecodeError as error:
@@ -105,8 +105,8 @@ def _read_lines(path: Path, name: str, reading: Reading, text_column: str, id_co
 
 
 def json_lines(path: Path, name: str, reading: Reading) -> Iterator[tuple[str, dict]]:
-    """Yield `<name>:<line, from 1>` and content of every line that is a JSON object; other lines are refused."""
-    # Arrow reads on over the frames of a file that was compressed in parts, and refuses a truncated one.
+    """Yield the place `<name>:<line, from 1>` and the content of every JSON object; other lines are refused."""
+    # Arrow reads a file that was compressed in several parts to its end, and refuses a truncated one.
     with pa.input_stream(str(path), compression="detect") as stream, io.BufferedReader(stream) as lines:
         for number, line in enumerate(lines, 1):
             where = f"{name}:{number}"

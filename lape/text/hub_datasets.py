@@ -1,4 +1,4 @@
-"""A dataset of the Hugging Face hub, or a local folder in the same layout, read as a stream."""
+"""A dataset of the Hugging Face hub, or a local folder in the hub's layout, read as a stream."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,7 +21,7 @@ def read_hub(
     documents: int | None,
     newest: int | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the first documents of one language's configuration, and behind them the newest.
+    """Yield the first documents of one language's configuration, and then its newest pages.
 
     No code of the dataset's repository is run.
 
@@ -35,8 +35,9 @@ def read_hub(
         text_column: column that holds the text.
         id_column: column that holds the id; None for the row's number, from 0.
         documents: stop after so many usable documents; None for all.
-        newest: so many pages of the highest ids are kept for evaluation: they are none of the first documents, but
-            read besides. The dataset must be of Parquet files and its ids integers. None for no such pages.
+        newest: number of pages of the highest ids to keep for evaluation. They are read in addition to `documents`,
+            which never holds one of them. The dataset must consist of Parquet files, and its ids must be integers.
+            None for no such pages.
 
     Raises:
         LapeError: the dataset cannot be reached or read, lacks the configuration, split or column, or has no newest
@@ -70,10 +71,10 @@ def read_hub(
 
 
 def require_columns(row: Iterable[str], columns: Iterable[str | None], name: str) -> None:
-    """Check that a row, or a list of columns, has the columns that are named; None names none.
+    """Check that a row, or a list of columns, has all the named columns; None among them names no column.
 
     Raises:
-        LapeError: it lacks one; the message calls the dataset `name`.
+        LapeError: a named column is missing. The message calls the dataset `name`.
     """
     for column in columns:
         if column is not None and column not in row:
@@ -81,11 +82,11 @@ def require_columns(row: Iterable[str], columns: Iterable[str | None], name: str
 
 
 def with_languages(template: str | None, names: Mapping[str, str] | None, **languages: str) -> str | None:
-    """A setting such as a configuration, with languages put in.
+    """Put languages into a setting, such as the name of a configuration.
 
     Args:
-        template: text in which `{language}` (or whatever `languages` has) stands for a language; None stays None.
-        names: the dataset's name of each language, such as eng_Latn; None where they are the run's codes.
+        template: text with placeholders for languages, such as `{language}`; None stays None.
+        names: language -> what the dataset calls it, such as eng_Latn; None where it uses the run's codes.
         languages: placeholder -> language of the run.
 
     Raises:
@@ -106,11 +107,14 @@ def dataset_name(path: str, config: str | None) -> str:
 def dataset_rows(
     path: str, config: str | None, revision: str | None, split: str, data_dir: str | None = None
 ) -> Iterator[dict]:
-    """The dataset's rows, for the caller to close: left to the interpreter's end, Arrow's threads abort it.
+    """The rows of a dataset, as a generator that the caller must close.
+
+    Where it is still open when the interpreter ends, Arrow's threads abort the process.
 
     Args:
-        path, config, revision, split: see `read_hub`; `config` as the dataset calls it.
-        data_dir: folder of the repository to which the dataset is confined; None for all of it.
+        path, revision, split: see `read_hub`.
+        config: name of the configuration in the dataset, without a placeholder; None for the only one.
+        data_dir: folder of the repository to read; None for the whole repository.
 
     Raises:
         LapeError: the dataset cannot be reached or read, or lacks the configuration or split.
@@ -124,7 +128,7 @@ def dataset_rows(
 
 
 def dataset_files(path: str, config: str | None, revision: str | None, split: str) -> list[str]:
-    """Addresses of a split's files, on this machine or on the hub (hf://).
+    """Addresses of the files of a split, on this machine or on the hub (hf://).
 
     Raises:
         LapeError: the dataset cannot be reached, or lacks the configuration or split.
@@ -141,17 +145,17 @@ def dataset_files(path: str, config: str | None, revision: str | None, split: st
 
 @contextmanager
 def reading_dataset(name: str) -> Iterator[None]:
-    """Make whatever is raised while a dataset is read a LapeError of one line.
+    """Turn every exception that reading a dataset raises into a LapeError of one line.
 
     Args:
-        name: what the message calls it.
+        name: what the message calls the dataset.
     """
     try:
         yield
     except LapeError:
         raise
     except Exception as error:
-        # Whatever lies below (network, hub, file formats) has exceptions of its own.
+        # The network, the hub and each file format have exceptions of their own.
         reason, remedy = explain(error)
         remedy = remedy or "check its name, configuration, revision and split, and the network, or set another source"
         raise LapeError(f"dataset {name}: cannot be read ({reason}); {remedy}") from error

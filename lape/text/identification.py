@@ -1,7 +1,7 @@
 """Which language a text is in, by two identifiers that share neither code nor data: langdetect and lingua.
 
-The paper uses langdetect (Table 4). Both are told nothing of the run's languages: among few candidates anything is
-easily taken for one of them. A model of fastText, such as lid.176.bin, is a third one where its file is given.
+The paper uses langdetect (Table 4). Neither identifier is told the run's languages: with few candidates, any text is
+easily taken for one of them. A fastText model, such as lid.176.bin, is a third identifier where its file is given.
 """
 
 import re
@@ -12,15 +12,16 @@ from lape.errors import LapeError
 
 # langdetect draws random numbers.
 SEED = 0
-# What stands in place of a language.
+# Answers for a text that is too short, and for a text whose language an identifier does not tell.
 SHORT, UNKNOWN = "short", "unknown"
-# Measured on beginnings of WikiLingua's sentences with so many bytes of letters, 300 in each of 18 languages: both name
-# the language of 82 to 100%, but for Chinese (langdetect 71%, else Korean) and Indonesian (lingua 64%, else Malay).
+# A text with fewer bytes of letters is too short to identify. Measured on beginnings of WikiLingua's sentences that
+# have 20 bytes of letters, 300 in each of 18 languages: both identifiers name the language of 82 to 100% of them. The
+# exceptions are Chinese (langdetect: 71%, the rest Korean) and Indonesian (lingua: 64%, the rest Malay).
 MINIMUM_BYTES = 20
 
 
 def base_language(code: str) -> str:
-    """A language's code as the identifiers' answers have it: no region ("zh-tw" is zh), one Norwegian ("nb" is no)."""
+    """A language code in one form for all identifiers: no region ("zh-tw" is zh), one Norwegian ("nb" is no)."""
     code = re.split("[-_]", code.lower())[0]
     return "no" if code in ("nb", "nn") else code
 
@@ -28,8 +29,8 @@ def base_language(code: str) -> str:
 def count_letters(text: str) -> tuple[int, int]:
     """Alphabetic characters of a text, and their bytes in UTF-8.
 
-    The bytes tell what scripts make of the same text better than the letters do: 40 questions have 961 letters in
-    Chinese and 2,623 in English, and 2,883 and 2,624 bytes of letters.
+    Bytes measure how much a text says more evenly over scripts than letters do: the same 40 questions have 961
+    letters in Chinese and 2,623 in English, but 2,883 bytes of letters in Chinese and 2,624 in English.
     """
     letters = "".join(filter(str.isalpha, text))
     return len(letters), len(letters.encode())
@@ -39,12 +40,12 @@ def identify(text: str, minimum_bytes: int = MINIMUM_BYTES, fasttext: str | Path
     """The most probable language of a whole text, by each of `IDENTIFIERS`, and by fastText where its model is given.
 
     Args:
-        text: anything; of very long texts langdetect reads the first 10,000 characters.
-        minimum_bytes: bytes of letters (see `count_letters`) below which a text is too short: any identifier guesses.
+        text: any text. langdetect reads its first 10,000 characters.
+        minimum_bytes: a text with fewer bytes of letters (see `count_letters`) is too short: identifiers would guess.
         fasttext: file of a model whose labels are languages, such as "__label__fr".
 
     Returns:
-        identifier -> a code as of `base_language`, "short", or "unknown" where it tells none.
+        identifier -> a code in the form of `base_language`, "short", or "unknown" where the identifier tells none.
 
     Raises:
         LapeError: see `load_fasttext`.
@@ -58,7 +59,7 @@ def identify(text: str, minimum_bytes: int = MINIMUM_BYTES, fasttext: str | Path
 def by_langdetect(text: str) -> str | None:
     """The language that langdetect tells; None where it tells none.
 
-    It is seeded anew for each text, so that the answer depends on the text alone.
+    langdetect is seeded anew for each text, so that the answer depends on the text alone.
     """
     from langdetect import LangDetectException
 
@@ -72,27 +73,27 @@ def by_langdetect(text: str) -> str | None:
 
 
 def by_lingua(text: str) -> str | None:
-    """The language that lingua tells, out of all that it knows; None where it tells none."""
+    """The language that lingua tells, among all languages that it knows; None where it tells none."""
     detected = _lingua().detect_language_of(text)
     return None if detected is None else _code(detected)
 
 
 def by_fasttext(text: str, path: str | Path) -> str | None:
     """The language that a model of fastText tells; None where it tells none. See `load_fasttext`."""
-    labels, _ = load_fasttext(path).predict(" ".join(text.split()))  # it reads one line
+    labels, _ = load_fasttext(path).predict(" ".join(text.split()))  # fastText reads one line
     return _labelled(labels[0]) if labels else None
 
 
 def fasttext_languages(path: str | Path) -> frozenset[str]:
     """Codes that a model of fastText can tell. See `load_fasttext`."""
-    # Of any text every label is one of the answers; at a threshold of 0 improbable ones would be missing.
+    # With k=-1 the answer to any text holds every label. A threshold of 0 would leave improbable labels out.
     labels, _ = load_fasttext(path).predict("", k=-1, threshold=-1.0)
     return frozenset(map(_labelled, labels))
 
 
 @cache
 def load_fasttext(path: str | Path):
-    """A model of fastText, by its own package, which is no requirement of ours.
+    """Load a fastText model with the package fasttext, which the user installs: lape does not require it.
 
     Raises:
         LapeError: the package is not installed, or the file is no such model.
@@ -107,7 +108,7 @@ def load_fasttext(path: str | Path):
         raise LapeError(f"{path}: is no model of fastText ({error}); fetch it again (lid.176.bin)") from error
 
 
-# Those that are always asked.
+# The identifiers that are always asked.
 IDENTIFIERS = {"langdetect": by_langdetect, "lingua": by_lingua}
 
 
@@ -126,7 +127,7 @@ def _langdetect():
     from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
     factory = DetectorFactory()
-    # Its own loader takes the files in the order of the file system, in which probabilities are added up.
+    # langdetect's own loader reads the profiles in the order of the file system, and adds probabilities in that order.
     profiles = sorted(Path(PROFILES_DIRECTORY).iterdir())
     factory.load_json_profile([profile.read_text(encoding="utf-8") for profile in profiles])
     factory.set_seed(SEED)
@@ -137,8 +138,9 @@ def _langdetect():
 def _lingua():
     from lingua import LanguageDetectorBuilder
 
-    # High accuracy: of the shortest texts the mode of low accuracy knows 9 to 20% less in most alphabets; from 120
-    # letters on the two are the same. Loaded as needed: at most 1.1 GiB and 6 s, where preloading always takes 1.3 GiB.
+    # High accuracy mode: in most alphabets the low accuracy mode knows 9 to 20% less of the shortest texts. From 120
+    # letters on the modes are the same. Models load when needed, which takes at most 1.1 GiB and 6 s; preloading always
+    # takes 1.3 GiB.
     return LanguageDetectorBuilder.from_all_languages().build()
 
 

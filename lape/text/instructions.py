@@ -1,7 +1,7 @@
 """Instruction data of one language, which parameter variation fine-tunes on (section 3.1 (d)).
 
-Rows of files or of a hub dataset become examples in Alpaca's form. A row has that form already, or is a conversation,
-as the translations of Alpaca are that the paper trained on.
+Rows of files or of a hub dataset become examples in Alpaca's form: instruction, input, output. A row has that form
+already or is a conversation. The translations of Alpaca that the paper trained on are conversations.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from lape.text.reading import Reading
 logger = logging.getLogger(__name__)
 
 KEYS = ("instruction", "input", "output")
-# Names of the columns; a row that has the last one is a conversation.
+# What a column holds -> its default name. A row that has the column of conversations is a conversation.
 COLUMNS = {**{key: key for key in KEYS}, "conversations": "conversations"}
 
 
@@ -31,17 +31,18 @@ def instructions(
 ) -> Iterator[dict[str, str]]:
     """Yield one language's examples: instruction, input (may be empty) and output, as the source has them.
 
-    Of a conversation the first human turn that is answered is the instruction, and the answer the output.
+    In a conversation, the first human turn that is answered is the instruction, and its answer is the output.
 
     Args:
         language: the language to read.
         source: "files" or "hub".
-        settings: keyword arguments of `read_files` or `read_hub`, and `columns`: the names, where they are others,
-            of what `COLUMNS` names.
+        settings: keyword arguments of `read_files` or `read_hub`; and `columns`, a mapping from a key of `COLUMNS` to
+            the name of its column, for columns that have another name than the default.
         reading: takes note of the files read and of rows that are no example.
 
     Raises:
-        LapeError: a setting is missing or unknown; while it is read: the source cannot be read.
+        LapeError: at once, where a setting is missing or unknown; later, while examples are yielded, where the source
+            cannot be read.
     """
     reading = Reading() if reading is None else reading
     settings = dict(settings)
@@ -57,7 +58,7 @@ def instructions(
 
 
 def read_files(language: str, reading: Reading, *, pattern: str | Mapping[str, str]) -> Iterator[tuple[str, dict]]:
-    """Yield place and content of every row of every matching file, in the order of their paths.
+    """Yield place and content of every row of every matching file, in the order of the files' paths.
 
     A line of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`) and an element of a list in `.json` are one row each.
 
@@ -86,7 +87,7 @@ def read_hub(
 
     Args:
         language: the language to read; the dataset holds no other.
-        reading: unused, there is no file and no line.
+        reading: unused, as a dataset has no files and no lines to note.
         path: the dataset's name on the hub, or a local folder.
         revision: commit of the dataset; a local folder has none.
         config: its configuration; None for the only one.
@@ -106,17 +107,17 @@ SOURCES = {"files": read_files, "hub": read_hub}
 def build_instructions(
     language: str, source: str, settings: Mapping, output: str | Path, *, examples: int | None = None
 ) -> None:
-    """Write one language's examples as JSON lines and their header beside them.
+    """Write one language's examples as JSON lines, and the header of the file beside it.
 
     Args:
         language: the language to read.
         source: "files" or "hub".
         settings: see `instructions`.
         output: the `.jsonl`; the header is the `.json` beside it.
-        examples: stop after so many; None for all.
+        examples: stop after so many examples; None for all.
 
     Raises:
-        LapeError: the source cannot be read, or has no example.
+        LapeError: the source cannot be read, or it has no example.
     """
     if examples is not None and examples < 1:
         raise LapeError(f"examples: {examples} is none; ask for 1 or more")
@@ -178,7 +179,7 @@ _READERS = {".jsonl": json_lines, ".jsonl.gz": json_lines, ".jsonl.zst": json_li
 def _examples(
     rows: Iterator[tuple[str, dict]], columns: Mapping[str, str], reading: Reading
 ) -> Iterator[dict[str, str]]:
-    """The examples among the rows; the others are refused."""
+    """Yield the rows that are examples; `reading` takes note of the other rows."""
     with closing(rows):
         for where, row in rows:
             try:
@@ -188,7 +189,7 @@ def _examples(
 
 
 class _NoExampleError(Exception):
-    """Why a row is no example."""
+    """A row is no example; the message says why."""
 
 
 def _example(row: Mapping, columns: Mapping[str, str]) -> dict[str, str]:
@@ -214,7 +215,7 @@ def _example(row: Mapping, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_exchange(conversation: object) -> tuple[object, object]:
-    """What the human says first to get an answer, and the answer."""
+    """The first human turn that is answered, and its answer."""
     try:
         turns = [(turn["from"], turn["value"]) for turn in conversation]
     except (TypeError, KeyError) as error:

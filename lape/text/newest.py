@@ -1,7 +1,7 @@
-"""The newest pages of a dataset whose ids grow with time, as Wikipedia's do, found without reading its text.
+"""The newest pages of a dataset whose ids grow with time, found without reading the dataset's text.
 
-Each row group of the dataset's Parquet files is asked for its ids, a few kilobytes; then those groups that hold one of
-the newest pages are read. Nothing is expected of the pages' order.
+Wikipedia's ids grow with time. First the ids of each row group of the dataset's Parquet files are read, a few kilobytes
+per group. Then only the groups that hold one of the newest pages are read. The pages may be in any order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,8 @@ from lape.errors import LapeError
 from lape.machine.progress import progress
 from lape.text.hub_datasets import reading_dataset, require_columns
 
-# What a request fetches beyond what is asked for. fsspec's default, 5 MiB, would fetch the text behind the ids.
+# Bytes that a request fetches beyond those that are asked for. fsspec's default, 5 MiB, would fetch the text that lies
+# behind the ids.
 _AHEAD = 1 << 14
 
 
@@ -28,8 +29,8 @@ class NewestPages:
     """Which pages are the newest, and where they are.
 
     Attributes:
-        smallest_id: the smallest of their ids.
-        groups: file and row group, in the dataset's order, of those that hold any.
+        smallest_id: the smallest id of a newest page.
+        groups: (file, row group) of every row group that holds a newest page, in the dataset's order.
     """
 
     smallest_id: int
@@ -41,12 +42,13 @@ def find_newest(name: str, files: Sequence[str], id_column: str, number: int) ->
 
     Args:
         name: what messages call the dataset.
-        files: its Parquet files, local or of the hub.
+        files: the dataset's Parquet files, local or of the hub.
         id_column: column of the ids, integers or strings of digits.
-        number: so many pages.
+        number: how many pages are the newest.
 
     Raises:
-        LapeError: a file cannot be read or has no such column, an id is no integer, or there are no more pages.
+        LapeError: a file cannot be read or lacks the column, an id is no integer, or the dataset has no further page
+            beside the newest.
     """
     highest = np.empty(0, np.int64)
     ends: list[tuple[str, int, int]] = []  # file, row group, its highest id
@@ -72,7 +74,7 @@ def read_newest(name: str, pages: NewestPages, id_column: str, text_column: str)
     Args:
         name: what messages call the dataset.
         pages: what `find_newest` found.
-        id_column, text_column: columns of the two.
+        id_column, text_column: the columns that hold id and text.
 
     Raises:
         LapeError: a file cannot be read.
@@ -94,7 +96,7 @@ def _parquet(file: str) -> Iterator[pq.ParquetFile]:
 
 
 def _integers(ids: pa.ChunkedArray, name: str, id_column: str) -> np.ndarray:
-    """int64 of the ids; a row without one is left out, as it is no document."""
+    """The ids as int64. A row without an id is left out, as it is no document."""
     try:
         return ids.drop_null().cast(pa.int64()).to_numpy()
     except pa.ArrowException as error:

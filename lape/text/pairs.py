@@ -1,4 +1,7 @@
-"""Sentences and their translations, for a model to translate (Kojima et al. 2024: of FLORES-200, IWSLT, WMT)."""
+"""Sentences and their translations, for a model to translate.
+
+Kojima et al. (2024) take the pairs of FLORES-200, IWSLT2017 and WMT.
+"""
 
 import inspect
 import json
@@ -31,7 +34,7 @@ def read_aligned_questions(
         questions: paths of the two languages' headers, the source's first.
 
     Raises:
-        LapeError: a header is of another language, or the languages have other numbers.
+        LapeError: a header is of another language, or the two languages have questions of different numbers.
     """
     for path, wanted in zip(questions, (source_language, language), strict=True):
         found = read_json(path, "questions")["language"]
@@ -62,7 +65,8 @@ def read_hub(
 ) -> Iterator[Pair]:
     """Yield the pairs of a dataset of the Hugging Face hub, numbered by row, from 1.
 
-    Either a column holds both texts by language (IWSLT, WMT), or each language has a configuration (FLORES).
+    Datasets have one of two forms. In IWSLT and WMT one column holds both texts, by language. In FLORES each language
+    has a configuration of its own.
 
     Args:
         source_language: language to translate from.
@@ -70,19 +74,18 @@ def read_hub(
         reading: takes note of pairs that lack a text.
         path: the dataset's name on the hub, or a local folder.
         split: split to read.
-        config: configuration, in which `{source}` and `{language}` stand for the two languages; where each language
-            has its own, `{language}` for that one.
-        data_dir: folder of the repository to which the dataset is confined, likewise.
+        config: configuration, in which `{source}` and `{language}` stand for the two languages. Where each language
+            has a configuration of its own, `{language}` stands for that language.
+        data_dir: folder of the repository to read, with the placeholders of `config`.
         revision: commit of the dataset; a local folder has none.
-        names: the dataset's name of each language, such as eng_Latn; None where they are the run's codes.
-        translation_column: column of a mapping from languages, as the dataset calls them, to texts; None for
-            "translation".
+        names: language -> what the dataset calls it, such as eng_Latn; None where it uses the run's codes.
+        translation_column: column that maps the dataset's names of languages to texts; None for "translation".
         text_column: column that holds the text, where each language has a configuration.
-        id_column: column by which the configurations are aligned; None for the row's number.
+        id_column: column by which the configurations are aligned; None to align them by row number.
 
     Raises:
-        LapeError: the dataset cannot be read, or lacks a column or a language, its configurations are not aligned, or
-            columns of both kinds are named.
+        LapeError: the dataset cannot be read, it lacks a column or a language, its configurations are not aligned, or
+            both a `text_column` and a `translation_column` are named.
     """
     if text_column is not None and translation_column is not None:
         raise LapeError(
@@ -129,7 +132,7 @@ def _translations(place: dict, column: str, names: Sequence[str]) -> Iterator[tu
 
 
 def _column(place: dict, column: str, id_column: str | None) -> tuple[str, dict]:
-    """A configuration's name, and its texts by id or row."""
+    """The name of one language's configuration, and its texts by id or by row number."""
     name, texts = dataset_name(place["path"], place["config"]), {}
     with closing(dataset_rows(**place)) as rows:
         for number, row in enumerate(rows, 1):
@@ -157,7 +160,7 @@ def read_files(
     columns: Mapping[str, str] = COLUMNS,
     skip: Sequence[int] = (),
 ) -> Iterator[Pair]:
-    """Yield the pairs of two files that are aligned by number, as files of questions are.
+    """Yield the pairs of two files in the form of files of questions, aligned by number.
 
     Args:
         source_language: language to translate from.
@@ -166,7 +169,7 @@ def read_files(
         pattern, columns, skip: see `read_questions`.
 
     Raises:
-        LapeError: a file cannot be read (see `read_questions`), or the two have other numbers.
+        LapeError: a file cannot be read (see `read_questions`), or the two files have different numbers.
     """
     sources, references = (
         read_questions(code, reading, pattern=pattern, columns=columns, skip=skip)
@@ -190,7 +193,7 @@ def build_pairs(
     *,
     number: int | None = None,
 ) -> None:
-    """Write pairs as JSON lines, by number, and their header beside them.
+    """Write pairs as JSON lines, by number, and the header of the file beside it.
 
     Args:
         corpus: what the pairs are called, such as flores.
@@ -199,10 +202,10 @@ def build_pairs(
         source: "questions", "hub" or "files".
         settings: keyword arguments of the source's reader.
         output: the `.jsonl`; the header is the `.json` beside it.
-        number: take the first so many (the paper: 100); None for all.
+        number: how many pairs to take from the first on (the paper takes 100); None for all.
 
     Raises:
-        LapeError: a setting is missing or unknown, the source cannot be read, is not aligned, or has fewer pairs.
+        LapeError: a setting is missing or unknown, or the source cannot be read, is not aligned or has fewer pairs.
     """
     label = f"pairs {corpus} {language}"
     if number is not None and number < 1:
@@ -248,7 +251,7 @@ def load_pairs(header_path: str | Path) -> list[dict]:
     """The pairs of an artifact, each with its number, source and reference.
 
     Raises:
-        LapeError: the header is of another kind, or the file is not the one that it was written for.
+        LapeError: the header is of another kind of artifact, or was written for another file.
     """
     path = checked(header_path, read_json(header_path, "pairs"), ".jsonl")
     return read_rows(path, {"number": int, "source": str, "reference": str})

@@ -1,7 +1,7 @@
 """Open questions of one language, which the generation experiments put to the model (section 3.1).
 
-All languages have the same questions under the same numbers: answers are compared question by question, and the
-questions themselves are the aligned text of the structural analysis (section 3.3.2).
+All languages have the same questions under the same numbers, for two reasons. Answers are compared question by
+question. The questions are also the aligned text of the structural analysis (section 3.3.2).
 """
 
 import inspect
@@ -31,20 +31,20 @@ def read_questions(
 ) -> dict[int, str]:
     """One language's questions by number, in the order of the numbers, without white space around them.
 
-    A line of `.txt` is one question, whose number is the line's, from 1; so is a line of `.jsonl` (or `.jsonl.gz`,
-    `.jsonl.zst`), unless the file has a column of numbers. A column that holds a list, as in MT-bench's files, is a
-    conversation: its first turn is the question.
+    A line of `.txt` or of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`) is one question. Its number is the line's number from
+    1, unless the JSON lines have a column of numbers. Where the column of questions holds a list, as in MT-bench's
+    files, the list is a conversation and its first turn is the question.
 
     Args:
         language: the language to read.
         reading: takes note of the files.
         pattern: glob in which `{language}` stands for the language, or a glob for each language.
-        columns: names, where they are others, of the columns `number` and `question` of JSON lines.
-        skip: numbers that are left out, such as those of questions that were spoilt in one of the languages.
+        columns: "number" or "question" -> name of that column in JSON lines, where it has another name.
+        skip: numbers of questions that are left out, such as questions that were spoilt in one language.
 
     Raises:
-        LapeError: no file matches, a file has an unknown extension or cannot be read, a line is no question, or a
-            number stands there twice.
+        LapeError: no file matches, a file has an unknown extension or cannot be read, a line is no question, or two
+            questions have the same number.
     """
     if unknown := columns.keys() - COLUMNS.keys():
         raise LapeError(f"columns: unknown key {min(unknown)!r}; name {', '.join(COLUMNS)}")
@@ -75,16 +75,16 @@ def read_questions(
 
 
 def build_questions(language: str, settings: Mapping, output: str | Path, *, number: int | None = None) -> None:
-    """Write one language's questions as JSON lines, by number, and their header beside them.
+    """Write one language's questions as JSON lines, by number, and the header of the file beside it.
 
     Args:
         language: the language to read.
         settings: keyword arguments of `read_questions`.
         output: the `.jsonl`; the header is the `.json` beside it.
-        number: take so many, from the smallest number on; None for all.
+        number: how many questions to take, from the smallest number on; None for all.
 
     Raises:
-        LapeError: a setting is missing or unknown, the questions cannot be read, or are fewer.
+        LapeError: a setting is missing or unknown, the questions cannot be read, or there are fewer questions.
     """
     if number is not None and number < 1:
         raise LapeError(f"number: {number} is none; ask for 1 or more")
@@ -116,7 +116,7 @@ def load_questions(header_path: str | Path) -> dict[int, str]:
     """The questions of an artifact by number, in the order of the numbers.
 
     Raises:
-        LapeError: the header is of another kind, or the file is not the one that it was written for.
+        LapeError: the header is of another kind of artifact, or was written for another file.
     """
     path = checked(header_path, read_json(header_path, "questions"), ".jsonl")
     return {row["number"]: row["question"] for row in read_rows(path, {"number": int, "question": str})}
@@ -126,10 +126,10 @@ def aligned(headers: Sequence[str | Path]) -> list[int]:
     """The numbers of the questions, which all languages share.
 
     Args:
-        headers: paths of the artifacts' headers, one a language.
+        headers: paths of the artifacts' headers, one per language.
 
     Raises:
-        LapeError: a language has other numbers than the first.
+        LapeError: a language has questions of other numbers than the first language.
     """
     first, *others = headers
     numbers = read_json(first, "questions")["numbers"]
@@ -155,7 +155,7 @@ def _text_lines(path: Path, columns: Mapping[str, str], reading: Reading) -> Ite
 
 def _json_rows(path: Path, columns: Mapping[str, str], reading: Reading) -> Iterator[tuple[str, object, object]]:
     rows = list(json_lines(path, str(path), reading))
-    # A row without a number among others with one is a fault, not a line to count.
+    # Where some rows have a number, a row without one is a fault. Its line number must not stand in.
     numbered = any(columns["number"] in row for _, row in rows)
     for line, (where, row) in enumerate(rows, 1):
         if columns["question"] not in row:

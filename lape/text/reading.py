@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_NAMED = 100  # bad rows named in the report; all are counted
+_NAMED = 100  # bad rows that the report names; it counts all of them
 
 
 @dataclass
@@ -13,9 +13,9 @@ class Reading:
     Attributes:
         inputs: files that were read, in order.
         bad: number of rows that hold no usable document.
-        examples: "where: why" of the first hundred of them.
-        newest: where ids grow with time: the documents from this id on are for evaluation; None where they are chosen
-            otherwise.
+        examples: "where: why" for each of the first hundred bad rows.
+        newest: id from which on documents are for evaluation, where ids grow with time; None where the documents for
+            evaluation are not chosen by id.
     """
 
     inputs: list[Path] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Reading:
             self.examples.append(f"{where}: {reason}")
 
     def document(self, where: str, identity: object, text: object) -> tuple[str, str] | None:
-        """The (id, text) of a row, or None, counted, where it has no id or no text that UTF-8 can hold."""
+        """The (id, text) of a row. A row without an id, or without a text that UTF-8 can hold, is refused: None."""
         reason = _fault(identity, text)
         if reason is not None:
             return self.refuse(where, reason)

@@ -1,7 +1,7 @@
-"""Sentences of one language: those on which expert units are found, and others that are held out.
+"""Sentences of one language: scored ones, on which expert units are found, and held-out ones.
 
-Kojima et al. 2024 score a unit by 500 sentences of a language and as many of every other one. The held-out sentences
-are what generated texts are compared with; no document is in both.
+Kojima et al. (2024) score a unit by 500 sentences of a language and by 500 of every other language. Generated texts are
+compared with the held-out sentences. No document has sentences in both groups.
 """
 
 import inspect
@@ -29,20 +29,20 @@ def build_sentences(
     held_out: int = 100,
     seed: int = 0,
 ) -> None:
-    """Write one language's sentences as JSON lines, the scored ones first, and their header beside them.
+    """Write one language's sentences as JSON lines, the scored ones first, and the header of the file beside it.
 
     Args:
         language: the language to read.
         source: "corpus", "hub" or "files".
-        settings: keyword arguments of the source's reader in `lape.text.drawing`, and, where they are to be others
-            than there, `minimum_bytes` (of letters) and `maximum_characters` of a sentence.
+        settings: keyword arguments of the source's reader in `lape.text.drawing`. `minimum_bytes` (of letters) and
+            `maximum_characters` of a sentence may be given too; they replace the defaults of `Drawing`.
         output: the `.jsonl`; the header is the `.json` beside it.
-        number: scored sentences; where a source has several datasets, an equal share of each.
-        held_out: sentences that are held out, likewise.
-        seed: of the draw.
+        number: how many sentences are scored. A source of several datasets gives an equal share from each.
+        held_out: how many sentences are held out, with equal shares too.
+        seed: seed of the draw.
 
     Raises:
-        LapeError: a setting is missing or unknown, the source cannot be read, or has fewer sentences.
+        LapeError: a setting is missing or unknown, or the source cannot be read or has fewer sentences.
     """
     for key, size, least in (("number", number, 1), ("held_out", held_out, 0)):
         if size < least:
@@ -71,7 +71,7 @@ def build_sentences(
                     f"sentences {language}: {name} has {len(parts[-1])} {split} sentences, {share} are wanted (left "
                     f"out: {drawing.report()}); add text or lower sentences.{key}"
                 )
-        # In turn, so that any beginning of the list is as mixed as the whole.
+        # The datasets take turns, so that any beginning of the list is as mixed as the whole.
         drawn = filter(None, chain.from_iterable(zip_longest(*parts)))
         rows += [{"split": split, "id": identity, "text": text} for identity, text in drawn]
     with writing(output) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
@@ -105,7 +105,7 @@ def load_sentences(header_path: str | Path) -> dict[str, list[str]]:
     """The sentences of an artifact: "scored" and "held_out" -> texts, in the order in which they were drawn.
 
     Raises:
-        LapeError: the header is of another kind, or the file is not the one that it was written for.
+        LapeError: the header is of another kind of artifact, or was written for another file.
     """
     path = checked(header_path, read_json(header_path, "sentences"), ".jsonl")
     rows = read_rows(path, {"split": str, "text": str})
@@ -113,21 +113,22 @@ def load_sentences(header_path: str | Path) -> dict[str, list[str]]:
 
 
 def common_pool(headers: Sequence[str | Path]) -> tuple[dict[str, list[tuple[int, str]]], dict[str, int]]:
-    """The scored sentences of all languages: equally many of each, none of them in two languages.
+    """The scored sentences of all languages: equally many per language, and no sentence in two languages.
 
-    A text that stands in several languages (a name, a quotation) is a positive and a negative of one language at
-    once. It is left out of all, and then the longer lists are cut to the shortest.
+    A text that stands in several languages, such as a name or a quotation, would be a positive and a negative example
+    of one language at once. It is left out of all languages. Then all lists are cut to the length of the shortest.
 
     Args:
-        headers: paths of the artifacts' headers, one a language.
+        headers: paths of the artifacts' headers, one per language.
 
     Returns:
-        language -> texts, each behind its row among the language's scored sentences, from 0; and language -> how many
-        were left out, as they stand in another too. The languages are in the order of the headers.
+        language -> [(row, text)], where row is the text's number among the language's scored sentences, from 0; and
+        language -> how many texts were left out because another language has them too. The languages are in the order
+        of the headers.
 
     Raises:
         LapeError: there are fewer than two languages, two headers are of one language, a language has no sentence
-            left, or a file is not the one that its header was written for.
+            left, or a header was written for another file.
     """
     pool: dict[str, list[str]] = {}
     owners: dict[str, set[str]] = {}

@@ -1,14 +1,14 @@
-"""Sentences of running text, by a rule for most scripts.
+"""Split running text into sentences, by one rule for most scripts.
 
-The rule is Unicode's (Standard Annex 29, "Sentence Boundaries") in its main points, with what abbreviations need beyond
-it. Libraries that split better do so by a list of abbreviations for each of some languages; here any may come.
+In its main points the rule is Unicode's (Standard Annex 29, "Sentence Boundaries"). It adds what abbreviations need.
+Libraries that split better need a list of abbreviations per language; this rule must serve any language.
 """
 
 import re
 
-# A terminator stands before white space, but for the full-width ones, unless a quotation or bracket closes behind it:
-# there the sentence around it may go on. Line breaks, and the double spaces that stand for lost ones, end a sentence;
-# so does, in Thai and Lao, which have no terminator, a space.
+# A sentence ends at a terminator before white space. A full-width terminator needs no white space, unless a quotation
+# or bracket closes behind it: there the sentence around the quotation may go on. Line breaks end a sentence too, and so
+# do double spaces, which stand for lost line breaks. Thai and Lao have no terminator: there a space ends a sentence.
 _BOUNDARY = re.compile(
     r"""
     (?P<full> [.!?…]++ )(?: \s? [»›] | ["'”’“)\]] )* (?P<space> \s+ )
@@ -20,7 +20,7 @@ _BOUNDARY = re.compile(
     """,
     re.VERBOSE,
 )
-# From its beginning: a vowel mark inside a word is no \w.
+# The word before a full stop, from its beginning. The beginning is tested, as a vowel mark inside a word is no \w.
 _WORD_BEFORE = re.compile(r"""(?<![^\s(\["'„“‘«])[\w.]+$""")
 _SPACES = (" ", "\u00a0", "\u202f")  # a line break and a double space always end a sentence
 _CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
@@ -29,8 +29,8 @@ _CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text, in order, without the white space around them.
 
-    None ends before a small letter, nor by a full stop after one or two digits (an ordinal, a list's number), a single
-    letter or a title (p., J., Mrs.) or what holds a full stop itself (e.g.).
+    No sentence ends before a small letter. No sentence ends at a full stop after one or two digits (an ordinal, the
+    number of a list), after a single letter or a title (p., J., Mrs.), or after a word that holds a full stop (e.g.).
     """
     sentences, start = [], 0
     for boundary in _BOUNDARY.finditer(text):
@@ -42,7 +42,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _goes_on(text: str, start: int, boundary: re.Match) -> bool:
-    """Whether a sentence goes on behind its terminator and a space."""
+    """Whether the sentence goes on after a terminator and a space."""
     if text[boundary.end() : boundary.end() + 1].islower():
         return True
     if boundary["full"] != "." or not (found := _WORD_BEFORE.search(text, start, boundary.start())):

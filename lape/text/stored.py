@@ -1,4 +1,4 @@
-"""A corpus artifact as later stages read it: which documents a split has, and their texts in the order of the draw."""
+"""Read a corpus artifact: the documents of a split, and their texts in the order in which they are sampled."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +15,19 @@ _HELD = 1 << 26  # bytes of text that are held at a time
 
 
 class StoredCorpus:
-    """One language's documents. Their ids are held, their texts pass by, so that memory does not grow with the text.
+    """The documents of one language. Ids are held in memory and texts are not, so that memory does not grow with them.
 
     Args:
         path: the Parquet file; its header is the `.json` beside it.
 
     Attributes:
         path: the Parquet file.
-        header_path, header: its header, and what that says.
+        header_path: path of the header.
+        header: content of the header.
         ids: id of every document, in the file's order.
 
     Raises:
-        LapeError: the corpus is missing, is not the one that its header was written for, or is no Parquet file.
+        LapeError: the corpus is missing, its header was written for another file, or it is no Parquet file.
     """
 
     def __init__(self, path: str | Path):
@@ -37,24 +38,24 @@ class StoredCorpus:
             with pq.ParquetFile(self.path) as file:
                 groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
                 ids = file.read(columns=["id"])["id"]
-                ids.validate(full=True)  # that they are UTF-8
+                ids.validate(full=True)  # raises where they are not UTF-8
                 self.ids: list[str] = ids.to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise self._damaged() from error
         self._ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
         text = sum(group.total_byte_size for group in groups)  # uncompressed
-        self._documents = max(1, _HELD * len(self.ids) // max(1, text))  # that are held at a time
+        self._documents = max(1, _HELD * len(self.ids) // max(1, text))  # whose texts are held at a time
 
     def rows(self, split: str, valid_share: float, seed: int) -> np.ndarray:
-        """The rows of one split, in the order in which they are sampled, see `lape.text.tokens.split_rows`."""
+        """The rows of one split, in the order in which they are sampled; see `lape.text.tokens.split_rows`."""
         newest = self.header.get("newest")
         return split_rows(self.ids, split, valid_share, seed, newest and newest["smallest_id"])
 
     def texts(self, rows: np.ndarray) -> Iterator[str]:
         """Yield the texts of some rows, in the order given.
 
-        The file is read from its beginning for every portion of rows that is held, as neighbours in the order of the
-        draw lie far apart in it.
+        Rows that follow one another in the order of the draw lie far apart in the file. The file is therefore read from
+        its beginning for every portion of rows.
 
         Args:
             rows: int64 [N], row numbers, each once.
@@ -76,7 +77,7 @@ class StoredCorpus:
         for group in np.unique(groups):
             begin = self._ends[group] - file.metadata.row_group(int(group)).num_rows
             text = file.read_row_group(int(group), columns=["text"])["text"]
-            text.validate(full=True)  # that it is UTF-8
+            text.validate(full=True)  # raises where it is not UTF-8
             found += text.take(pa.array(rows[order][groups == group] - begin)).chunks
         texts = pa.chunked_array(found, pa.string())
         for place in np.argsort(order):

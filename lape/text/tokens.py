@@ -1,8 +1,9 @@
 """Sampling documents and packing their tokens into chunks (the paper's section 2.2, "In implementation").
 
-As in the released code, sampled documents are tokenised and joined into one stream, the stream is cut into
-equal chunks and the tail is dropped. What that code leaves to the checkpoint (the chunk length) or to the
-reader (sampling, BOS, which documents are kept for evaluation) is a parameter here.
+As in the released code, sampled documents are tokenised and joined into one stream. The stream is cut into equal
+chunks, and the tail is dropped. The released code takes the chunk length from the checkpoint, and leaves open how
+documents are sampled, whether chunks begin with BOS, and which documents are kept for evaluation. Here these are
+parameters.
 """
 
 import hashlib
@@ -25,11 +26,11 @@ class PackedTokens:
     """What was packed into the chunks of one split of one language.
 
     Attributes:
-        chunks: N, their number.
-        predicted_bytes: int64 [N], UTF-8 bytes of the text that a chunk's predicted tokens cover: all its
-            tokens but the first position.
-        documents: documents that were sampled; the last one may lie behind the last whole chunk.
-        tokens_dropped: tokens of these documents past the last whole chunk.
+        chunks: N, the number of chunks.
+        predicted_bytes: int64 [N], UTF-8 bytes of the text that a chunk's predicted tokens cover. The tokens at all
+            positions but the first are predicted.
+        documents: number of sampled documents. The last one may lie behind the last whole chunk.
+        tokens_dropped: number of tokens of the sampled documents behind the last whole chunk.
     """
 
     chunks: int
@@ -41,16 +42,17 @@ class PackedTokens:
 def split_rows(ids: Sequence[str], split: str, valid_share: float, seed: int, newest: int | None = None) -> np.ndarray:
     """The rows of one split, in the order in which they are sampled.
 
-    Documents are ordered by a hash of seed and id, so that neither the corpus's order nor its size matters
-    to which of two documents comes first; the first `valid_share` of them are the valid split, the rest train.
+    Documents are ordered by a hash of seed and id. Which of two documents comes first then depends neither on the
+    corpus's order nor on its size. The first `valid_share` of the documents are the valid split, the rest are the train
+    split.
 
     Args:
         ids: document ids, in the corpus's order.
         split: "train" or "valid".
         valid_share: share of the documents kept for evaluation.
         seed: any integer.
-        newest: where ids are integers that grow with time: the valid split is, in place of the share, the documents
-            from this id on.
+        newest: for ids that are integers and grow with time. The valid split is then the documents from this id on, and
+            `valid_share` has no effect.
 
     Returns:
         int64 [documents in the split], row numbers.
@@ -79,20 +81,20 @@ def pack(
     vocab_size: int,
     label: str,
 ) -> PackedTokens:
-    """Sample whole documents until the budget is met, and pack them into chunks, which are written as they fill.
+    """Sample documents until the budget is met, and pack them into chunks, which are written as they fill.
 
     Args:
         texts: the split's documents, in the order in which they are sampled.
-        tokenizer: of the tokenizers library; `backend_tokenizer` of a fast tokenizer of transformers.
-        output: the `.npy` file of the chunks, int32 [N, T]; BOS first in each where asked for.
-        documents: documents that the split holds in all, for messages.
-        budget: positions wanted; rounded down to whole chunks.
+        tokenizer: a tokenizer of the tokenizers library, such as `backend_tokenizer` of transformers' fast tokenizers.
+        output: the `.npy` file of the chunks, int32 [N, T].
+        documents: number of documents in the split, for messages.
+        budget: wanted positions, rounded down to whole chunks.
         chunk_length: T, positions in a chunk, BOS included.
-        bos: id of the token that starts every chunk, None for none.
-        seed: of the places of excerpts.
-        allow_fewer: use what there is when the split has fewer tokens than wanted.
-        excerpts: take of a document, from a random place, no more than fills the chunk, in place of the whole of it:
-            chunks of one text are alike, and an interval over chunks takes them for independent.
+        bos: id of the token that starts every chunk; None for no such token.
+        seed: seed of the places from which excerpts are taken.
+        allow_fewer: use the tokens that there are, where the split has fewer than wanted.
+        excerpts: take from a document no more tokens than fill the chunk, from a random place. Chunks of one document
+            are alike, whereas an interval over chunks takes them for independent. False takes whole documents.
         vocab_size: rows of the model's embedding.
         label: how messages name the text, such as "fr train".
 
@@ -105,7 +107,7 @@ def pack(
         raise LapeError(f"{label}: {budget} tokens are less than one chunk; raise the budget or lower chunk_length")
 
     sampled = total = 0
-    ids, sizes = np.empty(0, np.int32), np.empty(0, np.int64)  # behind the last whole chunk
+    ids, sizes = np.empty(0, np.int32), np.empty(0, np.int64)  # of the tokens that fill no whole chunk yet
     predicted_bytes = [sizes]
     with ChunkWriter(output, chunk_length) as chunks:
         longest = content if excerpts else None
@@ -117,7 +119,7 @@ def pack(
                 )
             sampled, total = sampled + of_documents, total + len(more[0])
             ids, sizes = np.concatenate([ids, more[0]]), np.concatenate([sizes, more[1]])
-            # What is sampled beyond the budget fills no chunk.
+            # Tokens beyond the budget fill no chunk.
             used = min(len(ids), wanted - chunks.number * content) // content * content
             packed, covered = ids[:used].reshape(-1, content), sizes[:used].reshape(-1, content)
             chunks.add(packed if bos is None else np.insert(packed, 0, bos, axis=1))
@@ -133,10 +135,10 @@ def pack(
 
 
 class ChunkWriter:
-    """Writes an .npy file of int32 [N, T] whose N is known at the end: the bytes are those of `numpy.save`.
+    """Write an .npy file of int32 [N, T] whose N is known only at the end, with the bytes of `numpy.save`.
 
     Attributes:
-        number: N, chunks that were added.
+        number: N, the number of chunks added so far.
     """
 
     def __init__(self, path: str | Path, chunk_length: int):
@@ -159,7 +161,7 @@ class ChunkWriter:
             self._write_shape()
 
     def _write_shape(self) -> None:
-        # NumPy leaves room for a first axis that grows: the header's length is the same for every N.
+        # NumPy pads the header for a first axis that grows. The header has the same length for every N.
         header = {"descr": "<i4", "fortran_order": False, "shape": (self.number, self._chunk_length)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
@@ -167,7 +169,7 @@ class ChunkWriter:
 def _tokenize(
     texts: Iterable[str], tokenizer: Tokenizer, wanted: int, label: str, longest: int | None, seed: int
 ) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], int]]:
-    """Token ids and the bytes each covers, of documents, or excerpts, until `wanted`; and of how many documents."""
+    """Yield batches until `wanted` tokens: ((token ids, bytes that each token covers), number of documents)."""
     places = np.random.default_rng(seed)
     texts, total = iter(texts), 0
     with progress(wanted, f"tokens {label}") as bar:
@@ -177,7 +179,7 @@ def _tokenize(
             for text, encoding in zip(batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True):
                 if total >= wanted:
                     break
-                # What is left of the chunk: no document is in two.
+                # An excerpt is no longer than what is left of the chunk, so that no document is in two chunks.
                 size = min(len(encoding.ids), longest - total % longest if longest else len(encoding.ids))
                 start = int(places.integers(len(encoding.ids) - size + 1)) if longest else 0
                 ids.append(np.array(encoding.ids[start : start + size], dtype=np.int32))
@@ -188,10 +190,11 @@ def _tokenize(
 
 
 def token_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """UTF-8 bytes of a document that each of its tokens covers; they add up to the document's bytes.
+    """UTF-8 bytes of a document that each of its tokens covers. They add up to the document's bytes.
 
-    Text that no token's span covers (a space that the tokenizer strips) goes to the token after it, the
-    document's end to its last token. Of several byte tokens of one character, the first gets its bytes.
+    Text that no token's span covers, such as a space that the tokenizer strips, counts for the token after it. Text at
+    the document's end counts for the last token. Where several byte tokens make one character, the first token gets
+    the character's bytes.
 
     Args:
         text: the document.

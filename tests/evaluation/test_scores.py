@@ -16,7 +16,7 @@ import torch
 
 from lape.artifacts.files import read_json, write_header, write_json
 from lape.artifacts.manifest import build_manifest
-from lape.audit import audit
+from lape.audit.run import audit
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.perplexity import chunk_nll

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,12 @@ from torch import nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from lape.artifacts.code import ROOT, code_of
 from lape.artifacts.files import read_json, write_header
 from lape.audit.expert_units import check_responses
 from lape.cli import main
-from lape.commands import responses as responses_command
 from lape.errors import LapeError
+from lape.expert_units import kept_blocks
 from lape.expert_units import responses as module
 from lape.expert_units.responses import Responses, responses
 from lape.interventions.overwriting import UnitPerturbation, overwritten
@@ -311,8 +311,8 @@ def test_languages_in_another_order_are_other_columns(workspace, monkeypatch, la
     (workspace / "r/responses.blocks/1.npy").unlink()  # as an interruption leaves it
     assert main(command("ja", "fr", "no")) == 0
     assert tree(workspace / "r") == fresh
-    modules = [f"lape.{name}" for name in responses_command.CODE]
-    assert not set(modules) - set(sys.modules), "an edit of one would be missed"
+    known = {file.relative_to(ROOT).with_suffix("").as_posix() for file in code_of("lape.commands.responses")}
+    assert {"lape/expert_units/responses", "lape/expert_units/kept_blocks", "lape/model/linear"} <= known
 
 
 def test_command_says_first_what_it_takes_and_refuses_a_disk_that_is_too_small(workspace, monkeypatch, lape):
@@ -321,10 +321,10 @@ def test_command_says_first_what_it_takes_and_refuses_a_disk_that_is_too_small(w
     assert status == 0 and f"responses tiny: {units} units x 80 sentences; 0.00 GB" in messages.splitlines()[0]
     (workspace / "r/responses.blocks/1.npy").unlink()
     usage, wanted = shutil.disk_usage("/"), 16 * units * 4
-    monkeypatch.setattr(responses_command.shutil, "disk_usage", lambda folder: usage._replace(free=wanted - 1))
+    monkeypatch.setattr(kept_blocks.shutil, "disk_usage", lambda folder: usage._replace(free=wanted - 1))
     status, messages = lape(*COMMAND)
     check_refusal(status, messages, "responses", "r/responses.blocks", "GB are free", "storage to float16")
-    monkeypatch.setattr(responses_command.shutil, "disk_usage", lambda folder: usage._replace(free=wanted))
+    monkeypatch.setattr(kept_blocks.shutil, "disk_usage", lambda folder: usage._replace(free=wanted))
     assert lape(*COMMAND)[0] == 0, "what is there already is not wanted again"
 
 

@@ -20,10 +20,9 @@ from lape.evaluation import scores
 from lape.expert_units.selection import ExpertUnits
 from lape.generation import decoding
 from lape.generation.answers import counts
+from lape.generation.conditions import text_perturbation
 from lape.generation.decoding import greedy_answers, sampled_answers
-from lape.generation.settings import Dose
-from lape.generation.text_settings import TextSetting
-from lape.generation.texts import text_perturbation
+from lape.generation.settings import Dose, TextSetting
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.perturbation import perturbed
 from lape.interventions.steering import SteeringValues
@@ -318,7 +317,7 @@ def test_a_language_without_neurons_is_warned_of(texts, lape):
     header = read_json("neurons/lape.json")
     Path("neurons/lape.json").write_text(json.dumps(header | {"outputs": {}}))
     messages = written(lape, SAMPLE, "top-lape", *UNITS, *LAPE)
-    assert "top-lape, fr: nothing is overwritten" in messages and "ja: nothing" not in messages
+    assert "top-lape, fr: no neuron or unit is perturbed" in messages and "ja: no" not in messages
     written(lape, SAMPLE, "none")
     assert [row["tokens"] for row in read("out/top-lape.jsonl")[1][:5]] == [
         row["tokens"] for row in read("out/none.jsonl")[1][:5]

@@ -9,10 +9,12 @@ import pytest
 from answers import LANGUAGES, write_setting
 
 from lape.artifacts.files import read_json, sha256
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
-from lape.items.tables import TABLES, Section, latex, markdown, read
+from lape.items.layout import Section, latex, markdown
+from lape.items.registry import TABLES
+from lape.items.tables import read
 
 ODD = '  **Bold** | a_b <b>x</b> & 100% $1$ \\ [1]\r\nnext\rline\u2028last, "quoted"\n\n'
 CLEAN = '**Bold** | a_b <b>x</b> & 100% $1$ \\ [1]\nnext\nline\nlast, "quoted"'

@@ -9,7 +9,8 @@ from drawings import drawn_twice
 from matplotlib.patches import StepPatch
 
 from lape.errors import LapeError
-from lape.items.figures import FIGURES, draw
+from lape.items.figures import draw
+from lape.items.registry import FIGURES
 from lape.items.tables import read
 
 LANGUAGES = ["en", "no", "nan"]

@@ -9,10 +9,11 @@ from answers import one
 from expert_artifacts import LANGUAGES, UNITS, place, write_units
 
 from lape.artifacts.files import read_json
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
-from lape.items.tables import TABLES, read, subjects
+from lape.items.registry import TABLES
+from lape.items.tables import read, subjects
 from lape.paper.expert_units import expert_precision, expert_shares
 
 PAPER = ("en", "de", "fr", "es", "zh", "ja")

@@ -11,11 +11,12 @@ from expert_artifacts import LANGUAGES, write_pairs, write_texts
 from sacrebleu.metrics import BLEU, CHRF
 
 from lape.artifacts.files import read_json, sha256
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples
-from lape.items.tables import TABLES, read, subjects
+from lape.items.registry import TABLES
+from lape.items.tables import read, subjects
 
 SEEDS = 12
 PAPER = ("en", "de", "fr", "es", "zh", "ja")

@@ -12,7 +12,8 @@ from drawings import SUFFIXES, drawn_twice
 
 from lape.cli import main
 from lape.items.drawing.lines import apart
-from lape.items.figures import draw, save
+from lape.items.drawing.style import save
+from lape.items.figures import draw
 
 
 def change_table(languages, models=("tiny",), methods=("lape", "matched_lape")):

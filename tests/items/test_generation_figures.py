@@ -8,7 +8,8 @@ import pytest
 from drawings import drawn_twice
 from matplotlib.colors import to_hex
 
-from lape.items.figures import FIGURES, draw
+from lape.items.figures import draw
+from lape.items.registry import FIGURES
 from lape.items.tables import read
 
 LANGUAGES = ["en", "no", "nan"]

@@ -25,12 +25,13 @@ from answers import (
 )
 
 from lape.artifacts.files import read_json
-from lape.audit import _check_table
+from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples
 from lape.items.answers.inputs import Resampling, load, mean
-from lape.items.tables import TABLES, read, subjects
+from lape.items.registry import TABLES
+from lape.items.tables import read, subjects
 from lape.paper import paper_model
 
 PAPER = ["en", "zh", "fr", "es", "vi", "id", "ja"]

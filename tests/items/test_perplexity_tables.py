@@ -12,7 +12,8 @@ from lape.artifacts.files import sha256
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import change_interval, resamples
-from lape.items.tables import TABLES, read, texts
+from lape.items.registry import TABLES
+from lape.items.tables import read, texts
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ["no", "nan"]

@@ -10,9 +10,10 @@ from neuron_artifacts import neurons_header
 from scipy import stats
 
 from lape.cli import main
-from lape.items.figures import FIGURES, draw
+from lape.items.figures import draw
 from lape.items.neurons.pretraining import rank_correlation
-from lape.items.tables import TABLES, read
+from lape.items.registry import FIGURES, TABLES
+from lape.items.tables import read
 
 SETS = ["en", "no", "nan"]
 # en has nothing; no and nan share one of 4 and 2.

@@ -18,7 +18,7 @@ from answers import (
 )
 
 from lape.errors import LapeError
-from lape.items.tables import TABLES
+from lape.items.registry import TABLES
 
 
 def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):

@@ -10,12 +10,13 @@ from neuron_artifacts import neurons_header
 
 from lape.artifacts.files import read_json, sha256, write_header, write_json
 from lape.artifacts.manifest import build_manifest
-from lape.audit import _check_table, audit
+from lape.audit.run import _check_table, audit
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.similarity import dominance, ses
 from lape.items.figures import draw
-from lape.items.tables import TABLES, read
+from lape.items.registry import TABLES
+from lape.items.tables import read
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ("no", "nan", "fr")

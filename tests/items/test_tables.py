@@ -8,8 +8,9 @@ from neuron_artifacts import neurons_header
 
 from lape.cli import main
 from lape.errors import LapeError
-from lape.items.layout import rounded
-from lape.items.tables import TABLES, Section, latex, markdown, read
+from lape.items.layout import Section, latex, markdown, rounded
+from lape.items.registry import TABLES
+from lape.items.tables import read
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ["no", "nan"]

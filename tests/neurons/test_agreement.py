@@ -10,7 +10,7 @@ import pytest
 
 from lape.errors import LapeError
 from lape.items.figures import draw
-from lape.items.tables import TABLES
+from lape.items.registry import TABLES
 from lape.neurons.agreement import ALL, jaccard, jaccard_by_chance, members, overlap
 from lape.neurons.table import Neurons
 

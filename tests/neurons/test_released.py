@@ -12,7 +12,7 @@ from tiny_data import ROOT
 
 from lape.artifacts.files import write_header
 from lape.interventions.perturbation import deactivate
-from lape.items.tables import TABLES
+from lape.items.registry import TABLES
 from lape.neurons.released import Source, read_neurons, write_neurons
 from lape.neurons.table import Neurons
 from lape.paper import paper_model

@@ -11,7 +11,7 @@ from lape.artifacts.files import sha256, write_header
 from lape.cli import main
 from lape.errors import LapeError
 from lape.items.figures import draw
-from lape.items.tables import TABLES
+from lape.items.registry import TABLES
 from lape.neurons.agreement import ALL
 from lape.neurons.table import Neurons
 from lape.statistics.sums import ActivationStatistics

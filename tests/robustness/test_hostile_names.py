@@ -19,8 +19,7 @@ from lape import config as configuration
 from lape.config import check_config
 from lape.errors import LapeError
 from lape.evaluation.judging.judge import rating
-from lape.generation.settings import Dose, Setting
-from lape.generation.text_settings import TextSetting
+from lape.generation.settings import Dose, Setting, TextSetting
 
 HOSTILE = [
     *("../x", "../../x", "/etc/x", "x/../../y", "a/b", "..", ".", ".hidden", "-x", "--output", "~", "", " ", "a b"),

@@ -10,7 +10,7 @@ from tiny_data import ROOT
 
 from lape.artifacts.files import read_json, write_header
 from lape.artifacts.manifest import build_manifest
-from lape.audit import audit
+from lape.audit.run import audit
 from lape.errors import LapeError
 from lape.text.cleaning import detect_language
 from lape.text.questions import aligned, build_questions, load_questions, read_questions

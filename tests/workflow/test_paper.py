@@ -15,8 +15,9 @@ from tampering import DIFFERS, flip, listed
 from workflow_run import CONFIG, Workspace
 
 from lape.artifacts.files import read_json, sha256, write_json
-from lape.audit import _CHECKS
 from lape.audit.replication import Run, compare
+from lape.audit.run import _CHECKS
+from lape.items.registry import ITEMS
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
 
@@ -31,15 +32,8 @@ PAPER = {
     "experiments": {"models": {"tables6_10": ["other", "tiny"]}},
 }
 METHODS = ("lape", "lap", "lave", "pv")
-TABLES = ("figure2", "figure3", "figure4", "figure8", "diagonality", "table7", "sharing", "sharing_histogram")
-TABLES += ("agreement", "stability", "stability_curve", "left_out", "table1", "table2", "table4", "table5")
-TABLES += ("cross_lingual", "dose_response", "figure6", "figure7")
-TABLES += ("expert_precision", "expert_overlap", "expert_layers", "expert_histogram", "expert_share", "expert_sizes")
-TABLES += ("expert_translation", "expert_agreement", "expert_deactivation", "expert_diagonality", "expert_steering")
-FIGURES = ("figure2", "figure3", "figure4", "figure8", "sharing", "sharing_histogram", "agreement")
-FIGURES += ("stability", "stability_curve", "cross_lingual", "dose_response", "figure6", "figure7")
-FIGURES += ("expert_layers", "expert_histogram", "expert_share", "expert_sizes", "expert_deactivation")
-FIGURES += ("expert_steering",)
+TABLES = [item.name for item in ITEMS if item.table]
+FIGURES = [item.name for item in ITEMS if item.figure]
 # What is made from the average precision.
 UNITS = {"select_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
 PRECISION = {"average_precision", "select_ap", "steering", "perplexity", *UNITS}
@@ -172,9 +166,9 @@ def test_a_second_run_does_nothing(run):
 @pytest.mark.parametrize(
     ("sections", "rules"),
     [
-        ({"neurons": {"lap_probability": 0.9}}, {"select", "matched", "perplexity"}),
+        ({"neurons": {"lap_probability": 0.9}}, {"select", "matched_control", "perplexity"}),
         ({"perplexity": {"seed": 1}}, set()),
-        ({"stability": {"seed": 1}}, {"reselect"}),
+        ({"stability": {"seed": 1}}, {"measure_stability"}),
         ({"parameter_variation": {"checkpoint_steps": 1}}, set()),
         ({"questions": {"number": 3}}, {"questions", "generate", "score", "pairs", "translate", "score_translation"}),
         ({"steering": {"dose": "max-all-1-1"}}, {"generate", "score"}),
@@ -191,18 +185,26 @@ def test_a_second_run_does_nothing(run):
 def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
     run.configure(**PAPER, **sections)
     pending = run.pending("paper")
-    computing = {"model_path", "tokens", "statistics", "select", "sweep", "random", "matched", "reselect", "baseline"}
-    computing |= {"perplexity", "instructions", "finetune", "select_parameters", "perplexity_parameters"}
+    computing = {"model_path", "tokens", "statistics", "select", "sweep", "random_control", "matched_control"}
+    computing |= {
+        "measure_stability",
+        "baseline_perplexity",
+        "perplexity",
+        "instructions",
+        "finetune",
+        "select_parameters",
+        "perplexity_parameters",
+    }
     computing |= {"steering", "questions", "aligned", "generate", "score", "embed", "sentences", "responses", "pairs"}
     computing |= PRECISION
     assert set(pending) & computing == rules
     if "select" in rules:
-        assert (pending["select"], pending["matched"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
+        assert (pending["select"], pending["matched_control"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
 
 
 def test_two_languages_leave_out_what_needs_three(complete_run):
     jobs = complete_run.pending("paper")
-    assert "perplexity" in jobs and not {"finetune", "perplexity_parameters", "left_out"} & set(jobs)
+    assert "perplexity" in jobs and not {"finetune", "perplexity_parameters", "left_out_table"} & set(jobs)
 
 
 def test_a_language_that_is_not_there_is_named(run):

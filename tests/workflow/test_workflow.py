@@ -19,7 +19,9 @@ FIGURES = ("deactivation", "deactivation_log_ratio", "figure5")
 METHODS = ("lape", "matched_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
 # Jobs that follow when the numbers of one stage change.
-TABLES_AND_FIGURES = {"baseline_table", "deactivation_table", "table3", "tables6_10", *FIGURES}
+FIGURE_RULES = {f"{item}_figure" for item in FIGURES}
+TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
+MATRIX_FIGURES = {"deactivation_figure", "deactivation_log_ratio_figure"}
 END = {"manifest", "report"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
 TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/figure5.svg")
@@ -72,11 +74,9 @@ def test_a_run_makes_every_declared_artifact_and_no_other_file(complete_run):
 
 def rule_of(header: Path) -> str:
     """The rule that makes an artifact."""
-    if header.parts[0] == "tables":
-        return header.stem if header.stem.startswith("table") else f"{header.stem}_table"
-    named = {"figures": header.stem, "models": "model_path"}
-    named |= {"neurons": {"lape": "select", "matched_lape": "matched"}.get(header.stem)}
-    named |= {"perplexity": "baseline" if header.stem == "baseline" else "perplexity"}
+    named = {"tables": f"{header.stem}_table", "figures": f"{header.stem}_figure", "models": "model_path"}
+    named |= {"neurons": {"lape": "select", "matched_lape": "matched_control"}.get(header.stem)}
+    named |= {"perplexity": "baseline_perplexity" if header.stem == "baseline" else "perplexity"}
     return named.get(header.parts[0], header.parts[0])
 
 
@@ -130,7 +130,9 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     before = run.times()
     run.configure(neurons={"ratio": 0.2})
     jobs = run.pending()
-    assert set(jobs) == {"select", "matched", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {"baseline_table"}
+    assert set(jobs) == {"select", "matched_control", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {
+        "baseline_table"
+    }
     assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
     run.run(*TARGETS)
@@ -139,22 +141,22 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     assert rewritten == {name for name in _declared() if name.startswith(("neurons", *ENDS))}
     header = json.loads((run.results / "neurons/tiny/lape.json").read_text(encoding="utf-8"))
     assert (header["parameters"]["ratio"], header["wanted"]) == (0.2, 19)
-    assert not {"select", "matched"} & set(run.pending())
+    assert not {"select", "matched_control"} & set(run.pending())
 
 
 def test_a_new_valid_budget_leaves_the_statistics_alone(run):
     run.configure(tokens={"valid": 64})
     jobs = run.pending()
-    matrix = {"baseline_table", "deactivation_table", "deactivation", "deactivation_log_ratio"}
-    assert set(jobs) == {"tokens", "valid_tokens", "baseline", "perplexity", "config", *matrix, *END}
+    matrix = {"baseline_table", "deactivation_table", "deactivation_figure", "deactivation_log_ratio_figure"}
+    assert set(jobs) == {"tokens", "valid_tokens", "baseline_perplexity", "perplexity", "config", *matrix, *END}
     assert jobs["tokens"] == len(LANGUAGES)
 
 
 def test_a_new_seed_of_the_control_leaves_the_languages_alone(run):
     run.configure(neurons={"control_seed": 1})
     jobs = run.pending()
-    assert (jobs["matched"], jobs["perplexity"]) == (1, len(LANGUAGES))
-    assert "select" not in jobs and "baseline" not in jobs
+    assert (jobs["matched_control"], jobs["perplexity"]) == (1, len(LANGUAGES))
+    assert "select" not in jobs and "baseline_perplexity" not in jobs
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_edited_counting_code_counts_again(run, file):
 def test_edited_counting_code_does_not_take_over_finished_shards(run):
     before = run.times()
     sums = np.load(run.results / "statistics/tiny/fr.npz")["count"]
-    _edit(run.folder / "lape/statistics/sums.py")
+    _edit(run.folder / "lape" / "statistics" / "sums.py")
     run.run("results/tiny/statistics/tiny/fr.npz")
     after = run.times()
     rewritten = {name for name in after if after[name] != before[name]}
@@ -185,18 +187,31 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
     ("file", "rules"),
     [
         ("rules/captions/figure5.rst", END),
-        ("lape/items/drawing/style.py", {*FIGURES, *END}),
+        ("lape/items/drawing/style.py", {*FIGURE_RULES, *END}),
         ("lape/commands/table.py", {*TABLES_AND_FIGURES, *END}),
         (
             "lape/interventions/perturbation.py",
-            {"perplexity", *END, "deactivation_table", "deactivation", "deactivation_log_ratio"},
+            {"perplexity", *END, "deactivation_table", "deactivation_figure", "deactivation_log_ratio_figure"},
         ),
+        ("lape/items/perplexity/sections.py", {"baseline_table", "deactivation_table", *MATRIX_FIGURES, *END}),
         ("lape/errors.py", set()),
+        ("lape/items/registry.py", set()),
+        ("lape/model/architectures.py", set()),
     ],
 )
 def test_an_edited_file_reruns_what_depends_on_it(run, file, rules):
     _edit(run.folder / file)
     assert set(run.pending()) == rules
+
+
+def test_another_entry_of_the_models_architecture_makes_anew_what_the_model_made(run):
+    table = run.folder / "lape" / "model" / "architectures.py"
+    entries = table.read_text(encoding="utf-8")
+    table.write_text(entries.replace('"mistral": _GLU', '"mistral": _EXPERTS'), encoding="utf-8")
+    assert run.pending() == {}
+    table.write_text(entries.replace('"llama": _GLU', '"llama": Architecture("mlp.act_fn", "mlp.down_proj")'))
+    jobs = run.pending()
+    assert {"model_path", "statistics", "perplexity", "baseline_perplexity"} <= set(jobs) and "corpus" not in jobs
 
 
 def test_an_edited_caption_changes_only_the_report_and_its_hash(run):
@@ -295,8 +310,8 @@ def test_a_model_that_wants_more_gpus_than_the_limit_is_refused(run):
     assert "gpu=4" in run.snakemake("--cores", "2", "--dry-run", "--resources", "gpu=4")
 
 
-def test_absolute_globs_and_paths_with_spaces(tmp_path, programs):
-    workspace = Workspace.create(tmp_path / "run", programs)
+def test_absolute_globs_and_paths_with_spaces(tmp_path):
+    workspace = Workspace.create(tmp_path / "run")
     (workspace.folder / "model").rename(workspace.folder / "my model")
     pattern = str(workspace.folder / "texts" / "{language}" / "*")
     workspace.configure(

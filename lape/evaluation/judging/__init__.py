@@ -1,1 +1,1 @@
-"""Content quality: a language model rates the answers."""
+"""Content quality of answers, as another language model rates it."""

@@ -1,4 +1,4 @@
-"""Verdicts on disk, found by what was asked: a second run costs nothing, a killed one loses the calls in flight."""
+"""Verdicts on disk, found by the request. A second run costs nothing; a killed run loses only the calls in flight."""
 
 import hashlib
 import json
@@ -10,31 +10,33 @@ from lape.errors import LapeError
 
 
 def fingerprint(request: Mapping, endpoint: str = "") -> str:
-    """SHA-256 of a request, of model, messages and sampling parameters, and of where it is sent."""
+    """SHA-256 of a request (model, messages and sampling parameters) and of the endpoint that it is sent to."""
     return hashlib.sha256(json.dumps([endpoint, request], sort_keys=True).encode()).hexdigest()
 
 
 class VerdictCache:
-    """A folder of verdicts, a JSON file each; runs at the same time may share it.
+    """A folder of verdicts, one JSON file per verdict. Runs at the same time may share the folder.
 
     Args:
-        folder: made with the first verdict.
-        endpoint: whose verdicts they are: local servers call different models by one name.
+        folder: the folder, which is made with the first verdict.
+        endpoint: address of the endpoint. Verdicts are kept apart by it, as local servers give different models one
+            name.
     """
 
     def __init__(self, folder: str | Path, endpoint: str = ""):
         self.folder, self._endpoint = Path(folder), endpoint
 
     def missing(self, requests: Iterable[Mapping]) -> list[Mapping]:
-        """The requests without a verdict, each once, in their order."""
+        """The requests that have no verdict, each once, in their order."""
         distinct = {fingerprint(request, self._endpoint): request for request in requests}
         return [request for request in distinct.values() if self.read(request) is None]
 
     def read(self, request: Mapping) -> dict | None:
-        """What is known of a request: {"request", "verdict", "served": the endpoint's name of what answered}.
+        """Read the verdict on a request.
 
         Returns:
-            None where it was never answered.
+            {"request", "verdict", "served": the endpoint's name of the model that answered}; None where the request has
+            no verdict.
 
         Raises:
             LapeError: the file is damaged.
@@ -48,7 +50,7 @@ class VerdictCache:
         return entry
 
     def write(self, request: Mapping, verdict: str, served: str | None) -> None:
-        """Keep a verdict."""
+        """Write the verdict on a request."""
         write_json(self._path(request), {"request": request, "verdict": verdict, "served": served})
 
     def _path(self, request: Mapping) -> Path:

@@ -1,4 +1,4 @@
-"""Asking a judge: many calls at once to an OpenAI-compatible endpoint that may fail, stall or answer nonsense."""
+"""Ask a judge: make many calls at once to an OpenAI-compatible endpoint, which may fail, stall or answer nonsense."""
 
 import asyncio
 import logging
@@ -16,32 +16,31 @@ from lape.machine.progress import progress
 
 logger = logging.getLogger(__name__)
 
-# Client errors that another attempt may mend: request timeout, conflict, too many requests.
+# HTTP errors after which another attempt may succeed: request timeout, conflict, too many requests.
 _TRANSIENT = (408, 409, 429)
 _KEY_REFUSED = "export a valid key as the environment variable that judge.key_variable names"
 _REMEDIES = {401: _KEY_REFUSED, 403: _KEY_REFUSED, 404: "correct judge.base_url or judge.model"}
-_LONGEST = 200  # characters of an endpoint's own words in a message
+_LONGEST = 200  # characters that a message quotes from an endpoint
 
 
 class _FailedError(Exception):
-    """Why an answer got no verdict."""
+    """An answer got no verdict; the message says why."""
 
 
 async def ask(judge: Judge, requests: Sequence[Mapping], cache: VerdictCache, label: str = "judge") -> None:
-    """Ask for every verdict that is not in the cache, and put it there as it comes.
+    """Ask for every verdict that is not in the cache, and put each verdict there as it comes.
 
-    An endpoint that is down is given up once as many answers in a row failed as are asked for at once, unless so
-    many may fail.
+    An endpoint that is down is given up once `concurrency` answers in a row failed, unless so many may fail.
 
     Args:
-        judge: whom to ask, and how.
-        requests: made by `Judge.request`, one an answer; two may be the same, which is asked once.
+        judge: the judge to ask.
+        requests: requests of `Judge.request`, one per answer. Equal requests are sent once.
         cache: takes the verdicts.
-        label: what the progress bar says.
+        label: text of the progress bar.
 
     Raises:
         LapeError: the endpoint refuses a request, the key cannot be sent, or more answers than allowed stay without a
-            verdict; the others are in the cache then.
+            verdict. The verdicts so far are in the cache.
     """
     missing = cache.missing(requests)
     if not missing:
@@ -78,7 +77,7 @@ async def ask(judge: Judge, requests: Sequence[Mapping], cache: VerdictCache, la
 
     client = openai.AsyncOpenAI(
         base_url=judge.base_url,
-        api_key=key or "none",  # without one the client would take OPENAI_API_KEY, which is for another endpoint
+        api_key=key or "none",  # without a key the client would send OPENAI_API_KEY, which is for another endpoint
         timeout=judge.timeout,
         max_retries=judge.retries,
     )
@@ -93,10 +92,10 @@ async def ask(judge: Judge, requests: Sequence[Mapping], cache: VerdictCache, la
 
 
 def _key(judge: Judge) -> str | None:
-    """The key, or None where there is none.
+    """The judge's key; None for a judge without one.
 
     Raises:
-        LapeError: the variable holds what cannot be sent; the message does not repeat it.
+        LapeError: the environment variable holds no key that can be sent. The message does not repeat its value.
     """
     key = os.environ.get(judge.key_variable or "", "").strip()
     if not re.fullmatch("[!-~]*", key):
@@ -107,14 +106,14 @@ def _key(judge: Judge) -> str | None:
 async def _verdict(
     client: openai.AsyncOpenAI, request: Mapping, base_url: str, key: str | None
 ) -> tuple[str, str | None]:
-    """A verdict, and the endpoint's name of the model that gave it.
+    """The verdict on one request, and the endpoint's name of the model that gave it.
 
     Raises:
-        _FailedError: no verdict after all attempts.
-        LapeError: the endpoint refuses the request, as it would any other.
+        _FailedError: there is no verdict after all attempts.
+        LapeError: the endpoint refuses the request for a reason that holds for all requests.
     """
     try:
-        # Not the client's typed method, which takes any JSON for a completion.
+        # The client's typed method is not used, as it takes any JSON for a completion.
         completion = await client.post("/chat/completions", body=request, cast_to=object)
     except openai.APIStatusError as error:
         reason = _line(f"{type(error).__name__}: {error}", key)
@@ -133,11 +132,11 @@ async def _verdict(
         raise _FailedError(_line(f"no chat completion, but {completion}", key)) from error
     if not isinstance(text, str | None):
         raise _FailedError(f"its message is {type(text).__name__}, not a text")
-    # Half a surrogate pair is valid JSON, but no character.
+    # JSON may hold half a surrogate pair, which is no character and cannot be written.
     return (text or "").encode("utf-8", "replace").decode(), served if isinstance(served, str) else None
 
 
 def _line(text: str, key: str | None) -> str:
-    """An endpoint's words in one line, without the key, which some like to repeat."""
+    """The words of an endpoint in one line, without the key, which some endpoints repeat."""
     text = " ".join(text.split())
     return (text.replace(key, "***") if key else text)[:_LONGEST]

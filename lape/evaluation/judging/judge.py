@@ -1,4 +1,4 @@
-"""Content quality: a language model rates every answer from 1 to 10, as GPT-4 does for the paper's Tables 1 and 4.
+"""The judge: a language model that rates every answer from 1 to 10, as GPT-4 does for the paper's Tables 1 and 4.
 
 The prompt is the single-answer grading of Zheng et al. 2023 (Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena,
 Figure 6): single_answer.txt holds "single-v1" of FastChat's fastchat/llm_judge/data/judge_prompts.jsonl (Apache-2.0),
@@ -24,15 +24,15 @@ from lape.generation.answers import KEYS
 TEMPLATE = Path(__file__).with_name("single_answer.txt")
 SYSTEM = "You are a helpful assistant."
 
-# An estimate must do without the endpoint's tokenizer. Large vocabularies make some 4.5 bytes of English a token and
-# 2 to 3.5 of most other languages.
+# UTF-8 bytes per token, for estimates, which must do without the endpoint's tokenizer. With large vocabularies a token
+# has some 4.5 bytes of English, and 2 to 3.5 bytes of most other languages.
 BYTES_PER_TOKEN = 3
-# What newer endpoints call max_tokens.
+# The name of max_tokens at newer endpoints.
 _BOUND = "max_completion_tokens"
-# A key that was put in the place of its variable's name is not one, and must not be repeated in a message.
+# The name of an environment variable. A user may put the key itself in its place, which no message may repeat.
 _VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
 _RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
-# Small models repeat the prompt; its example rates nothing.
+# The prompt's example. Small models repeat the prompt, and the example is no rating.
 _EXAMPLE = 'for example: "Rating: [[5]]"'
 
 
@@ -40,7 +40,7 @@ def _number(value: object, low: float, high: float = float("inf")) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
-# What a setting must be, and how a message says it.
+# Setting -> a test of its value, and what the value must be in the words of a message.
 _CHECKS = {
     "base_url": (
         lambda value: isinstance(value, str) and _is_plain(value),
@@ -72,7 +72,7 @@ _CHECKS = {
 
 
 def _is_plain(url: str) -> bool:
-    """Whether an address is one of HTTP and holds no password, which artifacts would show."""
+    """Whether an address is an HTTP address without a password, which artifacts would show."""
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname) and parts.port != 0
@@ -86,25 +86,26 @@ class Judge:
     """A model behind an OpenAI-compatible endpoint, and how it is asked.
 
     Attributes:
-        base_url: of the endpoint, up to what precedes /chat/completions.
-        model: the endpoint's name of it.
-        key_variable: name of the environment variable that holds the key. An endpoint without keys needs neither.
-        concurrency: calls at once.
-        retries: further attempts of a call that meets 408, 409, 429, 5xx, a timeout or a broken connection; the
-            pauses are what Retry-After says, up to two minutes, else 0.5 s doubled each time up to 8 s, less a
-            random quarter.
+        base_url: address of the endpoint, without the final /chat/completions.
+        model: the endpoint's name of the model.
+        key_variable: name of the environment variable that holds the key; None for an endpoint without keys.
+        concurrency: number of calls at once.
+        retries: number of further attempts after 408, 409, 429, 5xx, a timeout or a broken connection. The pause before
+            an attempt is what Retry-After says, up to two minutes. Without Retry-After it is 0.5 s, doubled each time
+            up to 8 s, minus up to a random quarter.
         timeout: seconds without a byte after which an attempt is given up.
-        max_tokens: the longest verdict.
-        sampling: further parameters of a request, as the endpoint names them, or other values than 0 for temperature
-            and seed; None leaves one out. max_completion_tokens takes the place of max_tokens where an endpoint
-            insists on that name.
-        template: file of a prompt with {question} and {answer} that asks for [[rating]]; None for Zheng et al.'s.
-        price_in, price_out: of a million tokens sent and received; None where nobody knows.
-        budget: the highest estimate, in the prices' currency, at which the calls start; None for any.
-        allowed_failures: share of answers that may stay without a verdict.
+        max_tokens: length of the longest verdict.
+        sampling: further parameters of a request, in the endpoint's names. It may replace the values of temperature and
+            seed, which are 0; a value of None leaves the parameter out. max_completion_tokens replaces max_tokens, for
+            endpoints that insist on that name.
+        template: file of a prompt with {question} and {answer} that asks for [[rating]]; None for the prompt of Zheng
+            et al.
+        price_in, price_out: price of a million tokens sent and received; None where it is not known.
+        budget: highest estimated cost at which the calls start, in the currency of the prices; None for any cost.
+        allowed_failures: share of the answers that may stay without a verdict.
 
     Raises:
-        LapeError: a setting is not what it must be; the message does not repeat its value.
+        LapeError: a setting has a value that it must not have. The message does not repeat the value.
     """
 
     base_url: str
@@ -133,7 +134,7 @@ class Judge:
         """The judge of the configuration's section `judge`.
 
         Raises:
-            LapeError: a setting is unknown, missing or not what it must be.
+            LapeError: a setting is unknown or missing, or has a value that it must not have.
         """
         fields = cls.__dataclass_fields__
         if unknown := settings.keys() - fields.keys():
@@ -162,7 +163,7 @@ class Judge:
         return text
 
     def request(self, question: str, answer: str) -> dict:
-        """What is sent to rate one answer, which may be empty: model, messages and sampling parameters."""
+        """The request to rate one answer, which may be empty: model, messages and sampling parameters."""
         texts = {"{question}": question, "{answer}": answer}
         prompt = re.sub(r"\{(question|answer)\}", lambda found: texts[found[0]], self.prompt)
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
@@ -170,16 +171,16 @@ class Judge:
 
     @property
     def parameters(self) -> dict:
-        """What is sent beside model and messages."""
+        """The parameters of a request beside model and messages."""
         bound = {} if _BOUND in self.sampling else {"max_tokens": self.max_tokens}
         chosen = {"temperature": 0, "seed": 0, **bound, **self.sampling}
         return {name: value for name, value in chosen.items() if value is not None}
 
     def estimate(self, requests: Sequence[Mapping]) -> "Estimate":
-        """What requests would cost, about; verdicts that are as long as they may be, and no call that is repeated.
+        """Estimate the cost of requests, with the longest verdicts and without repeated calls.
 
-        Tokens sent are the bytes of the messages in UTF-8 over `BYTES_PER_TOKEN`, tokens received as many as a verdict
-        may have.
+        The tokens sent are the UTF-8 bytes of the messages divided by `BYTES_PER_TOKEN`. The tokens received are as
+        many as a verdict may have.
         """
         sizes = [sum(len(message["content"].encode()) for message in request["messages"]) for request in requests]
         longest = self.sampling.get(_BOUND, self.max_tokens)
@@ -189,10 +190,10 @@ class Judge:
         return Estimate(len(requests), *tokens, cost)
 
     def check_budget(self, estimate: "Estimate") -> None:
-        """Refuse what may cost more than the budget.
+        """Check an estimate against the budget.
 
         Raises:
-            LapeError: it may.
+            LapeError: the calls may cost more than the budget.
         """
         if self.budget is not None and estimate.cost > self.budget:
             raise LapeError(
@@ -202,7 +203,7 @@ class Judge:
 
 
 class Estimate(NamedTuple):
-    """Calls to make, tokens sent, the most tokens received, and about their cost (None without prices)."""
+    """Calls to make, tokens sent, the most tokens received, and their estimated cost (None without prices)."""
 
     calls: int
     tokens_in: int
@@ -217,23 +218,24 @@ class Estimate(NamedTuple):
 def rating(verdict: str) -> float | None:
     """The rating in a verdict, or None where it is not clear.
 
-    A rating is a number in double brackets, as the prompt asks for it. FastChat takes the first one, else the first
-    number in single brackets. Here a verdict with two different ratings has none, since nobody knows which one is
-    meant, single brackets are no rating ("[3]" is a footnote too), nor is the prompt's example, word for word.
+    A rating is a number in double brackets, as the prompt asks for it. FastChat takes the first one, or without one the
+    first number in single brackets. Here three things differ. A verdict with two different ratings counts as without
+    one, since nobody knows which one is meant. A number in single brackets is no rating, as "[3]" may be a footnote.
+    The prompt's example, word for word, is no rating.
 
     Returns:
-        1 to 10, halves and the like included.
+        a number from 1 to 10, such as 7.5; None without a clear rating.
     """
     found = {float(number) for number in _RATING.findall(verdict.replace(_EXAMPLE, ""))}
     return found.pop() if len(found) == 1 and 1 <= min(found) <= 10 else None
 
 
 def judgements(answers: Sequence[Mapping], verdicts: Sequence[str | None]) -> pd.DataFrame:
-    """A row an answer: its language, target and number, rating (NaN without), status and verdict.
+    """One row per answer: language, target, number, rating (NaN without one), status and verdict.
 
     Args:
         answers: rows of a generations artifact.
-        verdicts: of the same answers; None where the endpoint failed.
+        verdicts: verdicts on these answers; None where the endpoint failed.
     """
     rows = []
     for answer, verdict in zip(answers, verdicts, strict=True):
@@ -251,7 +253,7 @@ def judgements(answers: Sequence[Mapping], verdicts: Sequence[str | None]) -> pd
 
 
 def summary(table: pd.DataFrame) -> list[dict]:
-    """The rows of a judgements header: mean rating and number of each status by question's language and target."""
+    """The rows of a judgements header: per (language, target) the mean rating and the number of each status."""
     rows = []
     for (language, target), block in table.groupby(["language", "target"], sort=False):
         mean = block["rating"].mean()
@@ -264,7 +266,7 @@ def summary(table: pd.DataFrame) -> list[dict]:
 
 
 def write_judgements(table: pd.DataFrame, path: str | Path) -> None:
-    """Write the table as TSV; a verdict stands there as a JSON string without its quotes."""
+    """Write the table as TSV. A verdict is written as a JSON string without its quotes."""
     escaped = table.assign(verdict=[json.dumps(verdict, ensure_ascii=False)[1:-1] for verdict in table["verdict"]])
     with writing(path) as temporary:
         escaped.to_csv(temporary, sep="\t", index=False, lineterminator="\n", float_format="%g")
@@ -274,11 +276,11 @@ def read_judgements(path: str | Path) -> pd.DataFrame:
     """The table that `write_judgements` wrote.
 
     Raises:
-        LapeError: it cannot be read, or is no such table.
+        LapeError: the file cannot be read, or holds no such table.
     """
     texts = dict.fromkeys(("language", "target", "status", "verdict"), str)
     try:
-        # Languages such as "no" and "nan" are text.
+        # Codes of languages, such as "no" or "nan", are text and not missing values.
         table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values={"rating": [""]}, dtype=texts)
         table["rating"] = table["rating"].astype(float)
         return table.assign(verdict=[json.loads(f'"{verdict}"') for verdict in table["verdict"]])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lape.artifacts.files import checked, read_json, sha256
 from lape.errors import LapeError
@@ -274,6 +273,8 @@ def percentiles(drawn: np.ndarray, questions: int) -> tuple[float, float]:
     """
     if questions < uncertainty.MINIMUM_CHUNKS:
         return np.nan, np.nan
+    from scipy import stats
+
     tail = stats.norm.cdf(np.sqrt(questions / (questions - 1)) * stats.t.ppf(_TAIL, questions - 1))
     low, high = np.nanquantile(drawn, (tail, 1 - tail))
     return float(low), float(high)

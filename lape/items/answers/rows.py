@@ -187,20 +187,25 @@ def dose_response(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
     """Language accuracy and fluency at every dose of steering, from none (the setting normal).
 
     Args:
-        paths: as for `table1`, of the settings normal, steered or cross-k, and these at other doses (steered@...,
-            cross-k@...).
-        resamples: as for `table1`.
-        seed: of its draws.
+        paths: paths as for `table1`, of the settings normal, steered or cross-k, and of steered and cross-k at other
+            doses (steered@..., cross-k@...).
+        resamples: see `table1`.
+        seed: seed of the draws of the resamples.
 
     Returns:
-        Columns model, prompt, kind (steered, cross), mode, positions, strength, share (of the neurons; all as the
-        headers tell; without any dose mode and positions are empty and strength is 0), language (of the question),
-        target (both `ALL` in the row of the mean over the pairs that every dose of the kind has), answers,
-        language_accuracy with low and high, lingua_accuracy, nll with nll_low and nll_high, distinct_2. Without a dose
-        they are those of the normal answers to the same questions: of cross, how many of them are in the target.
+        one row per dose and pair of languages, and one row per dose for the mean over the pairs that every dose of the
+        kind has. Columns:
+
+        - model, prompt, kind (steered or cross);
+        - mode, positions, strength and share (of the neurons), from the headers. Without a dose, mode and positions are
+          empty and strength is 0;
+        - language (of the question) and target; both are `ALL` in the rows of the mean;
+        - answers, language_accuracy with low and high, lingua_accuracy, nll with nll_low and nll_high, distinct_2. The
+          rows without a dose have these values of the normal answers to the same questions. In the kind cross, their
+          accuracy is the share of normal answers that are in the target.
 
     Raises:
-        LapeError: as `table1`; the doses have no pair of languages in common.
+        LapeError: see `table1`; or the doses have no pair of languages in common.
     """
     rows = []
     groups = load(paths)

@@ -8,7 +8,6 @@ from statistics import mean as average
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lape.artifacts.files import read_json
 from lape.errors import LapeError
@@ -237,5 +236,7 @@ def _measured(group: Group, setting: str) -> dict[str, np.ndarray]:
 
 def _mcnemar(differences: np.ndarray) -> float:
     """McNemar's exact two-sided p-value of paired differences of values that are 0 or 1."""
+    from scipy import stats
+
     risen, fallen = int((differences > 0).sum()), int((differences < 0).sum())
     return stats.binomtest(risen, risen + fallen).pvalue if risen + fallen else 1.0

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lape.items.layout import Section, rounded
 from lape.items.neurons.counts import blocks, counts
@@ -49,6 +48,8 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> dict[str, float]
     """
     if len(set(a)) < 2 or len(set(b)) < 2:
         return {"spearman": np.nan, "p_value": np.nan, "n": len(a)}
+    from scipy import stats
+
     ranks = stats.rankdata(a), stats.rankdata(b)
     # Over pairings the product of the ranks grows with the correlation.
     test = stats.permutation_test(

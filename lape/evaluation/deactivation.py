@@ -1,0 +1,105 @@
+"""What is deactivated while a text is read: nothing, or one language's neurons, parameters or expert units."""
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from lape.artifacts.files import read_json
+from lape.errors import LapeError
+from lape.expert_units.selection import ExpertUnits
+from lape.interventions.overwriting import overwritten
+from lape.interventions.perturbation import Firing, deactivate
+from lape.interventions.zeroing import Zeroing, zeroed
+from lape.model.loading import check_found_on
+from lape.neurons.set_names import known_sets
+from lape.neurons.table import Neurons
+from lape.parameter_variation.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Deactivation:
+    """What is deactivated.
+
+    Attributes:
+        method: by which it was found; "none" where nothing is deactivated.
+        begin: makes the context in which it is deactivated in a model; the context yields the record of what fired.
+        summary: header of the neurons, parameters or expert units; empty where nothing is deactivated.
+        files: that it was read from.
+    """
+
+    method: str = "none"
+    begin: Callable[[nn.Module], AbstractContextManager] = lambda model: contextlib.nullcontext()
+    summary: dict = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+    @classmethod
+    def load(cls, header_path: Path | None, language: str | None, like: Path | None, description: dict):
+        """Read what is to be deactivated.
+
+        Args:
+            header_path: of neurons, parameters or expert units; None for nothing.
+            language: whose.
+            like: of expert units, as many are taken as the language has neurons by this header.
+            description: header of the model artifact.
+
+        Raises:
+            LapeError: an artifact is missing or not needed, or was found on another model.
+        """
+        if (header_path is None) != (language is None):
+            raise LapeError("--neurons and --deactivate go together; leave both out for the baseline")
+        kind = None if header_path is None else read_json(header_path).get("artifact")
+        if (kind == "expert_units") != (like is not None):
+            fault = "are expert units without --like" if kind == "expert_units" else "are no expert units"
+            remedy = "name the neurons as many of which are taken" if kind == "expert_units" else "leave --like out"
+            raise LapeError(f"{header_path}: {fault}; {remedy}")
+        if kind is None:
+            return cls()
+        types = {"expert_units": ExpertUnits, "parameters": Parameters}
+        region = types.get(kind, Neurons).load(header_path)
+        summary = region.summary
+        check_found_on(description, header_path, summary)
+        files = (header_path, *(header_path.with_name(name) for name in summary.get("outputs", ())))
+        if kind == "expert_units":
+            neurons = Neurons.load(like)
+            check_found_on(description, like, neurons.summary)
+            known_sets(language, neurons.sets, neurons.origin)
+            off = region.perturbation(language, "top", neurons.counts()[language], value=0.0)
+            begin = partial(overwritten, perturbation=off)
+            return cls("expert_units", begin, summary, (*files, like, like.with_suffix(".tsv")))
+        begin = partial(zeroed, parameters=region, sets=language)
+        if kind != "parameters":
+            begin = partial(deactivate, neurons=region, sets=language)
+        return cls(summary["method"], begin, summary, files)
+
+    def proof(self, record: Firing | Zeroing | None, tokens: int) -> dict:
+        """What the deactivation did, for the header of an artifact.
+
+        Args:
+            record: what `begin` yielded.
+            tokens: that were read.
+
+        Raises:
+            LapeError: the deactivation did not see all tokens, or it changed nothing, which only a control may.
+        """
+        if record is None:
+            return {}
+        if isinstance(record, Zeroing):  # `zeroed` has checked it
+            return {"matrices": len(record.matrices), "parameters": record.parameters, "nonzero": record.nonzero}
+        record.check(tokens, must_change=not self.method.startswith(("random", "matched_")))
+        calls, rows, changed = record.calls, record.rows, record.changed
+        by_layer = [
+            {
+                **({"layer": layer} if isinstance(layer, int) else {"layer": layer[0], "linear_layer": layer[1]}),
+                "neurons": neurons,
+                "calls": calls[layer],
+                "tokens": rows[layer],
+                "changed": changed[layer],
+            }
+            for layer, neurons in record.neurons.items()
+        ]
+        return {"layers": len(by_layer), "neurons": sum(record.neurons.values()), "by_layer": by_layer}

@@ -1,0 +1,214 @@
+"""One pipeline for every generated text: an answer to a question, a text from BOS alone, or a translation.
+
+What is wanted is cut into parts. Each part is written under one perturbation, proves that the perturbation fired, and
+is kept over an interruption. In the end the parts are joined, and the header is written.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lape.artifacts.files import read_json, write_header
+from lape.errors import LapeError
+from lape.generation.conditions import Condition, applied
+from lape.generation.decoding import Answer
+from lape.generation.kept_answers import KeptAnswers
+from lape.kernels import ops
+from lape.model.architectures import ffn_entry
+from lape.model.running import Running, running
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A text that is wanted.
+
+    Attributes:
+        target: the language that the text is to be in.
+        number: of the seed, the question or the sentence.
+        ids: the prompt's tokens, BOS included.
+        language, question, prompt: as a row of a generations artifact has them; "" where there is only BOS.
+    """
+
+    target: str
+    number: int
+    ids: Sequence[int]
+    language: str = ""
+    question: str = ""
+    prompt: str = ""
+
+    @property
+    def part(self) -> tuple[str, ...]:
+        """The languages that name the part to which the text belongs."""
+        return (self.language, self.target) if self.language else (self.target,)
+
+    @property
+    def place(self) -> str:
+        """What messages call the prompt."""
+        return f"prompt {self.number} of {' to '.join(self.part)}"
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Texts of one part and one key are the same text."""
+        return self.number, self.prompt
+
+    def row(self, answer: Answer) -> dict:
+        """The row of a generations artifact."""
+        asked = {name: getattr(self, name) for name in ("language", "target", "number", "question", "prompt")}
+        return {**asked, "output": answer.text, "tokens": answer.tokens, "finish_reason": answer.finish_reason}
+
+
+def write_answers(
+    output: Path,
+    model_json: Path,
+    condition: Condition,
+    wanted: Sequence[Wanted],
+    decode: Callable[..., Sequence[Answer]],
+    *,
+    label: str,
+    prompt: str,
+    languages: Sequence[str],
+    parameters: dict,
+    inputs: Sequence[Path],
+    code: Sequence[str],
+    remedy: str,
+) -> None:
+    """Write what a model answers under one condition, as a generations artifact.
+
+    Args:
+        output: the JSON lines; the header lies beside them.
+        model_json: header of the model artifact.
+        condition: what is done to the model.
+        wanted: the texts, part by part. Where the condition does nothing for any target, all are one part, in which a
+            prompt and number that several targets share are answered once.
+        decode: gives the answers to some texts; it takes the model, the texts, and `batch_size` and `on_batch` of
+            `greedy_answers`.
+        label: what the progress and the messages call the work.
+        prompt: what the header calls the kind of prompts.
+        languages: of the header.
+        parameters: every setting that shapes the texts; max_new_tokens, batch_size, threads and backend among them.
+        inputs: files that were read, without those of the condition.
+        code: the modules that decide on a token.
+        remedy: what to do where a prompt leaves the model's context.
+
+    Raises:
+        LapeError: a prompt leaves the model's context, a hook did not fire, or no activation changed where one must.
+    """
+    _check_context(wanted, parameters["max_new_tokens"], read_json(model_json, "model")["context_length"], remedy)
+    parts: dict[tuple[str, ...], list[Wanted]] = {}
+    for text in wanted:
+        parts.setdefault(("all",) if condition.setting.kind == "none" else text.part, []).append(text)
+    total = sum(len({text.key for text in texts}) for texts in parts.values())
+    inputs = [*inputs, *condition.files]
+    sizes = {name: parameters[name] for name in ("batch_size", "threads")}
+    with running(model_json, label, total, "answer", **sizes) as run:
+        fields = condition.fields(languages, [])
+        kept = KeptAnswers(
+            output,
+            inputs,
+            code,
+            ffn=ffn_entry(run.description["model_type"]),
+            setting=condition.name,
+            steering=fields["steering"],
+            languages=languages,
+            parameters=parameters,
+            device=str(run.device),
+        )
+        hooks = []
+        for part, texts in parts.items():
+            hook = kept.kept("-".join(part))
+            if hook is None:
+                rows, hook = _answered(run, condition, texts, decode, " to ".join(part), parameters["backend"])
+                kept.keep("-".join(part), rows, hook)
+            else:
+                run.bar.update(len({text.key for text in texts}))
+            hooks.append(hook)
+    _check_changes(label, condition, dict(zip(map(" to ".join, parts), hooks, strict=True)))
+    rows = kept.join()
+    write_header(
+        output.with_suffix(".json"),
+        "generations",
+        model=run.description["name"],
+        model_revision=run.description["revision"],
+        prompt=prompt,
+        setting=condition.name,
+        **condition.fields(languages, hooks),
+        languages=languages,
+        rows=rows,
+        hooks=hooks if condition.setting.method else [],
+        batch_size=min(hook["batch_size"] for hook in hooks),
+        device=str(run.device),
+        backend=ops.active_backend(run.device, parameters["backend"]),
+        dtype=run.description["dtype"],
+        parameters=parameters,
+        inputs=inputs,
+        outputs=[output],
+    )
+    kept.remove()
+    logger.info("%s: %d answers", label, len(wanted))
+
+
+def _answered(
+    run: Running,
+    condition: Condition,
+    texts: Sequence[Wanted],
+    decode: Callable[..., Sequence[Answer]],
+    name: str,
+    backend: str,
+) -> tuple[list[dict], dict]:
+    """The rows of a part, and the record of what fired, once every hook is seen to have fired at every token.
+
+    The record counts over all layers. It includes the padding and the rows that fill a batch: they are fed and changed
+    too.
+    """
+    different = {text.key: text for text in texts}
+    asked, first = list(different.values()), texts[0]
+    perturbation = condition.perturbation(first.language, first.target)
+    length = max(len(text.ids) for text in asked)
+
+    def attempt(size: int) -> tuple[Sequence[Answer], dict]:
+        fed = []
+
+        def note(answered: int, tokens: int) -> None:
+            fed.append(tokens)
+            run.bar.update(answered)
+
+        with applied(run.model, perturbation, length, backend) as firing:
+            answers = decode(run.model, asked, batch_size=size, on_batch=note)
+        firing.check(sum(fed), must_change=condition.must_change == "each part")
+        return answers, {
+            "batch_size": size,
+            "layers": len(firing.neurons),
+            "neurons": sum(firing.neurons.values()),
+            "fed": max(firing.rows.values(), default=0),
+            "changed": sum(firing.changed.values()),
+        }
+
+    answers, fired = run.batches(attempt, name)
+    given = dict(zip(different, answers, strict=True))
+    return [text.row(given[text.key]) for text in texts], {"language": first.language, "target": first.target, **fired}
+
+
+def _check_context(wanted: Sequence[Wanted], new_tokens: int, context: int | None, remedy: str) -> None:
+    """Refuse what would leave the model's context: position embeddings end there, or mean nothing behind it."""
+    shortest, longest = (extreme(wanted, key=lambda text: len(text.ids)) for extreme in (min, max))
+    if not shortest.ids:
+        raise LapeError(f"{shortest.place} takes no token; write a longer template, or mend the tokenizer")
+    tokens = len(longest.ids)
+    if context and tokens + new_tokens > context:
+        raise LapeError(
+            f"{longest.place} takes {tokens} tokens, with {new_tokens} of an answer more than the context of "
+            f"{context}; {remedy}"
+        )
+
+
+def _check_changes(label: str, condition: Condition, hooks: dict[str, dict]) -> None:
+    """Warn of parts in which nothing was perturbed, and refuse neurons that changed nothing in any part."""
+    for part, hook in hooks.items() if condition.setting.method else ():
+        if not hook["neurons"]:
+            logger.warning("%s, %s: no neuron or unit is perturbed", label, part)
+    perturbed = any(hook["neurons"] for hook in hooks.values())
+    if condition.must_change == "some part" and perturbed and not any(hook["changed"] for hook in hooks.values()):
+        raise LapeError(f"{label}: the perturbation changed no activation; select neurons on this model and its text")

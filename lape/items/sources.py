@@ -1,0 +1,344 @@
+"""Which artifacts each item is made from, and which options its command takes, by the configuration.
+
+Headers are named below `<results>`, the run's folder. The workflow asks while it starts: this module is to need nothing
+but the standard library and the configuration.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from lape.config import expert_languages, item_models, model_languages, translated_languages
+from lape.errors import LapeError
+
+Headers = Callable[[dict], list[str]]
+_ARRAY = re.compile("/average_precision.json$|/embeddings/")
+_STABILITY_PARTS = ("splits", "resamples", "frequency", "left_out")
+
+
+# Headers of artifacts
+
+
+def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> list[str]:
+    """Whole matrices and their baselines. PV compares three languages or more."""
+    return [
+        f"<results>/perplexity/{model}/{row}.json"
+        for model in models
+        for row in (
+            "none/baseline",
+            *(
+                f"{method}/{language}"
+                for method in methods
+                if not method.endswith("pv") or len(model_languages(config, model)) > 2
+                for language in model_languages(config, model)
+            ),
+        )
+    ]
+
+
+def matrices(item: str, *methods: str) -> Headers:
+    """The matrices of some methods, of the item's models."""
+    return lambda config: perplexity(config, item_models(config, item), methods)
+
+
+def every_method(config: dict) -> list[str]:
+    """Figure 2: every method and its control."""
+    methods = config["experiments"]["figure2"]["methods"]
+    pairs = [row for method in methods for row in (method, f"matched_{method}")]
+    return perplexity(config, item_models(config, "figure2"), pairs)
+
+
+def every_matrix(config: dict) -> list[str]:
+    """The matrices of Figures 2, 3 and 8."""
+    others = matrices("figure3", "lape", "matched_lape"), matrices("figure8", "random", "matched_lape")
+    return list(dict.fromkeys([*every_method(config), *(header for other in others for header in other(config))]))
+
+
+def every_ratio(config: dict) -> list[str]:
+    """Figure 4: one language deactivated at every ratio."""
+    neurons, ratios = config["neurons"], config["experiments"]["figure4"]["ratios"]
+    language = language_of(config, "figure4", "language", "fr")
+
+    def selected(ratio: float) -> str:
+        # The matrix has this row already.
+        return "lape" if ratio == neurons["ratio"] and neurons["quota"] is None else f"sweep-{ratio}"
+
+    return [
+        f"<results>/perplexity/{model}/{row}.json"
+        for model in _that_know(config, item_models(config, "figure4"), language)
+        for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
+    ]
+
+
+def neurons(item: str, *methods: str) -> Headers:
+    """Neurons by some methods, of the item's models."""
+    return lambda config: _neurons(item_models(config, item), methods)
+
+
+def stability(config: dict) -> list[str]:
+    """How sure the neurons of every model are."""
+    return [f"<results>/stability/{model}.json" for model in item_models(config, "stability")]
+
+
+def left_out(config: dict) -> list[str]:
+    """The stability of those models that have a language to leave out: of two languages none can be."""
+    models = item_models(config, "stability")
+    return [f"<results>/stability/{model}.json" for model in models if len(model_languages(config, model)) > 2]
+
+
+def table1(config: dict) -> list[str]:
+    """Nothing deactivated, a control of the question's language, and every language."""
+    return [
+        header
+        for model in item_models(config, "table1")
+        for header in _scores(
+            config, [model], ["normal", "random", *(f"deactivated-{k}" for k in model_languages(config, model))]
+        )
+    ]
+
+
+def table2(config: dict) -> list[str]:
+    """Normal answers, and those of the language whose neurons are deactivated."""
+    language = _table2_languages(config)["language"]
+    models = _that_know(config, item_models(config, "table2"), language)
+    return _scores(config, models, ["normal", f"deactivated-{language}"], ratings=False)
+
+
+def table4(config: dict) -> list[str]:
+    """Normal answers, steered ones, and those of the control of steering, with every prompt."""
+    models, prompts = item_models(config, "table4"), config["generation"]["prompts"]
+    return _scores(config, models, ["normal", "steered", "steered_random"], prompts)
+
+
+def table5(config: dict) -> list[str]:
+    """Normal answers, and those in another language."""
+    source, target = _table5_languages(config).values()
+    models = _that_know(config, item_models(config, "table5"), source, target)
+    return _scores(config, models, ["normal", f"cross-{source}"], ratings=False)
+
+
+def cross_lingual(config: dict) -> list[str]:
+    """From every language to every other one, and the control."""
+
+    def crosses(model: str) -> list[str]:
+        languages = model_languages(config, model)
+        return [f"{kind}-{language}" for kind in ("cross", "cross_random") for language in languages]
+
+    return [
+        header
+        for model in item_models(config, "cross_lingual")
+        for header in _scores(config, [model], ["normal", *crosses(model)], ratings=False)
+    ]
+
+
+def dose_response(config: dict) -> list[str]:
+    """Steering towards the question's own language, and from one language to the others, at every dose."""
+    language = language_of(config, "dose_response", "language", "en")
+    kinds = ["steered", f"cross-{language}"]
+    own, doses = config["steering"]["dose"], config["experiments"]["dose_response"]["doses"]
+    suffixes = ["", *(f"@{dose}" for dose in doses if dose != own)]
+    models = _that_know(config, item_models(config, "dose_response"), language)
+    settings = ["normal", *(f"{kind}{suffix}" for kind in kinds for suffix in suffixes)]
+    return _scores(config, models, settings, ratings=False)
+
+
+def figure6(config: dict) -> list[str]:
+    """Sentence embeddings of every language, and neurons."""
+    models = item_models(config, "figure6")
+    return [*_embeddings(config, models), *_neurons(models, ["lape"])]
+
+
+def figure7(config: dict) -> list[str]:
+    """Sentence embeddings of every language."""
+    return _embeddings(config, item_models(config, "figure7"))
+
+
+def expert_units(*stems: str) -> Headers:
+    """Artifacts of expert units of every model, such as "units" and "average_precision"."""
+    return lambda config: [
+        f"<results>/expert_units/{model}/{stem}.json" for model in item_models(config, "expert_units") for stem in stems
+    ]
+
+
+def expert_share(config: dict) -> list[str]:
+    """Texts with nothing overwritten, with the expert units and with as many random ones."""
+    size = config["expert_units"]["size"]
+    selections = ["none", f"top-{size}", f"bottom-{size}", f"both-{2 * size}", f"random-{2 * size}"]
+    return _texts(item_models(config, "expert_units"), ["unconditional"], selections)
+
+
+def expert_sizes(config: dict) -> list[str]:
+    """Texts with nothing overwritten, with both rankings at every size, and with each alone."""
+    size = config["expert_units"]["size"]
+    sizes = sorted({2 * size, *config["expert_units"]["sizes"]})
+    selections = ["none", *(f"both-{each}" for each in sizes), f"top-{size}", f"bottom-{size}", f"random-{2 * size}"]
+    return _texts(item_models(config, "expert_units"), ["unconditional"], selections)
+
+
+def expert_translation(config: dict) -> list[str]:
+    """Translations with nothing overwritten, with the expert units and with as many random ones."""
+    size, corpora = config["expert_units"]["size"], config["translation"]["corpora"]
+    prompts = [f"translation-{corpus}" for corpus in corpora if translated_languages(config, corpus)]
+    selections = ["none", f"both-{2 * size}", f"random-{2 * size}"]
+    return _texts(item_models(config, "expert_units"), prompts, selections)
+
+
+def expert_steering(config: dict) -> list[str]:
+    """Texts by LAPE's neurons, by their control, by the neurons of highest average precision, and by expert units.
+
+    The expert units are as many as LAPE's neurons, or as many as the other items take.
+    """
+    both = f"both-{2 * config['expert_units']['size']}"
+    selections = ["none", "lape", "matched_lape", "ap", "both-lape", both]
+    return _texts(compared_models(config), ["unconditional"], selections)
+
+
+def expert_agreement(config: dict) -> list[str]:
+    """Neurons by LAPE, and by average precision."""
+    return _neurons(compared_models(config), ["lape", "ap"])
+
+
+def expert_deactivation(config: dict) -> list[str]:
+    """LAPE and its control, as many neurons by average precision, and as many expert units of any kind."""
+    return perplexity(config, compared_models(config), ["lape", "matched_lape", "ap", "expert_units"])
+
+
+def compared_models(config: dict) -> list[str]:
+    """The models whose LAPE and expert units are of the same languages."""
+    pool = set(expert_languages(config))
+    return [model for model in item_models(config, "expert_units") if set(model_languages(config, model)) == pool]
+
+
+def _neurons(models: Iterable[str], methods: Sequence[str]) -> list[str]:
+    return [f"<results>/neurons/{model}/{method}.json" for model in models for method in methods]
+
+
+def _embeddings(config: dict, models: Iterable[str]) -> list[str]:
+    return [
+        f"<results>/embeddings/{model}/{language}.json"
+        for model in models
+        for language in model_languages(config, model)
+    ]
+
+
+def _scores(
+    config: dict,
+    models: Iterable[str],
+    settings: Sequence[str],
+    prompts: Sequence[str] | None = None,
+    ratings: bool = True,
+) -> list[str]:
+    """Scores of some settings, with the first prompt alone where none is named, and ratings where there is a judge."""
+    kinds = ["scores", *(["judgements"] if ratings and config["judge"]["base_url"] else [])]
+    prompts = prompts or config["generation"]["prompts"][:1]
+    unasked = [language for language in config["languages"] if language not in config["generation"]["suffixes"]]
+    if "suffix" in prompts and unasked:
+        raise LapeError(f"config generation.suffixes: none for language {unasked[0]!r}; add it")
+    return [
+        f"<results>/{kind}/{model}/{prompt}/{setting}.json"
+        for kind in kinds
+        for model in models
+        for prompt in prompts
+        for setting in settings
+    ]
+
+
+def _texts(models: Iterable[str], prompts: Sequence[str], selections: Sequence[str]) -> list[str]:
+    return [
+        f"<results>/scores/{model}/{prompt}/{selection}.json"
+        for model in models
+        for prompt in prompts
+        for selection in selections
+    ]
+
+
+# Data that an item reads beside the headers
+
+
+def nothing(config: dict, headers: Sequence[str]) -> list[str]:
+    """No data."""
+    return []
+
+
+def beside(config: dict, headers: Sequence[str]) -> list[str]:
+    """Tables, arrays and the parts of the stability, beside their headers."""
+    stems = [header.removesuffix(".json") for header in headers]
+    return [
+        f"{stem}{suffix}"
+        for stem, header in zip(stems, headers, strict=True)
+        for suffix in (
+            [f".{part}.tsv" for part in _STABILITY_PARTS]
+            if "/stability/" in header
+            else [".npy" if _ARRAY.search(header) else ".tsv"]
+        )
+    ]
+
+
+def with_answers(config: dict, headers: Sequence[str]) -> list[str]:
+    """Scores, and the answers that they were given to."""
+    scored = [header.replace("/scores/", "/generations/").removesuffix(".json") for header in headers]
+    return [*beside(config, headers), *(f"{stem}{suffix}" for stem in scored for suffix in (".json", ".jsonl"))]
+
+
+def with_pairs(config: dict, headers: Sequence[str]) -> list[str]:
+    """Scores, the translations that they were given to, and the pairs of every corpus and language."""
+    return [
+        *with_answers(config, headers),
+        *(
+            f"<results>/pairs/{corpus}/{language}{suffix}"
+            for corpus in config["translation"]["corpora"]
+            for language in translated_languages(config, corpus)
+            for suffix in (".json", ".jsonl")
+        ),
+    ]
+
+
+# Options of `lape table`
+
+
+class Options(NamedTuple):
+    """Options that shape the rows of a table: their names, and their values by the configuration."""
+
+    names: tuple[str, ...] = ()
+    values: Callable[[dict], dict[str, object]] = lambda config: {}
+
+
+def bootstrap(section: str) -> Options:
+    """Resamples and seed of a section of the configuration."""
+    names = ("resamples", "seed")
+    return Options(names, lambda config: {name: config[section][name] for name in names})
+
+
+def _table2_languages(config: dict) -> dict[str, object]:
+    """The language of Table 2's question: the configured one, zh, or the first that is not en."""
+    return {"language": language_of(config, "table2", "language", "zh", "en")}
+
+
+def _table5_languages(config: dict) -> dict[str, object]:
+    """The languages of Table 5's question and answer: the configured ones, es and zh, or the first that there are."""
+    source = language_of(config, "table5", "source", "es", other_than=config["experiments"]["table5"]["target"])
+    target = language_of(config, "table5", "target", "zh", other_than=source)
+    if target == source:
+        raise LapeError(f"config experiments.table5.target: {target!r} is the question's language; name another")
+    return {"source": source, "target": target}
+
+
+NO_OPTIONS = Options()
+UNITS = Options(("size",), lambda config: {"size": config["expert_units"]["size"]})
+QUESTION = Options(("language",), _table2_languages)
+QUESTION_AND_ANSWER = Options(("source", "target"), _table5_languages)
+
+
+def language_of(config: dict, item: str, key: str, paper: str, other_than: str | None = None) -> str:
+    """The language of an experiment: the configured one, the paper's where it is among the languages, or the first."""
+    known = [language for language in config["languages"] if language != other_than] or config["languages"]
+    return config["experiments"][item][key] or (paper if paper in known else known[0])
+
+
+def _that_know(config: dict, models: Sequence[str], *languages: str) -> list[str]:
+    """Those models that are studied in all of some languages; there is one."""
+    found = [model for model in models if set(languages) <= set(model_languages(config, model))]
+    if not found:
+        named = f"{', '.join(models)} are not studied in {' and '.join(languages)}"
+        raise LapeError(f"config experiments: {named}; name another language")
+    return found

@@ -1,0 +1,201 @@
+"""What rules read: input functions, and the settings by which a source is read.
+
+Paths begin with `<results>`, which Snakemake replaces by the run's folder.
+"""
+
+import glob
+import os.path
+from collections.abc import Callable
+from pathlib import Path
+
+from lape.config import expert_languages, model_languages, translated_languages
+from lape.generation.settings import Setting, TextSetting
+from lape.model.checkpoint import checkpoint_files
+from lape.text.file_patterns import matching_files
+
+
+class Inputs:
+    """Input functions of a configuration; those of one argument take the wildcards of a job.
+
+    Args:
+        config: the checked configuration.
+        repository: the folder of the Snakefile, whose own questions and instructions a run may read.
+    """
+
+    def __init__(self, config: dict, repository: Path):
+        self._config, self._repository = config, repository
+
+    def of_languages(self, pattern: str) -> Callable[..., list[str]]:
+        """Paths with {model} and {language}: one for every language of the wildcard's model."""
+        return lambda wildcards: [
+            pattern.format(model=wildcards.model, language=language)
+            for language in model_languages(self._config, wildcards.model)
+        ]
+
+    def of_experts(self, pattern: str) -> list[str]:
+        """Paths with {language}: one for every language of the expert units."""
+        return [pattern.format(language=language) for language in expert_languages(self._config)]
+
+    def valid_tokens(self, wildcards) -> list[str]:
+        """Headers of the valid tokens of every language of the wildcard's model, which `valid.sha256` stands for."""
+        run = f"results/{self._config['run']}/tokens/{wildcards.model}"
+        return [f"{run}/{language}/valid.json" for language in model_languages(self._config, wildcards.model)]
+
+    def gguf(self, wildcards) -> str:
+        """The GGUF file of a model: a download, or a file of the user's."""
+        model = self._config["catalogue"][wildcards.model]
+        return self._downloaded(model["download"]) if model["source"] == "embedded" else model["path"]
+
+    def checkpoint(self, wildcards) -> list[str]:
+        """Files of a model's folder. A file that is written anew must be noticed, and the folder's time stays."""
+        return [str(file) for file in checkpoint_files(self._config["catalogue"][wildcards.model]["path"])]
+
+    def corpus(self, wildcards) -> str | list[str]:
+        """What a language's corpus is made from: the downloaded file, the files of its glob, or nothing (hub)."""
+        corpus = self._config["corpus"]
+        if corpus["source"] == "embedded":
+            return self._downloaded(corpus["embedded"]["download"])
+        if corpus["source"] == "files":
+            return matching_files(corpus["files"]["pattern"], wildcards.language)
+        return []
+
+    def corpus_settings(self) -> dict:
+        """Settings of the corpus's source, for its reader."""
+        settings = dict(self._config["corpus"][self._config["corpus"]["source"]])
+        del settings["exclude"]  # an option of the command, whatever the source
+        return settings
+
+    def language_check(self) -> str:
+        """What becomes of documents in other languages: where it is not set, those of the hub are dropped.
+
+        The hub's are too many to read.
+        """
+        corpus = self._config["corpus"]
+        return corpus["language_check"] or ("drop" if corpus["source"] == "hub" else "keep")
+
+    def counted(self, wildcards) -> list[str]:
+        """What the jobs counted that share a language's shards; nothing where one job counts and adds up."""
+        jobs = self._config["statistics"]["jobs"]
+        stem = f"<results>/statistics/{wildcards.model}/{wildcards.language}"
+        return [f"{stem}.{job}.json" for job in range(jobs) if jobs > 1]
+
+    def instructions(self, wildcards) -> str | list[str]:
+        """What a language's instructions are made from: the files of its glob, or nothing (hub)."""
+        if self._config["instructions"]["source"] == "hub":
+            return []
+        return _matching(self.instructions_settings(wildcards)["pattern"], wildcards.language)
+
+    def instructions_settings(self, wildcards) -> dict:
+        """Settings of the instructions' source for one language, for its reader."""
+        section, language = self._config["instructions"], wildcards.language
+        if section["source"] == "hub":
+            return section["hub"][language]
+        return {**section["files"], "pattern": self._in_repository(section["files"]["pattern"], language)}
+
+    def questions(self, wildcards) -> str | list[str]:
+        """What a language's questions are read from; a download's files may be among them."""
+        return _matching(self.questions_settings(wildcards)["pattern"], wildcards.language)
+
+    def questions_settings(self, wildcards) -> dict:
+        """How one language's questions are read."""
+        section = self._config["questions"]
+        pattern = self._in_repository(section["pattern"], wildcards.language)
+        return {"pattern": pattern, "columns": section["columns"], "skip": section["skip"]}
+
+    def aligned(self, wildcards) -> str | list[str]:
+        """What a language's aligned sentences are read from."""
+        return _matching(self.aligned_settings(wildcards)["pattern"], wildcards.language)
+
+    def aligned_settings(self, wildcards) -> dict:
+        """How one language's aligned sentences are read: all questions, where no sentences are named."""
+        pattern = self._config["structure"]["aligned"]
+        if pattern is None:
+            return self.questions_settings(wildcards)
+        return {"pattern": self._in_repository(pattern, wildcards.language)}
+
+    def sentences(self, wildcards) -> str | list[str]:
+        """What a language's sentences are made from: its corpus, the files of its glob, or nothing (hub)."""
+        source = self._config["sentences"]["source"]
+        if source == "corpus":
+            return [f"<results>/corpus/{wildcards.language}{suffix}" for suffix in (".parquet", ".json")]
+        if source == "files":
+            return _matching(self.sentences_settings(wildcards)["pattern"], wildcards.language)
+        return []
+
+    def sentences_settings(self, wildcards) -> dict:
+        """How one language's sentences are read from the configured source."""
+        section, language = self._config["sentences"], wildcards.language
+        settings = {key: section[key] for key in ("minimum_bytes", "maximum_characters")}
+        if section["source"] == "files":
+            settings["pattern"] = self._in_repository(section["files"]["pattern"], language)
+        return settings | (section["hub"] if section["source"] == "hub" else {})
+
+    def pairs(self, wildcards) -> list[str]:
+        """What the pairs are made from: the questions of both languages, files, or nothing (hub)."""
+        translation = self._config["translation"]
+        section, languages = translation["corpora"][wildcards.corpus], (translation["source"], wildcards.language)
+        if section["source"] == "questions":
+            suffixes = (".json", ".jsonl")
+            return [f"<results>/questions/{language}{suffix}" for suffix in suffixes for language in languages]
+        if section["source"] == "files":
+            found = [_matching(self._in_repository(section["pattern"], language), language) for language in languages]
+            return [file for files in found for file in ([files] if isinstance(files, str) else files)]
+        return []
+
+    def pairs_settings(self, wildcards) -> dict:
+        """How one corpus's pairs are read."""
+        section = self._config["translation"]["corpora"][wildcards.corpus]
+        return {key: value for key, value in section.items() if key not in ("source", "languages")}
+
+    def pairs_headers(self, wildcards) -> list[str]:
+        """Headers of the pairs of every language of a corpus."""
+        languages = translated_languages(self._config, wildcards.corpus)
+        return [f"<results>/pairs/{wildcards.corpus}/{language}.json" for language in languages]
+
+    def pairs_rows(self, wildcards) -> list[str]:
+        """The pairs beside their headers."""
+        return [f"{header.removesuffix('.json')}.jsonl" for header in self.pairs_headers(wildcards)]
+
+    def perturbing(self, wildcards) -> list[str]:
+        """What a setting of the answers perturbs with: neurons and, where they are steered, their values."""
+        return _with_tables(perturbing_stems(wildcards).values())
+
+    def selected(self, wildcards) -> list[str]:
+        """What a setting of the texts overwrites with: units, or neurons and the values to steer with."""
+        return _with_tables(selected_stems(wildcards).values())
+
+    def _downloaded(self, name: str) -> str:
+        return f"results/downloads/{name}/{self._config['downloads'][name]['save_as']}"
+
+    def _in_repository(self, pattern: str | dict[str, str], language: str) -> str:
+        """A pattern of files for one language, in the repository where nothing matches in the working directory."""
+        here = pattern[language] if isinstance(pattern, dict) else pattern
+        ours = os.path.join(glob.escape(os.path.relpath(self._repository.resolve())), here)
+        return next((each for each in (here, ours) if matching_files(each, language)), here)
+
+
+def perturbing_stems(wildcards) -> dict[str, str]:
+    """The artifacts that a setting of the answers takes, without their suffixes, by the option that names each."""
+    setting = Setting.parse(wildcards.setting)
+    return _stems(wildcards.model, setting.needs, setting.method)
+
+
+def selected_stems(wildcards) -> dict[str, str]:
+    """The artifacts that a setting of the texts takes, without their suffixes, by the option that names each."""
+    setting = TextSetting.parse(wildcards.selection)
+    return _stems(wildcards.model, setting.needs, setting.method if setting.kind == "neurons" else "lape")
+
+
+def _stems(model: str, needs: tuple[str, ...], method: str | None) -> dict[str, str]:
+    places = {"units": f"expert_units/{model}/units"}
+    places |= {"neurons": f"neurons/{model}/{method}", "values": f"steering/{model}/{method}"}
+    return {f"--{name}": f"<results>/{places[name]}" for name in needs}
+
+
+def _with_tables(stems) -> list[str]:
+    return [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".tsv")]
+
+
+def _matching(pattern: str, language: str) -> str | list[str]:
+    """The files of a pattern, or the pattern where nothing matches: a download makes it, or Snakemake names it."""
+    return matching_files(pattern, language) or pattern.replace("{language}", language)

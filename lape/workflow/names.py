@@ -1,0 +1,55 @@
+"""Names of a configuration that the rules' wildcards take: models by their source, languages, downloads, settings."""
+
+import re
+from collections.abc import Iterable
+
+from lape.config import expert_languages
+from lape.generation.settings import SELECTION, SETTING
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A regular expression that matches some names and nothing else; nothing at all where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def models(config: dict, *sources: str) -> list[str]:
+    """Names of the catalogue whose checkpoints come from some sources."""
+    return [name for name, model in config["catalogue"].items() if model["source"] in sources]
+
+
+def pickled_models(config: dict) -> list[str]:
+    """Names of the catalogue whose checkpoints lie on the hub as pickles."""
+    return [name for name in models(config, "hub") if config["catalogue"][name].get("pickled")]
+
+
+def downloads(config: dict, url: bool) -> list[str]:
+    """Downloads of files by their URL, or of packages."""
+    return [name for name, download in config["downloads"].items() if ("url" in download) == url]
+
+
+def languages(config: dict) -> list[str]:
+    """Every language that text is read in: the run's, those of the expert units, that of the translations' source."""
+    return list(dict.fromkeys([*config["languages"], *expert_languages(config), config["translation"]["source"]]))
+
+
+def constraints(config: dict) -> dict[str, str]:
+    """The regular expression of every wildcard that several rules have."""
+    files = [
+        file
+        for download in config["downloads"].values()
+        for file in (download["files"] if "url" in download else [download["save_as"]])
+    ]
+    return {
+        "model": one_of(config["catalogue"]),
+        "language": one_of(languages(config)),
+        "split": "train|valid",
+        "deactivated": one_of(config["languages"]),
+        "ratio": r"[\d.e-]+",
+        "download": one_of(config["downloads"]),
+        "file": one_of(files),
+        "prompt": "plain|suffix",
+        "job": "[0-9]+",
+        "corpus": one_of(config["translation"]["corpora"]),
+        "selection": SELECTION,
+        "setting": SETTING,
+    }

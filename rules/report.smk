@@ -1,0 +1,70 @@
+"""What the run was: its configuration, and for each of three targets a manifest of every artifact, and the report.
+
+Input: the target's tables and figures, from which the manifest follows every header back to the downloads; the captions.
+Output: config.json (the configuration as it was merged), report.html, a self-contained page of tables and figures, and
+manifest.json, which `lape audit` checks. Those of the targets `paper` and `expert_units` lie in folders of these names.
+"""
+
+
+rule config:
+    output:
+        "<results>/config.json",
+    log:
+        "<logs>/config.log",
+    localrule: True
+    conda:
+        "../envs/lape.yaml"
+    params:
+        config=lambda wildcards: json.dumps(config, indent=2, ensure_ascii=False),
+    shell:
+        "(printf '%s\\n' {params.config:q} > {output}.partial && sync {output}.partial && mv {output}.partial {output}) "
+        "2> {log}"
+
+
+for target, prefix, folder in (
+    ("all", "", ""),
+    ("paper", "paper_", "paper/"),
+    ("expert_units", "expert_", "expert_units/"),
+):
+
+    rule:
+        name:
+            f"{prefix}manifest"
+        input:
+            headers=targets.headers(targets.of_target(config, target)),
+            config="<results>/config.json",
+            report=f"<results>/{folder}report.html",
+        output:
+            f"<results>/{folder}manifest.json",
+        log:
+            f"<logs>/{folder}manifest.log",
+        localrule: True
+        conda:
+            "../envs/lape.yaml"
+        params:
+            rule=f"{prefix}manifest",
+        shell:
+            "lape manifest --log {log} --rule {params.rule} {input.headers} --config {input.config} "
+            "--report {input.report} --output {output}"
+
+    rule:
+        name:
+            f"{prefix}report"
+        input:
+            content=targets.of_target(config, target),
+            config="<results>/config.json",
+            captions=repository_files("rules/captions/*.rst"),
+        output:
+            f"<results>/{folder}report.html",
+        log:
+            f"<logs>/{folder}report.log",
+        localrule: True
+        conda:
+            "../envs/lape.yaml"
+        params:
+            snakefile=repository_files("Snakefile"),
+        # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
+        shell:
+            "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
+            "--report {output}.partial.html {input.content} && sync {output}.partial.html && "
+            "mv {output}.partial.html {output}) > {log} 2>&1"

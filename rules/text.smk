@@ -1,0 +1,205 @@
+"""From text to tokens: documents, sentences, questions, instructions and pairs of every language, and chunks of tokens.
+
+Input: the downloaded file, files on disk, or a dataset of the hub, which is streamed; of the tokens a model's tokenizer.
+Output: a parquet of documents (id, text) without duplicates; JSON lines of questions by number, of labelled sentences (no
+sentence is both scored and held out), of instructions, and of pairs to translate; int32 chunks of tokens with the bytes
+that they cover. Each header reports what was read. The splits train and valid share no document, and neither depends on
+the other's budget. Nothing here trains on the corpus, which is a benchmark: instructions come from elsewhere.
+"""
+
+
+rule corpus:
+    input:
+        text=inputs.corpus,
+        code=code("lape.commands.corpus"),
+    output:
+        documents="<results>/corpus/{language}.parquet",
+        header="<results>/corpus/{language}.json",
+    log:
+        "<logs>/corpus/{language}.log",
+    benchmark:
+        "<benchmarks>/corpus/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        source=config["corpus"]["source"],
+        # A function: Snakemake would replace {language} in a plain string.
+        settings=lambda wildcards: json.dumps(inputs.corpus_settings()),
+        file=lambda wildcards, input: optional(
+            "--file", input.text if config["corpus"]["source"] == "embedded" else None
+        ),
+        language_check=inputs.language_check(),
+        minimum_characters=config["corpus"]["minimum_characters"],
+        exclude=lambda wildcards: optional("--exclude", config["corpus"][config["corpus"]["source"]]["exclude"]),
+    shell:
+        "lape corpus --log {log} --rule corpus --language {wildcards.language} --source {params.source} "
+        "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
+        "--minimum-characters {params.minimum_characters} {params.exclude} --threads {threads} "
+        "--output {output.documents}"
+
+
+rule sentences:
+    input:
+        texts=inputs.sentences,
+        code=code("lape.commands.sentences"),
+    output:
+        sentences="<results>/sentences/{language}.jsonl",
+        header="<results>/sentences/{language}.json",
+    log:
+        "<logs>/sentences/{language}.log",
+    benchmark:
+        "<benchmarks>/sentences/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        source=config["sentences"]["source"],
+        settings=lambda wildcards: json.dumps(inputs.sentences_settings(wildcards)),
+        flags=flags.sentences,
+        number=config["sentences"]["number"],
+        held_out=config["sentences"]["held_out"],
+    shell:
+        "lape sentences --log {log} --rule sentences --language {wildcards.language} --source {params.source} "
+        "--settings {params.settings:q} {params.flags} --number {params.number} --held-out {params.held_out} "
+        "--output {output.sentences}"
+
+
+rule questions:
+    input:
+        rows=inputs.questions,
+        code=code("lape.commands.questions"),
+    output:
+        questions="<results>/questions/{language}.jsonl",
+        header="<results>/questions/{language}.json",
+    log:
+        "<logs>/questions/{language}.log",
+    benchmark:
+        "<benchmarks>/questions/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        rule="questions",
+        settings=lambda wildcards: json.dumps(inputs.questions_settings(wildcards)),
+        number=optional("--number", config["questions"]["number"]),
+    shell:
+        "lape questions --log {log} --rule {params.rule} --language {wildcards.language} --settings {params.settings:q} "
+        "{params.number} --output {output.questions}"
+
+
+use rule questions as aligned with:
+    input:
+        rows=inputs.aligned,
+        code=code("lape.commands.questions"),
+    output:
+        questions="<results>/aligned/{language}.jsonl",
+        header="<results>/aligned/{language}.json",
+    log:
+        "<logs>/aligned/{language}.log",
+    benchmark:
+        "<benchmarks>/aligned/{language}.tsv"
+    params:
+        rule="aligned",
+        settings=lambda wildcards: json.dumps(inputs.aligned_settings(wildcards)),
+        number="",
+
+
+rule instructions:
+    input:
+        rows=inputs.instructions,
+        code=code("lape.commands.instructions"),
+    output:
+        examples="<results>/instructions/{language}.jsonl",
+        header="<results>/instructions/{language}.json",
+    log:
+        "<logs>/instructions/{language}.log",
+    benchmark:
+        "<benchmarks>/instructions/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        source=config["instructions"]["source"],
+        settings=lambda wildcards: json.dumps(inputs.instructions_settings(wildcards)),
+        examples=optional("--examples", config["instructions"]["examples"]),
+    shell:
+        "lape instructions --log {log} --rule instructions --language {wildcards.language} --source {params.source} "
+        "--settings {params.settings:q} {params.examples} --output {output.examples}"
+
+
+rule pairs:
+    input:
+        texts=inputs.pairs,
+        code=code("lape.commands.pairs"),
+    output:
+        pairs="<results>/pairs/{corpus}/{language}.jsonl",
+        header="<results>/pairs/{corpus}/{language}.json",
+    log:
+        "<logs>/pairs/{corpus}/{language}.log",
+    benchmark:
+        "<benchmarks>/pairs/{corpus}/{language}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    params:
+        origin=lambda wildcards: config["translation"]["corpora"][wildcards.corpus]["source"],
+        settings=lambda wildcards: json.dumps(inputs.pairs_settings(wildcards)),
+        questions=flags.pairs,
+        source_language=config["translation"]["source"],
+        number=config["translation"]["number"],
+    shell:
+        "lape pairs --log {log} --rule pairs --corpus {wildcards.corpus} --source-language {params.source_language} "
+        "--language {wildcards.language} --source {params.origin} --settings {params.settings:q} {params.questions} "
+        "--number {params.number} --output {output.pairs}"
+
+
+rule tokens:
+    input:
+        corpus="<results>/corpus/{language}.parquet",
+        corpus_header="<results>/corpus/{language}.json",
+        model="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
+        code=code("lape.commands.tokens"),
+    output:
+        chunks="<results>/tokens/{model}/{language}/{split}.npy",
+        bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",
+        header="<results>/tokens/{model}/{language}/{split}.json",
+    log:
+        "<logs>/tokens/{model}/{language}/{split}.log",
+    benchmark:
+        "<benchmarks>/tokens/{model}/{language}/{split}.tsv"
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        budget=lambda wildcards: config["tokens"][wildcards.split],
+        chunk_length=flags.chunk_length,
+        bos="--bos" if config["tokens"]["bos"] else "",
+        seed=config["tokens"]["seed"],
+        valid_share=config["tokens"]["valid_share"],
+        allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",
+        excerpts=lambda wildcards: "--excerpts" if wildcards.split == "valid" and config["tokens"]["excerpts"] else "",
+    shell:
+        "lape tokens --log {log} --rule tokens --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
+        "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
+        "--valid-share {params.valid_share} {params.allow_fewer} {params.excerpts} --threads {threads} --output {output.chunks}"
+
+
+# The hashes of all languages stand for their valid tokens where every job reads all of these: Snakemake would need minutes
+# for the half a million inputs of a hundred languages' matrix.
+rule valid_tokens:
+    input:
+        headers=inputs.of_languages("<results>/tokens/{model}/{language}/valid.json"),
+        chunks=inputs.of_languages("<results>/tokens/{model}/{language}/valid.npy"),
+        bytes=inputs.of_languages("<results>/tokens/{model}/{language}/valid.bytes.npy"),
+    output:
+        "<results>/tokens/{model}/valid.sha256",
+    log:
+        "<logs>/tokens/{model}/valid.log",
+    conda:
+        "../envs/lape.yaml"
+    shell:
+        "sha256sum {input.headers} > {output}.partial 2> {log} && mv {output}.partial {output}"

@@ -1,0 +1,182 @@
+"""What rules ask `lape.workflow`: inputs, flags, bookings and names, by configurations that differ from the default."""
+
+import copy
+import re
+import shlex
+from types import SimpleNamespace as Wildcards
+
+import pytest
+from default_config import DEFAULTS
+from tiny_data import ROOT
+
+from lape.errors import LapeError
+from lape.workflow import names, repository, targets
+from lape.workflow.flags import Flags, optional, optional_list
+from lape.workflow.inputs import Inputs
+from lape.workflow.resources import Booking
+
+MODEL = {"source": "path", "path": "m", "device": "cpu"}
+
+
+@pytest.fixture
+def config() -> dict:
+    config = copy.deepcopy(DEFAULTS)
+    config["catalogue"] = {"m": dict(MODEL), "two": MODEL | {"languages": ["fr", "ja"]}}
+    config["models"] = ["m"]
+    return config
+
+
+def job(**wildcards: str) -> Wildcards:
+    return Wildcards(**wildcards)
+
+
+def test_options_are_quoted_and_left_out_without_a_value():
+    assert optional("--log", None) == "" and optional_list("--headers", []) == ""
+    assert shlex.split(optional("--dose", "-it's")) == ["--dose=-it's"]
+    assert shlex.split(optional_list("--headers", ["a b", "c"])) == ["--headers", "a b", "c"]
+
+
+def test_a_models_flags(config):
+    config["catalogue"]["m"] |= {"dtype": "float32", "compile": True, "shape": {"num_hidden_layers": 2}}
+    assert shlex.split(Flags(config).model(job(model="m"))) == [
+        *("--dtype=float32", "--device=cpu", "--compile"),
+        '--shape={"num_hidden_layers": 2}',
+    ]
+
+
+def test_ranks_claim_their_gpus(config):
+    assert Flags(config).torchrun(job(model="m")) == ""
+    config["catalogue"]["m"] |= {"device": "cuda", "tensor_parallel": 2}
+    words = Flags(config).torchrun(job(model="m")).split()
+    assert words[:6] == ["OMP_NUM_THREADS=1", "lape", "claim", "2", "--", "torchrun"]
+
+
+def test_a_sweep_has_no_quota(config):
+    config["neurons"]["quota"] = "language"
+    flags = Flags(config)
+    assert "--quota" in flags.selection(job(model="m", method="lape"))
+    assert "--quota" not in flags.selection(job(model="m", ratio="0.1"))
+    assert "--probability" in flags.selection(job(model="m", method="lap"))
+    assert "--negative" in flags.selection(job(model="m", method="lave"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "files"),
+    [
+        ("normal", []),
+        ("random", ["neurons/m/matched_lape"]),
+        ("deactivated-fr", ["neurons/m/lape"]),
+        ("steered@add-all-1-1", ["neurons/m/lape", "steering/m/lape"]),
+        ("cross_random-fr", ["neurons/m/matched_lape", "steering/m/matched_lape"]),
+    ],
+)
+def test_what_a_setting_of_the_answers_takes(config, setting, files):
+    wildcards = job(model="m", setting=setting)
+    found = Inputs(config, ROOT).perturbing(wildcards)
+    assert found == [f"<results>/{stem}{suffix}" for stem in files for suffix in (".json", ".tsv")]
+    given = Flags(config).perturbing(wildcards, Wildcards(perturbing=found))
+    assert re.findall("--[a-z]+", given) == ["--neurons", "--values"][: len(files)]
+    names_own = "@" in setting or setting in ("normal", "random", "deactivated-fr")
+    assert (Flags(config).dose(wildcards) == "") == names_own
+
+
+@pytest.mark.parametrize(
+    ("selection", "options"),
+    [
+        ("none", {}),
+        ("both-20", {"--units": "expert_units/m/units"}),
+        ("top-lape", {"--units": "expert_units/m/units", "--neurons": "neurons/m/lape"}),
+        ("ap", {"--neurons": "neurons/m/ap", "--values": "steering/m/ap"}),
+    ],
+)
+def test_what_a_setting_of_the_texts_takes(config, selection, options):
+    wildcards = job(model="m", selection=selection)
+    found = Inputs(config, ROOT).selected(wildcards)
+    given = shlex.split(Flags(config).selected(wildcards, Wildcards(selected=found)))
+    assert given == [word for option, stem in options.items() for word in (option, f"<results>/{stem}.json")]
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "matching", "others"),
+    [
+        ("setting", ["normal", "cross-fr", "steered@set-all-1-1", "steered_random"], ["cross", "normal-fr", "other"]),
+        ("selection", ["none", "both-2000", "random-lape", "matched_lape"], ["both", "both-0", "lape-3"]),
+        ("language", ["fr"], ["f", "frr", "xx"]),
+        ("model", ["m", "two"], ["mm", "."]),
+    ],
+)
+def test_wildcards_match_names_and_nothing_else(config, wildcard, matching, others):
+    pattern = re.compile(names.constraints(config)[wildcard])
+    assert all(map(pattern.fullmatch, matching)) and not any(map(pattern.fullmatch, others))
+
+
+def test_no_name_matches_where_there_is_none():
+    assert not re.fullmatch(names.one_of([]), "")
+
+
+def test_languages_are_the_models_own(config):
+    inputs = Inputs(config, ROOT)
+    assert inputs.of_languages("<results>/x/{model}/{language}")(job(model="two")) == [
+        "<results>/x/two/fr",
+        "<results>/x/two/ja",
+    ]
+    assert [path.split("/")[4] for path in inputs.valid_tokens(job(model="two"))] == ["fr", "ja"]
+
+
+def test_questions_are_the_repositorys_unless_the_user_has_some(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = Inputs(config, ROOT)
+    (found,) = inputs.questions(job(language="fr"))
+    assert (tmp_path / found).resolve() == ROOT / "config/questions/fr.jsonl"
+    config["questions"]["pattern"] = "mine/{language}.txt"
+    assert inputs.questions(job(language="fr")) == "mine/fr.txt"  # named, so that Snakemake names it
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "fr.txt").write_text("Où ?")
+    assert inputs.questions(job(language="fr")) == ["mine/fr.txt"]
+
+
+def test_jobs_that_share_a_language_are_waited_for(config):
+    inputs, wildcards = Inputs(config, ROOT), job(model="m", language="fr")
+    assert inputs.counted(wildcards) == []
+    config["statistics"]["jobs"] = 2
+    assert inputs.counted(wildcards) == [f"<results>/statistics/m/fr.{number}.json" for number in (0, 1)]
+
+
+def test_a_failed_job_asks_for_more_and_a_model_for_no_more_gpus_than_there_are(config):
+    config["catalogue"]["m"] |= {"device": "cuda", "resources": {"gpu": 4, "mem_mb": 10}}
+    assert Booking(config).gpus(job(model="m")) == 4
+    assert Booking(config).mem_mb(job(model="m"), attempt=2) == 20
+    assert Booking(config).runtime(job(language="fr"), attempt=1) == config["resources"]["runtime"]
+    with pytest.raises(
+        LapeError, match=r"config catalogue.m: wants 4 GPUs, the limit is 1; raise it: --resources gpu=4"
+    ):
+        Booking(config, gpu_limit=1).gpus(job(model="m"))
+
+
+def test_items_need_what_the_configuration_has(config):
+    assert "<results>/tables/expert_agreement.csv" in targets.of_target(config, "paper")
+    config["expert_units"]["languages"] = ["fr", "de"]
+    assert "<results>/tables/expert_agreement.csv" not in targets.of_target(config, "paper")
+    with pytest.raises(LapeError, match=r"config expert_units.languages: are not the run's"):
+        targets.comparison(config)
+    config["languages"], config["catalogue"]["m"]["languages"] = ["fr", "de"], ["fr", "de"]
+    assert "<results>/tables/left_out.csv" not in targets.of_target(config, "paper")
+    config["languages"] = ["xx", "yy"]
+    assert "<results>/tables/table7.csv" not in targets.of_target(config, "paper")
+
+
+def test_a_models_architecture_is_known_once_its_header_lies_there(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert repository.architecture(config, job(model="m")) == ""
+    header = tmp_path / "results" / config["run"] / "models" / "m" / "model.json"
+    header.parent.mkdir(parents=True)
+    own = "mlp.act/mlp.c_proj///"
+    for text, entry, another in (
+        (f'{{"model_type": "gpt2", "ffn": "{own}"}}', own, ""),
+        ('{"model_type": "gpt2", "ffn": "probed"}', own, own),
+        ('{"model_type": "new", "ffn": "probed"}', "probed", ""),
+        ("{", "", ""),
+    ):
+        header.write_text(text)
+        assert repository.architecture(config, job(model="m")) == entry
+        assert repository.another_architecture(config, job(model="m")) == another
