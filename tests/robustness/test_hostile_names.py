@@ -245,9 +245,9 @@ def test_configured_text_arrives_unchanged_and_is_never_run(tmp_path, programs):
         "generation: {suffixes: {no: x}}",
     ],
 )
-def test_snakemake_refuses_without_a_traceback(tmp_path, text):
+def test_snakemake_refuses_without_a_traceback(tmp_path, programs, text):
     (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
-    words = ["snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", "bad.yaml", "--cores", "1"]
+    words = [programs / "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", "bad.yaml", "--cores", "1"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
     assert "config " in done.stderr
