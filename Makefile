@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CORES ?= all
 WORKERS ?= 2
+PIP := pip==26.3
 BIN := .venv/bin
 
 # Jobs call `lape` and `snakemake`: put the environment's first.
@@ -32,10 +33,12 @@ test-cluster: setup
 
 setup: .venv/built
 
+# This pip needs a quarter of the time of the one that comes with Python 3.11 to find what fits together.
 # --no-compile: Python compiles what it imports, and of most packages that is little.
 .venv/installed: envs/requirements.txt envs/requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lape needs Python 3.11 or newer; set PYTHON")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP)
 	$(BIN)/python -m pip install --no-compile --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
 	touch $@
 
