@@ -18,9 +18,9 @@ run: setup
 	@hostname > .venv/ran-on
 	snakemake --cores $(CORES)
 
-# A worker takes whole files of tests; their jobs and kernels have a core each.
+# A worker takes whole files of tests, the longest first; their jobs and kernels have a core each.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 # Twenty whole runs, each killed once: half an hour.
 test-kill: setup
@@ -32,10 +32,11 @@ test-cluster: setup
 
 setup: .venv/built
 
+# --no-compile: Python compiles what it imports, and of most packages that is little.
 .venv/installed: envs/requirements.txt envs/requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lape needs Python 3.11 or newer; set PYTHON")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
+	$(BIN)/python -m pip install --no-compile --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
 	touch $@
 
 # The extension is compiled against the torch that is installed: no build isolation.

@@ -1,4 +1,4 @@
-// The activation functions that the fused kernels know. No torch header.
+// The activation functions that the fused kernels know. This file includes no torch header.
 #pragma once
 
 namespace lape {

@@ -1,4 +1,4 @@
-// The loop that adds rows to statistics on the CPU.
+// The loop that adds rows of activations to the statistics, on the CPU.
 #pragma once
 
 #include <c10/util/Exception.h>
@@ -13,9 +13,9 @@ namespace lape {
 constexpr int kRows = 8;          // rows added per pass over a strip
 constexpr int64_t kStrip = 1024;  // columns whose sums stay in the first-level cache
 
-// Adds `number` rows of `columns` values. A column's sum runs over its rows in order, on top of what is
-// there: its bits depend neither on threads nor on how the rows were split into calls. A square of two
-// float32 is exact in float64, so that a fused multiply-add changes no bit.
+// Adds `number` rows of `columns` values. A column's sum runs over its rows in order and starts from the sum
+// so far. Its bits therefore depend neither on threads nor on how the rows are split into calls. The square
+// of a float32 is exact in float64, so that a fused multiply-add changes no bit.
 template <typename Format, int number>
 struct AddRows {
   using Bits = typename Format::Bits;
@@ -56,17 +56,17 @@ struct AddAbove {
   }
 };
 
-// Takes rows of a strip of columns one by one, all of one group at a time, and adds them kRows together.
+// Takes the rows of a strip of columns one by one, and adds kRows rows of one group at a time.
 template <typename Format>
 class Strip {
  public:
   using Bits = typename Format::Bits;
 
-  // `first` and `columns`: the strip; `width`: columns of all strips.
+  // The strip is the columns from `first` on; `width` is the number of columns of all strips.
   Strip(const Sums& sums, int64_t first, int64_t columns, int64_t width)
       : sums_(sums), level_(simd_level()), first_(first), columns_(columns), width_(width) {}
 
-  // `row` points at the strip's first value and must stay there until `finish` or kRows more rows.
+  // `row` points at the strip's first value. It must stay valid until `finish`, or until kRows more rows.
   void add(const Bits* row, int64_t group) {
     if (group < 0) return;
     if (group != group_) finish();
@@ -101,7 +101,7 @@ class Strip {
   int64_t group_ = 0;
 };
 
-// Counts the rows of each group; none: all rows are of group 0.
+// Counts the rows of each group. Where `group` is null, all rows are of group 0.
 inline void add_group_rows(const int64_t* group, int64_t number, const Sums& sums) {
   if (group == nullptr) {
     sums.rows[0] += number;

@@ -1,4 +1,4 @@
-// What the CPU and the CUDA bindings share: checks of the arguments, and strided rows without a copy.
+// Shared by the CPU and the CUDA bindings: checks of the arguments, and strided rows without a copy.
 #pragma once
 
 #include <ATen/MemoryOverlap.h>
@@ -22,7 +22,7 @@ inline void check_dtype(const at::Tensor& tensor, const char* name) {
               " must be float32, bfloat16 or float16, not ", type);
 }
 
-// A tensor of integers or sums: its type, shape and device, contiguous.
+// Checks that a tensor of integers or sums has a type, a shape and a device, and is contiguous.
 inline void check_beside(const at::Tensor& tensor, const char* name, at::ScalarType type,
                          at::IntArrayRef shape, const at::Tensor& x) {
   TORCH_CHECK(tensor.scalar_type() == type, name, " must be ", type, ", not ", tensor.scalar_type());
@@ -31,7 +31,7 @@ inline void check_beside(const at::Tensor& tensor, const char* name, at::ScalarT
   TORCH_CHECK(tensor.is_contiguous(), name, " must be contiguous");
 }
 
-// A value for each row of x, or none.
+// Checks that a tensor, where there is one, has one value for each row of x.
 inline void check_row_values(const std::optional<at::Tensor>& values, const char* name, const at::Tensor& x) {
   if (values.has_value()) check_beside(*values, name, at::kLong, x.sizes().slice(0, x.dim() - 1), x);
 }
@@ -110,7 +110,7 @@ inline void check_nll(const at::Tensor& logits, const at::Tensor& target) {
               logits.device(), " and ", target.device());
 }
 
-// Whether as_rows reads x where it lies.
+// The rows of x, where they can be read without a copy.
 inline std::optional<Rows> rows_in_place(const at::Tensor& x) {
   const int64_t columns = x.size(-1);
   Rows rows{1, 1, columns, columns, columns};
@@ -139,7 +139,7 @@ inline std::optional<Rows> rows_in_place(const at::Tensor& x) {
 }
 
 // Reads [..., columns] as rows at two strides at most, which covers slices of a batch or of its positions.
-// Only where the columns themselves are strided, or three strides are needed, is there a copy, in x's dtype.
+// Where the columns themselves are strided, or where three strides are needed, x is copied in its dtype.
 // Returns the tensor to read, which must outlive the rows, and the rows.
 inline std::tuple<at::Tensor, Rows> as_rows(const at::Tensor& x) {
   if (const auto rows = rows_in_place(x)) return {x, *rows};
@@ -148,7 +148,7 @@ inline std::tuple<at::Tensor, Rows> as_rows(const at::Tensor& x) {
   return {x.contiguous(), Rows{1, number, columns, columns, columns}};
 }
 
-// The rows of a tensor that is edited where it lies: an expanded one would be edited several times over.
+// The rows of a tensor to edit in place. An expanded tensor is refused, as it would be edited several times.
 inline Rows writable_rows(const at::Tensor& x) {
   const auto rows = rows_in_place(x);
   TORCH_CHECK(

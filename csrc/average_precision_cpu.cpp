@@ -1,5 +1,5 @@
-// lape::average_precision on the CPU: one sort of a unit's responses serves all
-// languages and both directions.
+// lape::average_precision on the CPU. One sort of a unit's responses serves all languages, and the negated
+// response too.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
@@ -17,7 +17,8 @@ namespace {
 
 constexpr int kDigitBits = 11, kDigits = 3, kBins = 1 << kDigitBits;
 
-// A response as an integer of the same order in the upper half, the sentence's language in the lower one.
+// Packs a response, as an integer of the same order, into the upper half, and the sentence's language into
+// the lower half.
 inline uint64_t packed(float response, uint32_t language) {
   uint32_t bits = as_bits(response);
   if (bits == 0x80000000u) bits = 0;  // -0 and +0 are one value
@@ -28,7 +29,7 @@ inline uint64_t packed(float response, uint32_t language) {
 inline uint32_t key_of(uint64_t entry) { return static_cast<uint32_t>(entry >> 32); }
 inline uint32_t language_of(uint64_t entry) { return static_cast<uint32_t>(entry); }
 
-// What one thread works in, for one unit after another.
+// The working memory of one thread, which ranks one unit after another.
 class Unit {
  public:
   Unit(const int64_t* labels, int64_t sentences, const std::vector<int64_t>& positives)
@@ -40,7 +41,7 @@ class Unit {
         below_(positives.size()),
         tied_(positives.size()) {}
 
-  // Sorts the responses, ascending. Returns false, and leaves them, where one of them is NaN.
+  // Sorts the responses, ascending. Returns false, without sorting, where a response is NaN.
   bool sort(const float* responses) {
     for (auto& digit : bins_) digit.fill(0);
     bool whole = true;
@@ -63,8 +64,9 @@ class Unit {
     return true;
   }
 
-  // Adds up precision times positives over groups of equal responses, going up. The ranking of the negated
-  // response begins below and ends with the group; that of the response begins above and ends with it too.
+  // Adds up precision times positives over groups of equal responses, from the lowest up. The ranking of the
+  // negated response runs from the lowest response to the end of the group. The ranking of the response runs
+  // from the highest response down to the group, all of it included.
   void walk(double* response, double* negated) {
     const auto languages = static_cast<int64_t>(positives_.size());
     std::fill_n(response, languages, 0.0);
@@ -77,7 +79,7 @@ class Unit {
       for (int64_t n = first; n < last; ++n) {
         const uint32_t k = language_of(entries_[n]);
         const int64_t own = tied_[k];
-        if (own == 0) continue;  // the group's sentences of this language are done
+        if (own == 0) continue;  // this language's sentences of the group are counted already
         tied_[k] = 0;
         const auto weight = static_cast<double>(own);
         response[k] +=

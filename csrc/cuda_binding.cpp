@@ -1,4 +1,4 @@
-// torch's side of the CUDA kernels: device, stream, workspaces, launch check.
+// The binding of the CUDA kernels to torch: device, stream, workspaces, check of the launch.
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -32,8 +32,8 @@ const int64_t* pointer_or_null(const std::optional<at::Tensor>& tensor) {
   return tensor.has_value() ? tensor->const_data_ptr<int64_t>() : nullptr;
 }
 
-// The workspaces of a call. They may go back to the allocator before the kernels have run: what it gives them
-// to next runs after these, on the same stream.
+// The workspaces of a call. They may go back to the allocator before the kernels have run. Whoever gets the
+// memory next runs after these kernels, on the same stream.
 struct Workspace {
   at::Tensor sums, hits, rows;
   Partials partials;

@@ -1,4 +1,5 @@
-// The activation functions as eager torch computes them on the CPU: the fused kernel's results are its bits.
+// The activation functions, computed by eager torch on the CPU, so that fused kernels have eager torch's
+// bits.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,8 +11,9 @@ namespace lape {
 // Writes the activation of `input` to `output`, of the same shape and dtype.
 void eager_activation(Activation activation, const at::Tensor& input, at::Tensor& output);
 
-// The bits of the activation for each of the 65,536 bit patterns of a 16-bit dtype; computed once a process.
-// Eager torch has two implementations of some functions: one (oneDNN's) for contiguous tensors only.
+// The bits of the activation for each of the 65,536 bit patterns of a 16-bit dtype, computed once per
+// process. Eager torch has two implementations of some functions. One of them, oneDNN's, is for contiguous
+// tensors only.
 const uint16_t* activation_table(Activation activation, at::ScalarType dtype, bool contiguous);
 
 }  // namespace lape

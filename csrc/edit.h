@@ -1,4 +1,4 @@
-// What an edit of an activation does, for the CPU and the GPU alike. No torch header.
+// The edit of one activation, for the CPU and the GPU. This file includes no torch header.
 #pragma once
 
 #include "number.h"
@@ -7,7 +7,8 @@ namespace lape {
 
 enum Mode : int64_t { kSet, kMax, kAdd, kScale, kModes };
 
-// Perturbation p edits index[offset[p]] ... index[offset[p + 1] - 1].
+// Several perturbations as one list of edits. Perturbation p edits index[offset[p]] ... index[offset[p + 1] -
+// 1].
 struct Edits {
   const int64_t* index;
   const int64_t* mode;
@@ -16,8 +17,8 @@ struct Edits {
   int64_t perturbations;
 };
 
-// Edits one activation, in float32 and rounded back; returns whether its value is another one now
-// (one NaN is as good as another).
+// Edits one activation in float32 and rounds it back. Returns whether its value has changed; two NaNs count
+// as equal.
 template <typename Format>
 LAPE_INLINE bool edit_value(typename Format::Bits& bits, int64_t mode, float value) {
   const float before = Format::to_float(bits);

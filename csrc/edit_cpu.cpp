@@ -12,7 +12,7 @@
 namespace lape {
 namespace {
 
-constexpr int64_t kGrain = int64_t{1} << 13;  // edits below which another thread does not pay
+constexpr int64_t kGrain = int64_t{1} << 13;  // edits below which another thread is not worth starting
 
 template <typename Format>
 void edit(const at::Tensor& x, const Rows& rows, const Edits& edits, const int64_t* choice,
@@ -28,7 +28,7 @@ void edit(const at::Tensor& x, const Rows& rows, const Edits& edits, const int64
       const int64_t p = choice == nullptr ? 0 : choice[r];
       if (p < 0) continue;
       auto* row = values + rows.offset(r);
-      // The next row's values lie too far apart for the processor to fetch them ahead by itself.
+      // The values of the next row are fetched ahead, as they lie too far apart for the processor to do so.
       const auto* next = values + rows.offset(std::min(r + 1, end - 1));
       for (int64_t m = edits.offset[p]; m < edits.offset[p + 1]; ++m) {
         __builtin_prefetch(next + edits.index[m], 1);

@@ -1,4 +1,4 @@
-// lape::ffn_edit on CUDA: a thread block edits a row, a thread an activation at a time.
+// lape::ffn_edit on CUDA. A thread block edits a row; each of its threads edits one activation at a time.
 #include "pack.cuh"
 
 namespace lape {
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename Number>
 void launch(void* x, const Rows& rows, const Edits& edits, int64_t number, const int64_t* choice,
             int64_t* changed, cudaStream_t stream) {
-  // How many edits a row has, the device alone knows. Where rows are few, several thread blocks share one.
+  // Only the device knows how many edits a row has. Where rows are few, several thread blocks share a row.
   const int64_t shares = divide_up(1024, rows.number()), needed = divide_up(number, kThreads);
   const dim3 grid(static_cast<unsigned>(rows.number()),
                   static_cast<unsigned>(needed < shares ? needed : shares));

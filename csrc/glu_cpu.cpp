@@ -1,5 +1,5 @@
-// lape::glu_stats on the CPU: a tile of activations stays in the cache between the activation function, the
-// statistics and the product.
+// lape::glu_stats on the CPU. A tile of activations stays in the cache while the activation function, the
+// statistics and the product pass over it.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -15,9 +15,9 @@
 namespace lape {
 namespace {
 
-constexpr int64_t kTile = int64_t{1} << 16;  // float32 activations that a call of eager torch computes
-constexpr int64_t kWide = 4096;  // columns at a time: long enough for the processor to fetch ahead
-constexpr int64_t kGrain = int64_t{1} << 14;  // elements below which another thread does not pay
+constexpr int64_t kTile = int64_t{1} << 16;   // float32 activations that one call of eager torch computes
+constexpr int64_t kWide = 4096;               // columns at a time: enough for the processor to fetch ahead
+constexpr int64_t kGrain = int64_t{1} << 14;  // elements below which another thread is not worth starting
 
 // out = activation * up, rounded once, as eager torch does.
 template <typename Format>
@@ -31,7 +31,7 @@ struct Multiply {
   }
 };
 
-// One store for eight values: twice as fast as one for each.
+// One store for eight values is twice as fast as eight stores.
 LAPE_INLINE void look_up_8(const uint16_t* table, const uint16_t* values, uint16_t* result) {
 #ifdef __GNUC__
   using Eight __attribute__((vector_size(16))) = uint16_t;
@@ -46,15 +46,15 @@ LAPE_INLINE void look_up_8(const uint16_t* table, const uint16_t* values, uint16
 template <typename Format>
 struct Glu {
   using Bits = typename Format::Bits;
-  const Bits *gate, *up;  // up: none where null
+  const Bits *gate, *up;  // up is null for an FFN without a gate
   Rows gate_rows, up_rows;
   Bits* out;  // [rows, columns], contiguous
   const int64_t* group;
   const Sums& sums;
   Simd level = simd_level();
 
-  // Writes table[gate]. Scalar work is too slow to reach the next row's lines in time by itself: fetch them,
-  // and the lines about to be written, meanwhile.
+  // Writes table[gate]. Meanwhile it fetches the cache lines of the next row, and the lines that are about to
+  // be written, as this scalar loop is too slow for the processor to fetch them ahead.
   void look_up(const Bits* table, int64_t row, int64_t next, int64_t first, int64_t columns,
                Bits* activation) const {
     constexpr int64_t kLine = 64 / sizeof(Bits);
@@ -86,7 +86,7 @@ struct Glu {
   }
 };
 
-// 16-bit formats: the activation is looked up.
+// In 16-bit formats the activation is looked up in a table.
 template <typename Format>
 void run_lookup(const Glu<Format>& glu, const uint16_t* table) {
   const int64_t number = glu.gate_rows.number();
@@ -107,8 +107,8 @@ void run_lookup(const Glu<Format>& glu, const uint16_t* table) {
   });
 }
 
-// float32: eager torch computes the activation of a tile. A thread has whole vectors of columns and all rows,
-// since to start and join threads for every tile would take longer than the tile.
+// In float32 eager torch computes the activation of a tile. Each thread has whole vectors of columns and all
+// rows, since starting and joining threads for every tile would take longer than the tile.
 void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
   constexpr int64_t kUnit = 64;  // columns
   const Rows& gate = glu.gate_rows;
@@ -124,12 +124,12 @@ void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
     for (int64_t top = 0, rows; top < number; top += rows) {
       const int64_t left = gate.inner - top % gate.inner;  // rows at one stride
       rows = std::min(tile_rows, left);
-      if (left == rows + 1) --rows;  // a row by itself is contiguous whatever the gate is
+      if (left == rows + 1) --rows;  // a single row would be contiguous, although the gate is not
       auto* start = const_cast<uint32_t*>(glu.gate + gate.offset(top) + first);
       at::Tensor input = at::from_blob(start, {rows, columns}, {gate.inner_stride, 1}, at::kFloat);
       at::Tensor output = outputs.narrow(0, 0, rows);
-      // Of two implementations eager torch takes that of the whole gate, contiguous or not. What is
-      // transposed is not, and still read in the same order.
+      // Eager torch has two implementations, and takes the one for the whole gate: contiguous or not. A
+      // transposed tile is not contiguous, and is still read in the same order.
       if (contiguous) {
         input = inputs.narrow(0, 0, rows).copy_(input);
       } else {
@@ -163,7 +163,8 @@ void run(Activation kind, const at::Tensor& gate, const Rows& gate_rows, const a
   }
 }
 
-// `out`, contiguous, may be the gate itself: a tile of activations is read before its product is written.
+// `out` is contiguous and may be the gate itself: a tile of activations is read before its product is
+// written.
 void write_product(const at::Tensor& gate, const std::optional<at::Tensor>& up, std::string_view activation,
                    const std::optional<at::Tensor>& group, const Sums& sums, at::Tensor& out) {
   const Activation kind = parse_activation(activation);

@@ -1,16 +1,16 @@
 // lape::glu_stats on CUDA: the activation, its statistics and the product in one pass.
 //
-// Each activation is the expression of torch's own CUDA kernel, so that with the same compiler the same
-// float32 comes out before it is rounded; eager torch stores the activation, and between the steps of relu2
-// and quick_gelu the steps, in the tensor's dtype. Products that eager rounds to memory are __fmul_rn, which
-// the compiler may not contract with a following addition.
+// Each activation is the expression of torch's own CUDA kernel, so that the same compiler gives the same
+// float32 before rounding. Eager torch stores the activation in the tensor's dtype, and the intermediate
+// steps of relu2 and quick_gelu too. Products that eager torch rounds to memory are __fmul_rn, which the
+// compiler may not contract with a following addition.
 #include "sums.cuh"
 
 namespace lape {
 namespace {
 
-// The quotients of a row's values, rounded to nearest as those of `/`. That has a branch a division for
-// operands that are very small or large, which keeps the next one waiting; here the row has one.
+// The quotients of a row's values, rounded to nearest as by `/`. The operator `/` has one branch per division
+// for very small or large operands, which keeps the next division waiting. Here the row has one branch.
 template <int width>
 __device__ __forceinline__ void divide(const float (&dividend)[width], const float (&divisor)[width],
                                        float (&quotient)[width]) {
@@ -18,7 +18,7 @@ __device__ __forceinline__ void divide(const float (&dividend)[width], const flo
   bool ordinary = true;
 #pragma unroll
   for (int k = 0; k < width; ++k) {
-    const float x = dividend[k], y = divisor[k];  // y: 1 and more, or NaN
+    const float x = dividend[k], y = divisor[k];  // y is 1 or more, or NaN
     ordinary = ordinary && fabsf(x) > kSmall && fabsf(x) < kLarge && y < kLarge;
     float inverse;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(y));
@@ -31,7 +31,7 @@ __device__ __forceinline__ void divide(const float (&dividend)[width], const flo
   for (int k = 0; k < width; ++k) quotient[k] = dividend[k] / divisor[k];
 }
 
-// Replaces a row's values by their activations.
+// Replaces the values of a row by their activations.
 template <typename Number, Activation activation, int width>
 __device__ __forceinline__ void activate(float (&values)[width]) {
   float divisor[width], dividend[width];
@@ -72,7 +72,7 @@ __device__ __forceinline__ void activate(float (&values)[width]) {
 
 template <typename Number, Activation activation, int width_>
 struct Glu {
-  // The longer activations leave registers for fewer rows, and hide the reading longer.
+  // Long activations leave registers for fewer rows, and give the reads more time to arrive.
   static constexpr bool kLong = activation == Activation::gelu || activation == Activation::gelu_tanh;
   static constexpr int width = width_, batch = kLong ? 2 : 4;
   static constexpr bool writes = true;
@@ -83,7 +83,7 @@ struct Glu {
   };
   const Bits* gate;
   Rows gate_rows;
-  const Bits* up;  // null: no product
+  const Bits* up;  // null where there is no product
   Rows up_rows;
   Bits* out;
 

@@ -1,4 +1,5 @@
-// The Python module lape.kernels._C: importing it registers the kernels of torch.ops.lape; it says how it was built.
+// The Python module lape.kernels._C. Importing it registers the kernels of torch.ops.lape. It also tells how
+// it was built.
 #include <pybind11/pybind11.h>
 #include <torch/version.h>
 

@@ -13,16 +13,17 @@
 namespace lape {
 namespace {
 
-// Columns summed in float32 before the sum joins a float64: few enough that the rounding of 512 / lanes
-// additions stays below 1e-5, many enough that the float64 costs nothing.
+// Columns that are summed in float32 before the sum joins a float64. They are few enough for the rounding of
+// 512 / lanes additions to stay below 1e-5, and many enough for the float64 to cost nothing.
 constexpr int64_t kBlock = 512;
 
-// exp(x) for x <= 0 within 2 units in the last place; larger x give 1, smaller than -87 about 1e-38, NaN NaN.
+// exp(x) for x <= 0, within 2 units in the last place. Larger x give 1, x below -87 gives about 1e-38, and
+// NaN gives NaN.
 LAPE_INLINE float exp_nonpositive(float x) {
   x = x > 0.0f ? 0.0f : x;
   x = x < -87.0f ? -87.0f : x;
-  // exp(x) = 2^n exp(r), n whole, |r| <= ln(2) / 2. Adding 1.5 * 2^23 rounds to a whole number, which then
-  // stands in the low bits of the float.
+  // exp(x) = 2^n exp(r) with n whole and |r| <= ln(2) / 2. Adding 1.5 * 2^23 rounds to a whole number, which
+  // is then in the low bits of the float.
   const float shifted = x * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
   const float r = x - n * 0.693359375f - n * -2.12194440e-4f;
@@ -36,7 +37,7 @@ LAPE_INLINE float exp_nonpositive(float x) {
   return p * as_float((as_bits(shifted) + 127) << 23);
 }
 
-// Writes log(sum(exp(row))): the running sum is kept relative to the running maximum.
+// Writes log(sum(exp(row))). The running sum is kept relative to the running maximum.
 template <typename Format>
 struct LogSumExp {
   using Bits = typename Format::Bits;
@@ -51,7 +52,7 @@ struct LogSumExp {
 #pragma omp simd reduction(max : high)
       for (int64_t c = 0; c < size; ++c) {
         values[c] = Format::to_float(block[c]);
-        high = values[c] > high ? values[c] : high;  // false for NaN, which shows in the sum
+        high = values[c] > high ? values[c] : high;  // false for NaN, which makes the sum NaN
       }
       if (high > maximum) {
         sum *= std::exp(static_cast<double>(maximum) - high);

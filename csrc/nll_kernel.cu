@@ -1,4 +1,5 @@
-// lape::token_nll on CUDA: a thread block a row, running maximum and sum, one read of the logits.
+// lape::token_nll on CUDA. Each thread block has one row, keeps a running maximum and sum, and reads the
+// logits once.
 #include <cmath>
 
 #include "pack.cuh"
@@ -7,11 +8,11 @@ namespace lape {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kBlocks = 5;  // on a multiprocessor: where one waits for its row the others work
+constexpr int kBlocks = 5;  // thread blocks on a multiprocessor: while one waits for its row the others work
 constexpr int kWarp = 32;
 constexpr int kValues = 16;  // values that a thread takes before it looks at its maximum
 
-// sum of exp(x - maximum): float64, since a thread may add thousands of values to one that dominates.
+// The sum of exp(x - maximum) is float64, since a thread may add thousands of values to one that dominates.
 struct Running {
   float maximum;
   double sum;
@@ -19,7 +20,7 @@ struct Running {
 
 __device__ __forceinline__ Running merge(Running a, Running b) {
   const float maximum = b.maximum > a.maximum ? b.maximum : a.maximum;
-  // Equal infinities would subtract to NaN.
+  // The difference of two equal infinities would be NaN.
   const float scale_a = a.maximum == maximum ? 1.0f : expf(a.maximum - maximum);
   const float scale_b = b.maximum == maximum ? 1.0f : expf(b.maximum - maximum);
   return {maximum, a.sum * scale_a + b.sum * scale_b};
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
       for (int k = 0; k < width; ++k) {
         const float value = inside ? Number::to_float(pack.values[k]) : -infinity;
         values[p * width + k] = value;
-        high = value > high ? value : high;  // false for NaN, which shows in the sum
+        high = value > high ? value : high;  // false for NaN, which makes the sum NaN
       }
     }
     if (high > mine.maximum) {

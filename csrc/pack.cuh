@@ -1,4 +1,4 @@
-// Reading several neighbouring values at once, and converting them as the device's own instructions do.
+// Read several neighbouring values at once, and convert them with the device's own instructions.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -15,11 +15,11 @@ struct alignas(sizeof(Bits) * width) Pack {
   Bits values[width];
 };
 
-// Values in the widest access, 16 bytes.
+// The number of values in the widest access, 16 bytes.
 template <typename Number>
 constexpr int kFullWidth = 16 / sizeof(typename Number::Bits);
 
-// Whether every row can be read in packs of this width: its start and its length are whole packs.
+// Whether every row can be read in packs of a width. The start and the length of a row must be whole packs.
 template <typename Bits, int width>
 bool packs(const void* data, const Rows& rows) {
   const bool strides = (rows.outer == 1 || rows.outer_stride % width == 0) &&
@@ -28,14 +28,14 @@ bool packs(const void* data, const Rows& rows) {
          reinterpret_cast<uintptr_t>(data) % (sizeof(Bits) * width) == 0;
 }
 
-// Where a row starts. Rows::offset divides in 64 bits, which costs more than adding up the row's values.
+// Where a row starts. Rows::offset would divide in 64 bits, which costs more than adding up the row's values.
 __device__ __forceinline__ int64_t row_start(const Rows& rows, int32_t row) {
   if (rows.outer == 1) return row * rows.inner_stride;
   const auto inner = static_cast<uint32_t>(rows.inner), number = static_cast<uint32_t>(row);
   return number / inner * rows.outer_stride + number % inner * rows.inner_stride;
 }
 
-// A lane's value, for the whole warp.
+// The value of one lane, given to the whole warp.
 __device__ __forceinline__ int64_t of_lane(int64_t value, int lane) {
   return __shfl_sync(0xffffffffu, static_cast<long long>(value), lane);
 }
@@ -60,7 +60,7 @@ __device__ __forceinline__ typename Number::Bits from_float(float value) {
 // The nearest number of the format.
 template <typename Number>
 __device__ __forceinline__ float rounded(float value) {
-  if constexpr (std::is_same_v<Number, BFloat16>) {  // upper half of a pair: the fast instruction
+  if constexpr (std::is_same_v<Number, BFloat16>) {  // converting the upper half of a pair is fast
     const __nv_bfloat162 pair = __floats2bfloat162_rn(0.0f, value);
     float result;
     std::memcpy(&result, &pair, sizeof(result));
@@ -69,8 +69,8 @@ __device__ __forceinline__ float rounded(float value) {
   return to_float<Number>(from_float<Number>(value));
 }
 
-// A pack that stays in whole registers, two 16-bit values in each, until a value is asked for: of a Pack the
-// compiler gives every value a register as soon as it is read.
+// A pack that stays in whole registers, with two 16-bit values in each, until a value is asked for. For a
+// Pack the compiler would use one register per value as soon as the pack is read.
 template <typename Number, int width>
 struct alignas(sizeof(typename Number::Bits) * width) Words {
   using Bits = typename Number::Bits;
@@ -81,7 +81,7 @@ struct alignas(sizeof(typename Number::Bits) * width) Words {
   __device__ __forceinline__ float get(int k) const {
     return to_float<Number>(static_cast<Bits>(words[k / kEach] >> k % kEach * 16));
   }
-  __device__ __forceinline__ void set(int k, Bits bits) {  // the lower value of a word first
+  __device__ __forceinline__ void set(int k, Bits bits) {  // the lower half of a word is set first
     words[k / kEach] = k % kEach == 0 ? bits : words[k / kEach] | static_cast<Word>(bits) << 16;
   }
 };

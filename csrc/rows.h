@@ -1,4 +1,4 @@
-// A matrix whose rows lie at two strides, as a slice of a batch does. No torch header.
+// A matrix whose rows lie at two strides, such as a slice of a batch. This file includes no torch header.
 #pragma once
 
 #include "number.h"

@@ -1,4 +1,5 @@
-// One loop body compiled for several instruction sets, the widest that the processor has chosen at run time.
+// One loop body that is compiled for several instruction sets. At run time the widest set of the processor is
+// chosen.
 #pragma once
 
 #include "number.h"
@@ -13,13 +14,13 @@ namespace lape {
 
 enum class Simd { baseline, avx2, avx512 };
 
-// The level in use: the processor's, or the lower one named by the environment variable LAPE_SIMD.
-// Throws std::runtime_error where that names a level that does not exist here.
+// The level in use: the processor's, or a lower one that the environment variable LAPE_SIMD names. Throws
+// std::runtime_error where LAPE_SIMD names a level that the processor does not have.
 Simd simd_level();
 const char* simd_name(Simd level);
 
 #ifdef LAPE_X86
-// Body::run must be LAPE_INLINE, and all that it calls: only inlined code takes on these targets.
+// Body::run, and all that it calls, must be LAPE_INLINE: only inlined code is compiled for these targets.
 template <typename Body, typename... Arguments>
 LAPE_AVX2 void run_avx2(Arguments... arguments) {
   Body::run(arguments...);

@@ -8,7 +8,7 @@
 namespace lape {
 namespace {
 
-constexpr int64_t kGrain = int64_t{1} << 15;  // elements below which another thread does not pay
+constexpr int64_t kGrain = int64_t{1} << 15;  // elements below which another thread is not worth starting
 
 template <typename Format>
 void add(const at::Tensor& x, const Rows& rows, const int64_t* group, const Sums& sums) {

@@ -1,12 +1,12 @@
-// lape::activation_stats on CUDA, and the parts that lape::glu_stats shares with it: sums over blocks of
-// rows, then over the blocks, both in a fixed order.
+// lape::activation_stats on CUDA, and the parts that lape::glu_stats shares with it. Sums run over blocks of
+// rows, and then over the blocks, both in a fixed order.
 #include "sums.cuh"
 
 namespace lape {
 namespace {
 
 constexpr int kSortThreads = 1024;
-constexpr int kSlices = 16;  // second pass: threads that share a column
+constexpr int kSlices = 16;  // threads that share a column in the second pass
 
 template <typename Number, int width_>
 struct Activations {
@@ -28,14 +28,14 @@ struct Activations {
   }
 };
 
-// Thread block g lists the rows of group g in order; the last one lists those of no group.
+// Thread block g lists the rows of group g in order. The last thread block lists the rows of no group.
 __global__ void __launch_bounds__(kSortThreads)
     sort_rows(const int64_t* __restrict__ group, int64_t rows, int64_t groups, int32_t* __restrict__ found,
               int32_t* __restrict__ order) {
   __shared__ int counts[kSortThreads / kLanes];
   const int64_t wanted = blockIdx.x;
   const unsigned warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
-  int before = 0;  // rows listed in the passes up to now
+  int before = 0;  // rows listed in the passes so far
   for (int64_t first = 0; first < rows; first += kSortThreads) {
     const int64_t row = first + threadIdx.x;
     const int64_t its = row < rows ? group[row] : groups;
@@ -52,7 +52,8 @@ __global__ void __launch_bounds__(kSortThreads)
   if (threadIdx.x == 0) found[wanted] = before;
 }
 
-// Thread (lane, slice) adds every kSlices-th block of its column and group; the first slice adds the slices.
+// Thread (lane, slice) adds every kSlices-th block of its column and group. The first slice then adds up the
+// slices.
 __global__ void __launch_bounds__(kLanes* kSlices)
     add_partials(int64_t columns, const Sums sums, const Partials partials) {
   constexpr int kCounters = 2 + kMaxThresholds;  // rows, above zero, above the thresholds
@@ -110,7 +111,7 @@ void launch(const void* x, const Rows& rows, const int64_t* group, const Sums& s
             cudaStream_t stream) {
   using Bits = typename Number::Bits;
   constexpr int width = kFullWidth<Number>;
-  // The width changes which thread has a column, never the order of its sum.
+  // The width changes which thread has a column, but not the order of the column's sum.
   if (packs<Bits, width>(x, rows)) {
     const Activations<Number, width> source{static_cast<const Bits*>(x), rows};
     launch_sums(source, rows, group, sums, partials, stream);

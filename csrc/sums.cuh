@@ -1,5 +1,5 @@
-// The first pass of the statistics: a thread block adds up one block of rows in a strip of columns. What the
-// values are, read or computed, is the Source's business.
+// The first pass of the statistics. A thread block adds up one block of rows in a strip of columns. A Source
+// reads or computes the values.
 #pragma once
 
 #include "pack.cuh"
@@ -8,12 +8,12 @@ namespace lape {
 
 constexpr int kLanes = 32;
 constexpr int kWarps = 8;
-constexpr int kCounterBits = 6;  // of a counter in a thread: five fit a word, and none passes kLanes
+constexpr int kCounterBits = 6;  // bits of a thread's counter: a word holds five, and none passes kLanes
 static_assert(kMaxRowBlock / kWarps <= kLanes && kLanes < 1 << kCounterBits &&
               (1 + kMaxThresholds) * kCounterBits <= 32);
 constexpr int kThreads = kLanes * kWarps;
 
-// The rows of one block: `number` of them, from `first` on in the rows' order, all of one group.
+// The rows of one block: `number` rows from `first` on in the order of the rows, all of one group.
 struct Span {
   int64_t group, first;
   int number;
@@ -37,11 +37,12 @@ __device__ __forceinline__ Span span_of(int64_t block, int64_t rows, int64_t gro
   return {groups, 0, 0};
 }
 
-// What a thread adds up for its columns. A value has at most 24 bits: its square is exact in float64.
+// The sums of a thread for its columns. A value has at most 24 bits, so that its square is exact in float64.
 template <int width>
 struct Tally {
   double total[width] = {}, square[width] = {};
-  uint32_t hits[width] = {};  // counters, the lowest above zero, the others above the thresholds
+  // The lowest counter counts values above zero, the others values above the thresholds.
+  uint32_t hits[width] = {};
 
   __device__ __forceinline__ void add(const float (&values)[width], const Sums& sums) {
 #pragma unroll
@@ -61,7 +62,7 @@ struct Tally {
   }
 };
 
-// Adds the warps' tallies up, in order, and writes those of the columns from `strip` on.
+// Adds up the tallies of the warps in order, and writes those of the columns from `strip` on.
 template <int width>
 __device__ __forceinline__ void write_partials(const Tally<width>& tally, int64_t block, int strip,
                                                int64_t columns, int thresholds, const Partials& partials) {
@@ -97,10 +98,13 @@ __device__ __forceinline__ void write_partials(const Tally<width>& tally, int64_
   }
 }
 
-// A Source has a `width`; the `batch` of rows that a thread reads before it uses the first; whether it
-// `writes`, so that rows of no group are its business too; the Place of a row, found once, by a lane;
-// load(place, lane, column), and use(loaded, place, lane, column, inside, values) for the row whose place
-// that lane has.
+// A Source has
+// - `width`, the number of values that a thread reads at once;
+// - `batch`, the number of rows that a thread reads before it uses the first;
+// - `writes`, whether it writes a result, so that it must see the rows of no group too;
+// - Place, the place of a row, which one lane finds once;
+// - load(place, lane, column) and use(loaded, place, lane, column, inside, values), for the row whose place
+//   that lane has.
 template <typename Source>
 __global__ void __launch_bounds__(kThreads, 2)
     sum_row_blocks(const Source source, int64_t rows, int64_t columns, const int64_t* __restrict__ group,
@@ -113,7 +117,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const bool of_none = span.group == sums.groups;
   if (span.number == 0 || (of_none && !Source::writes)) return;
 
-  // A warp has as many rows as lanes at most: each lane looks one up.
+  // A warp has at most as many rows as lanes, so that each lane looks up one row.
   const int depth = partials.row_block / kWarps;
   const int warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
   const int number = min(depth, span.number - warp * depth);
@@ -123,7 +127,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const bool counts = partials.order != nullptr ? !of_none : group == nullptr || group[row] == 0;
   const unsigned counted = __ballot_sync(0xffffffffu, lane < number && counts);
 
-  // Past the last column a thread reads what another one reads, and writes nothing.
+  // A thread past the last column reads what another thread reads, and writes nothing.
   const bool inside = strip + lane * width < columns;
   const int column = inside ? strip + lane * width : static_cast<int>(columns) - width;
   Tally<width> tally;

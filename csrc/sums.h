@@ -1,4 +1,4 @@
-// The sums of activation statistics, as the kernels add to them. No torch header.
+// The sums of activation statistics that the kernels add to. This file includes no torch header.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@ namespace lape {
 
 constexpr int kMaxThresholds = 4;
 
-// Per group g and column c, at [g * columns + c]; `above` has a block of groups * columns a threshold.
+// The sum of group g and column c is at [g * columns + c]. `above` has a block of groups * columns per
+// threshold.
 struct Sums {
   int64_t* count;
   double* total;

@@ -11,58 +11,101 @@ In a notebook, on any Hugging Face causal LM:
     >>> with lape.deactivate(model, neurons, "fr"):
     ...     output = model.generate(**prompt)
 
-The functions are imported on first use, so that `import lape` costs nothing.
+The names are imported on first use, so that `import lape` costs nothing.
 """
 
 import importlib
 
+# Each public name and the module that defines it, in the order in which a study uses them.
 _PUBLIC = {
-    "ActivationStatistics": "lape.statistics.sums",
-    "record": "lape.statistics.recording",
+    "LapeError": "lape.errors",
+    # A model and where its activations are.
+    "load_model": "lape.model.loading",
+    "load_tokenizer": "lape.model.tokenizer",
+    "find_ffn": "lape.model.ffn",
+    "FFN": "lape.model.ffn",
+    "linear_layers": "lape.model.linear",
+    "LinearLayer": "lape.model.linear",
+    # Counting.
     "record_statistics": "lape.statistics.recording",
+    "record": "lape.statistics.recording",
+    "ActivationRecorder": "lape.statistics.recording",
     "counting": "lape.statistics.recording",
+    "ActivationStatistics": "lape.statistics.sums",
+    # Neurons of a language.
     "activation_probabilities": "lape.neurons.selection",
-    "entropies": "lape.neurons.selection",
     "mean_activations": "lape.neurons.selection",
+    "entropies": "lape.neurons.selection",
     "select_lape": "lape.neurons.selection",
     "select_lave": "lape.neurons.selection",
     "select_lap": "lape.neurons.selection",
     "random_control": "lape.neurons.controls",
     "Neurons": "lape.neurons.table",
+    "read_neurons": "lape.neurons.released",
+    "read_counts": "lape.neurons.released",
+    "write_neurons": "lape.neurons.released",
+    "Source": "lape.neurons.released",
+    # Neurons switched off and steered.
     "deactivate": "lape.interventions.perturbation",
-    "Perturbation": "lape.interventions.perturbation",
     "perturbed": "lape.interventions.perturbation",
-    "Dose": "lape.generation.settings",
-    "SteeringValues": "lape.interventions.steering",
+    "Perturbation": "lape.interventions.perturbation",
+    "Firing": "lape.interventions.perturbation",
     "steering_values": "lape.interventions.steering",
+    "SteeringValues": "lape.interventions.steering",
+    "setting_perturbation": "lape.generation.conditions",
+    "Dose": "lape.interventions.dose",
+    "Setting": "lape.generation.settings",
+    # What the model says then, and how likely a text is.
+    "Template": "lape.generation.prompts",
     "greedy_answers": "lape.generation.decoding",
-    "linear_layers": "lape.model.linear",
-    "responses": "lape.expert_units.responses",
-    "ExpertUnits": "lape.expert_units.selection",
-    "select_units": "lape.expert_units.selection",
-    "overwritten": "lape.interventions.overwriting",
     "sampled_answers": "lape.generation.decoding",
-    "sentence_embeddings": "lape.model.embeddings",
-    "ses": "lape.evaluation.similarity",
-    "dominance": "lape.evaluation.similarity",
+    "Answer": "lape.generation.decoding",
+    "identify": "lape.text.identification",
+    "fluency": "lape.evaluation.scores",
+    "distinct": "lape.evaluation.scores",
+    "chunk_nll": "lape.evaluation.perplexity",
+    "likelihood_measures": "lape.evaluation.perplexity",
+    # Parameters of a language (PV).
     "select_parameters": "lape.parameter_variation.selection",
     "control_parameters": "lape.parameter_variation.selection",
     "Parameters": "lape.parameter_variation.parameters",
     "zeroed": "lape.interventions.zeroing",
-    "chunk_nll": "lape.evaluation.perplexity",
-    "likelihood_measures": "lape.evaluation.perplexity",
-    "find_ffn": "lape.model.ffn",
-    "load_model": "lape.model.loading",
-    "LapeError": "lape.errors",
+    "Zeroing": "lape.interventions.zeroing",
+    # Expert units.
+    "responses": "lape.expert_units.responses",
+    "Responses": "lape.expert_units.blocks",
+    "average_precision": "lape.expert_units.average_precision",
+    "neuron_part": "lape.model.linear",
+    "select_units": "lape.expert_units.selection",
+    "ExpertUnits": "lape.expert_units.selection",
+    "overwritten": "lape.interventions.overwriting",
+    "UnitPerturbation": "lape.interventions.overwriting",
+    # How alike languages are inside the model.
+    "sentence_embeddings": "lape.model.embeddings",
+    "ses": "lape.evaluation.similarity",
+    "dominance": "lape.evaluation.similarity",
 }
 __all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return _version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'lape' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
+    return sorted([*special, "__version__", *__all__])
+
+
+def _version() -> str:
+    """The version that is installed; "0+unknown" where the folder is used without being installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("lape")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"

@@ -1,10 +1,55 @@
-"""Fixtures that tests of several packages share."""
+"""Fixtures that tests of several packages share, and how the workers of a test run share their work."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import pytest
+from once import made_once
 from tiny_data import make_model, make_texts
+from warm import warm_programs
+
+_ENDING = pytest.StashKey[contextlib.ExitStack]()
+_PROGRAMS = pytest.StashKey[Path]()
+
+
+def pytest_configure(config):
+    """Collect what is to be ended after the test run."""
+    config.stash[_ENDING] = contextlib.ExitStack()
+
+
+def pytest_unconfigure(config):
+    """End it."""
+    config.stash[_ENDING].close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tell each worker where the warm programs are; one server for all saves seconds and memory."""
+    stash = node.config.stash
+    if _PROGRAMS not in stash:
+        stash[_PROGRAMS] = stash[_ENDING].enter_context(warm_programs())
+    node.workerinput["programs"] = str(stash[_PROGRAMS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let `--dist loadfile` begin with what takes longest."""
+    if config.getvalue("dist") == "loadfile":
+        from schedule import LongestFirst
+
+        return LongestFirst(config, log)
+    return None
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what the compiler says of the CUDA kernels, which CI compiles and cannot run."""
+    reports = (report for kind in terminalreporter.stats.values() for report in kind)
+    lines = {line for report in reports for key, line in getattr(report, "user_properties", ()) if key == "nvcc"}
+    if lines:
+        terminalreporter.section("nvcc")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +86,13 @@ def lape(capsys):
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory):
-    """A folder with a `lape` that starts at once."""
-    from warm import warm_lape
-
-    with warm_lape(tmp_path_factory.mktemp("warm") / "bin") as folder:
-        yield folder
+def programs(request):
+    """A folder with a `lape` and a `snakemake` that start at once; the workers share it."""
+    if shared := getattr(request.config, "workerinput", {}).get("programs"):
+        yield Path(shared)
+    else:
+        with warm_programs() as folder:
+            yield folder
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +100,8 @@ def complete_run(tmp_path_factory, programs):
     """The workflow, run once to its end on the tiny model; for reading only, so copy it before changing it."""
     from workflow_run import Workspace
 
-    workspace = Workspace.create(tmp_path_factory.mktemp("workflow") / "run", programs)
-    workspace.run()
-    return workspace
+    folder = made_once(tmp_path_factory, "workflow", lambda folder: Workspace.create(folder, programs).run())
+    return Workspace(folder, programs)
 
 
 @pytest.fixture
@@ -92,11 +137,13 @@ def finished_stages(tmp_path_factory) -> Path:
     """A folder in which every stage has run by its command; for reading only."""
     from stages import finish
 
-    folder = tmp_path_factory.mktemp("stages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        finish(folder)
-    return folder
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            finish(folder)
+
+    return made_once(tmp_path_factory, "stages", make)
 
 
 @pytest.fixture

@@ -114,3 +114,17 @@ def test_an_exponent_is_the_slope_between_the_largest(monkeypatch):
 
     assert exponent([1, 10, 100], [5, 2, 20]) == pytest.approx(1)
     assert exponent([1, 2, 4], [1, 1, 4]) == pytest.approx(2)
+
+
+def test_the_start_of_commands_is_measured_beside_another_checkout(tmp_path):
+    command = [sys.executable, "-m", "bench.startup", "--turns", "2", "--only", "python", "help"]
+    done = subprocess.run(
+        [*command, "--beside", ROOT, "--output", tmp_path / "s.json"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    rows = json.loads((tmp_path / "s.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == ["python", "help"]
+    for row in rows:
+        assert f"| {row['what']} |" in done.stdout
+        for checkout in ("before", "now"):
+            assert 0 < row[checkout]["low"] <= row[checkout]["median"] <= row[checkout]["high"]

@@ -87,8 +87,16 @@ def _kernels() -> list[Path]:
 def _imports(module: str) -> tuple[str, ...]:
     """The modules of `lape` that a module imports anywhere in its source, without those of `NOT_FOLLOWED`."""
     tree = ast.parse(_source(module).read_text(encoding="utf-8"))
-    named = {name for node in ast.walk(tree) for name in _names(node) if name.split(".")[0] == "lape"}
+    named = {name for node in _statements(tree) for name in _names(node) if name.split(".")[0] == "lape"}
     return tuple(sorted(name for name in named if _followed(name)))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements below a node at any depth. An import is one of them, and their expressions are many times more."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, field, ()):
+            yield inner
+            yield from _statements(inner)
 
 
 def _names(node: ast.AST) -> Iterator[str]:

@@ -32,6 +32,7 @@ from pypi_simple import (
 )
 from tqdm.utils import CallbackIOWrapper
 
+from lape.artifacts.files import sha256 as hash_of
 from lape.artifacts.files import write_header, writing
 from lape.errors import LapeError
 from lape.machine.progress import progress
@@ -133,7 +134,7 @@ def _pinned(output: Path, sha256: str, source: str, **fields) -> Iterator[Binary
     with writing(output) as temporary:
         with open(temporary, "wb") as file:
             yield file
-        found, size = sha256(temporary), temporary.stat().st_size
+        found, size = hash_of(temporary), temporary.stat().st_size
         if found != sha256.lower():
             raise LapeError(
                 f"{source}: the file has SHA-256 {found}, expected {sha256.lower()}; "

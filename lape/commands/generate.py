@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.generation.decoding import greedy_answers
     from lape.generation.pipeline import Wanted, write_answers
     from lape.generation.prompts import Template, chat_tokenizer
-    from lape.generation.settings import Dose, Setting
+    from lape.generation.settings import Setting
+    from lape.interventions.dose import Dose
     from lape.model.loading import location
     from lape.model.tokenizer import load_tokenizer
     from lape.text.questions import aligned, load_questions

@@ -83,7 +83,7 @@ def jackknife_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     number = values.shape[-1] - 1
     if number < MINIMUM_CHUNKS:
         return (np.full(values.shape[:-1], np.nan),) * 2
-    from scipy import stats
+    from scipy.special import stdtrit
 
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.log1p(-values)
@@ -91,7 +91,7 @@ def jackknife_interval(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
         middle = left_out.mean(axis=-1)
         error = np.sqrt((number - 1) * ((left_out - middle[..., None]) ** 2).mean(axis=-1))
         centre = whole - (number - 1) * (middle - whole)
-        reach = stats.t.ppf((1 + _CONFIDENCE) / 2, number - 1) * error
+        reach = stdtrit(number - 1, (1 + _CONFIDENCE) / 2) * error
         return -np.expm1(centre + reach), -np.expm1(centre - reach)
 
 

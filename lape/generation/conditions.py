@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
-from lape.interventions.perturbation import Firing, perturbed
-from lape.interventions.steering import SteeringValues, setting_perturbation
+from lape.generation.settings import Setting
+from lape.interventions.perturbation import Firing, Perturbation, perturbed
+from lape.interventions.steering import SteeringValues
 from lape.model.loading import check_found_on
 from lape.neurons.table import Neurons
 
@@ -121,3 +123,28 @@ class QuestionCondition(Condition):
     @property
     def must_change(self) -> str | None:
         return "some part" if self.setting.method == "lape" else None
+
+
+def setting_perturbation(
+    setting: Setting, language: str, target: str, neurons: Neurons | None, values: SteeringValues | None
+) -> Perturbation:
+    """The perturbation of a setting for a question in `language` that is to be answered in `target`.
+
+    Args:
+        setting: a setting of the generation experiments.
+        language, target: a pair of `setting.pairs`.
+        neurons: neurons of the setting's method; None for the setting "normal".
+        values: steering values of the setting's method, where the setting has a dose.
+
+    Raises:
+        LapeError: the neurons or the values do not know a language.
+    """
+    steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
+    if setting.kind in ("random", "deactivated"):
+        return Perturbation(neurons.indices(setting.language or language))
+    if not setting.kind.startswith("cross"):
+        return steered
+    # Neurons that the target language uses too are not switched off.
+    shared = neurons.indices(target)
+    off = {layer: np.setdiff1d(index, shared.get(layer, ())) for layer, index in neurons.indices(language).items()}
+    return Perturbation({layer: index for layer, index in off.items() if len(index)}) + steered

@@ -4,58 +4,14 @@ The workflow imports this module, and makes the regexes of its wildcards of `SET
 standard library here.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lape.errors import LapeError
+from lape.interventions.dose import Dose
 
-
-@dataclass(frozen=True)
-class Dose:
-    """How to steer: how strongly, in which mode, at which positions, and with how many of a language's neurons.
-
-    The paper says "increasing their activation value to the average": "set" and "max" are its two readings.
-
-    Attributes:
-        mode: with the mean activation m and the strength s, an activation x becomes s m ("set"), the larger of x and
-            s m ("max"), x + s m ("add") or (1 + s) x ("scale").
-        strength: s; 0 leaves every activation as it is, in every mode.
-        positions: "all", "prompt" or "generated".
-        share: of the language's neurons that are steered; those of the lowest entropy come first.
-    """
-
-    mode: str = "set"
-    strength: float = 1.0
-    positions: str = "all"
-    share: float = 1.0
-
-    def __post_init__(self):
-        if not (math.isfinite(self.strength) and self.strength >= 0):
-            raise LapeError(f"steering strength: {self.strength} is no size; use 0 or more")
-        if not 0 < self.share <= 1:
-            raise LapeError(f"steering share: {self.share} of the neurons cannot be taken; use more than 0, at most 1")
-
-    def __str__(self) -> str:
-        numbers = (f"{number:f}".rstrip("0").rstrip(".") for number in (self.strength, self.share))
-        return "-".join((self.mode, self.positions, *numbers))
-
-    @classmethod
-    def parse(cls, text: str) -> "Dose":
-        """The dose that `str` writes as `text`.
-
-        Raises:
-            LapeError: the text has another form, or a number that is no strength or share.
-        """
-        try:
-            mode, positions, strength, share = text.split("-", 3)
-            return cls(mode, float(strength), positions, float(share))
-        except ValueError as error:
-            form = "is not of the form set-all-1-1"
-            raise LapeError(f"dose {text!r}: {form}; name mode, positions, strength and share") from error
-
-
+_DOSE = Dose()
 _ANY = ("normal", "random", "steered_random", "steered")
 _OF_A_LANGUAGE = ("deactivated", "cross_random", "cross")
 # The name of a setting of the answers: what is done, to whose neurons, and how strongly they are steered.
@@ -90,7 +46,7 @@ class Setting:
     dose: Dose | None = None
 
     @classmethod
-    def parse(cls, name: str, dose: Dose = Dose()) -> "Setting":
+    def parse(cls, name: str, dose: Dose = _DOSE) -> "Setting":
         """The setting of a name such as "cross-es" or "steered@add-all-0.5-1".
 
         Args:

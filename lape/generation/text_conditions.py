@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.conditions import Begin, Condition
-from lape.generation.settings import Dose, TextSetting
+from lape.generation.settings import TextSetting
+from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation, overwritten
 from lape.interventions.perturbation import Perturbation, perturbed
 from lape.interventions.steering import SteeringValues

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
-from lape.generation.settings import Dose, Setting
+from lape.interventions.dose import Dose
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import PLACE, Neurons, places
 from lape.statistics.sums import ActivationStatistics
@@ -127,30 +127,3 @@ def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatist
         )
     table = pd.concat(tables, ignore_index=True)
     return SteeringValues(table, neurons.sets, neurons.neurons_per_layer, neurons.experts)
-
-
-def setting_perturbation(
-    setting: Setting, language: str, target: str, neurons: Neurons | None, values: SteeringValues | None
-) -> "Perturbation":
-    """The perturbation of a setting for a question in `language` that is to be answered in `target`.
-
-    Args:
-        setting: a setting of the generation experiments.
-        language, target: a pair of `setting.pairs`.
-        neurons: neurons of the setting's method; None for the setting "normal".
-        values: steering values of the setting's method, where the setting has a dose.
-
-    Raises:
-        LapeError: the neurons or the values do not know a language.
-    """
-    from lape.interventions.perturbation import Perturbation
-
-    steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
-    if setting.kind in ("random", "deactivated"):
-        return Perturbation(neurons.indices(setting.language or language))
-    if not setting.kind.startswith("cross"):
-        return steered
-    # Neurons that the target language uses too are not switched off.
-    shared = neurons.indices(target)
-    off = {layer: np.setdiff1d(index, shared.get(layer, ())) for layer, index in neurons.indices(language).items()}
-    return Perturbation({layer: index for layer, index in off.items() if len(index)}) + steered

@@ -221,7 +221,7 @@ def _compared(config: dict) -> bool:
 
 
 def _listed_by_the_paper(config: dict) -> bool:
-    return not pretraining_languages().isdisjoint(config["languages"])
+    return not set(pretraining_languages()).isdisjoint(config["languages"])
 
 
 ITEMS = (

@@ -81,10 +81,10 @@ def pretraining_shares() -> "pd.DataFrame":
     return read("table7").set_index("language")[["LLaMA-2", "BLOOM"]]
 
 
-def pretraining_languages() -> set[str]:
-    """The languages of Table 7. The workflow asks for them while it starts, and is spared pandas."""
-    with files(__package__).joinpath("table7.csv").open(encoding="utf-8") as file:
-        return {row["language"] for row in csv.DictReader(file)}
+def pretraining_languages() -> list[str]:
+    """The languages of Table 7. It is read without pandas, since the workflow asks for them whenever it starts."""
+    with files(__package__).joinpath("table7.csv").open(encoding="utf-8", newline="") as file:
+        return [row["language"] for row in csv.DictReader(file)]
 
 
 def read(name: str) -> "pd.DataFrame":

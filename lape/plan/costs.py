@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lape.artifacts.files import read_json
 from lape.evaluation.perplexity import LOGITS_IN_MEMORY
-from lape.generation.settings import Dose, Setting
+from lape.generation.settings import Setting
 from lape.model.batches import TOKENS_PER_PASS
 from lape.plan.jobs import Job
 from lape.plan.shape import Shape
@@ -118,7 +118,7 @@ def _planned_rows(job: Job, sizes: Sizes) -> int:
     if job.command == "generate":
         # A setting's own language is one of the languages that are asked.
         languages = [path.stem for path in arguments.questions]
-        pairs = Setting.parse(arguments.setting, Dose()).pairs(languages)
+        pairs = Setting.parse(arguments.setting).pairs(languages)
         questions = {path.stem: sizes.rows(path) for path in arguments.questions}
         return sum(questions[language] for language, _ in pairs)
     if job.command == "sample":

@@ -6,7 +6,7 @@ import random
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import COMMIT, TOKEN, Repository, hub  # noqa: F401
+from hub_server import COMMIT, TOKEN, Repository, hub, python  # noqa: F401
 from stages import check_refusal
 from tiny_data import make_model, make_text
 

@@ -156,6 +156,12 @@ def test_the_interval_of_paired_shares_is_that_of_the_literature():
     assert (low, high) == pytest.approx((0.0046, 0.1186), abs=0.00005)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 40, 331, 4096])
+def test_a_share_s_interval_has_the_bits_of_scipy_s(number):
+    for hits in {0, 1, number // 3, number // 2, number - 1, number}:
+        assert share_interval(hits, number) == tuple(stats.binomtest(hits, number).proportion_ci(method="wilson"))
+
+
 def test_equal_differences_have_no_point_for_an_interval():
     # Wilson's upper bound of 0 of 20 is z^2 / (20 + z^2), and nothing correlates.
     bound = 1.959963984540054**2 / (20 + 1.959963984540054**2)

@@ -21,8 +21,9 @@ from lape.expert_units.selection import ExpertUnits
 from lape.generation import decoding
 from lape.generation.answers import counts
 from lape.generation.decoding import greedy_answers, sampled_answers
-from lape.generation.settings import Dose, TextSetting
+from lape.generation.settings import TextSetting
 from lape.generation.text_conditions import text_perturbation
+from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.perturbation import perturbed
 from lape.interventions.steering import SteeringValues

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from loopback import serving
 from tiny_data import ROOT
+from warm import WITHOUT_HUB, warm_programs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_secretsecretsecretsecretsecretsecret"
@@ -48,13 +48,15 @@ class Hub:
     """The hub.
 
     Attributes:
+        python: the Python that runs `lape`; it reads the hub's address when it starts.
         repositories: "models/<name>" or "datasets/<name>" -> what is there.
         stalled: ends of files' names whose contents never come; `cut`: whose contents break off in the middle.
         requests: method and path of every request, and for contents how many bytes were sent.
         tokens: Authorization headers that came.
     """
 
-    def __init__(self):
+    def __init__(self, python: Path):
+        self.python = python
         self.repositories: dict[str, Repository] = {}
         self.stalled: set[str] = set()
         self.cut: dict[str, int] = {}  # name's end -> so many answers are cut, counted down
@@ -69,7 +71,7 @@ class Hub:
     def lape(
         self, folder: Path, *commands: list[str], patience: bool = True, **variables: str
     ) -> subprocess.CompletedProcess:
-        """Run command lines of `lape`, one after another, in one new process that takes this for the hub.
+        """Run command lines of `lape`, one after another, in one process that takes this for the hub.
 
         Args:
             folder: its working directory, in which the hub's cache is.
@@ -87,7 +89,7 @@ class Hub:
         ours = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         ours |= {"HF_ENDPOINT": self.url, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
         return subprocess.run(
-            [sys.executable, "-c", code, json.dumps(commands)],
+            [self.python, "-c", code, json.dumps(commands)],
             cwd=folder,
             env={**ours, "PYTHONPATH": str(ROOT), **variables},
             capture_output=True,
@@ -199,10 +201,17 @@ def _listing(repository: Repository, below: str = "") -> list[dict]:
     return entries
 
 
+@pytest.fixture(scope="module")
+def python():
+    """A warm Python that has not read the hub's address yet."""
+    with warm_programs(WITHOUT_HUB) as folder:
+        yield folder / "python"
+
+
 @pytest.fixture
-def hub():
+def hub(python):
     """An empty hub."""
-    hub = Hub()
+    hub = Hub(python)
     handler = type("Handler", (_Handler,), {"hub": hub})
     with serving(handler) as hub.url:
         yield hub

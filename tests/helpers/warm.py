@@ -1,4 +1,4 @@
-"""`lape` without the seconds of its imports, for tests that run hundreds of jobs.
+"""`lape`, `snakemake` and `python` without the seconds of their imports, for tests that run hundreds of jobs.
 
 A server imports the libraries, not `lape`, once, and forks for every call. The child takes the caller's files,
 environment and folder, so that it imports the `lape` of the workspace and does what a new process would.
@@ -6,42 +6,92 @@ environment and folder, so that it imports the `lape` of the workspace and does 
 
 import array
 import contextlib
+import ctypes
+import gc
+import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# What the commands spend their first seconds on.
-LIBRARIES = ("torch", "pandas", "scipy.stats", "matplotlib.pyplot", "transformers.models.llama.modeling_llama")
+# What the commands and Snakemake spend their first seconds on.
+LIBRARIES = (
+    "torch",
+    "pandas",
+    "scipy.stats",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.pyplot",
+    "pyarrow.pandas_compat",
+    "pyarrow.parquet",
+    "safetensors.torch",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.encoder_decoder.configuration_encoder_decoder",
+    "transformers.convert_slow_tokenizer",
+    "sacrebleu",
+    "langdetect",
+    "lingua",
+    "snakemake.cli",
+    "snakemake.api",
+    "snakemake.report",
+)
+# Without what reads the hub's address from the environment while it is imported.
+WITHOUT_HUB = (
+    "torch.distributed.tensor",
+    "torch._dynamo",
+    "torch.nn.attention.flex_attention",
+    "pandas",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "httpx2",
+    "tokenizers",
+    "safetensors.torch",
+    "fsspec",
+    "multiprocess.pool",
+)
+PROGRAMS = ("lape", "snakemake", "python")
 # Sends its command line and its files, and ends as the child does.
 CLIENT = f"""\
 #!{sys.executable} -IS
 import array, json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
-server.connect({{address!r}})
-call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+server.connect({{!r}})
+call = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(call).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(call)
-sys.exit(int(server.recv(3)))
+sys.exit(int(server.recv(3) or 1))
 """
+_PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
-def warm_lape(folder: Path) -> Iterator[Path]:
-    """A folder with the program `lape`, for the front of PATH; it works within the block."""
-    folder.mkdir()
-    address, program = folder / "socket", folder / "lape"
-    program.write_text(CLIENT.format(address=str(address)))
-    program.chmod(0o755)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(address))
-        listener.listen(64)
-        server = subprocess.Popen([sys.executable, __file__, str(listener.fileno())], pass_fds=[listener.fileno()])
+def warm_programs(libraries: Sequence[str] = LIBRARIES) -> Iterator[Path]:
+    """A folder with the programs `lape`, `snakemake` and `python`; they work within the block.
+
+    `python` knows `-c CODE` and `-m MODULE` alone. The server dies with this process, however that ends.
+
+    Args:
+        libraries: what the server loads at the first call.
+    """
+    with tempfile.TemporaryDirectory(prefix="lape-warm-") as name:
+        folder, address = Path(name), f"{name}/socket"
+        for program in PROGRAMS:
+            (folder / program).write_text(CLIENT.format(address))
+            (folder / program).chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(64)
+            command = [sys.executable, __file__, str(listener.fileno()), str(os.getpid()), *libraries]
+            server = subprocess.Popen(command, pass_fds=[listener.fileno()])
         try:
             yield folder
         finally:
@@ -49,26 +99,47 @@ def warm_lape(folder: Path) -> Iterator[Path]:
             server.wait()
 
 
-def _serve(listener: socket.socket) -> None:
-    for library in LIBRARIES:
-        __import__(library)
+def _die_with(parent: int) -> None:
+    """Be killed when the parent ends, which may have happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _serve(listener: socket.socket, parent: int, libraries: Sequence[str]) -> None:
+    _die_with(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    server, loaded = os.getpid(), False
     while True:
         connection, _ = listener.accept()
+        if not loaded:
+            _load(libraries)
+            loaded = True
         if os.fork() == 0:
+            _die_with(server)
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _answer(connection)
         connection.close()
 
 
+def _load(libraries: Sequence[str]) -> None:
+    """Import the libraries, and the plugins that Snakemake looks for in every call."""
+    for library in libraries:
+        importlib.import_module(library)
+    if "snakemake.cli" in libraries:
+        sys.modules["snakemake.cli"].parse_args([])
+    gc.freeze()  # a collection in a child would copy the memory that it shares with the server
+
+
 def _answer(connection: socket.socket) -> None:
-    """Do in this process what the call asks for; does not return."""
+    """Do in a process of its own what the call asks for; does not return."""
     length, ((_, _, files),), *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
     call, length = bytearray(), int.from_bytes(length, "big")
     while len(call) < length:
         call += connection.recv(length - len(call))
-    arguments, folder, variables = json.loads(call)
+    (program, *arguments), folder, variables = json.loads(call)
     for number, file in enumerate(array.array("i", files)):
         os.dup2(file, number)
         os.close(file)
@@ -76,30 +147,59 @@ def _answer(connection: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(variables)
     sys.path[:] = [*filter(None, variables.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
+    parent = os.getpid()
     worker = os.fork()
     if worker == 0:
-        _work(arguments)
-    # A caller that is killed takes its worker with it.
-    threading.Thread(target=lambda: connection.recv(1) or os.kill(worker, signal.SIGKILL), daemon=True).start()
+        _die_with(parent)
+        connection.close()
+        os.setpgid(0, 0)
+        _work(Path(program), arguments)
+    # A caller that is killed takes its worker with it, and what the worker has started.
+    threading.Thread(target=lambda: connection.recv(1) or _kill(worker), daemon=True).start()
     status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-    connection.sendall(str(status if status >= 0 else 128 - status).encode())
+    with contextlib.suppress(OSError):  # the caller may be gone
+        connection.sendall(str(status if status >= 0 else 128 - status).encode())
     os._exit(0)
 
 
-def _work(arguments: list[str]) -> None:
-    """Run `lape` in this process, which ends or becomes another program; does not return."""
+def _kill(worker: int) -> None:
+    for kill in (os.killpg, os.kill):  # it may have no group of its own yet
+        with contextlib.suppress(ProcessLookupError):
+            kill(worker, signal.SIGKILL)
+
+
+def _work(program: Path, arguments: list[str]) -> None:
+    """Run a program in this process, which ends or becomes another one; does not return."""
     status = 1
     try:
-        from lape.cli import main
-
-        status = main(arguments)
+        sys.argv = [str(program), *arguments]
+        if "snakemake" in (program.name, *arguments[1:2]):
+            # It runs some of its jobs, and all that it submits to a cluster, as `python -m snakemake`.
+            sys.executable = str(program.with_name("python"))
+        if program.name == "python":
+            _python(*arguments)
+            status = 0
+        else:
+            status = importlib.import_module(f"{program.name}.cli").main(arguments)
     except SystemExit as error:
         status = error.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status or 0)
+        os._exit(int(status or 0))
+
+
+def _python(option: str, code: str, *arguments: str) -> None:
+    sys.argv = [option, *arguments]
+    if option == "-m":
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    elif option == "-c":
+        exec(code, {"__name__": "__main__"})
+    else:
+        raise ValueError(f"python {option}: -c and -m alone")
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:])

@@ -30,7 +30,7 @@ def test_kernels_include_no_torch_header(kernel):
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on the path")
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.name)
-def test_kernels_compile_without_spills(kernel, tmp_path):
+def test_kernels_compile_without_spills(kernel, tmp_path, record_property):
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
     command = ["nvcc", "-O3", "-std=c++17", *targets, "-Xptxas", "-v", "-c", kernel, "-o", tmp_path / "kernel.o"]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -39,6 +39,10 @@ def test_kernels_compile_without_spills(kernel, tmp_path):
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", result.stderr)
     assert len(spills) >= 3 * len(ARCHITECTURES)  # three dtypes on each architecture, at least
     assert set(spills) == {("0", "0")}, result.stderr
+    # Shown after the test run: what CI tells of kernels that it cannot run.
+    registers = [int(number) for number in re.findall(r"Used (\d+) registers", result.stderr)]
+    used = f"{len(registers)} kernels of {min(registers)} to {max(registers)} registers, no spills"
+    record_property("nvcc", f"{kernel.name} for sm_{', sm_'.join(ARCHITECTURES)}: {used}")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import statistics
 import subprocess
-import sys
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -190,7 +189,7 @@ def planned(complete_run, tmp_path_factory):
 def plan(workspace, *words: str) -> subprocess.CompletedProcess:
     settings = workspace.command()
     return subprocess.run(
-        [sys.executable, "-m", "lape", "plan", *words],
+        [workspace.programs / "lape", "plan", *words],
         cwd=workspace.folder,
         env=settings["env"],
         capture_output=True,

@@ -215,9 +215,9 @@ def test_full_disk_of_a_judge(small_disk, refused, lape, serve, full):
 
 
 @pytest.mark.workflow
-def test_full_disk_of_a_workflow(tmp_path):
+def test_full_disk_of_a_workflow(tmp_path, programs):
     """The job fails, is not taken for done, and goes on once there is room."""
-    run = Workspace.create(tmp_path / "run")
+    run = Workspace.create(tmp_path / "run", programs)
     mounted(run.folder / "results")
     try:
         target = "results/tiny/corpus/fr.parquet"

@@ -19,7 +19,8 @@ from lape import config as configuration
 from lape.config import check_config
 from lape.errors import LapeError
 from lape.evaluation.judging.judge import rating
-from lape.generation.settings import Dose, Setting, TextSetting
+from lape.generation.settings import Setting, TextSetting
+from lape.interventions.dose import Dose
 
 HOSTILE = [
     *("../x", "../../x", "/etc/x", "x/../../y", "a/b", "..", ".", ".hidden", "-x", "--output", "~", "", " ", "a b"),
@@ -244,9 +245,9 @@ def test_configured_text_arrives_unchanged_and_is_never_run(tmp_path, programs):
         "generation: {suffixes: {no: x}}",
     ],
 )
-def test_snakemake_refuses_without_a_traceback(tmp_path, text):
+def test_snakemake_refuses_without_a_traceback(tmp_path, programs, text):
     (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
-    words = ["snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", "bad.yaml", "--cores", "1"]
+    words = [programs / "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", "bad.yaml", "--cores", "1"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
     assert "config " in done.stderr

@@ -32,8 +32,8 @@ def test_stages_write_the_same_bytes_at_any_time(stages, lape, monkeypatch, seco
 
 
 @pytest.mark.workflow
-def test_a_workflow_whose_clock_jumps(tmp_path, lape, monkeypatch):
-    run = Workspace.create(tmp_path / "run")
+def test_a_workflow_whose_clock_jumps(tmp_path, programs, lape, monkeypatch):
+    run = Workspace.create(tmp_path / "run", programs)
     run.run(CORPUS, CONFIG)
     monkeypatch.chdir(run.folder)
     for seconds in (-YEARS, 2 * YEARS):  # results of the past, then of the future

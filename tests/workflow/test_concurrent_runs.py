@@ -12,9 +12,9 @@ pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture
-def shared(index, tmp_path):  # noqa: F811
+def shared(index, programs, tmp_path):  # noqa: F811
     """A workspace with the runs a and b, and a download that both want: it stands still until it is let go."""
-    run, held = Workspace.create(tmp_path / "run"), threading.Event()
+    run, held = Workspace.create(tmp_path / "run", programs), threading.Event()
     index.bodies["/fr.txt"] = TEXT
     answer = index.answer
     index.answer = lambda handler: (held.wait(300), answer(handler))

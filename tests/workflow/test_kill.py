@@ -1,6 +1,8 @@
 """Kill -9 of Snakemake and all its jobs at random times: the next run ends with the bytes of an uninterrupted one.
 
-`make test` kills one run five times over; `make test-kill` kills twenty runs, each once, over the whole of its time.
+`make test` kills one run five times over, once in each fifth of its work; `make test-kill` kills twenty runs, each
+once, over the whole of its time. The jobs of the one run are forks of a warm server, which kills them with their
+callers: they spend their time on work and not on imports, so that a kill hits the work.
 """
 
 import os
@@ -10,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from workflow_run import TIMED, Workspace
+from workflow_run import ENVIRONMENT, TIMED, Workspace
 
 pytestmark = pytest.mark.workflow
 
@@ -27,6 +29,21 @@ def killed(workspace: Workspace, seconds: float) -> bool:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return True
+
+
+def killed_at(workspace: Workspace, files: int, pause: float) -> bool:
+    """The same, but the time is told by the work: a pause after so many files are there."""
+    command = workspace.command("--cores", "2")
+    command["args"][0] = str(ENVIRONMENT / "snakemake")  # a process of its own, whatever its jobs are
+    process = subprocess.Popen(**command, start_new_session=True)
+    try:
+        while process.poll() is None and len(workspace.artifacts()) < files:
+            time.sleep(0.05)
+        time.sleep(pause)
+        return process.poll() is None
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()  # to its end: every job has a copy of the pipe
 
 
 def check_what_stands(workspace: Workspace, whole: Workspace) -> None:
@@ -64,13 +81,14 @@ def seconds(tmp_path_factory) -> float:
 
 
 def test_a_run_that_is_killed_again_and_again(complete_run, programs, tmp_path):
-    workspace, draw = Workspace.create(tmp_path / "run"), random.Random(0)
-    for _ in range(5):
-        assert killed(workspace, draw.uniform(6, 18)), "the run ended before it could be killed"
+    workspace, draw = Workspace.create(tmp_path / "run", programs), random.Random(0)
+    files = len(complete_run.artifacts())
+    for fifth in range(5):
+        share = (fifth + 0.9 * draw.random()) / 5
+        assert killed_at(workspace, int(share * files), draw.uniform(0, 0.3)), "it ended before it could be killed"
         check_what_stands(workspace, complete_run)
         if list((workspace.folder / ".snakemake" / "locks").glob("*")):
             workspace.snakemake("--unlock")
-    workspace.programs = programs
     check_end(workspace, complete_run)
 
 

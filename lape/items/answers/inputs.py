@@ -273,9 +273,9 @@ def percentiles(drawn: np.ndarray, questions: int) -> tuple[float, float]:
     """
     if questions < uncertainty.MINIMUM_CHUNKS:
         return np.nan, np.nan
-    from scipy import stats
+    from scipy.special import ndtr, stdtrit
 
-    tail = stats.norm.cdf(np.sqrt(questions / (questions - 1)) * stats.t.ppf(_TAIL, questions - 1))
+    tail = ndtr(np.sqrt(questions / (questions - 1)) * stdtrit(questions - 1, _TAIL))
     low, high = np.nanquantile(drawn, (tail, 1 - tail))
     return float(low), float(high)
 

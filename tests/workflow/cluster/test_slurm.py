@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from slurm import GPUS, NODES, PACKAGES, Slurm, cluster, missing_programs
 from waiting import wait_until
-from workflow_run import ENVIRONMENT, LANGUAGES, Workspace
+from workflow_run import LANGUAGES, Workspace
 
 MISSING = missing_programs()
 pytestmark = [
@@ -29,7 +29,7 @@ def slurm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenised(complete_run, tmp_path_factory) -> Workspace:
     """A local run up to the tokens; for reading only."""
-    workspace = complete_run.copy(tmp_path_factory.mktemp("tokenised") / "run", ENVIRONMENT)
+    workspace = complete_run.copy(tmp_path_factory.mktemp("tokenised") / "run")
     shutil.rmtree(workspace.results / "statistics")
     workspace.configure(tokens={"train": 2560}, statistics={"shards": SHARDS, "batch_size": 1})
     workspace.run(*(f"results/tiny/tokens/tiny/{language}/train.npy" for language in LANGUAGES))
@@ -102,7 +102,7 @@ def start(slurm, tokenised, tmp_path):
 
 
 def test_a_run_on_the_cluster_has_the_bytes_of_a_local_one(slurm, complete_run, tmp_path, monkeypatch, lape):
-    workspace = Workspace.create(tmp_path / "run")
+    workspace = Workspace.create(tmp_path / "run", complete_run.programs)
     run = Run(slurm, workspace)
     run.finish()
     workspace.check_same(complete_run)

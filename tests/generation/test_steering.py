@@ -8,9 +8,11 @@ from tiny_data import LANGUAGES
 
 from lape.artifacts.files import write_header
 from lape.errors import LapeError
-from lape.generation.settings import Dose, Setting
+from lape.generation.conditions import setting_perturbation
+from lape.generation.settings import Setting
+from lape.interventions.dose import Dose
 from lape.interventions.perturbation import perturbed
-from lape.interventions.steering import SteeringValues, setting_perturbation, steering_values
+from lape.interventions.steering import SteeringValues, steering_values
 from lape.model.ffn import find_ffn
 from lape.neurons.table import Neurons
 from lape.statistics.recording import record_statistics
