@@ -12,8 +12,9 @@ from lape.evaluation import scores
 from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, trimmed
-from lape.generation.conditions import setting_perturbation, text_perturbation
+from lape.generation.conditions import setting_perturbation
 from lape.generation.settings import Setting, TextSetting
+from lape.generation.text_conditions import text_perturbation
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.steering import SteeringValues

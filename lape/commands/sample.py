@@ -19,26 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_setting_arguments(parser)
     parser.add_argument("--languages", nargs="+", required=True, metavar="CODE", help="languages of the texts")
     parser.add_argument(
-        "--seeds",
-        type=positive(int),
-        default=100,
-        metavar="N",
-        help="texts per language, of the seeds from 1 to N",
+        "--seeds", type=positive(int), default=100, metavar="N", help="texts per language, of the seeds from 1 to N"
     )
     parser.add_argument("--max-new-tokens", type=positive(int), default=64, help="a text is cut there")
     parser.add_argument("--temperature", type=positive(float), default=0.8, help="logits are divided by it")
     parser.add_argument("--top-k", type=positive(int), metavar="K", help="draw from the K most probable tokens")
     parser.add_argument(
-        "--top-p",
-        type=_share,
-        metavar="P",
-        help="draw from the most probable tokens, of probability P together",
+        "--top-p", type=_share, metavar="P", help="draw from the most probable tokens, of probability P together"
     )
     parser.add_argument(
-        "--prompt-token",
-        type=int,
-        metavar="ID",
-        help="first token of a text (default: the tokenizer's BOS)",
+        "--prompt-token", type=int, metavar="ID", help="first token of a text (default: the tokenizer's BOS)"
     )
     parser.add_argument(
         "--batch-size", type=positive(int), default=100, help="texts per pass, filled to a multiple of 8"
@@ -46,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.generation.conditions import TextCondition
     from lape.generation.decoding import sampled_answers
     from lape.generation.pipeline import Wanted, write_answers
     from lape.generation.settings import TextSetting
+    from lape.generation.text_conditions import TextCondition
     from lape.model.tokenizer import load_tokenizer
 
     description = read_json(arguments.model, "model")

@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.generation.conditions import TextCondition
     from lape.generation.decoding import greedy_answers
     from lape.generation.pipeline import write_answers
     from lape.generation.settings import TextSetting
+    from lape.generation.text_conditions import TextCondition
     from lape.model.tokenizer import load_tokenizer
 
     if "{source}" not in arguments.template:
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(tokenizer_path)
     headers = _headers(arguments.pairs)
     prompt = f"translation-{headers[arguments.pairs[0]]['corpus']}"
+    wanted = _wanted(headers, arguments.template, tokenizer)
 
     def decode(model, texts, **batches):
         settings = {name: getattr(arguments, name) for name in ("max_new_tokens", "stop", "repetition_penalty")}
@@ -51,11 +52,11 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         arguments.model,
         condition,
-        _wanted(headers, arguments.template, tokenizer),
+        wanted,
         decode,
         label=f"texts {description['name']} {prompt} {arguments.setting}",
         prompt=prompt,
-        languages=[header["language"] for header in headers.values()],
+        languages=list(dict.fromkeys(text.target for text in wanted)),
         parameters={name: getattr(arguments, name) for name in PARAMETERS},
         inputs=[
             *(arguments.model, tokenizer_path, *arguments.pairs),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lape.artifacts.files import read_json, write_header
 from lape.errors import LapeError
-from lape.generation.conditions import Condition, applied
+from lape.generation.conditions import Condition
 from lape.generation.decoding import Answer
 from lape.generation.kept_answers import KeptAnswers
 from lape.kernels import ops
@@ -165,8 +165,7 @@ def _answered(
     """
     different = {text.key: text for text in texts}
     asked, first = list(different.values()), texts[0]
-    perturbation = condition.perturbation(first.language, first.target)
-    length = max(len(text.ids) for text in asked)
+    begin = condition.begin(first.language, first.target, max(len(text.ids) for text in asked), backend)
 
     def attempt(size: int) -> tuple[Sequence[Answer], dict]:
         fed = []
@@ -175,7 +174,7 @@ def _answered(
             fed.append(tokens)
             run.bar.update(answered)
 
-        with applied(run.model, perturbation, length, backend) as firing:
+        with begin(run.model) as firing:
             answers = decode(run.model, asked, batch_size=size, on_batch=note)
         firing.check(sum(fed), must_change=condition.must_change == "each part")
         return answers, {

@@ -20,9 +20,9 @@ from lape.evaluation import scores
 from lape.expert_units.selection import ExpertUnits
 from lape.generation import decoding
 from lape.generation.answers import counts
-from lape.generation.conditions import text_perturbation
 from lape.generation.decoding import greedy_answers, sampled_answers
 from lape.generation.settings import TextSetting
+from lape.generation.text_conditions import text_perturbation
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.perturbation import perturbed
