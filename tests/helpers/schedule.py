@@ -10,7 +10,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 DURATIONS = Path(__file__).parents[1] / "durations.json"
 # Their tests share nothing within the file, or only what all workers share: each test is a unit of its own.
-SPLIT = ("tests/workflow/test_paper.py", "tests/workflow/test_workflow.py", "tests/workflow/test_kill.py")
+SPLIT = (
+    "tests/kernels/test_build.py",
+    "tests/workflow/test_kill.py",
+    "tests/workflow/test_paper.py",
+    "tests/workflow/test_workflow.py",
+)
 # What is not in the table.
 UNKNOWN = 5.0
 
