@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from once import made_once
+from package_index import index  # noqa: F401 (a fixture of several packages)
 from tiny_data import make_model, make_texts
 from warm import warm_programs
 

@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from package_index import TEXT, digest, index, sdist, wheel  # noqa: F401 (index is a fixture)
+from package_index import TEXT, digest, sdist, wheel
 
 from lape import cli
 from lape.artifacts import download as module

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from judge_server import serve_fixture, words  # noqa: F401 (a fixture)
-from package_index import digest, index, wheel  # noqa: F401 (index is a fixture)
+from package_index import digest, wheel
 from stages import STAGES, arguments, check_refusal, cut, tree
 from workflow_run import Workspace
 
@@ -193,7 +193,7 @@ def test_full_disk_of_the_other_commands(small_disk, refused, lape):
         refused([*words, f"out/{Path(output).name}"], "out/", "no space left")
 
 
-def test_full_disk_of_a_download(small_disk, refused, index):  # noqa: F811
+def test_full_disk_of_a_download(small_disk, refused, index):
     fill(small_disk, 0)
     index.bodies["/x"] = bytes(99_999)
     index.add("data", "data-1.0-py3-none-any.whl", wheel({"x": bytes(99_999)}))

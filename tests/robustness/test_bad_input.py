@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from package_index import digest, index, wheel  # noqa: F401 (index is a fixture)
+from package_index import digest, wheel
 from stages import STAGES, arguments, cut
 from tiny_data import ROOT, make_model
 
@@ -58,13 +58,13 @@ def test_snakemake_refuses_a_bad_config(tmp_path, programs, config, line):
 # Downloads.
 
 
-def test_checksum_mismatch(refused, index):  # noqa: F811
+def test_checksum_mismatch(refused, index):
     index.add("data", "data-1.0-py3-none-any.whl", wheel({"data/x": b"other bytes"}))
     words = ["download", "--package", "data", "--version", "1.0", "--file", "data/x", "--sha256", digest(b"bytes")]
     refused([*words, "--index", index.url, "--output", "downloads/x"], digest(b"other bytes"), digest(b"bytes"))
 
 
-def test_truncated_download(refused, index):  # noqa: F811
+def test_truncated_download(refused, index):
     path = index.add("data", "data-1.0-py3-none-any.whl", wheel({"data/x": random.Random(0).randbytes(3000)}))
     index.cut[path] = (1000, 99)
     words = ["download", "--package", "data", "--version", "1.0", "--file", "data/x", "--sha256", digest(b"")]

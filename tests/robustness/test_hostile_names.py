@@ -11,7 +11,7 @@ from default_config import DEFAULTS, SCHEMA
 from fuzzing import EXAMPLES, ODD, fuzzed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from package_index import digest, index, sdist, wheel  # noqa: F401 (index is a fixture)
+from package_index import digest, sdist, wheel
 from tiny_data import ROOT
 from workflow_run import CONFIG, Workspace
 
@@ -166,7 +166,7 @@ def test_verdicts_at_random(verdict):
 
 
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/../../../x", "..\\x"])
-def test_archives_whose_members_lead_elsewhere(index, tmp_path, lape, name):  # noqa: F811
+def test_archives_whose_members_lead_elsewhere(index, tmp_path, lape, name):
     """Members are joined, never unpacked: no name of theirs becomes a path."""
     index.add("data", "data-1.0-py3-none-any.whl", wheel({name: b"bytes"}))
     index.add("text", "text-1.0.tar.gz", sdist({f"text-1.0/{name}": b"bytes"}))

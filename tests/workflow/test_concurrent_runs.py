@@ -5,14 +5,14 @@ import threading
 
 import pytest
 import yaml
-from package_index import TEXT, digest, index  # noqa: F401 (index is a fixture)
+from package_index import TEXT, digest
 from workflow_run import Workspace
 
 pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture
-def shared(index, programs, tmp_path):  # noqa: F811
+def shared(index, programs, tmp_path):
     """A workspace with the runs a and b, and a download that both want: it stands still until it is let go."""
     run, held = Workspace.create(tmp_path / "run", programs), threading.Event()
     index.bodies["/fr.txt"] = TEXT
