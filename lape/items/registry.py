@@ -346,6 +346,23 @@ ITEMS = (
         models="sharing",
     ),
     Item(
+        "layers_by_method",
+        "paper",
+        _neurons(
+            "Data of Figure 5 for every method: neurons per layer and language",
+            "agreement",
+            "counts.layer_counts",
+            "counts.layer_sections",
+            *("lape", "lap", "lave", "random"),
+        ),
+        Figure(
+            "Figure 5 for every method: neurons per layer and language",
+            Named("neurons.layers_figure.figure5"),
+            Named("neurons.layers_figure.COLUMNS"),
+        ),
+        models="agreement",
+    ),
+    Item(
         "diagonality",
         "paper",
         _matrix("Diagonality of every matrix", sources.every_matrix, rows="diagonality", sections="diagonality"),
