@@ -25,7 +25,6 @@ LIGHT = (
     "lape.model.architectures",
     "lape.model.checkpoint",
     "lape.generation.settings",
-    "lape.generation.text_settings",
     "lape.neurons.set_names",
     "lape.items.registry",
     *(f"lape.workflow.{name}" for name in ("flags", "inputs", "names", "repository", "resources", "targets")),
