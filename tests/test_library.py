@@ -25,8 +25,9 @@ LIGHT = (
     "lape.model.architectures",
     "lape.model.checkpoint",
     "lape.generation.settings",
-    "lape.generation.text_settings",
     "lape.neurons.set_names",
+    "lape.items.registry",
+    *(f"lape.workflow.{name}" for name in ("flags", "inputs", "names", "repository", "resources", "targets")),
     "lape.paper",
     "lape.text.file_patterns",
     # The others take the choices of an option from a module that computes.
