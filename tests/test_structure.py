@@ -1,4 +1,4 @@
-"""The tree as CONTRIBUTING.md describes it: which package may import which, what lies at the root, what tests share."""
+"""The tree as CONTRIBUTING.md describes it: who imports whom, what lies at the root, and how long commands are."""
 
 import ast
 import itertools
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
 from tiny_data import ROOT
 
 PACKAGE = ROOT / "lape"
 TESTS = ROOT / "tests"
+# Lines of a function in a command.
+LONGEST = 60
 # The public names, the command, the checked configuration and the one exception.
 AT_THE_ROOT = {"__init__", "__main__", "cli", "config", "errors"}
 # The root's door and the command are above everything: they name modules of all packages, and no package needs them.
@@ -71,3 +74,12 @@ def test_no_test_imports_another():
         if tests & set(module.split("."))
     }
     assert importing == set()
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "commands").glob("*.py")), ids=lambda path: path.stem)
+def test_no_function_of_a_command_is_long(path):
+    """A command says what it does in named steps; what takes more belongs to the library."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= LONGEST, f"{path.name}: {node.name} has {lines} lines"
