@@ -16,8 +16,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+
+from units import DURATIONS, unit  # noqa: E402
+
 RESULTS = ROOT / "bench" / "results" / "ci.json"
-DURATIONS = ROOT / "tests" / "durations.json"
 LOG, TESTS = ROOT / "build" / "ci.log", ROOT / "build" / "tests.xml"
 SLOWEST = 25
 # Of a unit that is faster, its place in the order matters to nobody.
@@ -57,9 +60,6 @@ def tests(xml: str) -> dict[str, float]:
 
 def units(seconds: dict[str, float]) -> dict[str, float]:
     """Seconds of each unit of work that a worker of the tests takes as a whole; short ones are left out."""
-    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
-    from schedule import unit
-
     total = Counter()
     for test, time_taken in seconds.items():
         total[unit(test)] += time_taken
