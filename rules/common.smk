@@ -44,10 +44,15 @@ def check():
             checkpoint_files(config["catalogue"][name]["path"])
 
 
+def gpu_limit():
+    """GPUs that jobs may take together; a dry run has no limit."""
+    limited = "gpu" in workflow.global_resources and not workflow.dryrun
+    return workflow.global_resources["gpu"].value if limited else None
+
+
 check()
-limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
 inputs, flags, tables = Inputs(config, Path(workflow.basedir)), Flags(config), targets.Tables(config)
-booked = Booking(config, None if workflow.dryrun else limit)
+booked = Booking(config, gpu_limit)
 gpus, mem_mb, runtime = in_one_line(booked.gpus), booked.mem_mb, booked.runtime
 architecture = functools.partial(repository.architecture, config)
 another_architecture = functools.partial(repository.another_architecture, config)

@@ -1,6 +1,7 @@
 """What jobs ask the machine or the cluster for."""
 
 import shutil
+from collections.abc import Callable
 
 from lape.errors import LapeError
 
@@ -10,10 +11,11 @@ class Booking:
 
     Args:
         config: the checked configuration.
-        gpu_limit: GPUs that all jobs may take together; None for no limit.
+        gpu_limit: tells the GPUs that all jobs may take together, None for no limit. It is asked for each job, as
+            Snakemake does not know while it reads the rules whether the run is a dry one.
     """
 
-    def __init__(self, config: dict, gpu_limit: int | None = None):
+    def __init__(self, config: dict, gpu_limit: Callable[[], int | None] = lambda: None):
         self._config, self._gpu_limit = config, gpu_limit
 
     def gpus(self, wildcards) -> int:
@@ -29,9 +31,10 @@ class Booking:
         device = model.get("device", "auto")
         used = device == "cuda" or (device == "auto" and bool(shutil.which("nvidia-smi")))
         wanted = self._booked(wildcards, "gpu", model.get("tensor_parallel", 1)) if used else 0
-        if self._gpu_limit is not None and wanted > self._gpu_limit:
+        limit = self._gpu_limit()
+        if limit is not None and wanted > limit:
             raise LapeError(
-                f"config catalogue.{wildcards.model}: wants {wanted} GPUs, the limit is {self._gpu_limit}; "
+                f"config catalogue.{wildcards.model}: wants {wanted} GPUs, the limit is {limit}; "
                 f"raise it: --resources gpu={wanted}"
             )
         return wanted

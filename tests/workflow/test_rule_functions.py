@@ -150,7 +150,7 @@ def test_a_failed_job_asks_for_more_and_a_model_for_no_more_gpus_than_there_are(
     with pytest.raises(
         LapeError, match=r"config catalogue.m: wants 4 GPUs, the limit is 1; raise it: --resources gpu=4"
     ):
-        Booking(config, gpu_limit=1).gpus(job(model="m"))
+        Booking(config, gpu_limit=lambda: 1).gpus(job(model="m"))
 
 
 def test_items_need_what_the_configuration_has(config):
