@@ -14,7 +14,7 @@ from lape.items.layout import Section, rounded
 
 
 def data(header: str | Path) -> list[Path]:
-    """The TSV beside a scores header, and the answers that it scores with their header."""
+    """The TSV beside a scores header, the header of the answers that were scored, and the answers themselves."""
     path = generations_header(Answers(Path(header), read_json(header, "scores"), None))
     return [Path(header).with_suffix(".tsv"), path, path.with_suffix(".jsonl")]
 
@@ -22,22 +22,24 @@ def data(header: str | Path) -> list[Path]:
 def table2(paths: Sequence[str | Path], language: str | None = None) -> pd.DataFrame:
     """A question and its answers, normal and with the neurons of its language deactivated (Table 2).
 
-    Nobody picks the question: among those whose normal answer both identifiers place in the language (all, if there
-    is none), it is the one whose answer's NLL rises by the median when the language is deactivated, the lower one of
-    two, the smaller number where rises are equal.
+    Nobody picks the question. The candidates are the questions whose normal answer both identifiers place in the
+    language; where there is no such question, all questions are candidates. Deactivating the language raises the NLL
+    of the answers, and the question is the candidate with the median rise. Of two middle candidates it is the one with
+    the lower rise; where rises are equal, the question with the smaller number.
 
     Args:
-        paths: scores headers of the settings normal and deactivated-k, each with its TSV beside it and the answers that
-            it scores where its inputs say. Others are passed over.
-        language: k; None for zh or, where that is not deactivated, the first that is not en.
+        paths: scores headers of the settings normal and deactivated-k. Each has its TSV beside it, and its inputs name
+            the file of the answers. Headers of other settings are passed over.
+        language: the deactivated language k. None means zh or, where zh is not deactivated, the first language that is
+            not en.
 
     Returns:
-        Three rows a model and prompt: model, prompt, language, number, candidates (questions that it is the median of),
-        part (question, normal, deactivated), langdetect, lingua and nll (of the answers), text. Line breaks of any kind
-        are written as one.
+        three rows per model and prompt. Columns: model, prompt, language, number, candidates (how many there are), part
+        (question, normal, deactivated), langdetect, lingua and nll (of the answers), text. Every kind of line break in
+        the text is written as a newline.
 
     Raises:
-        LapeError: there are no such settings, or no question that has an answer in both.
+        LapeError: there are no such settings, or no question has an answer in both of them.
     """
     rows = []
     for group in load(paths):
@@ -60,20 +62,25 @@ def table2(paths: Sequence[str | Path], language: str | None = None) -> pd.DataF
 def table5(paths: Sequence[str | Path], source: str | None = None, target: str | None = None) -> pd.DataFrame:
     """A question in one language and its answer in another, steered across (Table 5).
 
-    Nobody picks the question: among those whose answer langdetect places in the target (all, if there is none), it is
-    the one whose answer has the median NLL, the lower one of two, the smaller number where they are equal.
+    Nobody picks the question. The candidates are the questions whose answer langdetect places in the target language;
+    where there is no such question, all questions are candidates. The question is the candidate whose answer has the
+    median NLL. Of two middle candidates it is the one with the lower NLL; where NLLs are equal, the question with the
+    smaller number.
 
     Args:
-        paths: scores headers of the settings cross-k, as for `table2`. Others are passed over.
-        source: k, the language of the question; None for es or, where that has no such setting, the first that has.
-        target: of the answer; None for zh or, where that is not there, the first other language.
+        paths: scores headers of the settings cross-k, with the files that `table2` needs. Headers of other settings are
+            passed over.
+        source: the language k of the question. None means es or, where there is no setting cross-es, the first language
+            that has such a setting.
+        target: the language of the answer. None means zh or, where zh is no target, the first other language.
 
     Returns:
-        Two rows a model and prompt, parts question and cross: the columns of `table2`, with target after language, and
-        succeeded and answers: how many answers of how many from source to target are in the target.
+        two rows per model and prompt, with the parts question and cross. The columns are those of `table2`, with target
+        after language, and two more: answers (how many there are from source to target) and succeeded (how many of the
+        answers are in the target language).
 
     Raises:
-        LapeError: as `table2`.
+        LapeError: there are no such settings, or no question has an answer.
     """
     rows = []
     for group in load(paths):
@@ -122,7 +129,7 @@ def table5_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def _chosen(wanted: str | None, known: Sequence[str], usual: str, avoided: str | None = None) -> str:
-    """The language that was asked for, else the usual one if it is there, else the first that need not be avoided."""
+    """The wanted language; where none is wanted, the usual one if it is known, else the first that is not avoided."""
     if wanted is None:
         others = [name for name in known if name != avoided] or known
         return usual if usual in others else others[0]
@@ -132,7 +139,10 @@ def _chosen(wanted: str | None, known: Sequence[str], usual: str, avoided: str |
 
 
 def _median(values: pd.Series, placed: pd.Series, what: str) -> tuple[int, int]:
-    """The question of the lower median among those that are placed, or all, and how many these are."""
+    """The number of the question with the lower median, and the number of candidates.
+
+    Candidates are the questions whose answer is placed in the language, or all where there is none.
+    """
     values = values.dropna()
     candidates = values[placed.reindex(values.index)]
     candidates = values if candidates.empty else candidates
@@ -143,7 +153,7 @@ def _median(values: pd.Series, placed: pd.Series, what: str) -> tuple[int, int]:
 
 
 def _rows(names: dict, settings: dict[str, Answers], pair: Pair, number: int) -> list[dict]:
-    """The question and its answer in each of some settings."""
+    """A row for the question and one for its answer in each setting."""
     rows = []
     for part, answers in settings.items():
         answer, score = _answer(answers, pair, number), answers.block(pair).loc[number]
@@ -156,7 +166,7 @@ def _rows(names: dict, settings: dict[str, Answers], pair: Pair, number: int) ->
 
 
 def _text(text: str) -> str:
-    """With one kind of line break, which every reader of CSV leaves as it is."""
+    """A text with newlines as its only line breaks, which every reader of CSV leaves as they are."""
     return "\n".join(text.splitlines()).strip()
 
 
@@ -176,7 +186,7 @@ def _blocks(frame: pd.DataFrame):
 
 
 def _section(title: str, parts: dict[str, str], block: pd.DataFrame) -> Section:
-    """Parts down, their text across."""
+    """A table with a row per part (question or answer) and its text in the only column."""
     labels = []
     for row in block.itertuples():
         found = f"{row.langdetect}, NLL {rounded(row.nll)}" if not np.isnan(row.nll) else row.langdetect

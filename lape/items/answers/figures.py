@@ -19,8 +19,8 @@ CROSS_COLUMNS = ("model", "prompt", "method", "deactivated", "target", "success"
 DOSE_COLUMNS = ("model", "prompt", "kind", "mode", "positions", "strength", "share", "target", "language_accuracy")
 DOSE_COLUMNS += ("low", "high", "nll", "nll_low", "nll_high", "distinct_2")
 
-# Dashes tell lines apart in grey too. The last two say where a strength is written, so that those of different modes
-# are not written over one another.
+# Mode of steering -> colour, dashes, and the side of a point on which its strength is written, across and down. Dashes
+# tell the lines apart in a grey print too. Each mode writes on a side of its own, so that strengths do not overlap.
 _MODES = {
     "set": (COLOURS[0], "-", "left", "bottom"),
     "max": (COLOURS[1], "--", "left", "top"),
@@ -28,14 +28,14 @@ _MODES = {
     "scale": (COLOURS[3], ":", "right", "top"),
 }
 _MARKERS = "sD^vPXp*"
-_WHOLE = ("all", 1.0)  # positions and share of the neurons on a path
+_WHOLE = ("all", 1.0)  # Only doses at all positions, with all neurons (share 1.0), are joined by a line.
 _REPETITIVE = 0.5
 
 
 def cross_lingual(frame: pd.DataFrame) -> Figure:
-    """Share of answers in the target language, LAPE beside its control, a row a model and prompt, from 0 to 1.
+    """Share of answers in the target language, from 0 to 1: one row per model and prompt, LAPE beside its control.
 
-    Bold: more often than under the control.
+    A number is bold where answers are in the target language more often than under the control.
 
     Args:
         frame: the table of `lape.items.answers.rows.cross_lingual`.
@@ -69,10 +69,11 @@ def cross_lingual(frame: pd.DataFrame) -> Figure:
 
 
 def dose_response(frame: pd.DataFrame) -> Figure:
-    """Language accuracy against fluency at every dose, a row a model and prompt, a panel a kind of steering.
+    """Language accuracy against fluency at every dose: one row per model and prompt, one panel per kind of steering.
 
-    A path a mode, from the normal answers on, with the strength at its points; other positions and shares of the
-    neurons as markers of their own. Hollow: the answers repeat themselves.
+    Each mode of steering is a line that starts at the normal answers; its points carry the strength. Doses at other
+    positions, or with a share of the neurons, have markers of their own and no line. A marker is hollow where the
+    answers repeat themselves.
 
     Args:
         frame: the table of `lape.items.answers.rows.dose_response`.
@@ -129,7 +130,7 @@ def _doses(axis: Axes, block: pd.DataFrame, markers: dict[tuple[str, float], str
 
 
 def _write(axis: Axes, one, text: str, colour: str, across: str, down: str) -> None:
-    """A word beside a point, over the lines and under the other points."""
+    """Write a word beside a point, in front of the lines and behind the other points."""
     offset = 3 if across == "left" else -3, 2 if down == "bottom" else -3
     place = {"xytext": offset, "textcoords": "offset points", "ha": across, "va": down}
     look = {"color": colour, "path_effects": [withStroke(linewidth=1.5, foreground="white")], "zorder": 2.5}
@@ -144,7 +145,7 @@ def _point(axis: Axes, one, colour: str, marker: str) -> None:
 
 
 def _key(dosed: pd.DataFrame, markers: dict[tuple[str, float], str]) -> list[Line2D]:
-    """What lines and markers mean."""
+    """The entries of the legend: what lines and markers mean."""
     modes = [mode for mode in _MODES if mode in set(dosed["mode"])]
     handles = [Line2D([], [], color=_MODES[mode][0], linestyle=_MODES[mode][1], label=mode) for mode in modes]
     for (positions, share), marker in markers.items():

@@ -1,4 +1,4 @@
-"""Scored answers, read for the tables, and how sure their means are: the questions are the sample."""
+"""Scored answers, read for the tables, and the intervals of their means. The questions are the sample."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from lape.generation.answers import KEYS, read_scores
 from lape.text.identification import SHORT, UNKNOWN, base_language
 
 ARTIFACTS = ("scores", "judgements")
-TRANSLATION = "translation-"  # opens the prompts of translations
+TRANSLATION = "translation-"  # The names of the prompts that ask for translations begin with it.
 
-# What an answer is measured by, as titles name it.
+# Measure of an answer -> what titles call it.
 METRICS = {
     "language_accuracy": "language accuracy (langdetect)",
     "lingua_accuracy": "language accuracy (lingua)",
@@ -31,13 +31,13 @@ METRICS = {
     "bleu": "BLEU against the normal answer",
     "content_quality": "content quality (judge, 1 to 10)",
 }
-# Those that are 0 or 1 for an answer.
+# The metrics that are 0 or 1 for each answer.
 PROPORTIONS = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy", "short", "disagreement")
 
-# The metric of each identifier; fastText is there where its model was given.
+# Identifier of languages -> its metric. Answers have fastText's only where its model was given.
 _ACCURACIES = {"langdetect": "language_accuracy", "lingua": "lingua_accuracy", "fasttext": "fasttext_accuracy"}
 _COMPARED = ("langdetect", "lingua")
-_TAIL = 0.025  # on either side of an interval
+_TAIL = 0.025  # probability outside a 95% interval on either side
 Pair = tuple[str, str]
 
 
@@ -46,9 +46,9 @@ class Answers:
     """The scores of one model's answers in one setting.
 
     Attributes:
-        path: of the scores header.
-        header: its content.
-        judged: header of the judgements of the same answers; None where there are none.
+        path: the scores header.
+        header: the content of the scores header.
+        judged: the header of the judgements of the same answers; None where they were not judged.
     """
 
     path: Path
@@ -65,12 +65,12 @@ class Answers:
 
     @property
     def dosed(self) -> bool:
-        """Whether the setting is one of a sweep, and not an experiment's own."""
+        """Whether the setting belongs to a sweep of doses, and is not an experiment's own."""
         return "@" in self.setting
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """A row an answer, as the scores have it; `rating` beside it where it was judged and rated."""
+        """One row per answer: the columns of the scores and, where the answers were judged, the column `rating`."""
         frame = _read(self.path, self.header)
         if self.judged is None:
             return frame.assign(rating=np.nan)
@@ -89,15 +89,15 @@ class Answers:
         return {pair: rows.set_index("number").sort_index() for pair, rows in groups}
 
     def block(self, pair: Pair) -> pd.DataFrame:
-        """The answers to the questions of one language, and whether they are in one language.
+        """The answers to the questions in one language, and whether they are in a wanted language.
 
         Args:
-            pair: (question's language, wanted language). Where no answer was steered towards that language, those to
-                the question in its own are measured by it.
+            pair: (question's language, wanted language). Where no answer was steered towards the wanted language, the
+                answers that were meant to be in the question's language are taken.
 
         Returns:
-            Rows of `blocks` with a column for each of `METRICS`; NaN where an answer has no value or an identifier does
-            not know the language.
+            rows of `blocks` with a column for each of `METRICS`. A value is NaN where an answer has none, or where an
+            identifier does not know the wanted language.
 
         Raises:
             LapeError: there are no such answers.
@@ -112,7 +112,7 @@ class Answers:
             accuracy: (rows[name] == base_language(wanted)).astype(float) if known.get(accuracy) is not None else np.nan
             for name, accuracy in _ACCURACIES.items()
         }
-        # Identifiers differ on an answer that both identify, where both could have told the language.
+        # Two identifiers can only disagree on an answer that both identify.
         both = ~rows[list(_COMPARED)].isin([SHORT, UNKNOWN]).any(axis=1)
         both &= all(known.get(_ACCURACIES[name]) is not None for name in _COMPARED)
         return rows.assign(
@@ -131,10 +131,10 @@ class Group:
     """All settings of one model and prompt.
 
     Attributes:
-        model, prompt: what the settings share.
-        languages: of the questions, in the model's order.
+        model, prompt: the model and the prompt that the settings share.
+        languages: languages of the questions, in the model's order.
         settings: setting -> its answers.
-        numbers: of the questions, ascending.
+        numbers: numbers of the questions, ascending.
     """
 
     model: str
@@ -150,7 +150,7 @@ class Group:
 
     @property
     def metrics(self) -> list[str]:
-        """Those of `METRICS` that the answers have: content quality only where there are judgements."""
+        """The metrics of `METRICS` that the answers have: content quality only where there are judgements."""
         judged = any(answers.judged is not None for answers in self.settings.values())
         return [name for name in METRICS if name != "content_quality" or judged]
 
@@ -158,7 +158,7 @@ class Group:
         """The answers in one setting.
 
         Raises:
-            LapeError: they are not among the inputs.
+            LapeError: the setting is not among the inputs.
         """
         if name not in self.settings:
             raise LapeError(
@@ -170,12 +170,12 @@ class Group:
         """All metrics of the answers in one setting.
 
         Args:
-            setting: its name.
+            setting: the name of the setting.
             pairs: (question's language, wanted language) of K blocks of answers, as for `Answers.block`.
 
         Returns:
-            Metric -> float64 [K, N], the questions in the order of `numbers`; NaN where there is no answer or it has no
-            value.
+            metric -> float64 [K, N], with the questions in the order of `numbers`. A value is NaN where there is no
+            answer, or where the answer has no value.
 
         Raises:
             LapeError: the setting or a block is missing.
@@ -186,18 +186,18 @@ class Group:
 
 
 class Resampling:
-    """95% intervals by drawing questions with replacement, the same draw for all settings and languages.
+    """95% intervals by drawing questions with replacement, with the same draw for all settings and languages.
 
-    An answer to a question in one language is no independent sample beside the answer in another: a question is drawn
-    with all its answers, in every language and setting, so that differences pair.
+    Answers to the same question in two languages are not independent samples. A question is therefore drawn with all
+    its answers, in every language and setting, so that differences are paired.
 
     Args:
-        questions: N, how many there are.
-        resamples: B, how many draws.
-        seed: of the draws.
+        questions: the number N of questions.
+        resamples: the number B of draws.
+        seed: seed of the draws.
 
     Raises:
-        LapeError: no resample, or a negative seed.
+        LapeError: the number of resamples is below 1, or the seed is negative.
     """
 
     def __init__(self, questions: int, resamples: int, seed: int):
@@ -211,16 +211,16 @@ class Resampling:
         np.add.at(self._counts, (np.arange(resamples)[:, None], draws), 1)
 
     def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Of `mean`: expanded percentiles of the bootstrap over questions (Hesterberg 2015, section 3.3).
+        """The interval of `mean`: expanded percentiles of the bootstrap over questions (Hesterberg 2015, section 3.3).
 
-        Plain percentiles are too narrow for few questions: with 20 they cover 89 to 92%. These are taken at the levels
-        that make them as wide as Student's interval.
+        Plain percentiles are too narrow for few questions: with 20 questions they cover 89 to 92%. Expanded percentiles
+        are taken at levels that make the interval as wide as Student's.
 
         Args:
             values: [K, N], as for `mean`.
 
         Returns:
-            Lower and upper bound; NaN with fewer than `uncertainty.MINIMUM_CHUNKS` questions that have a value.
+            lower and upper bound; NaN where fewer than `uncertainty.MINIMUM_CHUNKS` questions have a value.
         """
         there = ~np.isnan(values)
         # einsum adds in one order whatever the number of threads, unlike a matrix product.
@@ -231,21 +231,21 @@ class Resampling:
         return percentiles(means, int(there.any(axis=0).sum()))
 
     def sums(self, counts: np.ndarray) -> np.ndarray:
-        """[B, S], over the questions of every draw, of what adds up to a score of all: counts [N, S]."""
+        """Sums [B, S] over the questions of every draw, from the counts [N, S] that each question adds to a score."""
         return np.einsum("bn,ns->bs", self._counts, counts)
 
     def proportion_interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Of the mean of values that are 0 or 1.
+        """The interval of the mean of values that are 0 or 1.
 
-        A block by itself is a sample of a proportion: Wilson's score interval, which is no point where all values are
-        equal. The mean over several blocks has the bootstrap's, and where all values are equal Wilson's for as many
-        answers as there are questions, since those to one question hang together.
+        A single block is a sample of a proportion. Its interval is Wilson's score interval, which has a width even
+        where all values are equal. The mean over several blocks has the bootstrap's interval. Where all values are
+        equal, it has Wilson's for as many answers as there are questions, since answers to one question are dependent.
 
         Args:
             values: [K, N], as for `mean`.
 
         Returns:
-            Lower and upper bound; NaN without values.
+            lower and upper bound; NaN without values.
         """
         there = ~np.isnan(values)
         questions = int(there.any(axis=0).sum())
@@ -262,14 +262,14 @@ class Resampling:
 
 
 def percentiles(drawn: np.ndarray, questions: int) -> tuple[float, float]:
-    """Expanded percentiles, as of `Resampling.interval`, of what every draw gives.
+    """Expanded percentiles, as in `Resampling.interval`, of a statistic that every draw gives.
 
     Args:
-        drawn: [B]; NaN where a draw gives nothing.
-        questions: how many there are.
+        drawn: [B], the statistic of each draw; NaN where a draw has none.
+        questions: the number of questions.
 
     Returns:
-        Lower and upper bound; NaN with fewer than `uncertainty.MINIMUM_CHUNKS` questions.
+        lower and upper bound; NaN with fewer than `uncertainty.MINIMUM_CHUNKS` questions.
     """
     if questions < uncertainty.MINIMUM_CHUNKS:
         return np.nan, np.nan
@@ -284,10 +284,10 @@ def mean(values: np.ndarray) -> float:
     """The mean over blocks of their means over questions.
 
     Args:
-        values: [K, N]; NaN where there is no value. A block without any is left out.
+        values: [K, N]; NaN where there is no value. A block without any value is left out.
 
     Returns:
-        NaN without values.
+        the mean; NaN without values.
     """
     there = ~np.isnan(values)
     sizes = there.sum(axis=1)
@@ -296,7 +296,7 @@ def mean(values: np.ndarray) -> float:
 
 
 def contributions(values: np.ndarray) -> np.ndarray:
-    """What every question adds to `mean`, [N]."""
+    """The addend [N] of every question in `mean`."""
     there = ~np.isnan(values)
     sizes = there.sum(axis=1, keepdims=True)
     blocks = max(int((sizes > 0).sum()), 1)
@@ -309,16 +309,16 @@ def data(header: str | Path) -> list[Path]:
 
 
 def generations(header: dict) -> dict[str, str]:
-    """The file of the answers that were scored or judged, as its header names it among the inputs, and its SHA-256."""
+    """The path and the SHA-256 of the scored or judged answers, from the inputs that the header records."""
     name = f"{header['setting']}.jsonl"
     return {path: digest for path, digest in header["inputs"].items() if Path(path).name == name}
 
 
 def generations_header(answers: Answers) -> Path:
-    """Header of the answers that were scored, once they are seen to be the same.
+    """The header of the answers that were scored, after a check that the answers have not changed since.
 
     Raises:
-        LapeError: they are others by now, or the scores name none.
+        LapeError: the answers have changed, or the scores header names none.
     """
     for path, digest in generations(answers.header).items():
         if sha256(path) != digest:
@@ -331,10 +331,10 @@ def load(paths: Iterable[str | Path]) -> list[Group]:
     """Read scores headers, and judgements headers of the same settings, in any order.
 
     Returns:
-        A group a model and prompt, in the order in which they first come.
+        one group per model and prompt, in the order in which they first come.
 
     Raises:
-        LapeError: neither kind of header, a setting comes twice or is judged but not scored, or the settings of a
+        LapeError: a header is of neither kind, a setting comes twice or is judged but not scored, or the settings of a
             model and prompt disagree on the languages or the questions.
     """
     found: dict[str, dict[tuple[str, str, str], tuple[Path, dict]]] = {artifact: {} for artifact in ARTIFACTS}
@@ -366,7 +366,8 @@ def _group(model: str, prompt: str, settings: dict[str, Answers]) -> Group:
         if answers.header["languages"] != first.header["languages"]:
             raise LapeError(f"{answers.path}: has other languages than {first.path}; score one list of languages")
         for pair, rows in answers.blocks.items():
-            # A corpus may have other pairs for another target; a question is asked in its language, whatever is wanted.
+            # The texts to translate may differ by target language. The questions of a language are the same ones
+            # whichever language is wanted.
             key = pair if prompt.startswith(TRANSLATION) else pair[:1]
             numbers = tuple(rows.index)
             path, same = questions.setdefault(key, (answers.path, numbers))
@@ -380,7 +381,7 @@ def _group(model: str, prompt: str, settings: dict[str, Answers]) -> Group:
 
 
 def _read(header_path: Path, header: dict) -> pd.DataFrame:
-    """The table beside a scores header, once every answer is seen to come once."""
+    """The table beside a scores header, after a check that no answer comes twice."""
     path = checked(header_path, header, ".tsv")
     try:
         frame = read_scores(path)

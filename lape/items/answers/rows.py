@@ -11,7 +11,7 @@ from lape.evaluation import uncertainty
 from lape.items.answers.inputs import Group, Pair, Resampling, contributions, load, mean
 from lape.paper import PaperModel, paper_model
 
-# A row of all languages, or of all pairs of them.
+# The language in a row that is the mean over all languages, or over all pairs of languages.
 ALL = ""
 
 TABLE1_METRICS = ("language_accuracy", "lingua_accuracy", "nll", "distinct_2", "chrf", "content_quality")
@@ -22,20 +22,22 @@ _Measured = Mapping[str, np.ndarray]
 
 
 def table1(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Answers in every language, with nothing, a control or one language's neurons deactivated (Table 1).
+    """Answers in every language: normal, under a random control, and with one language's neurons deactivated (Table 1).
 
     Args:
-        paths: scores headers, each with its TSV beside it, and judgements headers where there are any; for each model
-            and prompt the settings normal, deactivated-k for every language k, and random where it was measured.
-            Others are passed over.
-        resamples: of the bootstrap over questions.
-        seed: of its draws.
+        paths: scores headers, each with its TSV beside it, and judgements headers where there are any. Each model and
+            prompt needs the settings normal and deactivated-k for every language k; random is used where it was
+            measured. Headers of other settings are passed over.
+        resamples: number of resamples of the bootstrap over questions.
+        seed: seed of the draws of the resamples.
 
     Returns:
-        Columns model, prompt, setting (normal, random, deactivated), deactivated (k, or empty), language (of question
-        and answer), metric, answers (that have the value), ours (their mean), low and high (95% interval,
-        `answers.Resampling.bounds`), paper and difference (ours less paper), which are empty but for the content
-        quality of the paper's model.
+        one row per model, prompt, setting, language and metric. Columns:
+        - model, prompt, setting (normal, random, deactivated), deactivated (k, or empty);
+        - language (of question and answer), metric;
+        - answers (how many have a value), ours (their mean), low and high (its 95% interval,
+          `inputs.Resampling.bounds`);
+        - paper and difference (ours less paper). They are empty except for the content quality of the paper's model.
 
     Raises:
         LapeError: a setting is missing, comes twice or answers other questions than the others.
@@ -69,19 +71,22 @@ def table4(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) ->
     """Answers in every language, normal and steered towards it (Table 4).
 
     Args:
-        paths: as for `table1`, of the settings normal, steered, and steered_random where it was measured.
-        resamples: as for `table1`.
-        seed: of its draws, and of random sign flips.
+        paths: as for `table1`, with the settings normal, steered, and steered_random where it was measured.
+        resamples: see `table1`.
+        seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
-        Columns model, prompt, setting, language (`ALL`: the mean over the languages), metric, answers, ours, low, high,
-        paper and difference as in `table1`; change (mean difference to the normal answers to the same questions) with
-        change_low and change_high (bootstrap), p_value (`uncertainty.sign_flip_test` over questions) and p_holm (Holm's
-        correction over the languages of a setting and metric; the mean over the languages stands alone). Those five
-        are empty for normal. The paper has language accuracy and content quality.
+        one row per model, prompt, setting, language and metric, and one for the mean over the languages. Columns:
+        - model, prompt, setting, language (`ALL` in the row of the mean), metric;
+        - answers, ours, low, high, paper and difference as in `table1`. The paper has language accuracy and content
+          quality;
+        - change (mean difference to the normal answers to the same questions) with change_low and change_high
+          (bootstrap), p_value (`uncertainty.sign_flip_test` over questions) and p_holm (Holm's correction over the
+          languages of a setting and metric; the mean over the languages is not corrected). These five columns are
+          empty for the setting normal.
 
     Raises:
-        LapeError: as `table1`.
+        LapeError: see `table1`.
     """
     blocks = []
     for group in _with(load(paths), "steered"):
@@ -118,23 +123,28 @@ def table4(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) ->
 
 
 def cross_lingual(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """How often a question of k is answered in m, k's neurons deactivated and m's steered, for every pair.
+    """How often a question in language k is answered in language m, for every pair of languages.
+
+    The neurons of k are deactivated, and those of m are steered.
 
     Args:
-        paths: as for `table1`, of the settings cross-k for every language k, and cross_random-k where the control was
+        paths: as for `table1`, with the settings cross-k for every language k, and cross_random-k where the control was
             measured.
-        resamples: as for `table1`.
-        seed: of its draws, and of random sign flips.
+        resamples: see `table1`.
+        seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
-        Columns model, prompt, method (lape, matched_lape), deactivated (k), target (m; both `ALL` in the row of the
-        mean over all pairs), answers, success (share in m by langdetect) with low and high, lingua_success, nll, chrf
-        (against the normal answers to the questions of m); control (the control's success), difference (paired) with
-        difference_low and difference_high (bootstrap), p_value and p_holm (over the pairs; the mean stands alone),
-        which are empty in the rows of the control and where there is none.
+        one row per model, prompt, method and pair of languages, and one for the mean over all pairs. Columns:
+        - model, prompt, method (lape, matched_lape), deactivated (k), target (m). In the row of the mean, deactivated
+          and target are `ALL`;
+        - answers, success (share of answers in m by langdetect) with low and high, lingua_success, nll, chrf (against
+          the normal answers to the questions in m);
+        - control (success under the control), difference (paired, success less control) with difference_low and
+          difference_high (bootstrap), p_value and p_holm (over the pairs; the mean over all pairs is not corrected).
+          These six columns are empty in the rows of the control, and where there is no control.
 
     Raises:
-        LapeError: as `table1`.
+        LapeError: see `table1`.
     """
     blocks = []
     for group in _with(load(paths), "cross"):
@@ -187,8 +197,8 @@ def dose_response(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
     """Language accuracy and fluency at every dose of steering, from none (the setting normal).
 
     Args:
-        paths: paths as for `table1`, of the settings normal, steered or cross-k, and of steered and cross-k at other
-            doses (steered@..., cross-k@...).
+        paths: as for `table1`, with the settings normal, steered or cross-k, and steered and cross-k at other doses
+            (steered@..., cross-k@...).
         resamples: see `table1`.
         seed: seed of the draws of the resamples.
 
@@ -243,7 +253,7 @@ def dose_response(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
 
 
 def _with(groups: Iterable[Group], kind: str) -> list[Group]:
-    """The models and prompts that have an experiment."""
+    """The groups (of a model and prompt) that have settings of one kind."""
     found = [group for group in groups if _has(group, kind)]
     if not found:
         raise LapeError(f"no scores of a setting {kind!r}: there is no table; pass the headers of all its settings")
@@ -255,12 +265,12 @@ def _has(group: Group, kind: str) -> bool:
 
 
 def _own(group: Group) -> list[Pair]:
-    """Every language's questions, answered in that language."""
+    """Pairs in which the wanted language is the question's own, one per language."""
     return [(language, language) for language in group.languages]
 
 
 def _order(group: Group):
-    """Sorts pairs by the model's order of languages."""
+    """A key that sorts pairs by the model's order of languages."""
     return lambda pair: [group.languages.index(language) for language in pair]
 
 
@@ -271,9 +281,9 @@ def _stack(group: Group, settings: Mapping[Pair, str]) -> _Measured:
 
 
 def _doses(group: Group, kind: str) -> dict[tuple[str, str, float, float], dict[Pair, str]]:
-    """(mode, positions, strength, share) -> pair of languages -> setting, sorted.
+    """Dose (mode, positions, strength, share) -> pair of languages -> setting, sorted by dose.
 
-    The experiment's own setting is passed over where the sweep has its dose again.
+    Where a setting of the sweep has the dose of the experiment's own setting, the latter is passed over.
     """
     found: dict[tuple, dict[Pair, str]] = {}
     for answers in sorted(group.settings.values(), key=lambda answers: not answers.dosed):
@@ -286,7 +296,7 @@ def _doses(group: Group, kind: str) -> dict[tuple[str, str, float, float], dict[
 
 
 def _compared(metric: str, values: np.ndarray, resampling: Resampling, paper: float) -> dict[str, float]:
-    """Columns answers, ours, low, high, paper and difference of some blocks of answers."""
+    """The columns answers, ours, low, high, paper and difference, from the values [K, N] of blocks of answers."""
     low, high = resampling.bounds(metric, values)
     ours = mean(values)
     compared = {"paper": paper, "difference": ours - paper}
@@ -315,19 +325,22 @@ def _count(values: np.ndarray) -> int:
 
 
 def _p_values(differences: pd.Series, added: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """Of mean differences, from what every question adds to them; a question that adds nothing does not matter."""
+    """The p-values of mean differences, from the addend of every question in each difference.
+
+    A question that adds nothing does not change a p-value.
+    """
     return np.where(differences.isna(), np.nan, uncertainty.sign_flip_test(np.stack(added), seed))
 
 
 def _holm(block: pd.DataFrame, corrected: pd.Series, family: list[str]) -> pd.Series:
-    """Column p_holm: p_value, corrected over the rows of a family where asked for."""
+    """The column p_holm: p_value with Holm's correction over each family of rows, uncorrected outside `corrected`."""
     tests = block[corrected & block["p_value"].notna()]
     adjusted = tests.groupby(family)["p_value"].transform(lambda values: uncertainty.holm(values.to_numpy()))
     return adjusted.reindex(block.index).where(corrected, block["p_value"])
 
 
 def _known(group: Group) -> PaperModel | None:
-    """The paper's model that the answers can be compared with: of one name, with neurons of the same languages."""
+    """The paper's model of the same name, if its neurons are of the same languages; its numbers can be compared."""
     model = paper_model(group.model)
     # The paper asks no English questions.
     same = model is not None and {*group.languages, "en"} == set(model.counts().index)

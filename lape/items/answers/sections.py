@@ -10,13 +10,13 @@ from lape.items.answers.rows import ALL
 from lape.items.layout import Section, rounded, with_interval
 from lape.items.perplexity.rows import SIGNIFICANT
 
-# With a space, which no language has in its name.
+# The label of the mean over languages. It has a space so that it cannot be the name of a language.
 MEAN = "all (mean)"
 
 
 def table1_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model, prompt and metric settings down and languages across; for the paper's model its numbers too."""
-    # Of a language called "normal" the row is "normal deactivated".
+    """One table per model, prompt and metric: settings down, languages across, the paper's numbers where it has any."""
+    # The suffix keeps the row of a language called "normal" apart from the row of the setting normal.
     deactivated = frame["setting"].where(frame["deactivated"] == "", frame["deactivated"] + " deactivated")
     sections = []
     for title, metric, block in _metrics(frame.assign(row=deactivated)):
@@ -30,17 +30,17 @@ def table1_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def table4_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model, prompt and metric settings down, languages and their mean across, with intervals and changes."""
+    """One table per model, prompt and metric: settings down, languages and their mean across, intervals and changes."""
     return change_sections(frame, METRICS, "normal")
 
 
 def change_sections(frame: pd.DataFrame, titles: Mapping[str, str], baseline: str) -> list[Section]:
-    """As `table4_sections`, of other metrics and of changes to another setting.
+    """Tables laid out as by `table4_sections`, of any metrics and of changes from any setting.
 
     Args:
-        frame: columns as of `lape.items.answers.rows.table4`.
-        titles: metric -> what it is.
-        baseline: the setting that changes are to.
+        frame: has the columns of `lape.items.answers.rows.table4`.
+        titles: metric -> what a title calls it.
+        baseline: the setting from which changes are measured.
     """
     sections = []
     for title, metric, block in _metrics(frame.assign(language=frame["language"].replace(ALL, MEAN))):
@@ -65,7 +65,7 @@ def change_sections(frame: pd.DataFrame, titles: Mapping[str, str], baseline: st
 
 
 def cross_lingual_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model and prompt a matrix of success for LAPE and one for the control, and the means in a line each."""
+    """Per model and prompt: one matrix of success for LAPE, one for its control, and a table of their means."""
     sections = []
     for title, own in groups(frame):
         for method, block in own[own["target"] != ALL].groupby("method", sort=False):
@@ -92,7 +92,7 @@ def cross_lingual_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def dose_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model, prompt and kind a line a dose, the mean over the languages; then accuracy and NLL by language."""
+    """Per model, prompt and kind: a row per dose with the mean over languages; then accuracy and NLL by language."""
     sections = []
     for title, own in groups(frame.assign(dose=_doses(frame))):
         for kind, block in own.groupby("kind", sort=False):
@@ -114,11 +114,11 @@ def dose_sections(frame: pd.DataFrame) -> list[Section]:
             dose = "mode, positions, strength, share of the neurons"
             sections.append(Section(f"{title}, {kind}: mean over the languages at every dose ({dose})", "dose", cells))
             column = "language" if kind == "steered" else "target"
-            # Pairs that every dose has, as in the mean.
+            # The mean is over the pairs that every dose has, so other pairs are left out here too.
             pairs = single.groupby(["language", "target"], sort=False)["dose"].transform("nunique")
             single = single[pairs == single["dose"].nunique()]
             for metric in ("language_accuracy", "nll"):
-                # Of cross the mean over the languages of the questions.
+                # In the kind cross a target has several languages of questions: the mean over them is shown.
                 means = single.groupby(["dose", column], sort=False)[metric].mean().reset_index(name="value")
                 cells = text_matrix(means.assign(text=means["value"].map(_number)), "dose", column)
                 what = f"{METRICS[metric]} by {'language' if kind == 'steered' else 'target language'}"
@@ -127,13 +127,16 @@ def dose_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def success_matrix(block: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One column of one matrix of `cross_lingual`, deactivated x target; NaN on the diagonal."""
+    """One column of a frame of one model and method as a matrix, deactivated x target; NaN on the diagonal."""
     languages = block["deactivated"].unique()
     return block.pivot(index="deactivated", columns="target", values=column).reindex(index=languages, columns=languages)
 
 
 def beats_control(frame: pd.DataFrame) -> pd.Series:
-    """Which rows of `cross_lingual` succeed more often than the control: p_holm < 0.05; none without one."""
+    """Whether each row of a frame of `rows.cross_lingual` succeeds more often than the control: p_holm < 0.05.
+
+    No row does where there is no control.
+    """
     return (frame["p_holm"] < SIGNIFICANT) & (frame["difference"] > 0)
 
 
@@ -151,7 +154,7 @@ def _metrics(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _doses(frame: pd.DataFrame) -> list[str]:
-    """A dose in words."""
+    """The dose of each row in words."""
     return [
         f"{one.mode}, {one.positions}, {one.strength:g}, {100 * one.share:g}%" if one.mode else "none (normal)"
         for one in frame[["mode", "positions", "strength", "share"]].itertuples()
@@ -159,7 +162,7 @@ def _doses(frame: pd.DataFrame) -> list[str]:
 
 
 def text_matrix(block: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
-    """Column `text` as a matrix, rows and columns in the order in which they come; blank where there is none."""
+    """The column `text` as a matrix, its rows and columns in the order in which they come; a missing cell is blank."""
     cells = block.pivot(index=row, columns=column, values="text").fillna("")
     return cells.loc[block[row].unique(), block[column].unique()]
 
