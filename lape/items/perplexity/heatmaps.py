@@ -25,10 +25,11 @@ _LABELS = {
 
 
 def deactivation(frame: pd.DataFrame) -> Figure:
-    """PPL change of each method beside its control, one row of panels a model: row deactivated, column evaluated.
+    """PPL change of each method beside its control, one row of panels per model.
 
-    The scale is linear up to 1 and logarithmic above, as the changes span 0 to several hundred. Bold: the language
-    suffers more than under the control.
+    In a panel a row is the deactivated language and a column the evaluated one. The scale is linear up to 1 and
+    logarithmic above, as the changes span 0 to several hundred. A number is bold where the language suffers more than
+    under the control.
 
     Args:
         frame: the table of `lape.items.perplexity.rows.changes`.
@@ -37,7 +38,9 @@ def deactivation(frame: pd.DataFrame) -> Figure:
 
 
 def deactivation_log_ratio(frame: pd.DataFrame) -> Figure:
-    """ln(PPL / baseline PPL), the NLL change in nats per token, laid out as `deactivation`; comparable over languages.
+    """ln(PPL / baseline PPL), the NLL change in nats per token, in the layout of `deactivation`.
+
+    Unlike PPL changes, NLL changes of different languages can be compared.
 
     Args:
         frame: the table of `lape.items.perplexity.rows.changes`.
@@ -46,7 +49,7 @@ def deactivation_log_ratio(frame: pd.DataFrame) -> Figure:
 
 
 def figure2(frame: pd.DataFrame) -> Figure:
-    """PPL change of every method side by side on one scale (Fig. 2), their controls left out.
+    """PPL change of every method side by side on one scale (Fig. 2). Controls are left out.
 
     Args:
         frame: the table of `lape.items.perplexity.rows.changes`.
@@ -55,7 +58,9 @@ def figure2(frame: pd.DataFrame) -> Figure:
 
 
 def figure3(frame: pd.DataFrame) -> Figure:
-    """Per model the change of PPL and of bits per byte, which compares tokenizers, each on one scale (Fig. 3).
+    """Per model the change of PPL and that of bits per byte, each on one scale (Fig. 3).
+
+    Bits per byte can be compared between models of different tokenizers.
 
     Args:
         frame: the table of `lape.items.perplexity.rows.changes`.
@@ -79,12 +84,12 @@ def figure3(frame: pd.DataFrame) -> Figure:
 
 
 def figure8(frame: pd.DataFrame) -> Figure:
-    """PPL change of the random sets side by side (Fig. 8), on a scale as long as that of language-specific neurons.
+    """PPL change of the random sets side by side (Fig. 8).
 
     Args:
         frame: the table of `lape.items.perplexity.rows.changes`.
     """
-    # To 100 at least, an effect of the usual size in Fig. 2: small changes must look small.
+    # The scale reaches at least 100, the usual size of an effect in Fig. 2, so that small changes look small.
     return _panels(frame, "ppl_change", lambda values: _ppl_scale(values, 100))
 
 
@@ -94,12 +99,12 @@ def _ppl_scale(values: pd.Series, least: float = 10) -> Normalize:
 
 
 def _linear_scale(values: pd.Series) -> Normalize:
-    # At least to 0.5, for the same reason.
+    # The scale reaches at least 0.5, so that smaller changes do not look like an effect.
     return Normalize(min(0.0, values.min()), max(values.max(), 0.5))
 
 
 def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
-    """A heatmap a model and method on one scale, a model's side by side as far as the page is wide."""
+    """One heatmap per model and method, all on one scale. A model's stand side by side up to the width of the page."""
     scale = norm(frame[column])
     groups = [list(_matrices(block)) for _, block in frame.groupby("model", sort=False)]
     if max(map(len, groups)) == 1:
@@ -125,7 +130,7 @@ def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
 
 
 def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> None:
-    """One matrix; numbers of cells that suffer more than under the control are bold."""
+    """Draw one matrix. The numbers of cells that suffer more than under the control are bold."""
     heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
     model, method = block["model"].iat[0], block["method"].iat[0]
     control = f"control of {method_name(method.removeprefix(CONTROL))}"
@@ -138,6 +143,6 @@ def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _side(block: pd.DataFrame) -> float:
-    """Inches of one matrix with its labels."""
+    """The side of one matrix with its labels, in inches."""
     cells = matrix(block, "ppl_change")
     return len(cells.columns) * cell_side(cells) + 0.6

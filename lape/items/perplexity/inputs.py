@@ -12,7 +12,7 @@ from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
 
 BASELINE = "baseline"
-# The layer-matched random control of a method is a method of this name before it.
+# This prefix before the name of a method names its layer-matched random control, which is a method too.
 CONTROL = "matched_"
 
 
@@ -21,8 +21,8 @@ class Measurement:
     """One row of a matrix: every language's likelihood with one set deactivated.
 
     Attributes:
-        path: of its header.
-        header: the header's content.
+        path: the perplexity header.
+        header: the content of the header.
     """
 
     path: Path
@@ -63,8 +63,8 @@ def load(paths: Iterable[str | Path]) -> list[Measurement]:
     """Read perplexity headers.
 
     Raises:
-        LapeError: not such a header, a cell is missing or names a language that is not the model's, or the headers of
-            a model disagree on its languages.
+        LapeError: a path is no perplexity header, a cell is missing or names a language that is not the model's, or
+            the headers of a model disagree on its languages.
     """
     languages: dict[str, list[str]] = {}
     found = []
@@ -101,10 +101,12 @@ def baselines(measurements: Sequence[Measurement]) -> dict[str, Measurement]:
 
 
 def matrices(measurements: Sequence[Measurement]) -> dict[tuple[str, str], dict[str, Measurement]]:
-    """(model, method) -> deactivated language -> its row, in the model's order; a model's matrices together.
+    """(model, method) -> deactivated language -> its row, the languages in the model's order.
+
+    The matrices of a model follow one another.
 
     Raises:
-        LapeError: a row is missing or comes twice, or there is none.
+        LapeError: a row is missing or comes twice, or there is no matrix.
     """
     found: dict[tuple[str, str], dict[str, Measurement]] = {}
     for model, base in baselines(measurements).items():
@@ -136,10 +138,10 @@ def matrices(measurements: Sequence[Measurement]) -> dict[tuple[str, str], dict[
 
 
 def paired(one: Measurement, other: Measurement, evaluated: str) -> tuple[np.ndarray, np.ndarray]:
-    """The chunks of one language in two runs, [3, N] each, once they are seen to be the same.
+    """The chunks of one language in two runs, [3, N] each, after a check that both runs read the same tokens.
 
     Raises:
-        LapeError: other tokens were read.
+        LapeError: the runs read different tokens.
     """
     both = []
     for run in (one, other):

@@ -1,4 +1,4 @@
-"""Fig. 4: what deactivating one language does, the more neurons are selected."""
+"""Fig. 4: the effect of deactivating one language, against the share of neurons that are selected."""
 
 import math
 
@@ -11,12 +11,12 @@ from lape.items.drawing.style import BLUE, panels
 
 COLUMNS = ("model", "deactivated", "ratio", "evaluated", "ppl_change", "ppl_change_low", "ppl_change_high")
 
-# Blue is the deactivated language's.
+# Blue is kept for the deactivated language.
 _OTHERS = [colour for colour in COLOURS if colour != BLUE]
 
 
 def figure4(frame: pd.DataFrame) -> Figure:
-    """PPL change of every language against the ratio, one panel a model and deactivated language, with 95% bands.
+    """PPL change of every language against the ratio, one panel per model and deactivated language, with 95% bands.
 
     The axis is linear up to 1 and logarithmic above, as in Fig. 2. Lines are named at their ends; the deactivated
     language is bold.
@@ -37,7 +37,7 @@ def figure4(frame: pd.DataFrame) -> Figure:
 
 
 def _lines(axis: Axes, block: pd.DataFrame) -> None:
-    """One panel's lines and bands."""
+    """Draw one panel's lines and bands."""
     deactivated = block["deactivated"].iat[0]
     for language, rows in block.groupby("evaluated", sort=False):
         colour, dash = _look(block, language)
@@ -67,7 +67,7 @@ def _lines(axis: Axes, block: pd.DataFrame) -> None:
 
 
 def _names(axis: Axes, block: pd.DataFrame) -> None:
-    """Each line's language at its end; the deactivated one's is bold."""
+    """Write each language at the end of its line, the deactivated one in bold."""
     last = block[block["ratio"] == block["ratio"].max()]
     ends = dict(zip(last["evaluated"], last["ppl_change"], strict=True))
     colours = {language: _look(block, language)[0] for language in ends}
@@ -75,7 +75,7 @@ def _names(axis: Axes, block: pd.DataFrame) -> None:
 
 
 def _look(block: pd.DataFrame, language: str) -> tuple[str, str]:
-    """Colour and dashes of a language's line: blue where it is the deactivated one."""
+    """Colour and dashes of a language's line. The deactivated language is blue."""
     deactivated = block["deactivated"].iat[0]
     if language == deactivated:
         return BLUE, "-"

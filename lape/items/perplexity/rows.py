@@ -1,4 +1,4 @@
-"""Perplexity under deactivation and how sure it is: the data of Figs. 2, 3, 4 and 8, and a score of a matrix."""
+"""Perplexity under deactivation with its intervals and tests: the data of Figs. 2, 3, 4 and 8, and diagonality."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from lape.errors import LapeError
 from lape.evaluation import uncertainty
 from lape.items.perplexity.inputs import BASELINE, CONTROL, Measurement, baselines, load, matrices, paired
 
-SIGNIFICANT = 0.05  # of p_holm
+SIGNIFICANT = 0.05  # A cell is significant where p_holm is below.
 
 _Draws = Callable[[str, int], np.ndarray]
 
@@ -25,21 +25,24 @@ def data(header: str | Path) -> list[Path]:
 def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Every deactivated x evaluated language beside its baseline and its control (Figs. 2, 3 and 8).
 
-    A matrix is a model and a method. Where the inputs hold the matrix of the method's layer-matched random control
-    ("matched_" before its name), each cell is tested against the control's.
+    There is one matrix per model and method. Where the inputs hold the matrix of the method's layer-matched random
+    control ("matched_" before the method's name), each cell is tested against that of the control.
 
     Args:
-        paths: perplexity headers, each with its TSV beside it; for each model the baseline, and a row for every
-            language of each of its matrices.
-        resamples: of the bootstrap over chunks.
-        seed: of its draws. Those of a language are the same in all cells, and do not depend on the other languages.
+        paths: perplexity headers, each with its TSV beside it. Each model needs its baseline, and each of its matrices
+            a row for every language.
+        resamples: number of resamples of the bootstrap over chunks.
+        seed: seed of the draws of the resamples. A language has the same draws in all cells, whatever the other
+            languages are.
 
     Returns:
-        One row a cell, in the languages' order, a model's matrices in the order of the inputs: model, method,
-        deactivated, evaluated, tokens, chunks, nll (mean nats per predicted token), ppl, bits_per_byte and the
-        baseline's (baseline_nll, ...); ppl_change, nll_change and bits_change, each with the bounds _low and _high of
-        its 95% interval (`uncertainty.change_interval`); control_nll, p_value (`uncertainty.sign_flip_test`) and
-        p_holm (over the cells of the matrix), NaN without a control.
+        one row per cell, in the languages' order; a model's matrices are in the order of the inputs. Columns:
+        - model, method, deactivated, evaluated, tokens, chunks;
+        - nll (mean nats per predicted token), ppl and bits_per_byte, and those of the baseline (baseline_nll, ...);
+        - ppl_change, nll_change and bits_change, each with the bounds _low and _high of its 95% interval
+          (`uncertainty.change_interval`);
+        - control_nll, p_value (`uncertainty.sign_flip_test`) and p_holm (over the cells of the matrix); NaN without a
+          control.
 
     Raises:
         LapeError: a row is missing, comes twice or was measured on other chunks than its baseline or control.
@@ -59,17 +62,18 @@ def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -
 
 
 def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What deactivating a language does, the more neurons are selected (Fig. 4).
+    """The effect of deactivating a language, at several ratios of selected neurons (Fig. 4).
 
     Args:
-        paths: perplexity headers, each with its TSV beside it; for each model the baseline, and rows of one language
+        paths: perplexity headers, each with its TSV beside it. Each model needs its baseline, and rows of one language
             or more at several ratios.
         resamples: as for `changes`.
         seed: as for `changes`.
 
     Returns:
-        Columns model, deactivated, ratio (rising, from the baseline's 0), neurons (that were deactivated), and those of
-        `changes` from `evaluated` to `bits_change_high`.
+        one row per model, deactivated language, ratio and evaluated language. Columns: model, deactivated, ratio
+        (rising, from 0 for the baseline), neurons (how many were deactivated), and the columns of `changes` from
+        `evaluated` to `bits_change_high`.
 
     Raises:
         LapeError: a row names no ratio or comes twice, or was measured on other chunks than its baseline.
@@ -98,7 +102,7 @@ def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
 
 
 def diagonality(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """One score a matrix: mean NLL rise on its diagonal over that off it (`uncertainty.diagonality`).
+    """One score per matrix: its mean NLL rise on the diagonal over that off the diagonal (`uncertainty.diagonality`).
 
     Args:
         paths: as for `changes`.
@@ -106,12 +110,14 @@ def diagonality(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 
         seed: as for `changes`.
 
     Returns:
-        Columns model, method, diagonal and off_diagonal (means, nats per token), score with its bounds low and high,
-        and how many cells on and off the diagonal suffer more than under the control (p_holm < 0.05 and a higher NLL;
-        blank without a control, and where the chunks are too few for any cell to reach that).
+        one row per model and method. Columns:
+        - model, method, diagonal and off_diagonal (mean NLL rises, nats per token), score with its bounds low and high;
+        - significant_diagonal and significant_off_diagonal: how many cells suffer more than under the control (p_holm <
+          0.05 and a higher NLL). They are blank without a control, and where there are too few chunks for any cell to
+          be significant.
 
     Raises:
-        LapeError: as `changes`.
+        LapeError: see `changes`.
     """
     measured = load(paths)
     base, found = baselines(measured), matrices(measured)
@@ -141,13 +147,13 @@ def diagonality(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 
 
 
 def baseline(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """The unperturbed model in every language.
+    """The perplexity of the unperturbed model in every language.
 
     Args:
-        paths: perplexity headers; those of deactivated sets are passed over.
+        paths: perplexity headers. Those of deactivated sets are passed over.
 
     Returns:
-        Columns model, language, tokens, nll, ppl, bytes, bits_per_byte.
+        one row per model and language. Columns: model, language, tokens, nll, ppl, bytes, bits_per_byte.
 
     Raises:
         LapeError: a model has no baseline, or two, or a cell is missing.
@@ -161,20 +167,23 @@ def baseline(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def matrix(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One column of one matrix as deactivated x evaluated, both in the order in which they come."""
+    """One column of a frame of one model and method as a matrix, deactivated x evaluated, in the frame's order."""
     square = frame.pivot(index="deactivated", columns="evaluated", values=column)
     return square.loc[frame["deactivated"].unique(), frame["evaluated"].unique()]
 
 
 def significant(frame: pd.DataFrame) -> pd.Series:
-    """Which rows of `changes` suffer more than under the control: p_holm < 0.05 and a higher NLL; none without one."""
+    """Whether each row of `changes` suffers more than under the control: p_holm < 0.05 and a higher NLL.
+
+    No row does where there is no control.
+    """
     return (frame["p_holm"] < SIGNIFICANT) & (frame["nll"] > frame["control_nll"])
 
 
 def significant_cells(block: pd.DataFrame) -> tuple[int, int] | tuple[None, None]:
     """How many cells of one matrix, on and off the diagonal, suffer more than under the control.
 
-    None without a control, and where there are too few chunks for any cell of so many to be told from it.
+    Both numbers are None without a control, and where the chunks are too few for any cell to pass Holm's correction.
     """
     smallest = max(uncertainty.smallest_p(chunks) for chunks in block["chunks"])
     if block["p_holm"].isna().any() or smallest * len(block) >= SIGNIFICANT:
@@ -184,14 +193,17 @@ def significant_cells(block: pd.DataFrame) -> tuple[int, int] | tuple[None, None
 
 
 def methods_and_controls(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """The methods of a frame of `changes`, and the controls of those methods, which stand for nothing of their own."""
+    """The methods of a frame of `changes`, and the controls of those methods.
+
+    A control whose own method is not in the frame counts as a method.
+    """
     names = list(frame["method"].unique())
     controls = [name for name in names if name.startswith(CONTROL) and name.removeprefix(CONTROL) in names]
     return [name for name in names if name not in controls], controls
 
 
 def _drawing(number: int, seed: int) -> _Draws:
-    """From a language and its number of chunks to the draws of its chunks, made once."""
+    """A function from a language and its number of chunks to the draws of its chunks. It makes each draw once."""
     if number < 1 or seed < 0:
         raise LapeError(f"{number} resamples, seed {seed}: give --resamples from 1 and --seed from 0; correct them")
 
@@ -203,7 +215,7 @@ def _drawing(number: int, seed: int) -> _Draws:
 
 
 def _cell(row: Measurement, base: Measurement, evaluated: str, draws: _Draws) -> dict:
-    """Measures of one cell, its baseline's, and the changes with their intervals."""
+    """The measures of one cell, those of its baseline, and the changes with their intervals."""
     perturbed, unperturbed = paired(row, base, evaluated)
     tokens, text_bytes, nll = unperturbed
     draw = draws(evaluated, len(tokens))
@@ -222,7 +234,7 @@ def _cell(row: Measurement, base: Measurement, evaluated: str, draws: _Draws) ->
 
 
 def _tests(rows: dict[str, Measurement], control: dict[str, Measurement] | None, seed: int) -> dict[str, np.ndarray]:
-    """Columns control_nll, p_value and p_holm of one matrix, row by row."""
+    """The columns control_nll, p_value and p_holm of one matrix, row by row."""
     if control is None:
         return dict.fromkeys(("control_nll", "p_value", "p_holm"), np.full(len(rows) ** 2, np.nan))
     columns = []

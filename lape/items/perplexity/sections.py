@@ -6,7 +6,7 @@ import pandas as pd
 from lape.items.layout import Section, rounded, with_interval
 from lape.items.perplexity.rows import SIGNIFICANT, matrix, methods_and_controls, significant, significant_cells
 
-_UNDEFINED = "undefined"  # a ratio of two rises that are none
+_UNDEFINED = "undefined"  # stands for a ratio of two rises that are not positive
 _MEASURES = {
     "ppl_change": "PPL change",
     "nll_change": "NLL change (nats per token)",
@@ -16,9 +16,10 @@ _CONTROL = f"the layer-matched control (p < {SIGNIFICANT}, Holm)"
 
 
 def change_sections(frame: pd.DataFrame, measure: str = "nll_change") -> list[Section]:
-    """Per model and method the PPL change, the same with intervals, and another measure; per model an overview.
+    """Per model and method: the PPL change, the PPL change with intervals, and another measure. Per model: an overview.
 
-    A control whose method is there has no tables of its own: it is in the overview, and its test marks the cells.
+    The control of a method in the frame has no tables of its own. It is in the overview, and the test against it marks
+    the cells of its method.
 
     Args:
         frame: from `changes`.
@@ -39,12 +40,12 @@ def change_sections(frame: pd.DataFrame, measure: str = "nll_change") -> list[Se
 
 
 def bits_sections(frame: pd.DataFrame) -> list[Section]:
-    """As `change_sections`, with bits per byte, which compare models of different tokenizers."""
+    """The tables of `change_sections` with bits per byte, which can be compared between models of other tokenizers."""
     return change_sections(frame, "bits_change")
 
 
 def sweep_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model and deactivated language: ratios down, languages across; the PPL, then its change with intervals."""
+    """Per model and deactivated language: a table of PPL and one of its change, with ratios down, languages across."""
     sections = []
     for (model, deactivated), block in frame.groupby(["model", "deactivated"], sort=False):
         share = block["ratio"].map(lambda ratio: f"{100 * ratio:g}%")
@@ -62,7 +63,7 @@ def sweep_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def diagonality_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model one line a method, in the order given."""
+    """Per model a table with one row per method, in the order given."""
     heads = {
         "diagonal": "NLL rise on diagonal",
         "off_diagonal": "off diagonal",
@@ -85,7 +86,7 @@ def diagonality_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def baseline_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model one line a language."""
+    """Per model a table with one row per language."""
     formats = {"tokens": "{:,}", "nll": "{:.3f}", "ppl": "{:.2f}", "bytes": "{:,}", "bits_per_byte": "{:.3f}"}
     heads = {"nll": "NLL (nats per token)", "ppl": "PPL", "bits_per_byte": "bits per byte"}
     sections = []
@@ -97,7 +98,7 @@ def baseline_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def _written(frame: pd.DataFrame, column: str, interval: bool) -> pd.DataFrame:
-    """The frame with a column `text`: a number, its interval where wanted, and the mark of significance."""
+    """The frame with a column `text`: the number, its interval where wanted, and an asterisk where significant."""
     texts = frame[column].map(rounded)
     if interval:
         bounds = frame[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
@@ -108,7 +109,7 @@ def _written(frame: pd.DataFrame, column: str, interval: bool) -> pd.DataFrame:
 
 
 def _overview(model: str, block: pd.DataFrame) -> Section:
-    """One line a method, controls too: mean NLL rises, largest PPL change, cells that suffer more."""
+    """One row per method or control: mean NLL rises, extreme PPL changes, cells that suffer more than the control."""
     lines = {}
     for method, own in block.groupby("method", sort=False):
         diagonal = own["deactivated"] == own["evaluated"]
