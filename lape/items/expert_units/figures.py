@@ -1,4 +1,4 @@
-"""Expert units: in which layers they lie, how precise they are, and what texts they make."""
+"""Expert units: in which layers they lie, how precise they are, and what the texts under them are like."""
 
 from collections.abc import Sequence
 
@@ -22,19 +22,20 @@ HISTOGRAM_COLUMNS = ("model", "language", "low", "high", "count", "chance", "cut
 SIZE_COLUMNS = ("model", "kind", "units", "language", "metric", "ours", "low", "high")
 SHARE_COLUMNS = ("model", "setting", "language", "metric", "ours", "low", "high")
 
-# Dark and light: told apart in grey too.
+# One dark and one light colour, which differ in a grey print too.
 _KINDS = {"attention": BLUE, "ffn": "#56B4E9"}
 _NAMES = {"attention": "attention", "ffn": "FFN"}
 _MARKERS = {"both": "o", "top": "^", "bottom": "v", "random": "x"}
 _MEAN = "mean"
-# What an axis adds where the share is not langdetect's.
+# Share of texts in the target language -> what the label of an axis adds to name the identifier, unless langdetect.
 _IDENTIFIERS = {"language_accuracy": "", "lingua_accuracy": " (lingua)", "fasttext_accuracy": " (fastText)"}
 
 
 def expert_layers(frame: pd.DataFrame) -> Figure:
-    """Units of all languages in each layer, attention and FFN stacked, a row a model: top on the left, bottom right.
+    """Units of all languages in each layer, attention and FFN stacked, one row per model.
 
-    The dashed line is what as many random units would give.
+    The top units are on the left, the bottom units on the right. The dashed line is the expected number of as many
+    random units.
 
     Args:
         frame: the table of `lape.items.expert_units.units.layers`.
@@ -68,9 +69,9 @@ def expert_layers(frame: pd.DataFrame) -> Figure:
 
 
 def expert_histogram(frame: pd.DataFrame) -> Figure:
-    """Average precision of all units, a panel a language, on one logarithmic scale a model.
+    """Average precision of all units, one panel per language, with one logarithmic scale per model.
 
-    Dotted: chance. Full: the lowest of the top units.
+    The dotted line is chance. The full line is the lowest average precision of the top units.
 
     Args:
         frame: the table of `lape.items.expert_units.units.histogram`.
@@ -82,9 +83,10 @@ def expert_histogram(frame: pd.DataFrame) -> Figure:
 
 
 def expert_sizes(frame: pd.DataFrame) -> Figure:
-    """Share of texts in the target language, and their NLL, against the number of units; a row a model.
+    """Share of texts in the target language, and NLL of all texts, against the number of units; one row per model.
 
-    A line a language, bold their mean, of both rankings; other kinds as markers. On the left nothing is overwritten.
+    Each language has a line for the units of both rankings, and the mean over the languages a bold line. Other kinds of
+    units are markers. At the left end nothing is overwritten.
 
     Args:
         frame: the table of `lape.items.expert_units.texts.sizes`.
@@ -115,13 +117,15 @@ def expert_sizes(frame: pd.DataFrame) -> Figure:
 
 
 def expert_share(frame: pd.DataFrame) -> Figure:
-    """Share of texts in every target language and their mean, with 95% intervals: a row a model, a dot a setting.
+    """Share of texts in every target language and the mean share, with 95% intervals.
+
+    There is one row per model and one dot per setting.
 
     Args:
         frame: the table of `lape.items.expert_units.texts.share` or `steering`.
 
     Raises:
-        LapeError: as `expert_sizes`.
+        LapeError: see `expert_sizes`.
     """
     frame = frame.assign(language=frame["language"].replace(ALL, _MEAN))
     models = dict(list(frame.groupby("model", sort=False)))
@@ -156,7 +160,7 @@ def expert_share(frame: pd.DataFrame) -> Figure:
 
 
 def _share_metric(model: str, block: pd.DataFrame) -> str:
-    """The first identifier's share that a model's texts have: not each knows every language."""
+    """The share by the first identifier that knows the languages of a model's texts."""
     there = set(block.loc[block["ours"].notna(), "metric"])
     for metric in SHARES:
         if metric in there:
@@ -167,7 +171,7 @@ def _share_metric(model: str, block: pd.DataFrame) -> str:
 
 
 def _histograms(axes: Sequence[Axes], block: pd.DataFrame) -> None:
-    """One model's languages."""
+    """Draw the panels of one model's languages."""
     languages = block["language"].unique()
     for axis, language in zip(axes, languages, strict=False):
         rows = block[block["language"] == language]
@@ -185,9 +189,9 @@ def _histograms(axes: Sequence[Axes], block: pd.DataFrame) -> None:
 
 
 def _sizes(axis: Axes, block: pd.DataFrame) -> None:
-    """One measure of one model: lines of both rankings from none on, and the other kinds' points."""
+    """Draw one measure of one model: lines for the units of both rankings, and points for the other kinds of units."""
     sizes = block.loc[block["kind"] != NONE, ["kind", "units"]]
-    # Nothing has no place on a logarithmic axis.
+    # A logarithmic axis has no zero: texts with no unit overwritten stand left of the smallest number.
     nothing = sizes["units"].min() / 10
     block = block.assign(units=block["units"].where(block["kind"] != NONE, nothing))
     for language, look in _line_looks(block["language"].unique()).items():
@@ -199,7 +203,7 @@ def _sizes(axis: Axes, block: pd.DataFrame) -> None:
         for kind, rows in own[~own["kind"].isin([NONE, "both"])].groupby("kind", sort=False):
             axis.plot(rows["units"], rows["ours"], _MARKERS[kind], color=look["color"], markersize=4)
     axis.set_xscale("log")
-    # The lines' sizes are far apart; another one between them would be written over them.
+    # Only the sizes on the lines are far enough apart for tick labels that do not overlap.
     lines = sizes[sizes["kind"] == "both"] if "both" in set(sizes["kind"]) else sizes
     axis.xaxis.set_major_locator(FixedLocator([nothing, *lines["units"].unique()]))
     axis.xaxis.set_minor_locator(NullLocator())
@@ -209,19 +213,19 @@ def _sizes(axis: Axes, block: pd.DataFrame) -> None:
 
 
 def _name_lines(row: np.ndarray, metrics: tuple[str, ...], block: pd.DataFrame) -> None:
-    """Languages at the ends of their lines."""
+    """Write the languages at the ends of their lines."""
     looks = _line_looks(block["language"].unique())
     colours = {language: look["color"] for language, look in looks.items()}
     for axis, metric in zip(row, metrics, strict=True):
         lines = block[(block["metric"] == metric) & block["kind"].isin([NONE, "both"]) & block["ours"].notna()]
         ends = lines.sort_values("units").groupby("language")["ours"].last().to_dict()
         named = ends if len(ends) <= LABELLED else {_MEAN: ends[_MEAN]}
-        if named:  # empty texts have no NLL
+        if named:  # There are no lines where all texts are empty and have no NLL.
             name_ends(axis, named, colours, bold=_MEAN, gap=min(0.07, 1 / len(named)))
 
 
 def _line_looks(languages) -> dict[str, dict]:
-    """Six colours and three dashes; the mean is black and bold."""
+    """The look of each language's line, from six colours and three dashes. The mean is black and bold."""
     looks = {}
     for place, language in enumerate(name for name in languages if name != _MEAN):
         dash = DASHES[place // (len(COLOURS) - 1) % len(DASHES)]
@@ -230,7 +234,7 @@ def _line_looks(languages) -> dict[str, dict]:
 
 
 def _looks(settings: list[str]) -> dict[str, dict]:
-    """Colour and marker of each setting: none and controls are grey and hollow, the others told apart by both."""
+    """Colour and marker of each setting. None and the controls are grey and hollow; the others differ in both."""
     markers, colours = "osD^vPX*", iter(COLOURS * len(settings))
     looks = {}
     for place, setting in enumerate(settings):

@@ -21,12 +21,12 @@ _TITLES = {
 
 
 def share_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model and metric settings down, target languages and their mean across, with changes to none."""
+    """Per model and metric: settings down, target languages and their mean across, with changes to the setting none."""
     return change_sections(frame, _TITLES, NONE)
 
 
 def steering_sections(frame: pd.DataFrame) -> list[Section]:
-    """The numbers overwritten; then as `share_sections`; then the shares' changes to LAPE."""
+    """The numbers of overwritten units, then the tables of `share_sections`, then the changes of shares to LAPE's."""
     frame = frame.assign(paper=np.nan, difference=np.nan)
     shares = frame[frame["metric"] == "language_accuracy"].replace({"language": {ALL: MEAN}})
     sections = []
@@ -41,7 +41,7 @@ def steering_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def sizes_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model and metric kinds and numbers of units down, target languages and their mean across."""
+    """Per model and metric: kinds and numbers of units down, target languages and their mean across."""
     labels = frame["kind"] + " " + frame["units"].map(_whole)
     frame = frame.assign(
         language=frame["language"].replace(ALL, MEAN),
@@ -56,12 +56,12 @@ def sizes_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def translation_sections(frame: pd.DataFrame) -> list[Section]:
-    """As `share_sections`, per corpus."""
+    """The tables of `share_sections` for each corpus."""
     return share_sections(frame.assign(paper=np.nan, difference=np.nan))
 
 
 def overlap_sections(frame: pd.DataFrame) -> list[Section]:
-    """Models and rankings down, over all pairs of languages; then a matrix of the pairs for each."""
+    """One table with a row per model and ranking, over all pairs of languages; then a matrix of the pairs for each."""
     every = frame[frame["language"] == ALL]
     cells = pd.DataFrame(
         {
@@ -82,7 +82,7 @@ def overlap_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def precision_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model languages down; the average precision of each ranking, chance and the paper's numbers across."""
+    """Per model: languages down; average precision of each ranking, chance and the paper's numbers across."""
     sections = []
     for model, block in frame.groupby("model", sort=False):
         rows = {}
@@ -104,7 +104,7 @@ def precision_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def layer_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model and ranking: parts down, languages across, all layers; then layers down, languages across."""
+    """Per model and ranking: parts down and languages across, over all layers; then layers down, languages across."""
     sections = []
     for (model, ranking), block in frame.groupby(["model", "ranking"], sort=False):
         title = f"{model}, {ranking}: number of units"
@@ -118,7 +118,7 @@ def layer_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def histogram_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model a language a row: units above round numbers, chance, and the cut of the top."""
+    """Per model one row per language: units above round values of average precision, chance, and the cut of the top."""
     sections = []
     for model, block in frame.groupby("model", sort=False):
         rows = {}
@@ -132,7 +132,7 @@ def histogram_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def _whole(value: float) -> str:
-    """A number of units, a mean over languages among them."""
+    """A number of units, which may be a mean over languages."""
     return f"{value:,.0f}"
 
 

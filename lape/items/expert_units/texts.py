@@ -1,4 +1,4 @@
-"""Unconditional texts under expert units (Kojima et al. 2024): how many are in the target language, and how good."""
+"""Unconditional texts under expert units (Kojima et al. 2024): the share in the target language, and the quality."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ from lape.items.answers.inputs import (
 )
 from lape.paper import expert_units as paper
 
-# A row of all target languages.
+# The language in a row of the mean over all target languages.
 ALL = ""
 # The setting in which nothing is overwritten.
 NONE = "none"
@@ -40,23 +40,27 @@ def share(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
     """Unconditional texts with nothing overwritten and with each language's expert units set to their median.
 
     Args:
-        paths: scores headers, each with its TSV beside it and the texts that it scores where its inputs say; for each
-            model the prompt unconditional in the setting none and in settings of the expert units. Others are passed
-            over.
-        resamples: of the bootstrap over seeds.
-        seed: of its draws, and of random sign flips.
+        paths: scores headers. Each has its TSV beside it, and its inputs name the file of the texts. Each model needs
+            the prompt unconditional in the setting none and in settings of the expert units. Headers of other prompts
+            and settings are passed over.
+        resamples: number of resamples of the bootstrap over seeds.
+        seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
-        Columns model, prompt, setting, kind (none, top, bottom, both, random), method (expert_units; empty for none),
-        units (overwritten; a mean in the row of all languages), language (the target; `ALL`: the mean over the
-        languages), metric, texts (that have the value), ours with low and high (95% interval,
-        `answers.Resampling.bounds`), paper and difference (ours less paper), which are empty but for shares by
-        langdetect of the paper's models, languages and settings; change (mean difference to none with the same seeds)
-        with change_low and change_high (a share in one language: `uncertainty.paired_share_interval`; else bootstrap),
-        p_value (a share in one language: McNemar's exact test; else `uncertainty.sign_flip_test` over seeds) and p_holm
-        (Holm's correction over the languages of a setting and metric; the mean over the languages stands alone). Those
-        five are empty for none, and for the metric bleu, which is of the texts in the target language alone: others in
-        every setting.
+        one row per model, prompt, setting, language and metric, and one for the mean over the languages. Columns:
+        - model, prompt, setting, kind (none, top, bottom, both, random), method (expert_units; empty for none);
+        - units (how many are overwritten), language (the target; `ALL` in the row of the mean, where units is a mean
+          too), metric;
+        - texts (how many have a value), ours (their mean) with low and high (95% interval,
+          `answers.inputs.Resampling.bounds`);
+        - paper and difference (ours less paper). They are empty except for shares by langdetect of the paper's models,
+          languages and settings;
+        - change (mean difference to the texts of none with the same seeds), with change_low and change_high, p_value
+          and p_holm. For a share in one language the interval is `uncertainty.paired_share_interval` and the test is
+          McNemar's exact test; otherwise they are the bootstrap and `uncertainty.sign_flip_test` over seeds. p_holm is
+          Holm's correction over the languages of a setting and metric; the mean over the languages is not corrected.
+          These five columns are empty for none. They are empty for the metric bleu too: it only scores the texts in the
+          target language, which differ from setting to setting.
 
     Raises:
         LapeError: the setting none is missing, a setting comes twice, or the settings differ in languages or seeds.
@@ -64,32 +68,32 @@ def share(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
     blocks = []
     for group in chosen(paths, UNCONDITIONAL, _of_units):
         block = text_rows(group, SHARE_METRICS, Resampling(len(group.numbers), resamples, seed), seed)
-        # Among other languages other units are experts.
+        # The experts depend on all languages of the selection: the paper's numbers hold for its own languages only.
         same = {target for _, target in pairs_of(group)} == set(paper.LANGUAGES)
         shares = paper.expert_shares(group.model) if same else {}
         keys = zip(block["setting"], block["language"], block["metric"], strict=True)
-        # Which identifier the paper's share is by is not known: it stands once, beside the first.
+        # The paper does not say which identifier it used. Its share is printed once, beside the first identifier's.
         printed = [shares.get(key[:2], np.nan) if key[2] == SHARES[0] else np.nan for key in keys]
         blocks.append(block.assign(paper=printed, difference=block["ours"] - np.array(printed)))
     return pd.concat(blocks, ignore_index=True)
 
 
 def sizes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """The share of unconditional texts in the target language, and their NLL, against the number of units.
+    """The share of unconditional texts in the target language, and the NLL of all texts, against the number of units.
 
     Args:
-        paths: as for `share`, of any number of units.
-        resamples: as for `share`.
-        seed: of its draws.
+        paths: as for `share`, with settings of any number of units.
+        resamples: see `share`.
+        seed: seed of the draws of the resamples.
 
     Returns:
-        Columns model, prompt, kind, units, language, metric (shares and nll), texts, ours, low and high as in `share`,
-        by kind and number of units.
+        the columns model, prompt, kind, units, language, metric (shares and nll), texts, ours, low and high of `share`,
+        with rows sorted by kind and number of units.
 
     Raises:
-        LapeError: as `share`.
+        LapeError: see `share`.
     """
-    # As many units as LAPE has neurons are another number in every language.
+    # Settings of as many units as LAPE has neurons are left out: their number differs from language to language.
     groups = chosen(paths, UNCONDITIONAL, lambda answers: _of_units(answers) and not answers.setting.endswith("-lape"))
     frame = pd.concat(
         [
@@ -110,17 +114,18 @@ def steering(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) 
     """LAPE's neurons and expert units side by side: unconditional texts steered towards each language.
 
     Args:
-        paths: as for `share`, of any setting; lape, matched_lape and ap set neurons of the FFN to their mean
-            activation.
-        resamples: as for `share`.
-        seed: as for `share`.
+        paths: as for `share`, with any settings. The settings lape, matched_lape and ap set neurons of the FFN to their
+            mean activation.
+        resamples: see `share`.
+        seed: see `share`.
 
     Returns:
-        Columns as in `share` but for the paper's; and lape_change ... lape_p_holm, as change ... p_holm, to the setting
-        lape, which are empty for it, for none and where it is not given.
+        the columns of `share` except paper and difference, and five more, from lape_change to lape_p_holm: the change
+        to the setting lape, with its interval and tests. These are empty for the settings lape and none, and where the
+        setting lape is not given.
 
     Raises:
-        LapeError: as `share`.
+        LapeError: see `share`.
     """
     return pd.concat(
         [
@@ -134,7 +139,7 @@ def steering(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) 
 def chosen(
     paths: Iterable[str | Path], prompt: str, wanted: Callable[[Answers], bool] = lambda answers: True
 ) -> list[Group]:
-    """The models and prompts that have texts of a kind, with the settings that are wanted, none before the others."""
+    """The groups whose prompt is of one kind, with the wanted settings only. The setting none comes first."""
     found = []
     for group in load(paths):
         settings = [name for name, answers in group.settings.items() if name != NONE and wanted(answers)]
@@ -158,7 +163,11 @@ def pairs_of(group: Group) -> list[Pair]:
 
 
 def labelled(group: Group, answers: Answers) -> Iterator[tuple[list[int], dict]]:
-    """For every target language and all of them: the places of its blocks, and the columns that say what a row is."""
+    """The rows of one setting: one for every target language, and one for all of them.
+
+    Yields:
+        the places of the row's blocks among the pairs of the group, and the columns that say what the row is.
+    """
     size = read_json(generations_header(answers), "generations")["size"]
     targets = [target for _, target in pairs_of(group)]
     units = [size[target] for target in targets]
@@ -173,9 +182,9 @@ def labelled(group: Group, answers: Answers) -> Iterator[tuple[list[int], dict]]
 def text_rows(
     group: Group, metrics: Sequence[str], resampling: Resampling, seed: int, baselines: Sequence[str] = (NONE,)
 ) -> pd.DataFrame:
-    """What is measured of each text: its means, and their changes to each setting of `baselines`."""
+    """The means of all metrics in every setting, and their changes to each setting of `baselines`."""
     measured = {name: _measured(group, name) for name in group.settings}
-    # fastText's model is not always given.
+    # A metric may have no values at all, such as fastText's where its model was not given.
     metrics = [name for name in metrics if any(not np.isnan(values[name]).all() for values in measured.values())]
     rows, compared = [], {baseline: [] for baseline in baselines}
     for setting, answers in group.settings.items():
@@ -199,7 +208,14 @@ def text_rows(
 def _changes(
     frame: pd.DataFrame, pairs: Sequence[tuple[np.ndarray, np.ndarray]], resampling: Resampling, seed: int
 ) -> pd.DataFrame:
-    """Columns change ... p_holm of the rows of a frame, from each row's values and those of the baseline [K, N]."""
+    """The columns from change to p_holm for the rows of a frame.
+
+    Args:
+        frame: the rows.
+        pairs: for each row its values and those of the baseline, [K, N] each.
+        resampling: gives the intervals of changes.
+        seed: seed of the random sign flips.
+    """
     differences = [values - baseline for values, baseline in pairs]
     single = frame["language"] != ALL
     share = single & frame["metric"].isin(PROPORTIONS)
@@ -229,7 +245,7 @@ def _of_units(answers: Answers) -> bool:
 
 
 def _measured(group: Group, setting: str) -> dict[str, np.ndarray]:
-    """Metric -> [K, N]. BLEU is of the texts in the target language alone, as the paper scores their quality."""
+    """Metric -> [K, N]. Only texts in the target language have a BLEU, as in the paper."""
     measured = group.measure(setting, pairs_of(group))
     return measured | {"bleu": np.where(measured["language_accuracy"] == 1, measured["bleu"], np.nan)}
 

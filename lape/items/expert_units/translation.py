@@ -20,7 +20,7 @@ CORPUS_METRICS = ("corpus_bleu", "corpus_chrf")
 
 
 def data(header: str | Path) -> list[Path]:
-    """The TSV beside a scores header, the texts that it scores and the pairs that they translate, with headers."""
+    """The TSV beside a scores header, and the scored texts and the pairs of sentences with the headers of both."""
     answers = Answers(Path(header), read_json(header, "scores"), None)
     pairs = [path for pairs in _pairs_headers(answers).values() for path in (pairs, pairs.with_suffix(".jsonl"))]
     return [*examples.data(header), *pairs]
@@ -30,19 +30,20 @@ def translation(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 
     """Translations with nothing overwritten and with each target language's expert units set to their median.
 
     Args:
-        paths: as for `share`, of the prompts translation-CORPUS, with the pairs that are translated where the inputs of
-            the scores say.
-        resamples: of the bootstrap over sentences.
-        seed: of its draws, and of random sign flips.
+        paths: as for `lape.items.expert_units.texts.share`, with the prompts translation-CORPUS. The inputs of the
+            scores name the files of the pairs that are translated.
+        resamples: number of resamples of the bootstrap over sentences.
+        seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
-        Columns as in `share` but for the paper's, with source (the language) before language. The metrics corpus_bleu
-        and corpus_chrf are sacrebleu's of all sentences, 0 to 100; their intervals resample the sentences' counts, the
-        same draw for all settings, and nothing is tested. A target has the sentences that the corpus pairs with it:
-        settings are compared on these, and the mean over the languages is of what each target's give.
+        the columns of `share` except paper and difference, with source (a language) before language. The metrics
+        corpus_bleu and corpus_chrf are sacrebleu's scores of all sentences, 0 to 100. Their intervals resample the
+        counts of the sentences with the same draw for all settings; they have no test. A target has the sentences that
+        the corpus pairs with it. Settings are compared on these sentences, and the mean over the languages is the mean
+        of the targets' scores.
 
     Raises:
-        LapeError: as `share`; no pairs are among the inputs of scores, or they lack a sentence.
+        LapeError: see `share`; or the inputs of scores name no pairs, or the pairs lack a sentence.
     """
     blocks = []
     for group in chosen(paths, TRANSLATION):
@@ -56,7 +57,7 @@ def translation(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 
 
 
 def _corpus_rows(group: Group, resampling: Resampling) -> pd.DataFrame:
-    """BLEU and chrF of all translations of a setting, and their changes to none."""
+    """BLEU and chrF of all translations of each setting, and their changes to the setting none."""
     there = np.array([np.isin(group.numbers, rows.index) for rows in group.settings[NONE].blocks.values()])
     scores = {setting: _corpus_scores(group, answers, there, resampling) for setting, answers in group.settings.items()}
     rows = []
@@ -76,7 +77,7 @@ def _corpus_rows(group: Group, resampling: Resampling) -> pd.DataFrame:
 
 
 def _corpus_scores(group: Group, answers: Answers, there: np.ndarray, resampling: Resampling) -> dict[str, np.ndarray]:
-    """Metric -> [K, 1 + B]: sacrebleu's score of all translations into each language, then of every draw of them.
+    """Metric -> [K, 1 + B]: for each target, sacrebleu's score of all its translations, then of every draw of them.
 
     Args:
         group, answers, resampling: the sentences of all targets, and the translations of one setting.
@@ -101,7 +102,8 @@ def _corpus_scores(group: Group, answers: Answers, there: np.ndarray, resampling
         both = [outputs[target, number] for number in numbers], [[references[number] for number in numbers]]
         drawn_any = np.append(True, resampling.sums(own[:, None].astype(float))[:, 0] > 0)
         for name, metric in zip(CORPUS_METRICS, (BLEU(tokenize=bleu_tokenizer(target)), CHRF()), strict=True):
-            # What significance tests of sacrebleu resample: a sentence's matches, which add up to a corpus's.
+            # The counts of matches per sentence add up to those of a corpus. sacrebleu's own significance tests
+            # resample them too.
             extracted = np.array(metric._extract_corpus_statistics(*both), float)
             counts = np.zeros((len(own), extracted.shape[1]))
             counts[own] = extracted
@@ -112,7 +114,7 @@ def _corpus_scores(group: Group, answers: Answers, there: np.ndarray, resampling
 
 
 def _pairs_headers(answers: Answers) -> dict[str, Path]:
-    """Language -> header of the pairs that its texts were scored against, once they are seen to be the same."""
+    """Language -> header of the pairs that its texts were scored against, after a check that they have not changed."""
     inputs, found = answers.header["inputs"], {}
     for path in (Path(name) for name in inputs if name.endswith(".jsonl")):
         header = read_json(path.with_suffix(".json"))

@@ -1,4 +1,4 @@
-"""Expert units (Kojima et al. 2024): how much languages share, how precise the units are, and where they lie."""
+"""Expert units (Kojima et al. 2024): how many two languages share, how precise they are, and where they lie."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 ARTIFACTS = ("expert_units", "average_precision")
 
-# In a row of all pairs of languages.
+# The languages in a row over all pairs of languages.
 ALL = ""
 RANKINGS = ("top", "bottom", "random")
 _OVERLAPS = {"top": ("top",), "bottom": ("bottom",), "both": ("top", "bottom"), "random": ("random",)}
-_BINS = 50  # of 0.02
+_BINS = 50  # each 0.02 wide
 
 
 class _Selected(NamedTuple):
-    """One model's units, as many of each ranking as a table is of."""
+    """One model's units, and how many of each ranking (`size`) a table uses."""
 
     model: str
     units: "ExpertUnits"
     size: int
 
     def ranked(self, language: str, *rankings: str) -> pd.DataFrame:
-        """Rows of some rankings of a language."""
+        """The rows of a language's first units in some rankings."""
         table = self.units.table
         ranked = (table["language"] == language) & table["ranking"].isin(rankings) & (table["rank"] <= self.size)
         return table[ranked]
@@ -48,15 +48,18 @@ def overlap(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFram
     """How many of their expert units two languages share.
 
     Args:
-        paths: expert_units headers, one a model, each with its TSV beside it.
-        size: units of the top, of the bottom and at random, of which both are twice as many, if the model has them;
-            None: all of the ranking.
+        paths: expert_units headers, one per model, each with its TSV beside it.
+        size: number of units in each of the rankings top, bottom and random, as far as the model has so many. The
+            ranking both has twice as many. None takes all units of a ranking.
 
     Returns:
-        Columns model, ranking (top, bottom, both, random), language, other (both `ALL` in a row over all pairs), units
-        (of a language), shared, overlap (shared / units), expected (the overlap by chance, units / U), highest (of the
-        overlaps) and paper (what the paper says they are below). A row for every pair of languages, the first before
-        the other in the model's order, without the last two; then one over all pairs, with their means.
+        one row per model, ranking and pair of languages, and one with the means over all pairs. In a pair the first
+        language comes before the other in the model's order. Columns:
+        - model, ranking (top, bottom, both, random), language, other. In the row over all pairs, language and other are
+          `ALL`;
+        - units (of one language), shared, overlap (shared / units), expected (overlap by chance, units / U);
+        - highest (largest overlap of a pair) and paper (the paper's upper bound of the overlaps). Both are empty in the
+          rows of pairs.
 
     Raises:
         LapeError: a model comes twice, or has fewer units than `size`.
@@ -67,7 +70,8 @@ def overlap(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFram
             sets = {language: own.ranked(language, *parts)["unit"].unique() for language in own.units.languages}
             pairs = []
             for (language, first), (other, second) in combinations(sets.items(), 2):
-                # Where the top and the bottom meet, both are a few less in one language than in another.
+                # In a small model the top and the bottom meet. Both together are then fewer units than twice the size,
+                # by a number that differs from language to language.
                 units, fewer = max(len(first), len(second)), min(len(first), len(second))
                 shared = len(np.intersect1d(first, second))
                 pair = {"language": language, "other": other, "units": units, "shared": shared}
@@ -84,17 +88,19 @@ def precision(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFr
     """Average precision of every language's expert units.
 
     Args:
-        paths: expert_units and average_precision headers, one of each a model, with their data beside them.
-        size: units of each ranking; None: all of it.
+        paths: expert_units and average_precision headers, one of each per model, with their data beside them.
+        size: number of units in each ranking; None takes all units.
 
     Returns:
-        Columns model, language, ranking (top, bottom, random), units, mean, lowest and highest (average precision of
-        the response), negated_mean (of the negated response), chance (share of the language in the sentences), paper
-        and difference (mean less the paper's), which are empty but for the top 1,000 of a model and the languages of
-        the paper.
+        one row per model, language and ranking. Columns:
+        - model, language, ranking (top, bottom, random), units;
+        - mean, lowest and highest (average precision of the response), negated_mean (average precision of the negated
+          response), chance (share of the language in the sentences);
+        - paper and difference (mean less paper). They are empty except for the top 1,000 units of a model and the
+          languages of the paper.
 
     Raises:
-        LapeError: as `overlap`; a model lacks one of its headers, or the units were not selected by that average
+        LapeError: see `overlap`; or a model lacks one of its headers, or its units were selected by another average
             precision.
     """
     rows = []
@@ -127,16 +133,16 @@ def layers(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFrame
     """In which layers, and in which of their parts, every language's expert units lie.
 
     Args:
-        paths: as for `overlap`.
-        size: as for `precision`.
+        paths: see `overlap`.
+        size: see `precision`.
 
     Returns:
-        Columns model, ranking (top, bottom, random), language, layer (from 1), kind (attention, ffn), part (q, k, up,
-        ...), count, units (that the part has in the layer) and expected (count by chance); a row for every part that a
-        layer has, also where it holds none.
+        one row per model, ranking, language and part of a layer, also where the part holds no expert unit. Columns:
+        model, ranking (top, bottom, random), language, layer (from 1), kind (attention, ffn), part (q, k, up, ...),
+        count, units (all units of the part in the layer) and expected (count by chance).
 
     Raises:
-        LapeError: as `overlap`.
+        LapeError: see `overlap`.
     """
     place = ["layer", "kind", "part"]
     frames = []
@@ -162,18 +168,19 @@ def layers(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFrame
 
 
 def histogram(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFrame:
-    """How the average precision of all units is distributed, by language.
+    """How the average precision of all units is distributed, for every language.
 
     Args:
-        paths: as for `precision`.
-        size: units of the top, whose lowest average precision is the cut; None: all of the ranking.
+        paths: see `precision`.
+        size: number of units in the top; None takes all units of that ranking.
 
     Returns:
-        Columns model, language, low, high (bounds of the average precision, in steps of 0.02; 1 is in the last), count,
-        cumulative (units up to there), chance (as in `precision`) and cut.
+        one row per model, language and bin. Columns: model, language, low and high (bounds of the average precision, in
+        steps of 0.02; the last bin includes 1), count, cumulative (units below `high`), chance (as in `precision`) and
+        cut (lowest average precision of the top).
 
     Raises:
-        LapeError: as `precision`.
+        LapeError: see `precision`.
     """
     edges = np.arange(_BINS + 1) / _BINS
     frames = []
@@ -207,7 +214,7 @@ def _read(paths: Iterable[str | Path], size: int | None) -> list[_Selected]:
         model, number = units.summary["model"], units.summary["number"]
         if model in found:
             raise LapeError(f"{path}: a second set of units of {model}; pass each expert_units header once")
-        # A model may have no more units than that.
+        # A small model may have fewer units than are asked for.
         own = number if size is None else min(size, units.units)
         if not 1 <= own <= number:
             raise LapeError(f"{path}: has rankings of {number} units, not of {size}; change --size or select more")
@@ -216,7 +223,7 @@ def _read(paths: Iterable[str | Path], size: int | None) -> list[_Selected]:
 
 
 def _with_precision(paths: Sequence[str | Path], size: int | None) -> list[tuple[_Selected, dict, np.ndarray]]:
-    """The same, with the header and the array [2, K, U] of the average precision of all units."""
+    """The selected units of every model, with the header and the array [2, K, U] of all units' average precision."""
     headers = {path: read_json(path) for path in map(Path, paths)}
     selected = _read((path for path, header in headers.items() if header["artifact"] == "expert_units"), size)
     found = {header["model"]: path for path, header in headers.items() if header["artifact"] == "average_precision"}
@@ -226,7 +233,7 @@ def _with_precision(paths: Sequence[str | Path], size: int | None) -> list[tuple
             raise LapeError(f"average precision of {own.model}: missing; pass its header beside that of its units")
         path = found[own.model]
         header = headers[path]
-        # Its header names the hash of the array, which `checked` compares.
+        # The header's hash is enough: the header names the hash of the array, which `checked` compares.
         if sha256(path) not in own.units.summary["inputs"].values():
             raise LapeError(
                 f"{path}: is not what the units of {own.model} were selected by; run `lape select_units` again"
@@ -236,5 +243,5 @@ def _with_precision(paths: Sequence[str | Path], size: int | None) -> list[tuple
 
 
 def _as_in_paper(own: _Selected) -> bool:
-    """Among other languages, or in another number, other units are precise."""
+    """Whether the paper's numbers can be compared: it has as many units, of the same languages."""
     return own.size == paper.NUMBER and set(own.units.languages) == set(paper.LANGUAGES)
