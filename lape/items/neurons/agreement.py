@@ -20,9 +20,10 @@ def agreement(paths: Sequence[str | Path]) -> pd.DataFrame:
         paths: neurons headers, one for a model and method, each with its TSV beside it.
 
     Returns:
-        Columns model, method, other (a method too), language (`ALL` first: the neurons of any), neurons, other_neurons,
-        shared, jaccard and expected (by chance); the last two are empty where both sets are. A row for every
-        ordered pair of methods, a method with itself included.
+        one row per model, ordered pair of methods and language; a method is paired with itself too. The first language
+        is `ALL`, for the neurons of any language. Columns: model, method, other (the second method), language, neurons,
+        other_neurons, shared, jaccard and expected (Jaccard index by chance). The last two are empty where both sets
+        are empty.
 
     Raises:
         LapeError: a model and method come twice, a TSV disagrees with its header, or the methods of a model differ in
@@ -56,7 +57,7 @@ def agreement(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def agreement_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model a matrix of the methods, by chance in brackets; then a row a pair, languages across."""
+    """Per model: a matrix of the methods, with the index by chance in brackets; then pairs down, languages across."""
     sections = []
     for model, block in frame.groupby("model", sort=False):
         block = block.assign(cell=[_cell(row.jaccard, row.expected) for row in block.itertuples()])
@@ -73,7 +74,7 @@ def agreement_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def agreement_matrix(block: pd.DataFrame, column: str, language: str = ALL) -> pd.DataFrame:
-    """One column of one model as method x other method, both in the order in which they come."""
+    """One column of a frame of one model as a matrix, method x other method, in the frame's order."""
     methods = block["method"].unique()
     rows = block[block["language"] == language]
     return rows.pivot(index="method", columns="other", values=column).loc[methods, methods]

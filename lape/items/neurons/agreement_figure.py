@@ -14,7 +14,7 @@ COLUMNS = ("model", "method", "other", "language", "jaccard")
 
 
 def agreement(frame: pd.DataFrame) -> Figure:
-    """The Jaccard index of every two methods' neurons of all languages, one panel a model, on one scale from 0 to 1.
+    """The Jaccard index of every two methods' neurons of all languages, one panel per model, on a scale from 0 to 1.
 
     Args:
         frame: the table of `lape.items.neurons.agreement.agreement`.

@@ -52,9 +52,10 @@ def layer_counts(paths: Sequence[str | Path]) -> pd.DataFrame:
         paths: neurons headers, one for a model and method, each with its TSV beside it.
 
     Returns:
-        Columns model, method, language, layer (from 1, as in the paper), ours (neurons), paper and difference (ours
-        less paper); layers without a neuron are there with 0. The last two are empty but for LAPE on a model and the
-        languages of the paper, and in the rows that Table 10 lacks.
+        one row per model, method, language and layer, also where the layer has no neuron. Columns: model, method,
+        language, layer (from 1, as in the paper), ours (number of neurons), paper and difference (ours less paper). The
+        last two are empty except for LAPE on a model and the languages of the paper; they are empty too in the rows
+        that Table 10 lacks.
 
     Raises:
         LapeError: a set comes twice, or a TSV disagrees with its header.
@@ -63,19 +64,22 @@ def layer_counts(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def counts(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Neurons of each language (Table 3): columns model, method, language, ours, paper, difference.
+    """Neurons of each language (Table 3).
 
     Args:
-        paths: as for `layer_counts`.
+        paths: see `layer_counts`.
+
+    Returns:
+        one row per model, method and language. Columns: model, method, language, ours, paper, difference.
 
     Raises:
-        LapeError: as `layer_counts`.
+        LapeError: see `layer_counts`.
     """
     return _compared(paths, ["language"], PaperModel.counts)
 
 
 def count_sections(frame: pd.DataFrame) -> list[Section]:
-    """Models down, languages across; below a model of the paper its numbers and the difference."""
+    """Models down, languages across. Below a model of the paper stand the paper's numbers and the differences."""
     rows = {}
     for title, block in blocks(frame):
         block = block.set_index("language")
@@ -88,7 +92,7 @@ def count_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def layer_sections(frame: pd.DataFrame) -> list[Section]:
-    """Layers down, languages across, as the paper prints Tables 6-10; for its models its numbers and the difference."""
+    """Layers down, languages across, as in Tables 6-10. The paper's models have its numbers and the differences too."""
     sections = []
     for title, block in blocks(frame):
         for column, format in _columns(block).items():
@@ -99,7 +103,7 @@ def layer_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def blocks(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """A tidy frame by model and method, each with a title that names the method unless it is LAPE."""
+    """The rows of each model and method, with a title that names the model, and the method unless it is LAPE."""
     for (model, method), block in frame.groupby(["model", "method"], sort=False):
         yield model if method == "lape" else f"{model}, {method}", block
 
@@ -119,7 +123,7 @@ def _compared(paths: Sequence[str | Path], keys: list[str], printed: Callable[[P
 
 
 def _count(neurons: Neurons) -> pd.DataFrame:
-    """Columns language, layer (from 1), neurons; a row for every pair, in the order of the sets."""
+    """The number of neurons in every language and layer: columns language, layer (from 1), neurons."""
     owners = neurons.table[["layer", "languages"]].explode("languages")
     found = owners.groupby(["languages", "layer"]).size()
     every = pd.MultiIndex.from_product([neurons.sets, range(neurons.layers)], names=["language", "layer"])
@@ -130,7 +134,8 @@ def _count(neurons: Neurons) -> pd.DataFrame:
 def _known(neurons: Neurons) -> PaperModel | None:
     """The paper's model that these neurons can be compared with.
 
-    Among other languages other neurons have a low entropy: only the paper's own list can be compared with it.
+    Which neurons have a low entropy depends on all languages of the selection. Only a selection by the paper's own list
+    of languages can be compared with it.
     """
     model = paper_model(neurons.summary["model"], neurons.summary.get("checkpoint"))
     if model is None or neurons.summary["method"] != "lape" or set(model.counts().index) != set(neurons.sets):
@@ -140,7 +145,7 @@ def _known(neurons: Neurons) -> PaperModel | None:
 
 
 def _columns(block: pd.DataFrame) -> dict[str, Callable[[int], str]]:
-    """Which columns of counts a model has, and how their numbers are written; an unknown one is left blank."""
+    """The columns of counts that a model has -> how a number is written. A missing number is left blank."""
     columns = {"ours": _whole}
     if block["paper"].notna().any():
         columns |= {"paper": _whole, "difference": _signed}

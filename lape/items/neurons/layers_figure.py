@@ -14,10 +14,10 @@ COLUMNS = ("model", "method", "language", "layer", "ours")
 
 
 def figure5(frame: pd.DataFrame) -> Figure:
-    """Neurons per layer and language (Fig. 5): a panel a language, the panels of a model on one scale.
+    """Neurons per layer and language (Fig. 5): one panel per language, the panels of a model on one scale.
 
-    Lines over one another would be lost where most layers hold next to nothing, and in grey; panels also
-    carry any number of languages.
+    Lines in one panel would hide one another in the many layers that hold next to no neurons, and would look alike in
+    a grey print. Panels also hold any number of languages.
 
     Args:
         frame: the table of `lape.items.neurons.counts.layer_counts`.
@@ -26,7 +26,7 @@ def figure5(frame: pd.DataFrame) -> Figure:
 
 
 def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:
-    """One model's languages."""
+    """Draw the panels of one model's languages."""
     languages = block["language"].unique()
     depth = block["layer"].max()
     for axis, language in zip(axes, languages, strict=False):

@@ -1,4 +1,4 @@
-"""The shares of languages in pre-training corpora (Table 7, given) beside the neurons that were measured."""
+"""The shares of languages in pre-training corpora (printed in Table 7) beside the measured numbers of neurons."""
 
 import math
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ def table7(paths: Sequence[str | Path]) -> pd.DataFrame:
         paths: neurons headers, one for a model and method, each with its TSV beside it.
 
     Returns:
-        Columns model, method, language, neurons, corpus (LLaMA-2 or BLOOM), share_percent, and, the same in all rows
-        of a model and corpus, what `rank_correlation` says: spearman, p_value, n. Languages that Table 7 lacks are
-        left out.
+        one row per model, method, corpus and language. Languages that Table 7 lacks are left out. Columns:
+        - model, method, language, neurons, corpus (LLaMA-2 or BLOOM), share_percent;
+        - spearman, p_value, n: the results of `rank_correlation`, equal in all rows of a model, method and corpus.
 
     Raises:
         LapeError: a set comes twice, or a TSV disagrees with its header.
@@ -40,18 +40,20 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> dict[str, float]
     """Spearman's rank correlation of two short lists.
 
     Args:
-        a, b: of one length, up to about 9.
+        a, b: lists of one length, up to about 9.
 
     Returns:
-        spearman; p_value, two-sided and exact: from all pairings of the two, as the usual approximation needs
-        hundreds of them; n. The first two are NaN where a list is constant.
+        - spearman, the correlation; NaN where a list is constant;
+        - p_value, two-sided, from all pairings of the two lists. It is exact, whereas the usual approximation needs
+          hundreds of values. NaN where a list is constant;
+        - n, the length.
     """
     if len(set(a)) < 2 or len(set(b)) < 2:
         return {"spearman": np.nan, "p_value": np.nan, "n": len(a)}
     from scipy import stats
 
     ranks = stats.rankdata(a), stats.rankdata(b)
-    # Over pairings the product of the ranks grows with the correlation.
+    # Over all pairings of the ranks, the sum of products grows with the correlation: both give the same p-value.
     test = stats.permutation_test(
         ranks[:1], lambda order: order @ ranks[1], permutation_type="pairings", n_resamples=math.inf
     )
@@ -59,7 +61,7 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> dict[str, float]
 
 
 def table7_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model languages down, shares and neurons across, the correlation in the last line."""
+    """Per model: languages down, shares and neurons across, and the correlation in the last row."""
     sections = []
     for title, block in blocks(frame):
         shares = block.pivot(index="language", columns="corpus", values="share_percent")

@@ -11,14 +11,15 @@ from lape.items.neurons.counts import blocks, read_sets
 
 
 def sharing(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """How many of one language's neurons are another's too, |A and B| / |A|.
+    """How many of a language A's neurons belong to a language B too, |A and B| / |A|.
 
     Args:
         paths: neurons headers, one for a model and method, each with its TSV beside it.
 
     Returns:
-        Columns model, method, language (A), other (B), neurons (|A|), shared (|A and B|) and share, which is empty
-        where A has no neuron; a row for every ordered pair, A with itself included.
+        one row per model, method and ordered pair of languages; a language is paired with itself too. Columns: model,
+        method, language (A), other (B), neurons (|A|), shared (|A and B|) and share, which is empty where A has no
+        neuron.
 
     Raises:
         LapeError: a set comes twice, or a TSV disagrees with its header.
@@ -40,14 +41,14 @@ def sharing_histogram(paths: Sequence[str | Path]) -> pd.DataFrame:
     """How many neurons belong to exactly 1, 2, 3 ... languages.
 
     Args:
-        paths: as for `sharing`.
+        paths: see `sharing`.
 
     Returns:
-        Columns model, method, languages (how many), neurons and share (of the model's selected neurons, empty where
-        there is none); a row for every number of languages up to all of them.
+        one row per model, method and number of languages, from 1 to all of them. Columns: model, method, languages (the
+        number), neurons and share (of the model's selected neurons; empty where there are none).
 
     Raises:
-        LapeError: as `sharing`.
+        LapeError: see `sharing`.
     """
     frames = []
     for neurons in read_sets(paths):
@@ -68,7 +69,7 @@ def sharing_histogram(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def sharing_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model language A down, its neurons and every language B across."""
+    """Per model: languages A down, the number of A's neurons and all languages B across."""
     sections = []
     for title, block in blocks(frame):
         cells = share_matrix(block).map(lambda share: "" if pd.isna(share) else rounded(share))
@@ -79,7 +80,7 @@ def sharing_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def histogram_sections(frame: pd.DataFrame) -> list[Section]:
-    """Models down, number of languages across."""
+    """Models down, numbers of languages across."""
     rows = {
         title: {
             str(row.languages): f"{row.neurons:,}" + ("" if pd.isna(row.share) else f" ({row.share:.1%})")
@@ -92,6 +93,6 @@ def histogram_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def share_matrix(block: pd.DataFrame) -> pd.DataFrame:
-    """|A and B| / |A| of one model and method, A down and B across, in the languages' order."""
+    """|A and B| / |A| of one model and method as a matrix, A down and B across, in the languages' order."""
     languages = block["language"].unique()
     return block.pivot(index="language", columns="other", values="share").loc[languages, languages]

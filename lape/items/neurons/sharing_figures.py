@@ -1,4 +1,4 @@
-"""Neurons that several languages share: by pairs of languages as a heatmap, by the number of languages as bars."""
+"""Neurons that several languages share: a heatmap of pairs of languages, and bars by the number of languages."""
 
 import math
 
@@ -17,9 +17,9 @@ HISTOGRAM_COLUMNS = ("model", "method", "languages", "neurons", "share")
 
 
 def sharing(frame: pd.DataFrame) -> Figure:
-    """|A and B| / |A|, one panel a model: row A with its number of neurons, column B.
+    """|A and B| / |A|, one panel per model. Rows are languages A with their numbers of neurons, columns languages B.
 
-    The diagonal is left blank: a language shares all neurons with itself.
+    The diagonal is left blank, as a language shares all neurons with itself.
 
     Args:
         frame: the table of `lape.items.neurons.sharing.sharing`.
@@ -29,7 +29,7 @@ def sharing(frame: pd.DataFrame) -> Figure:
         own = block.drop_duplicates("language").set_index("language")["neurons"]
         cells = share_matrix(block).where(~np.eye(len(own), dtype=bool))
         matrices[title] = cells.rename(index=lambda name, own=own: f"{name} ({own[name]:,})")
-    # At least half: a few shared neurons must not look like many.
+    # The scale reaches at least one half, so that a few shared neurons do not look like many.
     scale = Normalize(0, max(0.5, *(cells.max(axis=None) for cells in matrices.values())))
     side = max(cell_side(cells) * len(cells) for cells in matrices.values())
     across = min(len(matrices), max(int(PAGE / (side + 0.8)), math.ceil(math.sqrt(len(matrices)))))
@@ -50,7 +50,7 @@ def sharing(frame: pd.DataFrame) -> Figure:
 
 
 def sharing_histogram(frame: pd.DataFrame) -> Figure:
-    """Neurons by the number of languages that they belong to, a panel a model, with their share above each bar.
+    """Neurons by the number of languages that they belong to, one panel per model, with the share above each bar.
 
     Args:
         frame: the table of `lape.items.neurons.sharing.sharing_histogram`.
@@ -78,5 +78,5 @@ def sharing_histogram(frame: pd.DataFrame) -> Figure:
 
 
 def _percent(share: float) -> str:
-    """A share in percent, two digits at most; what would round to nothing is said to be below 1%."""
+    """A share in whole percent. A share that would round to 0% is written as below 1%."""
     return f"{share:.0%}" if share >= 0.005 else "<1%"

@@ -1,4 +1,4 @@
-"""How stable the neurons are: intervals of their number, split halves, tokens needed, languages left out."""
+"""How stable the neurons are: intervals of their number, split halves, tokens needed, and languages left out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class _Artifact:
 
     @property
     def shard_tokens(self) -> dict[str, float]:
-        """Mean tokens of a language's shards."""
+        """Language -> mean number of tokens in its shards."""
         return {language: float(np.mean(tokens)) for language, tokens in self.header["shards"].items()}
 
 
@@ -42,17 +42,20 @@ def data(header: str | Path) -> list[Path]:
 
 
 def stability(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """How sure the neurons of every language are.
+    """How stable the neurons of every language are.
 
     Args:
         paths: stability headers, one for a model and method, each with its parts beside it.
 
     Returns:
-        A row for all languages and for each: model, method, language, neurons; low and high (95% interval of their
-        number, the bootstrap over shards); jaccard, jaccard_low, jaccard_high (mean over the split halves, 2.5% and
-        97.5% of them); stable (share of the neurons that at least 95% of the resamples select); tokens (counted, a
-        language) and tokens_needed for 95% of the set to be found again from as many other tokens (empty where that
-        cannot be said), extrapolated or not.
+        one row per model and method for all languages together (`ALL`), and one for each language. Columns:
+        - model, method, language, neurons;
+        - low and high (95% interval of the number of neurons, from the bootstrap over shards);
+        - jaccard, jaccard_low and jaccard_high (mean, 2.5% and 97.5% percentile over splits of the shards in halves);
+        - stable (share of the neurons that at least 95% of the resamples select);
+        - tokens (counted per language);
+        - tokens_needed (per language, for 95% of the set to be found again from as many other tokens; empty where that
+          cannot be said) and extrapolated (whether tokens_needed lies beyond the tokens that were tried).
 
     Raises:
         LapeError: a model and method come twice, or a part is missing or changed.
@@ -87,16 +90,16 @@ def stability(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def stability_curve(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """The share of the neurons that is found again from as many other tokens, over the tokens.
+    """The share of the neurons that is found again from as many other tokens, against the number of tokens.
 
     Args:
-        paths: as for `stability`.
+        paths: see `stability`.
 
     Returns:
-        Columns model, method and those of `lape.neurons.convergence.curve`.
+        the columns model and method, and those of `lape.neurons.convergence.curve`.
 
     Raises:
-        LapeError: as `stability`.
+        LapeError: see `stability`.
     """
     frames = [(a.names, curve(a.parts["splits"], a.shard_tokens)) for a in _read(paths)]
     return pd.concat([frame.assign(**names)[[*names, *frame.columns]] for names, frame in frames], ignore_index=True)
@@ -106,13 +109,14 @@ def left_out(paths: Sequence[str | Path]) -> pd.DataFrame:
     """What becomes of every language's neurons when another language is left out of the comparison.
 
     Args:
-        paths: as for `stability`.
+        paths: see `stability`.
 
     Returns:
-        Columns model, method, left_out, language, before, after, kept and jaccard (of before and after).
+        one row per model, method, left-out language and other language. Columns: model, method, left_out, language,
+        before, after, kept and jaccard (of the sets before and after).
 
     Raises:
-        LapeError: as `stability`; two languages, of which none can be left out.
+        LapeError: see `stability`; or there are only two languages, of which none can be left out.
     """
     frames = []
     for artifact in _read(paths):
@@ -127,7 +131,7 @@ def left_out(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def stability_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model a row a language."""
+    """Per model a table with one row per language."""
     sections = []
     for title, block in blocks(frame):
         block = block.set_index("language")
@@ -150,7 +154,7 @@ def stability_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def curve_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model shards down and languages across; below, the tokens at which the curve reaches 95%."""
+    """Per model: numbers of shards with their mean tokens down, languages across; the share with its band in a cell."""
     sections = []
     for title, block in blocks(frame):
         languages = block["language"].unique()
@@ -164,7 +168,7 @@ def curve_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def left_out_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model the language left out down and the others across: neurons kept, and the Jaccard index."""
+    """Per model: left-out languages down and the others across, with the neurons kept and with the Jaccard index."""
     sections = []
     for title, block in blocks(frame):
         kept = [f"{row.kept:,} of {row.before:,}" for row in block.itertuples()]
@@ -177,7 +181,7 @@ def left_out_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def _read(paths: Sequence[str | Path]) -> Iterator[_Artifact]:
-    """Stability artifacts, one for a model and method."""
+    """Read stability artifacts, one for a model and method."""
     seen = set()
     for path in paths:
         header = read_json(path, "stability")
@@ -189,7 +193,8 @@ def _read(paths: Sequence[str | Path]) -> Iterator[_Artifact]:
         for part, file in zip(PARTS, data(path), strict=True):
             checked(path, header, f".{part}.tsv")
             try:
-                # Languages such as "no" and "nan" are text, and a neuron of no language is not a missing value.
+                # Languages such as "no" and "nan" are text. A neuron of no language has an empty text, which is not a
+                # missing value.
                 text = dict.fromkeys(("language", "left_out", "languages"), str)
                 parts[part] = pd.read_csv(file, sep="\t", keep_default_na=False, dtype=text)
             except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""How stable the neurons are: intervals of their number, agreement of halves, agreement over tokens."""
+"""How stable the neurons are: intervals of their number, agreement of split halves, and agreement against tokens."""
 
 import math
 
@@ -19,7 +19,7 @@ CURVE_COLUMNS = ("model", "method", "language", "tokens", "overlap", "low", "hig
 
 
 def stability(frame: pd.DataFrame) -> Figure:
-    """A row a model: the number of neurons of each language with its interval; the Jaccard index of split halves.
+    """One row per model: the number of neurons of each language, and the Jaccard index of split halves, with intervals.
 
     Args:
         frame: the table of `lape.items.neurons.stability.stability`.
@@ -44,9 +44,10 @@ def stability(frame: pd.DataFrame) -> Figure:
 
 
 def stability_curve(frame: pd.DataFrame) -> Figure:
-    """The share of the neurons found again from other tokens, over the tokens: a panel a language, a block a model.
+    """The share of the neurons that is found again from other tokens, against the number of tokens.
 
-    The line at 95% is where a set counts as stable; dashed, the curve as extrapolated.
+    There is one block of panels per model and one panel per language. A set counts as stable above the line at 95%. The
+    extrapolated part of a curve is dashed.
 
     Args:
         frame: the table of `lape.items.neurons.stability.stability_curve`.
@@ -66,12 +67,12 @@ def stability_curve(frame: pd.DataFrame) -> Figure:
 
 
 def _intervals(axis: Axes, block: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """A point a language with its interval; all languages together in grey."""
+    """Draw one point per language with its interval. All languages together are grey."""
     places = np.arange(len(block))
     for union, colour in ((False, BLUE), (True, GREY)):
         rows = block[(block["language"] == ALL) == union]
         at = places[(block["language"] == ALL) == union]
-        # An interval need not hold the point: a bar is drawn from end to end.
+        # An interval may lie beside the point, where error bars of negative length would fail. Bars are drawn instead.
         axis.vlines(at, rows[low], rows[high], color=colour, linewidth=3.5, alpha=0.4)
         axis.plot(at, rows[value], "o", color=colour, markersize=2.5)
     names = block["language"].replace(ALL, "all")
@@ -83,7 +84,7 @@ def _intervals(axis: Axes, block: pd.DataFrame, value: str, low: str, high: str)
 
 
 def _curves(part: SubFigure, block: pd.DataFrame, across: int) -> None:
-    """One model's languages, row by row, on one scale."""
+    """Draw the panels of one model's languages, row by row, on one scale."""
     languages = block["language"].unique()
     down = math.ceil(len(languages) / across)
     axes = part.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
@@ -112,7 +113,7 @@ def _curves(part: SubFigure, block: pd.DataFrame, across: int) -> None:
 
 
 def _crossing(measured: pd.DataFrame) -> str:
-    """For a title: the tokens at which a curve reaches 95%, nothing where nobody knows."""
+    """The tokens at which a curve reaches 95%, for a title; empty where the curve cannot tell."""
     needed, extrapolated = tokens_needed(measured["tokens"], measured["overlap"])
     if math.isnan(needed):
         return ""
@@ -127,7 +128,7 @@ def _crossing(measured: pd.DataFrame) -> str:
 
 
 def _tokens_axis(axis: Axes, low: float, high: float) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, or at these powers alone where there are many."""
+    """Set ticks at 1, 2 and 5 times powers of ten, or at the powers of ten alone where there would be many."""
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 30 else (1,), numticks=20))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: _short(tokens)))
