@@ -1,1 +1,1 @@
-"""The tables and figures of the papers, one folder a family."""
+"""The tables and figures of the papers, one folder per family."""

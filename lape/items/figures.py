@@ -1,4 +1,4 @@
-"""Figures, drawn from tidy tables and from nothing else."""
+"""Figures are drawn from tidy tables and from nothing else."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,8 +11,8 @@ def draw(item: str, frame: pd.DataFrame) -> Figure:
     """Draw a figure of the registry.
 
     Args:
-        item: its name.
-        frame: its tidy table, from `lape.items.tables.read` or made in memory.
+        item: the name of the figure.
+        frame: the tidy table of the figure, from `lape.items.tables.read` or made in memory.
     """
     with styled():
         return FIGURES[item].draw(frame)

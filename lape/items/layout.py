@@ -1,4 +1,4 @@
-"""The same numbers for people: Markdown and LaTeX (booktabs)."""
+"""Tables for people: Markdown and LaTeX (booktabs)."""
 
 import html
 import re
@@ -28,7 +28,7 @@ class Section:
         title: what the numbers are, with the model and the unit.
         corner: what the first column names.
         cells: formatted text; the index and the columns are printed as labels.
-        prose: the cells hold running text, of a model or a user: nothing in it is markup.
+        prose: whether the cells hold running text of a model or a user, in which nothing is markup.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Section:
 
 
 def rounded(value: float) -> str:
-    """A number for a table or a cell: two decimals below 10, then three digits, an exponent from 10,000 on."""
+    """A number as text: two decimals below 10, three digits from 10 on, an exponent from 10,000 on."""
     size = abs(value)
     decimals = 2 if size < 9.995 else 1 if size < 99.95 else 0
     text = f"{size:.{decimals}f}" if size < 9999.5 else f"{size:.1e}".replace("e+0", "e").replace("e+", "e")
@@ -46,7 +46,10 @@ def rounded(value: float) -> str:
 
 
 def with_interval(value: float, low: float, high: float, missing: str = "") -> str:
-    """As "1.00 [0.50, 2.00]"; without bounds the value alone, without a value `missing`."""
+    """A value with its interval, such as "1.00 [0.50, 2.00]".
+
+    Without bounds the text is the value alone; without a value it is `missing`.
+    """
     text = missing if pd.isna(value) else rounded(value)
     return text if pd.isna(low) else f"{text} [{rounded(low)}, {rounded(high)}]"
 
@@ -59,7 +62,7 @@ def markdown(sections: Sequence[Section]) -> str:
 def latex(sections: Sequence[Section], item: str) -> str:
     """Table environments for `\\input`, labelled `tab:<item>-<number>`; they need the booktabs package.
 
-    Running text is in any script, which XeLaTeX and LuaLaTeX can set.
+    Running text may be in any script and needs XeLaTeX or LuaLaTeX.
     """
     tables = [_environment(section, f"tab:{item}-{number}") for number, section in enumerate(sections, start=1)]
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
@@ -68,7 +71,7 @@ def latex(sections: Sequence[Section], item: str) -> str:
 def _pipe(section: Section) -> str:
     headers = [section.corner, *section.cells.columns]
     if section.prose:
-        # One long answer would pad every cell to its length.
+        # Columns are not aligned here, because one long answer would pad every cell to its length.
         rows = [headers, ["---"] * len(headers), *([_verbatim(cell) for cell in row] for row in _rows(section))]
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
     alignment = ["left"] + ["right"] * section.cells.shape[1]

@@ -1,10 +1,10 @@
-"""Every table and figure of the papers: one entry an item.
+"""Every table and figure of the papers: one entry per item.
 
 A new item is an entry here and a caption, `rules/captions/<name>.rst`. The workflow makes its rules from the entry, and
 `lape table` and `lape figure` make its files.
 
-Functions are named by their paths and found when they are called. So an item that is made, or whose code is looked for,
-does not import the others.
+Functions are named by their paths and imported when they are called. So making one item does not import the code of
+the others.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from lape.paper import pretraining_languages
 
 @dataclass(frozen=True)
 class Named:
-    """What stands at a path below `lape.items`, such as "perplexity.rows.changes": a function, or a constant."""
+    """A function or a constant, named by its path below `lape.items`, such as "perplexity.rows.changes"."""
 
     path: str
 
@@ -28,7 +28,7 @@ class Named:
         return f"lape.items.{self.path.rpartition('.')[0]}"
 
     def found(self):
-        """The function or the constant; its module is imported now."""
+        """The function or the constant. This call imports its module."""
         return getattr(importlib.import_module(self.module), self.path.rpartition(".")[2])
 
     def __call__(self, *arguments, **options):
@@ -41,13 +41,13 @@ class Table:
 
     Attributes:
         title: what the report calls it.
-        artifacts: the kinds of headers that it is made from.
-        inputs: those headers, by the configuration.
-        rows: reads the headers, in the order given, and returns the tidy frame; takes the options by name.
+        artifacts: the kinds of headers that the table is made from.
+        inputs: from the configuration to the paths of the headers.
+        rows: reads the headers, in the order given, and returns the tidy frame. It takes the options by name.
         sections: lays a tidy frame out for people.
-        read_beside: the files that are read beside one header, which lies on disk.
-        data: the files that are read beside all headers, by the configuration, before any lies on disk.
-        options: the options of `lape table` that shape the rows; they are recorded in the table's header.
+        read_beside: from the path of one header, which must exist, to the data files that are read beside it.
+        data: from the configuration and the paths of all headers, which need not exist yet, to the data files.
+        options: the options of `lape table` that shape the rows. They are recorded in the table's header.
     """
 
     title: str
@@ -70,10 +70,10 @@ class Figure:
     """A figure, drawn from a table and nothing else.
 
     Attributes:
-        title: what the report calls it.
+        title: what the report calls the figure.
         draw: from the tidy frame to the drawing.
         needs: the columns of the table that the drawing needs.
-        table: the item whose table it is; "" for its own.
+        table: the item from whose table the figure is drawn; "" for the figure's own item.
     """
 
     title: str
@@ -97,12 +97,12 @@ class Item:
     """An item of the papers.
 
     Attributes:
-        name: of its target, its files and its caption.
-        target: which target makes it: "all", "paper", "expert_units" or "comparison". `paper` makes all items.
-        table: its table or the data of its figure; None where the figure is drawn from another item's table.
-        figure: its figure, if it has one.
-        models: the entry of `experiments.models` that names its models; "" for its own name.
-        where: whether the target makes it, by the configuration.
+        name: the name of the item's own target, its files and its caption.
+        target: the target that makes the item: "all", "paper", "expert_units" or "comparison". `paper` makes all items.
+        table: the item's table, or the data of its figure; None where the figure is drawn from another item's table.
+        figure: the item's figure; None where it has none.
+        models: the entry of `experiments.models` that names the item's models; "" for the entry of the item's name.
+        where: from the configuration to whether the target makes the item.
     """
 
     name: str
@@ -130,7 +130,7 @@ def _matrix(title: str, inputs: Callable[[dict], list[str]], rows: str = "change
 
 
 def _neurons(title: str, item: str, rows: str, sections: str, *methods: str) -> Table:
-    """A table of the neurons by some methods, or by LAPE."""
+    """A table of the neurons that some methods select; without a method, those of LAPE."""
     inputs = sources.neurons(item, *(methods or ("lape",)))
     return Table(
         title,
@@ -143,7 +143,7 @@ def _neurons(title: str, item: str, rows: str, sections: str, *methods: str) -> 
 
 
 def _stability(title: str, rows: str, sections: str, inputs=sources.stability) -> Table:
-    """A table of how sure the neurons are."""
+    """A table of how stable the neurons are."""
     return Table(
         title,
         ("stability",),
@@ -182,7 +182,7 @@ def _example(title: str, inputs: Callable[[dict], list[str]], name: str, options
 
 
 def _units(title: str, rows: str, sections: str, *stems: str) -> Table:
-    """A table of expert units, and of the average precision of all units where it is among the stems."""
+    """A table of expert units, and of the average precision of all units where `stems` has it."""
     return Table(
         title,
         tuple("expert_units" if stem == "units" else stem for stem in stems),
@@ -216,7 +216,7 @@ def _heatmap(title: str, draw: str, columns: str = "COLUMNS", table: str = "") -
 
 
 def _compared(config: dict) -> bool:
-    """LAPE and expert units stand side by side where they are of the same languages."""
+    """Whether LAPE and expert units can be compared: only where both are of the same languages."""
     return bool(sources.compared_models(config))
 
 

@@ -1,7 +1,7 @@
-"""Which artifacts each item is made from, and which options its command takes, by the configuration.
+"""The artifacts that each item is made from, and the options of its command, as functions of the configuration.
 
-Headers are named below `<results>`, the run's folder. The workflow asks while it starts: this module is to need nothing
-but the standard library and the configuration.
+Paths of headers begin with `<results>`, the run's folder. The workflow calls these functions while it starts, so this
+module must import nothing slow: only the standard library and the configuration.
 """
 
 import re
@@ -20,7 +20,7 @@ _STABILITY_PARTS = ("splits", "resamples", "frequency", "left_out")
 
 
 def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> list[str]:
-    """Whole matrices and their baselines. PV compares three languages or more."""
+    """Whole matrices and their baselines. PV is left out below three languages, which it needs to compare."""
     return [
         f"<results>/perplexity/{model}/{row}.json"
         for model in models
@@ -37,7 +37,7 @@ def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> l
 
 
 def matrices(item: str, *methods: str) -> Headers:
-    """The matrices of some methods, of the item's models."""
+    """The matrices of some methods for the item's models."""
     return lambda config: perplexity(config, item_models(config, item), methods)
 
 
@@ -60,7 +60,7 @@ def every_ratio(config: dict) -> list[str]:
     language = language_of(config, "figure4", "language", "fr")
 
     def selected(ratio: float) -> str:
-        # The matrix has this row already.
+        # The matrix of LAPE has the row at the configured ratio already.
         return "lape" if ratio == neurons["ratio"] and neurons["quota"] is None else f"sweep-{ratio}"
 
     return [
@@ -71,23 +71,23 @@ def every_ratio(config: dict) -> list[str]:
 
 
 def neurons(item: str, *methods: str) -> Headers:
-    """Neurons by some methods, of the item's models."""
+    """The neurons that some methods select for the item's models."""
     return lambda config: _neurons(item_models(config, item), methods)
 
 
 def stability(config: dict) -> list[str]:
-    """How sure the neurons of every model are."""
+    """The stability of every model's neurons."""
     return [f"<results>/stability/{model}.json" for model in item_models(config, "stability")]
 
 
 def left_out(config: dict) -> list[str]:
-    """The stability of those models that have a language to leave out: of two languages none can be."""
+    """The stability of the models with at least three languages: of two languages none can be left out."""
     models = item_models(config, "stability")
     return [f"<results>/stability/{model}.json" for model in models if len(model_languages(config, model)) > 2]
 
 
 def table1(config: dict) -> list[str]:
-    """Nothing deactivated, a control of the question's language, and every language."""
+    """Answers with nothing deactivated, with a control of the question's language, and with every language."""
     return [
         header
         for model in item_models(config, "table1")
@@ -98,27 +98,27 @@ def table1(config: dict) -> list[str]:
 
 
 def table2(config: dict) -> list[str]:
-    """Normal answers, and those of the language whose neurons are deactivated."""
+    """Normal answers, and answers with the neurons of one language deactivated."""
     language = _table2_languages(config)["language"]
     models = _that_know(config, item_models(config, "table2"), language)
     return _scores(config, models, ["normal", f"deactivated-{language}"], ratings=False)
 
 
 def table4(config: dict) -> list[str]:
-    """Normal answers, steered ones, and those of the control of steering, with every prompt."""
+    """Normal answers, steered answers and answers under the control of steering, with every prompt."""
     models, prompts = item_models(config, "table4"), config["generation"]["prompts"]
     return _scores(config, models, ["normal", "steered", "steered_random"], prompts)
 
 
 def table5(config: dict) -> list[str]:
-    """Normal answers, and those in another language."""
+    """Normal answers, and answers that are steered from the question's language to another one."""
     source, target = _table5_languages(config).values()
     models = _that_know(config, item_models(config, "table5"), source, target)
     return _scores(config, models, ["normal", f"cross-{source}"], ratings=False)
 
 
 def cross_lingual(config: dict) -> list[str]:
-    """From every language to every other one, and the control."""
+    """Answers that are steered from every language to every other one, and answers under the control."""
 
     def crosses(model: str) -> list[str]:
         languages = model_languages(config, model)
@@ -132,7 +132,7 @@ def cross_lingual(config: dict) -> list[str]:
 
 
 def dose_response(config: dict) -> list[str]:
-    """Steering towards the question's own language, and from one language to the others, at every dose."""
+    """Answers at every dose of steering, towards the question's own language and from one language to the others."""
     language = language_of(config, "dose_response", "language", "en")
     kinds = ["steered", f"cross-{language}"]
     own, doses = config["steering"]["dose"], config["experiments"]["dose_response"]["doses"]
@@ -143,18 +143,18 @@ def dose_response(config: dict) -> list[str]:
 
 
 def figure6(config: dict) -> list[str]:
-    """Sentence embeddings of every language, and neurons."""
+    """The sentence embeddings of every language, and the neurons."""
     models = item_models(config, "figure6")
     return [*_embeddings(config, models), *_neurons(models, ["lape"])]
 
 
 def figure7(config: dict) -> list[str]:
-    """Sentence embeddings of every language."""
+    """The sentence embeddings of every language."""
     return _embeddings(config, item_models(config, "figure7"))
 
 
 def expert_units(*stems: str) -> Headers:
-    """Artifacts of expert units of every model, such as "units" and "average_precision"."""
+    """Artifacts of every model's expert units, by their stems, such as "units" and "average_precision"."""
     return lambda config: [
         f"<results>/expert_units/{model}/{stem}.json" for model in item_models(config, "expert_units") for stem in stems
     ]
@@ -168,7 +168,7 @@ def expert_share(config: dict) -> list[str]:
 
 
 def expert_sizes(config: dict) -> list[str]:
-    """Texts with nothing overwritten, with both rankings at every size, and with each alone."""
+    """Texts with nothing overwritten, with both rankings at every size, and with each ranking alone."""
     size = config["expert_units"]["size"]
     sizes = sorted({2 * size, *config["expert_units"]["sizes"]})
     selections = ["none", *(f"both-{each}" for each in sizes), f"top-{size}", f"bottom-{size}", f"random-{2 * size}"]
@@ -194,12 +194,12 @@ def expert_steering(config: dict) -> list[str]:
 
 
 def expert_agreement(config: dict) -> list[str]:
-    """Neurons by LAPE, and by average precision."""
+    """Neurons that are selected by LAPE, and by average precision."""
     return _neurons(compared_models(config), ["lape", "ap"])
 
 
 def expert_deactivation(config: dict) -> list[str]:
-    """LAPE and its control, as many neurons by average precision, and as many expert units of any kind."""
+    """Perplexity without LAPE's neurons, their control, as many neurons by average precision, or expert units."""
     return perplexity(config, compared_models(config), ["lape", "matched_lape", "ap", "expert_units"])
 
 
@@ -228,7 +228,10 @@ def _scores(
     prompts: Sequence[str] | None = None,
     ratings: bool = True,
 ) -> list[str]:
-    """Scores of some settings, with the first prompt alone where none is named, and ratings where there is a judge."""
+    """Scores of some settings, and judgements where a judge is configured.
+
+    Where no prompt is named, only the first configured one is used.
+    """
     kinds = ["scores", *(["judgements"] if ratings and config["judge"]["base_url"] else [])]
     prompts = prompts or config["generation"]["prompts"][:1]
     unasked = [language for language in config["languages"] if language not in config["generation"]["suffixes"]]
@@ -261,7 +264,7 @@ def nothing(config: dict, headers: Sequence[str]) -> list[str]:
 
 
 def beside(config: dict, headers: Sequence[str]) -> list[str]:
-    """Tables, arrays and the parts of the stability, beside their headers."""
+    """The data beside each header: a table, an array, or the parts of the stability."""
     stems = [header.removesuffix(".json") for header in headers]
     return [
         f"{stem}{suffix}"
@@ -275,13 +278,13 @@ def beside(config: dict, headers: Sequence[str]) -> list[str]:
 
 
 def with_answers(config: dict, headers: Sequence[str]) -> list[str]:
-    """Scores, and the answers that they were given to."""
+    """The tables of scores, and the answers that were scored."""
     scored = [header.replace("/scores/", "/generations/").removesuffix(".json") for header in headers]
     return [*beside(config, headers), *(f"{stem}{suffix}" for stem in scored for suffix in (".json", ".jsonl"))]
 
 
 def with_pairs(config: dict, headers: Sequence[str]) -> list[str]:
-    """Scores, the translations that they were given to, and the pairs of every corpus and language."""
+    """The tables of scores, the translations that were scored, and the pairs of every corpus and language."""
     return [
         *with_answers(config, headers),
         *(
@@ -297,25 +300,28 @@ def with_pairs(config: dict, headers: Sequence[str]) -> list[str]:
 
 
 class Options(NamedTuple):
-    """Options that shape the rows of a table: their names, and their values by the configuration."""
+    """Options that shape the rows of a table: their names, and a function from the configuration to their values."""
 
     names: tuple[str, ...] = ()
     values: Callable[[dict], dict[str, object]] = lambda config: {}
 
 
 def bootstrap(section: str) -> Options:
-    """Resamples and seed of a section of the configuration."""
+    """The options resamples and seed, with the values in one section of the configuration."""
     names = ("resamples", "seed")
     return Options(names, lambda config: {name: config[section][name] for name in names})
 
 
 def _table2_languages(config: dict) -> dict[str, object]:
-    """The language of Table 2's question: the configured one, zh, or the first that is not en."""
+    """The option for the language of Table 2's question: the configured one, zh, or the first that is not en."""
     return {"language": language_of(config, "table2", "language", "zh", "en")}
 
 
 def _table5_languages(config: dict) -> dict[str, object]:
-    """The languages of Table 5's question and answer: the configured ones, es and zh, or the first that there are."""
+    """The options for the languages of Table 5's question and answer.
+
+    They are the configured languages, else es and zh, else the first languages of the models.
+    """
     source = language_of(config, "table5", "source", "es", other_than=config["experiments"]["table5"]["target"])
     target = language_of(config, "table5", "target", "zh", other_than=source)
     if target == source:
@@ -330,13 +336,13 @@ QUESTION_AND_ANSWER = Options(("source", "target"), _table5_languages)
 
 
 def language_of(config: dict, item: str, key: str, paper: str, other_than: str | None = None) -> str:
-    """The language of an experiment: the configured one, the paper's where it is among the languages, or the first."""
+    """The language of an experiment: the configured one, else the paper's if a language of the run, else the first."""
     known = [language for language in config["languages"] if language != other_than] or config["languages"]
     return config["experiments"][item][key] or (paper if paper in known else known[0])
 
 
 def _that_know(config: dict, models: Sequence[str], *languages: str) -> list[str]:
-    """Those models that are studied in all of some languages; there is one."""
+    """The models that are studied in all of some languages. The checked configuration has at least one."""
     found = [model for model in models if set(languages) <= set(model_languages(config, model))]
     if not found:
         named = f"{', '.join(models)} are not studied in {' and '.join(languages)}"

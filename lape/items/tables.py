@@ -1,4 +1,4 @@
-"""Tidy tables, one observation a row: read back from CSV, and written as text for machines and for people."""
+"""Tidy tables, with one observation per row: read from CSV, and written as text for machines and for people."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from lape.errors import LapeError
 from lape.items.layout import latex, markdown
 from lape.items.registry import TABLES
 
-# Codes, not numbers or missing values: "no" is Norwegian, "nan" is Southern Min.
+# These columns are text, not numbers or missing values: "no" is Norwegian, and "nan" is Southern Min.
 _TEXT = ("model", "prompt", "method", "language", "other", "deactivated", "evaluated", "left_out", "target")
 _TEXT += ("mode", "positions")
 
@@ -22,7 +22,7 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         columns: columns that the caller needs.
 
     Raises:
-        LapeError: missing, empty, not a CSV, or another item's table.
+        LapeError: the file is missing or empty, is no CSV, or is the table of another item.
     """
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, str))
@@ -34,7 +34,7 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing or frame.empty:
         what = f"has no column {missing[0]!r}" if missing else "has no row"
         raise LapeError(f"{path}: {what}; pass the CSV that `lape table` wrote for this figure")
-    # A row of all languages names none: an empty text is no missing number.
+    # A row of all languages names no language. Its cell is an empty text, not a missing number.
     return frame.fillna(dict.fromkeys(_TEXT, ""))
 
 

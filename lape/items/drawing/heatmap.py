@@ -1,4 +1,4 @@
-"""A matrix as coloured cells with their numbers, as every heatmap here is drawn."""
+"""Heatmaps: a matrix as coloured cells with their numbers."""
 
 import math
 
@@ -19,7 +19,7 @@ PAGE = 7.0  # inches, the text width of a two-column page
 
 
 def cell_side(cells: pd.DataFrame) -> float:
-    """Inches that a cell of this matrix needs: room for its number, or for a colour alone where there are many."""
+    """The side of a cell in inches: room for a number, or for a colour alone in a matrix of many cells."""
     return 0.36 if max(cells.shape) <= LABELLED else 0.13
 
 
@@ -49,7 +49,7 @@ def heatmap(
         cmap=COLOURS,
         edgecolors="white" if labelled else "none",
         linewidth=0.6,
-        # Ten thousand rectangles a panel would choke a viewer.
+        # A viewer would be slow with ten thousand rectangles in a panel.
         rasterized=not labelled,
     )
     axis.add_patch(Rectangle((0, 0), columns, rows, fill=False, edgecolor=GREY, linewidth=0.5, clip_on=False, zorder=3))
@@ -104,7 +104,8 @@ def _numbers(
             column + 0.5,
             row + 0.5,
             rounded(number) if text is None else text.iat[row, column],
-            # WCAG's point of equal contrast is 0.18; printed in grey, mid blues carry white better.
+            # WCAG's point of equal contrast is 0.18. The threshold is higher because white is easier to read than
+            # black on a medium blue that is printed in grey.
             color="black" if luminance[row, column] > 0.22 else "white",
             fontweight="bold" if bold is not None and bold.iat[row, column] else "normal",
             fontsize=6.5,

@@ -1,4 +1,4 @@
-"""A panel a language, the panels of a model on one scale: a figure of many languages that lines would hide."""
+"""Figures with one panel per language, the panels of a model on one scale. They suit more languages than lines do."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ def language_panels(
     width: float = 0.0,
     legend: float = 0.0,
 ) -> Figure:
-    """Lay the panels of every model out, row by row, one model below the other.
+    """Lay out the panels of every model, row by row, one model below the other.
 
     Args:
         frame: has the columns model and language.
-        draw: fills a model's panels, of which there may be more than languages, from the model's rows.
-        xlabel, ylabel: of all panels of a model.
-        width: inches that all panels of a row take at least.
-        legend: inches that are left for a legend.
+        draw: fills a model's panels from the model's rows. There may be more panels than languages.
+        xlabel, ylabel: labels that all panels of a model share.
+        width: least width in inches of a row of panels.
+        legend: height in inches that is left for a legend.
     """
     models = dict(list(frame.groupby("model", sort=False)))
     most = max(block["language"].nunique() for block in models.values())
@@ -38,7 +38,7 @@ def language_panels(
         draw(axes, block)
         languages = block["language"].nunique()
         for number, axis in enumerate(axes):
-            # The lowest panel of a column carries the numbers, also where the last row is not full.
+            # The lowest panel of each column carries the numbers, even where it is not in the last row.
             axis.tick_params(labelbottom=number + across >= languages)
             if number >= languages:
                 axis.remove()

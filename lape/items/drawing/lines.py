@@ -42,7 +42,10 @@ def name_ends(
 
 
 def apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Rising places, moved as little as leaves `gap` between neighbours: groups that touch are centred as one."""
+    """Move rising places as little as needed to leave `gap` between neighbours.
+
+    Groups that touch are merged, and the merged group is centred on the mean of its places.
+    """
     groups: list[list[float]] = []
     for place in places:
         groups.append([place])
@@ -52,5 +55,5 @@ def apart(places: np.ndarray, gap: float) -> np.ndarray:
 
 
 def _bottom(group: list[float], gap: float) -> float:
-    """Where the lowest of a group goes that is centred on the mean of its places."""
+    """The lowest place of a group that is spread with `gap` and centred on the mean of its places."""
     return sum(group) / len(group) - gap * (len(group) - 1) / 2

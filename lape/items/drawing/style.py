@@ -18,11 +18,11 @@ GREY = "#999999"
 # Lightness falls evenly from near white: readable in a grey print and by colour-blind readers.
 COLOURS = "Blues"
 
-# Languages, rows or bars up to which each has room for its number or name.
+# Up to this number of languages, rows or bars, each has room for its number or name.
 LABELLED = 20
 
 _STYLE = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters everywhere
+    "font.family": "DejaVu Sans",  # It ships with matplotlib, so that letters are the same on every machine.
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.labelsize": 8,
@@ -32,13 +32,13 @@ _STYLE = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "savefig.dpi": 300,
-    # Text stays text: searchable and editable. Journals refuse the PDF default, Type 3 fonts.
+    # Type 42 keeps text searchable and editable. Journals refuse Type 3 fonts, matplotlib's default for PDF.
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "lape",
 }
 
-# None takes the entry out: dates and versions would change the bytes.
+# None leaves an entry out. Dates and versions would change the bytes of a file.
 _METADATA = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".svg": {"Date": None, "Creator": None},
@@ -47,7 +47,10 @@ _METADATA = {
 
 
 def panels(figure: Figure, down: int, across: int, number: int, **options) -> list[Axes]:
-    """The first panels of a grid, row by row; the others are taken out. `options` are those of `Figure.subplots`."""
+    """The first `number` panels of a grid, row by row. The other panels are removed.
+
+    `options` are passed to `Figure.subplots`.
+    """
     axes = list(figure.subplots(down, across, squeeze=False, **options).ravel())
     for axis in axes[number:]:
         axis.remove()
@@ -81,7 +84,8 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     paths = [Path(path).with_suffix(suffix) for suffix in _METADATA]
     with styled():
         for target in paths:
-            # In memory first: on a full disk matplotlib's PDF writer hides the error behind one of its own.
+            # The file is drawn in memory first. On a full disk, matplotlib's PDF writer would hide the error behind
+            # one of its own.
             drawn = io.BytesIO()
             figure.savefig(
                 drawn, format=target.suffix[1:], bbox_inches="tight", pad_inches=0.03, metadata=_METADATA[target.suffix]

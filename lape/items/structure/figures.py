@@ -19,10 +19,11 @@ _BARS = "#E0E0E0"
 
 
 def figure6(frame: pd.DataFrame) -> Figure:
-    """A row a model: mean SES over the layers, as it is and corrected, before the layers' neurons as bars.
+    """One row per model: mean SES against the layer, uncorrected on the left and corrected on the right.
 
-    On the left the grey line is that of sentences that are no translations of one another; on the right each thin line
-    is a pair of languages, the highest and the lowest named where the mean is highest.
+    Bars behind the lines are the neurons of each layer. On the left the grey line is the mean SES of sentences that are
+    not translations of one another. On the right each thin line is a pair of languages; the highest and the lowest pair
+    are named in the layer where the mean is highest.
 
     Args:
         frame: the table of `lape.items.structure.rows.figure6`.
@@ -45,9 +46,9 @@ def figure6(frame: pd.DataFrame) -> Figure:
 
 
 def figure7(frame: pd.DataFrame) -> Figure:
-    """A row a model: dominance of every target language over the layers, as it is and corrected.
+    """One row per model: dominance of every target language against the layer, uncorrected and corrected.
 
-    What is uncorrected lies near 1: its axis is logarithmic in the distance from 1.
+    Uncorrected values lie near 1, so their axis is logarithmic in the distance from 1.
 
     Args:
         frame: the table of `lape.items.structure.rows.figure7`.
@@ -58,7 +59,7 @@ def figure7(frame: pd.DataFrame) -> Figure:
         colours = {target: COLOURS[place % len(COLOURS)] for place, target in enumerate(mean["target"].unique())}
         for axis, measure in zip(row, ("dominance", "corrected"), strict=True):
             for place, (target, colour) in enumerate(colours.items()):
-                # Seven colours and three dashes: 21 lines differ, neighbours in both.
+                # Seven colours and three dashes tell 21 lines apart; neighbouring lines differ in both.
                 lines = mean[mean["target"] == target]
                 _line(axis, lines, measure, colour, dashes=DASHES[place % len(DASHES)], band=0.08)
             axis.set_title(model)
@@ -72,7 +73,7 @@ def figure7(frame: pd.DataFrame) -> Figure:
 
 
 def _panels(frame: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes [models, 2]: left what the paper draws, right the same corrected."""
+    """A figure and its axes [models, 2]: on the left for the measure that the paper draws, on the right corrected."""
     depths = frame.groupby("model", sort=False)["layer"].max()
     figure = Figure(figsize=(PAGE, 2.5 * len(depths)), layout="constrained")
     axes = figure.subplots(len(depths), 2, squeeze=False)
@@ -95,14 +96,14 @@ def _line(
     band: float = 0.2,
     label: str | None = None,
 ) -> None:
-    """One line over the layers, with its interval as a band."""
+    """Draw one measure against the layer as a line, with its interval as a band."""
     low, high = rows[f"{measure}_low"], rows[f"{measure}_high"]
     axis.fill_between(rows["layer"], low, high, color=colour, alpha=band, linewidth=0)
     axis.plot(rows["layer"], rows[measure], dashes, color=colour, linewidth=width, label=label)
 
 
 def _bars(axis: Axes, mean: pd.DataFrame) -> None:
-    """Neurons of each layer as bars behind the curves, on an axis of their own on the right."""
+    """Draw the neurons of each layer as bars behind the curves, on an axis of their own on the right."""
     behind = axis.twinx()
     behind.bar(mean["layer"], mean["neurons"], width=0.8, color=_BARS)
     behind.set_ylabel("neurons")
@@ -113,7 +114,7 @@ def _bars(axis: Axes, mean: pd.DataFrame) -> None:
 
 
 def _pairs(axis: Axes, block: pd.DataFrame, peak: int) -> None:
-    """A thin line a pair of languages; the highest and the lowest in the layer `peak` are named there."""
+    """Draw one thin line per pair of languages, and name the highest and the lowest pair in the layer `peak`."""
     names = {language: place for place, language in enumerate(block["language"].unique())}
     once = block[(block["language"] != "") & (block["language"].map(names) < block["other"].map(names))]
     curves = once.pivot(index="layer", columns=["language", "other"], values="corrected")
@@ -125,12 +126,12 @@ def _pairs(axis: Axes, block: pd.DataFrame, peak: int) -> None:
         axis.annotate("-".join(pair), (peak, there[pair]), fontsize=6.5, **place)
 
 
-# Nearer to 1 than float32 tells.
+# Float32 cannot tell values that are this close to 1 from 1.
 _CLOSE = 1e-9
 
 
 def _near_one(axis: Axes) -> None:
-    """A vertical axis that is logarithmic in the distance from 1, with ticks at round distances."""
+    """Make the vertical axis logarithmic in the distance from 1, with ticks at round distances."""
     functions = (lambda value: -np.log10(np.maximum(1 - value, _CLOSE)), lambda place: 1 - 10.0**-place)
     axis.set_yscale("function", functions=functions)
     low, high = axis.get_ylim()

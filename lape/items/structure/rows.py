@@ -15,26 +15,27 @@ from lape.neurons.set_names import known_sets
 from lape.neurons.table import Neurons
 
 ARTIFACTS = ("embeddings", "neurons")
-# What the embeddings of a model have in common.
+# The fields of a header that all embeddings of a model must have in common.
 _SAME = ("model_revision", "pooling", "layers", "width", "numbers")
 
 
 def data(header: str | Path) -> list[Path]:
-    """The arrays beside an embeddings header, the TSV beside a neurons header."""
+    """The array beside an embeddings header, or the TSV beside a neurons header."""
     suffix = ".npy" if read_json(header).get("artifact") == "embeddings" else ".tsv"
     return [Path(header).with_suffix(suffix)]
 
 
 def figure6(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Mean SES of aligned sentences, of all pairs of languages and of each, beside the number of neurons (Fig. 6).
+    """Mean SES of aligned sentences, over all pairs of languages and for each pair, beside neurons (Fig. 6).
 
     Args:
-        paths: embeddings headers, one for a model and language, and neurons headers, one a model, in any order, each
-            with its data beside it.
+        paths: embeddings headers, one for a model and language, and neurons headers, one for a model, in any order.
+            Each header has its data beside it.
 
     Returns:
-        Columns model, pooling, sentences, those of `lape.evaluation.similarity.ses` with layers from 1, and neurons: in
-        the rows of all languages the layer's selected neurons, each counted once; in a pair's those of either language.
+        the columns model, pooling and sentences; the columns of `lape.evaluation.similarity.ses`, with layers from 1;
+        and neurons. In the rows of all languages, neurons is the number of selected neurons in the layer, each counted
+        once. In the rows of a pair, it is the number of neurons of either language.
 
     Raises:
         LapeError: a language or a model's neurons come twice or are missing, embeddings of a model do not fit one
@@ -58,7 +59,7 @@ def figure6(paths: Sequence[str | Path]) -> pd.DataFrame:
         if model not in found:
             raise LapeError(f"neurons of {model}: missing; pass the header of its neurons beside its embeddings")
         neurons, (path, header) = found[model], next(iter(headers.values()))
-        revision = neurons.summary.get("model_revision")  # a released file names none
+        revision = neurons.summary.get("model_revision")  # Neurons from a released file name no revision.
         if revision not in (None, header["model_revision"]) or neurons.layers != header["layers"]:
             raise LapeError(f"{neurons.origin}: not found on the checkpoint of {path}; select them on this model")
         frame = ses(_arrays(headers))
@@ -73,7 +74,8 @@ def figure7(paths: Sequence[str | Path]) -> pd.DataFrame:
         paths: embeddings headers, one for a model and language, each with its array beside it.
 
     Returns:
-        Columns model, pooling, sentences and those of `lape.evaluation.similarity.dominance` with layers from 1.
+        the columns model, pooling and sentences, and those of `lape.evaluation.similarity.dominance`, with layers from
+        1.
 
     Raises:
         LapeError: a language comes twice, embeddings of a model do not fit one another, or an array changed.
@@ -84,7 +86,7 @@ def figure7(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def figure6_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model layers down; then the pairs of languages in the layer where SES, and corrected SES, is highest."""
+    """Per model: a table with layers down; then the pairs of languages in the layers of highest (corrected) SES."""
     sections = []
     for title, block in _blocks(frame):
         mean = block[block["language"] == ""].set_index("layer")
@@ -108,7 +110,7 @@ def figure6_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def figure7_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model layers down and targets across, the mean over the other languages; as it is, then corrected."""
+    """Per model: layers down, targets across, means over the other languages in cells; uncorrected, then corrected."""
     sections = []
     for title, block in _blocks(frame):
         mean = block[block["language"] == ""]
@@ -140,7 +142,7 @@ def _groups(paths: Iterable[str | Path]) -> dict[str, dict[str, tuple[Path, dict
 
 
 def _arrays(headers: dict[str, tuple[Path, dict]]) -> dict[str, np.ndarray]:
-    """Language -> [L, N, d], on the disk."""
+    """Language -> array [L, N, d], memory-mapped."""
     return {
         language: read_array(checked(path, header, ".npy"), mmap=True) for language, (path, header) in headers.items()
     }
@@ -152,7 +154,10 @@ def _named(frame: pd.DataFrame, header: dict) -> pd.DataFrame:
 
 
 def _neurons(frame: pd.DataFrame, neurons: Neurons, languages: list[str]) -> np.ndarray:
-    """int64, the neurons of every row of `ses`: those of its layer, or of either language there."""
+    """The number of neurons (int64) for every row of a frame of `similarity.ses`.
+
+    A row of all languages has the neurons of its layer, the row of a pair those of either language in the layer.
+    """
     known_sets(languages, neurons.sets, neurons.origin)
     layers = neurons.table["layer"].to_numpy()
     member = neurons.membership()[:, [neurons.sets.index(language) for language in languages]].astype(np.int64)
@@ -170,7 +175,7 @@ def _neurons(frame: pd.DataFrame, neurons: Neurons, languages: list[str]) -> np.
 
 
 def _blocks(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """A model's rows, with a title that names it and what was pooled."""
+    """The rows of each model, with a title that names the model and the pooling."""
     for model, block in frame.groupby("model", sort=False):
         pooled = {"mean": "mean over tokens", "last": "last token"}[block["pooling"].iat[0]]
         yield f"{model} ({block['sentences'].iat[0]} sentences, {pooled})", block
