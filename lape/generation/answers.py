@@ -1,4 +1,4 @@
-"""Generated answers, read by what scores, judges and shows them."""
+"""Reading generated answers and their scores."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,13 +9,13 @@ from lape.artifacts.files import checked, read_json, read_rows
 from lape.errors import LapeError
 from lape.text.identification import IDENTIFIERS
 
-# What an answer is told apart by.
+# The fields that identify an answer among those of a setting.
 KEYS = ("language", "target", "number")
-# What a header of scores or judgements repeats of the answers'.
+# The fields that a header of scores or judgements copies from the header of the answers.
 COPIED = ("model", "model_revision", "prompt", "setting", "kind", "deactivated", "activated", "method", "steering")
 COPIED += ("languages",)
 
-# What is measured of an answer and averaged over those that have it.
+# The measures of an answer. Each is averaged over the answers that have a value.
 MEASURES = ("nll", "distinct_1", "distinct_2", "chrf", "bleu")
 
 
@@ -23,7 +23,7 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
     """The header of a generations artifact and its answers, in their order.
 
     Raises:
-        LapeError: either is missing or damaged, or an answer comes twice.
+        LapeError: the header or the answers are missing or damaged, or an answer comes twice.
     """
     header = read_json(header_path, "generations")
     path = checked(header_path, header, ".jsonl")
@@ -35,27 +35,31 @@ def read_answers(header_path: str | Path) -> tuple[dict, list[dict]]:
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
-    """The TSV of a scores artifact: languages such as "no" are text, a measure that an answer lacks is NaN."""
+    """The TSV of a scores artifact. Languages such as "no" are text, and a measure that an answer lacks is NaN."""
     return pd.read_csv(
         path,
         sep="\t",
         keep_default_na=False,
         dtype=dict.fromkeys(("language", "target", *IDENTIFIERS, "fasttext"), str),
-        converters=dict.fromkeys(MEASURES, lambda text: float(text or "nan")),  # to the last bit
+        converters=dict.fromkeys(MEASURES, lambda text: float(text or "nan")),  # pandas' own parser is not exact
     )
 
 
 def trimmed(text: str, stop: Iterable[str]) -> tuple[str, bool]:
     """The answer in a generated text, without white space around it, and whether a stop string ended it.
 
-    A text that ends within a character, as tokens of single bytes allow, is cut before it.
+    Where tokens are single bytes, a text may end within a character. It is cut before this character.
     """
     cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
     return text[:cut].rstrip("\N{REPLACEMENT CHARACTER}").strip(), cut is not None
 
 
 def counts(answers: Iterable[Mapping]) -> list[dict]:
-    """Answers, generated tokens and why they end, by languages of question and wanted answer, in their order."""
+    """Numbers of answers, of generated tokens and of answers by the reason why they ended.
+
+    Returns:
+        one row per question's language and wanted language, in the order in which they first come.
+    """
     found: dict[tuple[str, str], dict] = {}
     for answer in answers:
         empty = {"answers": 0, "tokens": 0, "stop": 0, "eos": 0, "length": 0}

@@ -1,4 +1,4 @@
-"""Answers by greedy search or by sampling, batch by batch, the same whatever the batch."""
+"""Answers by greedy search or by sampling, batch by batch. An answer does not depend on the rest of its batch."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -26,17 +26,18 @@ from lape.model.ffn import input_device
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Matrix products of fewer rows take other kernels, whose sums round differently: a batch is filled up to a multiple.
+# Matrix products of fewer rows use other kernels, whose sums round differently. So a batch is filled up to a multiple
+# of this number of rows.
 _ROWS = 8
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said.
+    """An answer of a model.
 
     Attributes:
-        tokens: the generated ids, EOS left out.
-        text: them as text, see `answers.trimmed`.
+        tokens: the generated ids without EOS.
+        text: the decoded tokens, trimmed by `answers.trimmed`.
         finish_reason: "eos", "stop" (a stop string) or "length".
     """
 
@@ -61,23 +62,25 @@ def greedy_answers(
 ) -> list[Answer]:
     """Greedy answers to some prompts.
 
-    All prompts are padded on the left to the length of the longest, in every batch, and a batch has no fewer than
-    eight rows. An answer therefore does not depend on what it shares its batch with, or on the size of the batch, as
-    far as the device's matrix products compute a row the same way in any number of them (bfloat16 on a CPU does; see
-    README). On other prompts beside it, padding may round differently.
+    In every batch, all prompts are padded on the left to the length of the longest prompt of the call, and a batch has
+    at least eight rows. An answer therefore does not depend on the other rows of its batch or on the size of the batch.
+    This holds where the device's matrix products compute a row in the same way for any number of rows, as they do in
+    bfloat16 on a CPU. In a call with other prompts the padding may have another length, and sums may round differently.
 
     Args:
         model: a Hugging Face causal LM.
-        tokenizer: its own, as the library tokenizers has it.
-        prompts: token ids of each, BOS included where the model wants it.
-        max_new_tokens: an answer ends there.
+        tokenizer: the model's tokenizer, of the library tokenizers.
+        prompts: token ids of each prompt, with BOS where the model needs it.
+        max_new_tokens: largest number of tokens in an answer.
         stop: strings that end an answer.
-        repetition_penalty: of tokens that the prompt or the answer holds; 1: none. The paper's is 1.1.
-        batch_size: prompts a forward pass, filled up to a multiple of eight.
+        repetition_penalty: penalty of tokens that are in the prompt or the answer already. 1 is no penalty; the paper
+            uses 1.1.
+        batch_size: prompts per forward pass, filled up to a multiple of eight.
         use_cache: False computes prompt and answer anew for each token.
-        on_batch: called with each batch's number of answers and of tokens that were fed, padding and filling included.
-        processors: what else changes the logits of a batch, by the places of its rows among the prompts and the padded
-            length of these.
+        on_batch: called after each batch with its number of answers and its number of fed tokens, which includes
+            padding and filling.
+        processors: from the places of a batch's rows among the prompts, and the padded length of the prompts, to
+            further changes of the batch's logits.
 
     Returns:
         an answer for each prompt.
@@ -89,7 +92,7 @@ def greedy_answers(
         places = list(range(start, min(start + batch_size, len(prompts))))
         batch = [*places, *[places[-1]] * (-len(places) % _ROWS)]
         filled = [prompts[place] for place in batch]
-        # With its own first token, padding adds none to those that the penalty counts as said before.
+        # A prompt is padded with its own first token, so that the repetition penalty applies to no further token.
         ids = torch.tensor([[ids[0]] * (length - len(ids)) + list(ids) for ids in filled], device=device)
         mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in filled], device=device)
         stopping = _Stop(tokenizer, stop, length, len(filled))
@@ -103,7 +106,7 @@ def greedy_answers(
                     repetition_penalty=repetition_penalty,
                     eos_token_id=own.eos_token_id,
                     bos_token_id=own.bos_token_id,
-                    pad_token_id=int(ids[0, 0]),  # behind an end, where nothing reads it
+                    pad_token_id=int(ids[0, 0]),  # any token: it follows the end of an answer and is never read
                     use_cache=use_cache,
                 ),
                 logits_processor=LogitsProcessorList(processors(batch, length)),
@@ -132,18 +135,19 @@ def sampled_answers(
     top_p: float | None = None,
     **settings,
 ) -> list[Answer]:
-    """Sampled answers to some prompts, each from a seed of its own.
+    """Sampled answers to some prompts, each with a seed of its own.
 
-    A seed's random numbers, one a token, are drawn before anything else, and each chooses its token by the inverse of
-    the cumulative distribution. An answer therefore depends on its prompt and seed alone, as far as a greedy one does
-    on its prompt; and a seed has the same random numbers under every perturbation.
+    A seed's random numbers, one per token, are drawn first. Each number chooses its token by the inverse of the
+    cumulative distribution. An answer therefore depends on its prompt and its seed alone, within the limits that
+    `greedy_answers` names. A seed has the same random numbers under every perturbation.
 
     Args:
         model, tokenizer, prompts, max_new_tokens: as for `greedy_answers`.
-        seeds: of each prompt.
-        temperature: above 0; logits are divided by it.
-        top_k, top_p: draw from the most probable tokens alone, so many or of so much probability together; None: all.
-        **settings: the others of `greedy_answers`.
+        seeds: the seed of each prompt.
+        temperature: logits are divided by it; above 0.
+        top_k, top_p: restrict the draw to the most probable tokens: top_k by their number, top_p by their total
+            probability. None is no restriction.
+        **settings: further arguments of `greedy_answers`.
 
     Returns:
         an answer for each prompt.
@@ -164,11 +168,12 @@ def sampled_answers(
 
 
 class _Stop(StoppingCriteria):
-    """Ends a row once its text holds a stop string, and notes how many tokens it has then."""
+    """Ends a row once its text holds a stop string, and records how many tokens the row has then."""
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], prompt_length: int, rows: int):
         self._tokenizer, self._stop, self._prompt_length = tokenizer, stop, prompt_length
-        # A token that ends in a stop string covers a byte or more; those of a character's bytes decode together only.
+        # Only the last tokens are decoded. A token covers at least one byte, so a stop string has no more tokens than
+        # bytes. Four more tokens complete a character whose bytes are tokens of their own.
         self._tail = max((len(text.encode()) for text in stop), default=0) + 4
         self.sizes = torch.full((rows,), torch.iinfo(torch.int64).max)
 
@@ -182,15 +187,15 @@ class _Stop(StoppingCriteria):
 
 
 class _Draw(LogitsProcessor):
-    """Leaves each row the one token that its random number chooses."""
+    """Leaves each row only the token that its random number chooses."""
 
     def __init__(self, numbers: Tensor, prompt_length: int):
         self._numbers, self._prompt_length = numbers, prompt_length  # float64 [rows, max_new_tokens], in [0, 1)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        # In (0, 1], since at 0 a token of no probability would do.
+        # The numbers are in (0, 1]: 0 could choose a token of probability 0.
         numbers = 1 - self._numbers[:, input_ids.shape[1] - self._prompt_length].to(scores.device)
-        # Row by row: probabilities of all rows would take as much memory as their logits, twice.
+        # One row at a time: the float64 probabilities of all rows would take twice the memory of their logits.
         tokens = torch.stack([_drawn(row, number) for row, number in zip(scores, numbers, strict=True)])
         if (tokens == scores.shape[1]).any():
             raise LapeError("a token's probability is NaN or infinite; set the model's dtype to float32 or bfloat16")
@@ -198,13 +203,13 @@ class _Draw(LogitsProcessor):
 
 
 def _drawn(logits: Tensor, number: Tensor) -> Tensor:
-    """The first token at which the cumulative probability reaches a number; one behind the last where none does."""
+    """The first token at which the cumulative probability reaches a number; the number of tokens where none does."""
     cumulative = (logits - logits.max()).exp_().cumsum(0, dtype=torch.float64)
     return torch.searchsorted(cumulative, number * cumulative[-1])
 
 
 def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None], stop: Sequence[str]) -> Answer:
-    """Cut generated tokens where they end, and say why."""
+    """The answer in generated tokens, cut at its end, with the reason why it ended."""
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     text, stopped = trimmed(tokenizer.decode(tokens[:end]), stop)
     return Answer(tokens[:end], text, "stop" if stopped else "length" if end is None else "eos")
@@ -212,7 +217,7 @@ def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None],
 
 @contextlib.contextmanager
 def _no_defaults(model: "PreTrainedModel") -> Iterator[GenerationConfig]:
-    """Yields the checkpoint's own settings of generation, which fill in nothing within the block."""
+    """Keep the checkpoint's settings of generation from filling in defaults within the block, and yield them."""
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:

@@ -1,4 +1,4 @@
-"""From a question to the text that a model goes on from: the paper's template, or a chat model's own."""
+"""From a question to the text that a model continues: by the paper's template, or by a chat model's own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from lape.errors import LapeError
 
-# Whether the question is followed by the request to answer in the wanted language.
+# With the prompt "suffix", a request to answer in the wanted language follows the question; with "plain" none does.
 PROMPTS = ("plain", "suffix")
 
 
@@ -16,9 +16,10 @@ class Template:
     """How a question becomes a prompt.
 
     Attributes:
-        text: with {question} and {suffix}; the released code's is "Q: {question}{suffix}\\nA:".
-        suffixes: language of the answer -> what asks for it, leading space included; None: nothing asks.
-        chat: the text is what the user says, in the form of the tokenizer's own chat template; None: it is the prompt.
+        text: the template with {question} and {suffix}. The released code has "Q: {question}{suffix}\\nA:".
+        suffixes: language of the answer -> request for the language, with a leading space; None for no request.
+        chat: a tokenizer whose chat template wraps the text as a message of the user; None where the text is the whole
+            prompt.
     """
 
     text: str
@@ -31,7 +32,7 @@ class Template:
             raise LapeError(f"generation template {self.text!r}: has no {missing[0]}; write it where it belongs")
 
     def prompt(self, question: str, target: str) -> str:
-        """The whole text that the model gets, its tokenizer's BOS aside.
+        """The whole text that the model gets, except for the BOS that its tokenizer adds.
 
         Raises:
             LapeError: there is no suffix for the target, or the tokenizer has no chat template.
@@ -45,12 +46,12 @@ class Template:
         said = [{"role": "user", "content": text}]
         try:
             return self.chat.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
-        except Exception as error:  # a template is a program of the checkpoint's
+        except Exception as error:  # A template is a program in the checkpoint, which may raise anything.
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise LapeError(f"the chat template fails ({reason}); set the model's `chat` to false") from error
 
     def encode(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
-        """Token ids of a prompt; a chat template has written the special tokens itself."""
+        """Token ids of a prompt. The text of a chat template has its special tokens already, so none are added."""
         return tokenizer.encode(prompt, add_special_tokens=self.chat is None).ids
 
 
@@ -58,7 +59,7 @@ def chat_tokenizer(path: str | Path, revision: str | None, trust_remote_code: bo
     """The transformers tokenizer of a checkpoint, for its chat template.
 
     Raises:
-        LapeError: it has none.
+        LapeError: the tokenizer has no chat template.
     """
     from transformers import AutoTokenizer
 

@@ -342,7 +342,11 @@ def language_of(config: dict, item: str, key: str, paper: str, other_than: str |
 
 
 def _that_know(config: dict, models: Sequence[str], *languages: str) -> list[str]:
-    """The models that are studied in all of some languages. The checked configuration has at least one."""
+    """The models that are studied in all of some languages.
+
+    Raises:
+        LapeError: there is no such model.
+    """
     found = [model for model in models if set(languages) <= set(model_languages(config, model))]
     if not found:
         named = f"{', '.join(models)} are not studied in {' and '.join(languages)}"

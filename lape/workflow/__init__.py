@@ -1,1 +1,1 @@
-"""What the Snakefile asks for: the inputs of rules, their flags, what they book, and the files of each target."""
+"""Python code of the workflow: inputs of rules, flags of commands, bookings of jobs, and files of targets."""

@@ -1,4 +1,4 @@
-"""Command-line form of the configuration, for the shell lines of the rules."""
+"""The configuration as flags of commands, for the shell lines of the rules."""
 
 import json
 import shlex
@@ -11,26 +11,26 @@ from lape.workflow.inputs import perturbing_stems, selected_stems
 
 
 def optional(flag: str, value: object) -> str:
-    """A flag and its quoted value, which may begin with a dash; nothing where there is no value."""
+    """A flag and its quoted value, which may begin with a dash; empty where there is no value."""
     return "" if value is None else f"{flag}={shlex.quote(str(value))}"
 
 
 def optional_list(flag: str, values: Sequence[str]) -> str:
-    """A flag and its quoted values; nothing where there are none."""
+    """A flag and its quoted values; empty where there are none."""
     return " ".join([flag, *map(shlex.quote, values)]) if values else ""
 
 
 class Flags:
     """Flags of a configuration, as text.
 
-    Functions of wildcards are asked for each job. What takes no wildcards holds for all jobs.
+    Methods that take wildcards are called for each job. The others give flags that hold for all jobs.
     """
 
     def __init__(self, config: dict):
         self._config = config
 
     def model(self, wildcards) -> str:
-        """The settings that every source of a model shares."""
+        """The settings of a model that every source of models has."""
         model = self._config["catalogue"][wildcards.model]
         keys = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization")
         switches = _switches(model, ("compile", "trust_remote_code"))
@@ -46,20 +46,20 @@ class Flags:
         return " ".join(["OMP_NUM_THREADS=1", *claim, *ranks.launcher(number)]) if number > 1 else ""
 
     def chunk_length(self, wildcards) -> int:
-        """Positions in a chunk of a split."""
+        """The number of positions in a chunk of the wildcard's split."""
         tokens = self._config["tokens"]
         whole = self._config["catalogue"][wildcards.model].get("chunk_length", tokens["chunk_length"])
         return (wildcards.split == "valid" and tokens["valid_chunk_length"]) or whole
 
     def counting(self) -> str:
-        """How activations are counted."""
+        """The settings by which activations are counted."""
         section = self._config["statistics"]
         thresholds = optional("--thresholds", json.dumps(section["thresholds"]))
         options = _options(section, ("batch_size", "memory", "skip_first"))
         return _joined([*options, thresholds, f"--shards {section['shards']} --backend {section['backend']}"])
 
     def selection(self, wildcards) -> str:
-        """What a method selects by, beside the ratio; a sweep of ratios has no quota."""
+        """The settings by which a method selects neurons, except for the ratio. A sweep of ratios has no quota."""
         neurons, method = self._config["neurons"], getattr(wildcards, "method", "lape")
         if method == "lap":
             flags = [f"--probability {neurons['lap_probability']}"]
@@ -74,12 +74,12 @@ class Flags:
         return _joined(flags)
 
     def launcher(self) -> str:
-        """What starts the ranks of the fine-tuning, before the command; nothing for a single process."""
+        """The words before the command that start the ranks of the fine-tuning; empty for a single process."""
         file = self._config["parameter_variation"]["launcher"]
         return "" if file is None else f"accelerate launch --config_file={shlex.quote(file)} -m"
 
     def finetuning(self) -> str:
-        """How PV fine-tunes."""
+        """The settings by which PV fine-tunes."""
         settings = self._config["parameter_variation"]
         keys = ("epochs", "batch_size", "device_batch_size", "learning_rate", "optimizer", "seed")
         keys += ("max_length", "precision")
@@ -88,7 +88,7 @@ class Flags:
         )
 
     def sentences(self, wildcards) -> str:
-        """The corpus that is split into sentences, and how its documents are divided."""
+        """The corpus that is split into sentences, and the division of its documents; empty for other sources."""
         if self._config["sentences"]["source"] != "corpus":
             return ""
         tokens = self._config["tokens"]
@@ -96,37 +96,37 @@ class Flags:
         return f"--corpus {shlex.quote(path)} --seed {tokens['seed']} --valid-share {tokens['valid_share']}"
 
     def pairs(self, wildcards, input) -> str:
-        """The questions that are paired."""
+        """The questions that are paired; empty where a corpus pairs something else."""
         headers = [path for path in input.texts if path.endswith(".json")]
         questions = self._config["translation"]["corpora"][wildcards.corpus]["source"] == "questions"
         return optional_list("--questions", headers) if questions else ""
 
     def expert_number(self) -> int:
-        """Units of each ranking, as many as the largest setting takes."""
+        """The number of units in each ranking: as many as the largest setting takes."""
         section = self._config["expert_units"]
         return max([2 * section["size"], *(-(-size // 2) for size in section["sizes"])])
 
     def sampling(self, wildcards) -> str:
-        """How the unconditional texts are sampled."""
+        """The settings by which unconditional texts are sampled."""
         section, model = self._config["expert_units"], self._config["catalogue"][wildcards.model]
         keys = ("seeds", "max_new_tokens", "temperature", "top_k", "top_p")
         return _joined([*_options(section, keys), optional("--prompt-token", model.get("prompt_token"))])
 
     def selected(self, wildcards, input) -> str:
-        """The headers of what a setting of the texts overwrites with, each behind its option."""
+        """The headers of the artifacts with which a setting of the texts overwrites units, each after its option."""
         return _headers(selected_stems(wildcards), input.selected)
 
     def perturbing(self, wildcards, input) -> str:
-        """The headers of what a setting of the answers perturbs with, each behind its option."""
+        """The headers of the artifacts with which a setting of the answers perturbs, each after its option."""
         return _headers(perturbing_stems(wildcards), input.perturbing)
 
     def dose(self, wildcards) -> str:
-        """The configured dose, for a setting that steers and names none."""
+        """The configured dose, for a setting that steers and names no dose; empty for other settings."""
         steers = Setting.parse(wildcards.setting).dose is not None and "@" not in wildcards.setting
         return optional("--dose", self._config["steering"]["dose"] if steers else None)
 
     def prompt(self, wildcards) -> str:
-        """How a question becomes the model's prompt."""
+        """The settings by which a question becomes the model's prompt."""
         section, chat = self._config["generation"], self._config["catalogue"][wildcards.model].get("chat", False)
         flags = [optional("--template", section["chat_template" if chat else "template"]), "--chat" * chat]
         if wildcards.prompt == "suffix":

@@ -1,6 +1,6 @@
-"""What rules read: input functions, and the settings by which a source is read.
+"""Input functions of the rules, and the settings by which sources are read.
 
-Paths begin with `<results>`, which Snakemake replaces by the run's folder.
+Paths of artifacts begin with `<results>`, which Snakemake replaces with the run's folder.
 """
 
 import glob
@@ -15,43 +15,46 @@ from lape.text.file_patterns import matching_files
 
 
 class Inputs:
-    """Input functions of a configuration; those of one argument take the wildcards of a job.
+    """Input functions of a configuration. Most take the wildcards of a job.
 
     Args:
         config: the checked configuration.
-        repository: the folder of the Snakefile, whose own questions and instructions a run may read.
+        repository: the folder of the Snakefile. It holds questions and instructions that a run may read.
     """
 
     def __init__(self, config: dict, repository: Path):
         self._config, self._repository = config, repository
 
     def of_languages(self, pattern: str) -> Callable[..., list[str]]:
-        """Paths with {model} and {language}: one for every language of the wildcard's model."""
+        """An input function from a pattern with {model} and {language}: one path per language of a job's model."""
         return lambda wildcards: [
             pattern.format(model=wildcards.model, language=language)
             for language in model_languages(self._config, wildcards.model)
         ]
 
     def of_experts(self, pattern: str) -> list[str]:
-        """Paths with {language}: one for every language of the expert units."""
+        """Paths from a pattern with {language}: one per language of the expert units."""
         return [pattern.format(language=language) for language in expert_languages(self._config)]
 
     def valid_tokens(self, wildcards) -> list[str]:
-        """Headers of the valid tokens of every language of the wildcard's model, which `valid.sha256` stands for."""
+        """Headers of the valid tokens of every language of the wildcard's model. `valid.sha256` has their hashes."""
         run = f"results/{self._config['run']}/tokens/{wildcards.model}"
         return [f"{run}/{language}/valid.json" for language in model_languages(self._config, wildcards.model)]
 
     def gguf(self, wildcards) -> str:
-        """The GGUF file of a model: a download, or a file of the user's."""
+        """The GGUF file of a model: a download, or a file of the user."""
         model = self._config["catalogue"][wildcards.model]
         return self._downloaded(model["download"]) if model["source"] == "embedded" else model["path"]
 
     def checkpoint(self, wildcards) -> list[str]:
-        """Files of a model's folder. A file that is written anew must be noticed, and the folder's time stays."""
+        """The files of a model's folder.
+
+        The folder itself is no input: its time does not change when a file in it is written anew.
+        """
         return [str(file) for file in checkpoint_files(self._config["catalogue"][wildcards.model]["path"])]
 
     def corpus(self, wildcards) -> str | list[str]:
-        """What a language's corpus is made from: the downloaded file, the files of its glob, or nothing (hub)."""
+        """The sources of a language's corpus: the downloaded file, the files of its pattern, or no file (hub)."""
         corpus = self._config["corpus"]
         if corpus["source"] == "embedded":
             return self._downloaded(corpus["embedded"]["download"])
@@ -62,25 +65,26 @@ class Inputs:
     def corpus_settings(self) -> dict:
         """Settings of the corpus's source, for its reader."""
         settings = dict(self._config["corpus"][self._config["corpus"]["source"]])
-        del settings["exclude"]  # an option of the command, whatever the source
+        del settings["exclude"]  # The command has an option for it, whatever the source.
         return settings
 
     def language_check(self) -> str:
-        """What becomes of documents in other languages: where it is not set, those of the hub are dropped.
+        """The treatment of documents that are in another language than they should be.
 
-        The hub's are too many to read.
+        Where the configuration does not set it, documents of the hub are dropped, as they are too many for a person to
+        check, and those of other sources are kept.
         """
         corpus = self._config["corpus"]
         return corpus["language_check"] or ("drop" if corpus["source"] == "hub" else "keep")
 
     def counted(self, wildcards) -> list[str]:
-        """What the jobs counted that share a language's shards; nothing where one job counts and adds up."""
+        """The headers of the jobs that share the counting of a language; empty where one job does everything."""
         jobs = self._config["statistics"]["jobs"]
         stem = f"<results>/statistics/{wildcards.model}/{wildcards.language}"
         return [f"{stem}.{job}.json" for job in range(jobs) if jobs > 1]
 
     def instructions(self, wildcards) -> str | list[str]:
-        """What a language's instructions are made from: the files of its glob, or nothing (hub)."""
+        """The sources of a language's instructions: the files of its pattern, or no file (hub)."""
         if self._config["instructions"]["source"] == "hub":
             return []
         return _matching(self.instructions_settings(wildcards)["pattern"], wildcards.language)
@@ -93,28 +97,31 @@ class Inputs:
         return {**section["files"], "pattern": self._in_repository(section["files"]["pattern"], language)}
 
     def questions(self, wildcards) -> str | list[str]:
-        """What a language's questions are read from; a download's files may be among them."""
+        """The files of a language's questions, which may be downloads."""
         return _matching(self.questions_settings(wildcards)["pattern"], wildcards.language)
 
     def questions_settings(self, wildcards) -> dict:
-        """How one language's questions are read."""
+        """The settings by which one language's questions are read."""
         section = self._config["questions"]
         pattern = self._in_repository(section["pattern"], wildcards.language)
         return {"pattern": pattern, "columns": section["columns"], "skip": section["skip"]}
 
     def aligned(self, wildcards) -> str | list[str]:
-        """What a language's aligned sentences are read from."""
+        """The files of a language's aligned sentences."""
         return _matching(self.aligned_settings(wildcards)["pattern"], wildcards.language)
 
     def aligned_settings(self, wildcards) -> dict:
-        """How one language's aligned sentences are read: all questions, where no sentences are named."""
+        """The settings by which one language's aligned sentences are read.
+
+        Where the configuration names no sentences, all questions are the aligned sentences.
+        """
         pattern = self._config["structure"]["aligned"]
         if pattern is None:
             return self.questions_settings(wildcards)
         return {"pattern": self._in_repository(pattern, wildcards.language)}
 
     def sentences(self, wildcards) -> str | list[str]:
-        """What a language's sentences are made from: its corpus, the files of its glob, or nothing (hub)."""
+        """The sources of a language's sentences: its corpus, the files of its pattern, or no file (hub)."""
         source = self._config["sentences"]["source"]
         if source == "corpus":
             return [f"<results>/corpus/{wildcards.language}{suffix}" for suffix in (".parquet", ".json")]
@@ -123,7 +130,7 @@ class Inputs:
         return []
 
     def sentences_settings(self, wildcards) -> dict:
-        """How one language's sentences are read from the configured source."""
+        """The settings by which one language's sentences are read from the configured source."""
         section, language = self._config["sentences"], wildcards.language
         settings = {key: section[key] for key in ("minimum_bytes", "maximum_characters")}
         if section["source"] == "files":
@@ -131,7 +138,7 @@ class Inputs:
         return settings | (section["hub"] if section["source"] == "hub" else {})
 
     def pairs(self, wildcards) -> list[str]:
-        """What the pairs are made from: the questions of both languages, files, or nothing (hub)."""
+        """The sources of the pairs: the questions in both languages, files, or no file (hub)."""
         translation = self._config["translation"]
         section, languages = translation["corpora"][wildcards.corpus], (translation["source"], wildcards.language)
         if section["source"] == "questions":
@@ -143,7 +150,7 @@ class Inputs:
         return []
 
     def pairs_settings(self, wildcards) -> dict:
-        """How one corpus's pairs are read."""
+        """The settings by which one corpus's pairs are read."""
         section = self._config["translation"]["corpora"][wildcards.corpus]
         return {key: value for key, value in section.items() if key not in ("source", "languages")}
 
@@ -153,35 +160,38 @@ class Inputs:
         return [f"<results>/pairs/{wildcards.corpus}/{language}.json" for language in languages]
 
     def pairs_rows(self, wildcards) -> list[str]:
-        """The pairs beside their headers."""
+        """The files of pairs beside the headers that `pairs_headers` gives."""
         return [f"{header.removesuffix('.json')}.jsonl" for header in self.pairs_headers(wildcards)]
 
     def perturbing(self, wildcards) -> list[str]:
-        """What a setting of the answers perturbs with: neurons and, where they are steered, their values."""
+        """The artifacts with which a setting of the answers perturbs: neurons and, where it steers, their values."""
         return _with_tables(perturbing_stems(wildcards).values())
 
     def selected(self, wildcards) -> list[str]:
-        """What a setting of the texts overwrites with: units, or neurons and the values to steer with."""
+        """The artifacts with which a setting of the texts overwrites: units, or neurons and their steering values."""
         return _with_tables(selected_stems(wildcards).values())
 
     def _downloaded(self, name: str) -> str:
         return f"results/downloads/{name}/{self._config['downloads'][name]['save_as']}"
 
     def _in_repository(self, pattern: str | dict[str, str], language: str) -> str:
-        """A pattern of files for one language, in the repository where nothing matches in the working directory."""
+        """A pattern of files for one language.
+
+        Where no file matches it in the working directory but one does in the repository, the pattern leads there.
+        """
         here = pattern[language] if isinstance(pattern, dict) else pattern
         ours = os.path.join(glob.escape(os.path.relpath(self._repository.resolve())), here)
         return next((each for each in (here, ours) if matching_files(each, language)), here)
 
 
 def perturbing_stems(wildcards) -> dict[str, str]:
-    """The artifacts that a setting of the answers takes, without their suffixes, by the option that names each."""
+    """Option of the command -> path without suffix of the artifact that a setting of the answers takes by it."""
     setting = Setting.parse(wildcards.setting)
     return _stems(wildcards.model, setting.needs, setting.method)
 
 
 def selected_stems(wildcards) -> dict[str, str]:
-    """The artifacts that a setting of the texts takes, without their suffixes, by the option that names each."""
+    """Option of the command -> path without suffix of the artifact that a setting of the texts takes by it."""
     setting = TextSetting.parse(wildcards.selection)
     return _stems(wildcards.model, setting.needs, setting.method if setting.kind == "neurons" else "lape")
 
@@ -197,5 +207,8 @@ def _with_tables(stems) -> list[str]:
 
 
 def _matching(pattern: str, language: str) -> str | list[str]:
-    """The files of a pattern, or the pattern where nothing matches: a download makes it, or Snakemake names it."""
+    """The files that match a pattern, or the pattern as a path where nothing matches.
+
+    Such a path may be made by a download; if it is not, Snakemake reports it as missing.
+    """
     return matching_files(pattern, language) or pattern.replace("{language}", language)

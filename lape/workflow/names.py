@@ -1,4 +1,4 @@
-"""Names of a configuration that the rules' wildcards take: models by their source, languages, downloads, settings."""
+"""Names in a configuration that are values of wildcards: models by their source, languages, downloads, settings."""
 
 import re
 from collections.abc import Iterable
@@ -8,32 +8,32 @@ from lape.generation.settings import SELECTION, SETTING
 
 
 def one_of(names: Iterable[str]) -> str:
-    """A regular expression that matches some names and nothing else; nothing at all where there are none."""
+    """A regular expression that matches some names and nothing else. Without names it matches nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def models(config: dict, *sources: str) -> list[str]:
-    """Names of the catalogue whose checkpoints come from some sources."""
+    """Names of the catalogue's models whose checkpoints come from some sources."""
     return [name for name, model in config["catalogue"].items() if model["source"] in sources]
 
 
 def pickled_models(config: dict) -> list[str]:
-    """Names of the catalogue whose checkpoints lie on the hub as pickles."""
+    """Names of the catalogue's models whose checkpoints are pickles on the hub."""
     return [name for name in models(config, "hub") if config["catalogue"][name].get("pickled")]
 
 
 def downloads(config: dict, url: bool) -> list[str]:
-    """Downloads of files by their URL, or of packages."""
+    """Names of the downloads from a URL, or of those from a package index."""
     return [name for name, download in config["downloads"].items() if ("url" in download) == url]
 
 
 def languages(config: dict) -> list[str]:
-    """Every language that text is read in: the run's, those of the expert units, that of the translations' source."""
+    """Every language in which text is read: those of the run and of the expert units, and translations' source."""
     return list(dict.fromkeys([*config["languages"], *expert_languages(config), config["translation"]["source"]]))
 
 
 def constraints(config: dict) -> dict[str, str]:
-    """The regular expression of every wildcard that several rules have."""
+    """Wildcard -> regular expression, for the wildcards that several rules share."""
     files = [
         file
         for download in config["downloads"].values()

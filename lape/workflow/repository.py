@@ -1,4 +1,4 @@
-"""What rules depend on beside the artifacts: files of the repository, and the entry of a model in its FFN table."""
+"""Dependencies of rules beside the artifacts: files of the repository, and a model's entry in its FFN table."""
 
 import json
 from collections.abc import Iterable
@@ -9,35 +9,37 @@ from lape.model.architectures import ffn_entry
 
 
 def code(*modules: str) -> list[str]:
-    """The files whose edit changes what some modules compute, as Snakemake does not watch imports; see `code_of`."""
+    """The files of code that some modules are made of, by `code_of`. Snakemake watches files, but no imports."""
     return _from_here(code_of(*modules))
 
 
 def repository_files(*patterns: str) -> list[str]:
-    """The files of some patterns."""
+    """The files of the repository that match some patterns."""
     return _from_here(file for pattern in patterns for file in sorted(ROOT.glob(pattern)))
 
 
 def architecture(config: dict, wildcards) -> str:
-    """The entry of the FFN table that the wildcard's model uses, once its header tells; "" before.
+    """The entry of the FFN table that the wildcard's model uses; "" before the model's header exists.
 
-    A rule that loads a model has the entry among its parameters, in the place of the table among its files. So a new
-    architecture makes nothing anew that other models made. Snakemake asks when a job begins, and finds the header.
+    A rule that loads a model has the entry among its parameters, instead of the whole table among its input files. So
+    adding an architecture to the table does not rerun the jobs of other models. Snakemake calls this function again
+    when a job begins, and by then the header exists.
     """
     return ffn_entry(header["model_type"]) if (header := _model(config, wildcards)) else ""
 
 
 def another_architecture(config: dict, wildcards) -> str:
-    """The entry that `architecture` tells, where the header was made by another one; "" elsewhere.
+    """The entry that `architecture` gives, where the model's header was made with a different entry; "" elsewhere.
 
-    It is for the rules that make the header, which asks before there is one.
+    It is for the rules that make the header: the parameter changes, and the rule runs again, only where the table
+    differs from the one in the header.
     """
     header = _model(config, wildcards)
     return architecture(config, wildcards) if header and header.get("ffn") != ffn_entry(header["model_type"]) else ""
 
 
 def _model(config: dict, wildcards) -> dict:
-    """The header of the wildcard's model; empty where there is none, or one of which the job will say what is wrong."""
+    """The header of the wildcard's model; empty where it is missing or damaged. Damage is reported by the job."""
     path = Path("results", config["run"], "models", wildcards.model, "model.json")
     try:
         header = json.loads(path.read_text(encoding="utf-8"))

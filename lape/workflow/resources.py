@@ -1,4 +1,4 @@
-"""What jobs ask the machine or the cluster for."""
+"""The resources that jobs ask the machine or the cluster for."""
 
 import shutil
 from collections.abc import Callable
@@ -7,25 +7,26 @@ from lape.errors import LapeError
 
 
 class Booking:
-    """What the jobs of a configuration book.
+    """The resources that the jobs of a configuration book.
 
     Args:
         config: the checked configuration.
-        gpu_limit: tells the GPUs that all jobs may take together, None for no limit. It is asked for each job, as
-            Snakemake does not know while it reads the rules whether the run is a dry one.
+        gpu_limit: gives the number of GPUs that all jobs may take together; None for no limit. It is called for each
+            job, because Snakemake does not know yet whether a run is a dry run while it reads the rules.
     """
 
     def __init__(self, config: dict, gpu_limit: Callable[[], int | None] = lambda: None):
         self._config, self._gpu_limit = config, gpu_limit
 
     def gpus(self, wildcards) -> int:
-        """GPUs that a job of the wildcard's model takes where its device is, or may be, CUDA: one for each rank.
+        """The number of GPUs that a job of the wildcard's model takes.
 
-        None where the device is a card by its number: whoever names one shares it.
+        It is one per rank where the device is CUDA or may turn out to be CUDA. It is 0 where the device names a card by
+        its number, as such a card is shared.
 
         Raises:
-            LapeError: more than the limit. Snakemake would book no more than that, and the job see fewer cards than its
-                model needs.
+            LapeError: the job needs more GPUs than the limit. Snakemake would book the limit without an error, and the
+                job would find fewer cards than its model needs.
         """
         model = self._config["catalogue"][wildcards.model]
         device = model.get("device", "auto")
@@ -48,6 +49,6 @@ class Booking:
         return self._booked(wildcards, "runtime", self._config["resources"]["runtime"]) * attempt
 
     def _booked(self, wildcards, key: str, default: int) -> int:
-        """What the entry of the wildcard's model asks for, if the job has a model and the entry asks."""
+        """The amount that the catalogue's entry of the wildcard's model asks for; `default` where it asks for none."""
         model = self._config["catalogue"].get(getattr(wildcards, "model", None), {})
         return model.get("resources", {}).get(key, default)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from lape.errors import LapeError
 from lape.items.registry import ITEMS, Item
 
-# Which groups of items a target makes: a group is what entries call their target.
+# Target -> the groups of items that it makes. A group is the items whose entries in the registry name one target.
 _MAKES = {name: (name,) for name in ("all", "expert_units", "comparison")}
 _MAKES["paper"] = ("all", "paper", "expert_units", "comparison")
 
@@ -17,15 +17,15 @@ def items(config: dict, target: str) -> list[Item]:
 
 
 def of_target(config: dict, target: str) -> list[str]:
-    """The table (CSV) and figure (SVG) of every item that a target makes: of each group the tables first."""
+    """The table (CSV) and figure (SVG) of every item that a target makes. In each group the tables come first."""
     return [path for group in _groups(config, target) for path in (*tables(group), *figures(group))]
 
 
 def comparison(config: dict) -> list[str]:
-    """The items that set LAPE beside expert units.
+    """The files of the items that compare LAPE with expert units.
 
     Raises:
-        LapeError: the two are of other languages.
+        LapeError: LAPE and the expert units are of different languages.
     """
     found = of_target(config, "comparison")
     if not found:
@@ -58,7 +58,7 @@ def _groups(config: dict, target: str) -> list[list[Item]]:
 
 
 class Tables:
-    """What the tables of the registry are made from, by a configuration: functions of the wildcards, one a table."""
+    """The inputs and options of the registry's tables under a configuration, as functions of the wildcards."""
 
     def __init__(self, config: dict):
         self._config = config
@@ -68,7 +68,7 @@ class Tables:
         return lambda wildcards: item.table.inputs(self._config)
 
     def data(self, item: Item) -> Callable[..., list[str]]:
-        """The data that the command reads beside the headers."""
+        """The data that a table's command reads beside the headers."""
         return lambda wildcards: item.table.data(self._config, item.table.inputs(self._config))
 
     def options(self, item: Item) -> Callable[..., str]:
