@@ -1,4 +1,4 @@
-"""The checked configuration, and what all rules share: names, input functions, flags, resources. Nothing here computes."""
+"""The checked configuration, and the names, input functions, flags and resources that all rules share."""
 
 import functools
 import json

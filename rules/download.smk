@@ -1,7 +1,7 @@
-"""Fetch files: of the Python package index, or by their URL.
+"""Fetch files from the Python package index, or by their URL.
 
 Input: nothing but the pins of `downloads` in the configuration (packages, version, members or URL; SHA-256).
-Output: the joined file, or one file of a URL. Shared by all runs, and kept by them: it is never made anew without need.
+Output: the joined file, or one file of a URL. All runs share the output, and none makes it anew without need.
 """
 
 

@@ -1,9 +1,9 @@
 """Expert units: outputs of linear layers that tell a language from the others (Kojima et al. 2024).
 
-Input: labelled sentences of every language and the model.
-Output: the mean output of every unit on every sentence (responses), its average precision as a detector of every
-language, and the best, the worst and random units with the values that they are overwritten with. The folder
-responses.blocks is no output of the rule, as Snakemake would delete finished blocks before a rerun.
+Input: labelled sentences of every language, and the model.
+Output: the mean output of every unit on every sentence (responses); the average precision of every unit as a detector
+of every language; and the best, the worst and random units with the values that overwrite them. The folder
+responses.blocks is no output of a rule, because Snakemake would delete its finished blocks before a rerun.
 """
 
 
@@ -55,7 +55,7 @@ rule average_precision:
         "<benchmarks>/expert_units/{model}/average_precision.tsv"
     conda:
         "../envs/lape.yaml"
-    # Every unit is scored by one thread: their number changes no bit.
+    # One thread scores a unit, so the number of threads changes no bit.
     threads: 2
     resources:
         mem_mb=mem_mb,

@@ -1,9 +1,10 @@
-"""Text that the model writes: answers, texts from nothing, and translations; one job a model, prompt and setting.
+"""Text that the model writes: answers, texts from no prompt, and translations; one job per model, prompt and setting.
 
-Input: the questions or the pairs, the model, and what the setting perturbs: neurons with the values to steer with, or
+Input: the questions or the pairs; the model; and what the setting perturbs: neurons with their steering values, or
 expert units with their medians.
-Output: JSON lines with prompt, answer, tokens and why the answer ended, and in the header the proof that the perturbation
-fired. What is finished is kept while the job runs, so that an interrupted job goes on behind it.
+Output: JSON lines with the prompt, the answer, its tokens and the reason why it ended. The header has the proof that
+the perturbation fired. A running job keeps finished answers, so that it can go on with the next ones after an
+interruption.
 """
 
 

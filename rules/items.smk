@@ -1,8 +1,8 @@
 """The tables and figures: two loops over the registry of items, `lape.items.registry`.
 
-Input: of a table the headers that its entry names, and the data beside them; of a figure its table and nothing else.
-Output: tidy CSV, one observation a row, with Markdown and LaTeX; PDF, SVG and PNG. The same inputs and seed give the same
-bytes. The name of an item is a target that makes its table and its figure.
+Input: for a table the headers that its entry names, and the data beside them; for a figure its table and nothing else.
+Output: for a table tidy CSV with one observation per row, Markdown and LaTeX; for a figure PDF, SVG and PNG. The same
+inputs and seed give the same bytes. The name of an item is a target that makes its table and its figure.
 """
 
 for item in ITEMS:

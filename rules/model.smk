@@ -1,8 +1,8 @@
-"""Which checkpoint a model is: its revision, its files' hashes, the shape of its FFN.
+"""The checkpoint of a model: its revision, the hashes of its files, and the shape of its FFN.
 
 Input: a GGUF file (embedded, gguf), a folder (path), or a repository of the hub.
-Output: model.json, which every later stage reads, and its fast tokenizer as one file; for GGUF and for pickles also the
-checkpoint converted to safetensors.
+Output: model.json, which every later stage reads, and the model's fast tokenizer as one file. For GGUF files and
+pickles, the output also has the checkpoint converted to safetensors.
 """
 
 

@@ -1,10 +1,11 @@
-"""Language-specific neurons: their selection, random controls of them, how sure they are, and the values to steer with.
+"""Language-specific neurons: their selection, random controls, their stability, and the values to steer with.
 
-Input: every language's statistics of one model; of select_ap the average precision of the units that the neurons are.
-Output: a table of neurons with layer, index, languages, and what they were selected by. A control has a set as large as
-each language's own: drawn from all layers alike (random), or layer by layer (matched). The stability is that of
-selections from random groups of the statistics' shards, from resamples of them, and without one language; no forward
-pass is repeated. Steering values are the mean activations of each language's neurons on that language.
+Input: every language's statistics of one model; for select_ap the average precision of the units that are neurons.
+Output: a table of neurons with layer, index, languages, and the numbers by which they were selected. A control has a
+random set as large as each language's own, drawn from all layers alike (random) or layer by layer (matched). The
+stability compares selections from random groups of the statistics' shards, from resamples of the shards, and without
+one language. It repeats no forward pass. Steering values are the mean activations of each language's neurons on text
+in that language.
 """
 
 

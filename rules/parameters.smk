@@ -1,9 +1,10 @@
-"""Language-specific parameters (PV): a copy of the model fine-tuned on each language, and what changed in it.
+"""Language-specific parameters (PV): a copy of the model is fine-tuned on each language, and changes are compared.
 
-Input: every language's instructions and the model.
-Output: the fine-tuned matrices of MHA and FFN, float32, as large as twice the model in bfloat16 for every language;
-the parameters that hardly change in one or two languages and much in the others; a random control of them. The folder
-finetuned/{language}.checkpoints lies there while a training runs; it is no output, so that a killed job can go on.
+Input: every language's instructions, and the model.
+Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16; the
+parameters that change little in one or two languages and much in the others; and a random control of these
+parameters. The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
+would delete it before a rerun, and a killed job could not go on.
 """
 
 
@@ -29,10 +30,10 @@ rule finetune:
         gpu=gpus,
         mem_mb=mem_mb,
         runtime=runtime,
-        # Not among the parameters: it shapes no number, and a change must not train again.
+        # It is no parameter of the rule: it changes no number of the result, and changing it must not rerun a training.
         checkpoint_steps=config["parameter_variation"]["checkpoint_steps"] or 0,
     params:
-        # Functions: Snakemake would replace what stands in braces in plain strings.
+        # These are functions because Snakemake would replace text in braces in plain strings.
         launcher=lambda wildcards: flags.launcher(),
         architecture=architecture,
         flags=lambda wildcards: flags.finetuning(),

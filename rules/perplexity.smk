@@ -1,8 +1,9 @@
 """Perplexity of every language with neurons, parameters or expert units deactivated: one row of the paper's Figure 2.
 
-Input: every language's valid tokens (by their list of hashes), the model, and (but for the baseline) the neurons, parameters or expert units.
-Output: the likelihood of every chunk, and in the header the measures by language and the proof that every
-hook fired. A row is a job, so that a cluster can spread them.
+Input: every language's valid tokens (by their list of hashes), the model, and, except for the baseline, the neurons,
+parameters or expert units.
+Output: the likelihood of every chunk, and in the header the measures by language and the proof that every hook fired.
+Each row is a job, so that a cluster can run rows in parallel.
 """
 
 
@@ -95,7 +96,7 @@ use rule perplexity as perplexity_parameters with:
         backend=config["perplexity"]["backend"],
 
 
-# As many units as LAPE has neurons.
+# As many expert units are deactivated as LAPE has neurons.
 use rule perplexity as perplexity_units with:
     input:
         model="<results>/models/{model}/model.json",

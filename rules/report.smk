@@ -1,8 +1,9 @@
-"""What the run was: its configuration, and for each of three targets a manifest of every artifact, and the report.
+"""A record of the run: its configuration, and for each of three targets a manifest of every artifact and a report.
 
-Input: the target's tables and figures, from which the manifest follows every header back to the downloads; the captions.
-Output: config.json (the configuration as it was merged), report.html, a self-contained page of tables and figures, and
-manifest.json, which `lape audit` checks. Those of the targets `paper` and `expert_units` lie in folders of these names.
+Input: the target's tables and figures, from which the manifest follows every header back to the downloads; captions.
+Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures; and
+manifest.json, which `lape audit` checks. The targets `paper` and `expert_units` have folders of their own for the
+report and the manifest.
 """
 
 
@@ -63,7 +64,8 @@ for target, prefix, folder in (
             "../envs/lape.yaml"
         params:
             snakefile=repository_files("Snakefile"),
-        # A second Snakemake reads the finished items' metadata; the lock belongs to the one that runs this job.
+        # A second Snakemake reads the metadata of the finished items. It takes no lock, because the Snakemake that runs
+        # this job holds it.
         shell:
             "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
             "--report {output}.partial.html {input.content} && sync {output}.partial.html && "

@@ -1,8 +1,8 @@
-"""How good texts are: their language, fluency and repetition, and, where a judge is configured, their content.
+"""Scores of texts: their language, fluency and repetition, and, where a judge is configured, their content quality.
 
-Input: the texts of a setting, the unmodified model, and what they are compared with: the normal answers, held-out
+Input: the texts of a setting, the unmodified model, and the texts to compare with: the normal answers, held-out
 sentences, or the pairs.
-Output: one row a text; means by language in the header. A judge's calls are kept in results/judge, for all runs.
+Output: one row per text, and means by language in the header. Calls of a judge are kept in results/judge for all runs.
 """
 
 

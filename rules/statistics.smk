@@ -1,9 +1,9 @@
 """How often every FFN neuron fires on one language, and the sum of its activation (Eq. 4 of the paper).
 
 Input: the language's train tokens and the model.
-Output: exact sums [layers, neurons]. The folder {language}.shards beside it holds the parts
-that add up to them; it is no output of the rule, as Snakemake would delete finished parts before a rerun. Where several jobs
-share a language's shards (count), each notes which it counted, and the last job adds them up.
+Output: exact sums [layers, neurons]. The folder {language}.shards beside the file holds the parts of the sums. It is no
+output of the rule, because Snakemake would delete finished parts before a rerun. Where several jobs share a language's
+shards (count), each job records the shards that it counted, and the last job adds all of them up.
 """
 
 

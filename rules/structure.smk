@@ -1,7 +1,7 @@
-"""Where languages meet: sentence embeddings behind every layer, which Figures 6 and 7 compare.
+"""Sentence embeddings after every layer. Figures 6 and 7 compare those of different languages.
 
-Input: aligned sentences of one language and the model.
-Output: one vector a layer and sentence.
+Input: aligned sentences of one language, and the model.
+Output: one vector per layer and sentence.
 """
 
 

@@ -1,10 +1,12 @@
 """From text to tokens: documents, sentences, questions, instructions and pairs of every language, and chunks of tokens.
 
-Input: the downloaded file, files on disk, or a dataset of the hub, which is streamed; of the tokens a model's tokenizer.
-Output: a parquet of documents (id, text) without duplicates; JSON lines of questions by number, of labelled sentences (no
-sentence is both scored and held out), of instructions, and of pairs to translate; int32 chunks of tokens with the bytes
-that they cover. Each header reports what was read. The splits train and valid share no document, and neither depends on
-the other's budget. Nothing here trains on the corpus, which is a benchmark: instructions come from elsewhere.
+Input: the downloaded file, files on disk, or a dataset of the hub, which is streamed; for tokens a model's tokenizer
+too.
+Output: a parquet file of documents (id, text) without duplicates; JSON lines of questions by number, of labelled
+sentences (none is both scored and held out), of instructions, and of pairs to translate; int32 chunks of tokens with
+the number of bytes that they cover. Each header reports what was read. The splits train and valid share no document,
+and neither depends on the other's budget. The corpus is a benchmark, so nothing trains on it: instructions have sources
+of their own.
 """
 
 
@@ -27,7 +29,7 @@ rule corpus:
         runtime=runtime,
     params:
         source=config["corpus"]["source"],
-        # A function: Snakemake would replace {language} in a plain string.
+        # This is a function because Snakemake would replace {language} in a plain string.
         settings=lambda wildcards: json.dumps(inputs.corpus_settings()),
         file=lambda wildcards, input: optional(
             "--file", input.text if config["corpus"]["source"] == "embedded" else None
@@ -188,8 +190,8 @@ rule tokens:
         "--valid-share {params.valid_share} {params.allow_fewer} {params.excerpts} --threads {threads} --output {output.chunks}"
 
 
-# The hashes of all languages stand for their valid tokens where every job reads all of these: Snakemake would need minutes
-# for the half a million inputs of a hundred languages' matrix.
+# Every job of perplexity reads the valid tokens of all languages. This list of hashes is its one input for all of them:
+# with a hundred languages, a matrix would have half a million inputs, for which Snakemake needs minutes.
 rule valid_tokens:
     input:
         headers=inputs.of_languages("<results>/tokens/{model}/{language}/valid.json"),

@@ -38,11 +38,11 @@ class Flags:
         return _joined([*_options(model, keys), *switches, optional("--shape", shape)])
 
     def torchrun(self, wildcards) -> str:
-        """What starts the ranks that share the wildcard's model, before the command; nothing for a single process."""
+        """The words before a command that start the ranks of the wildcard's model; empty for a single process."""
         model = self._config["catalogue"][wildcards.model]
         number = model.get("tensor_parallel", 1)
         claim = ["lape", "claim", str(number), "--"] if model.get("device") != "cpu" else []
-        # torchrun sets OMP_NUM_THREADS with a warning; the command's --threads decides.
+        # Without OMP_NUM_THREADS, torchrun sets it with a warning. The command's --threads decides in any case.
         return " ".join(["OMP_NUM_THREADS=1", *claim, *ranks.launcher(number)]) if number > 1 else ""
 
     def chunk_length(self, wildcards) -> int:

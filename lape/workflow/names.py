@@ -28,7 +28,7 @@ def downloads(config: dict, url: bool) -> list[str]:
 
 
 def languages(config: dict) -> list[str]:
-    """Every language in which text is read: those of the run and of the expert units, and translations' source."""
+    """Every language in which text is read: those of the run, of the expert units and of the translations' source."""
     return list(dict.fromkeys([*config["languages"], *expert_languages(config), config["translation"]["source"]]))
 
 
