@@ -36,8 +36,8 @@ def heatmap(
         axis: where to draw; its ticks become the labels of rows and columns.
         cells: numbers; NaN leaves a cell blank.
         scale: from number to colour, shared by panels that are to be compared.
-        bold: of the same shape, true where the number stands in bold.
-        text: of the same shape, what to write in place of the rounded number.
+        bold: of the shape of `cells`, true where the number stands in bold.
+        text: of the shape of `cells`, the text to write in place of the rounded number.
     """
     rows, columns = cells.shape
     labelled = max(rows, columns) <= LABELLED

@@ -243,5 +243,5 @@ def _with_precision(paths: Sequence[str | Path], size: int | None) -> list[tuple
 
 
 def _as_in_paper(own: _Selected) -> bool:
-    """Whether the paper's numbers can be compared: it has as many units, of the same languages."""
+    """Whether the paper's numbers can be compared: its units are as many, and their languages are the same."""
     return own.size == paper.NUMBER and set(own.units.languages) == set(paper.LANGUAGES)

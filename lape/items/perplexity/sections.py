@@ -45,7 +45,7 @@ def bits_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def sweep_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model and deactivated language: a table of PPL and one of its change, with ratios down, languages across."""
+    """Per model and deactivated language: one table of PPL and one of PPL change, ratios down and languages across."""
     sections = []
     for (model, deactivated), block in frame.groupby(["model", "deactivated"], sort=False):
         share = block["ratio"].map(lambda ratio: f"{100 * ratio:g}%")
