@@ -72,8 +72,14 @@ class Checkout:
 
     @classmethod
     def of(cls, folder: Path) -> "Checkout":
-        """A checkout with its own libraries, or where it has none with those that run this."""
+        """A checkout with its own libraries, or where it has none with those that run this.
+
+        Raises:
+            LapeError: the folder is none. Python would import an installed `lape` in its place.
+        """
         folder = folder.resolve()
+        if not (folder / "lape" / "cli.py").is_file():
+            raise LapeError(f"{folder}: is no checkout of the repository; give --beside one that is built")
         own = folder / ".venv" / "bin" / "python"
         return cls(folder, str(own) if own.is_file() else sys.executable)
 
@@ -163,6 +169,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="commands; default: all")
     parser.add_argument("--output", type=Path, default=Path("bench/results/startup.json"))
     arguments = parser.parse_args()
+    try:
+        _run(arguments)
+    except LapeError as error:
+        raise SystemExit(f"bench: {error}") from None
+
+
+def _run(arguments: argparse.Namespace) -> None:
     checkouts = {"before": Checkout.of(arguments.beside)} if arguments.beside else {}
     checkouts["now"] = Checkout.of(ROOT)
     cases = [case for case in CASES if case.name in arguments.only]

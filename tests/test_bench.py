@@ -128,3 +128,20 @@ def test_the_start_of_commands_is_measured_beside_another_checkout(tmp_path):
         assert f"| {row['what']} |" in done.stdout
         for checkout in ("before", "now"):
             assert 0 < row[checkout]["low"] <= row[checkout]["median"] <= row[checkout]["high"]
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "bench.startup",
+        "--only",
+        "help",
+        "--beside",
+        tmp_path,
+        "--output",
+        tmp_path / "s",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"bench: {tmp_path}: is no checkout")
