@@ -183,6 +183,9 @@ def _work(program: Path, arguments: list[str]) -> None:
             status = importlib.import_module(f"{program.name}.cli").main(arguments)
     except SystemExit as error:
         status = error.code
+        if isinstance(status, str):  # sys.exit("why") is a message and a failure
+            print(status, file=sys.stderr)
+            status = 1
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
