@@ -91,6 +91,18 @@ def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     assert set(header["outputs"]) == {f"{item}{suffix}" for suffix in SUFFIXES}
 
 
+def test_figure5_keeps_methods_apart():
+    frame = TABLES["figure5"]
+    one = draw("figure5", frame)
+    both = draw("layers_by_method", pd.concat([frame, frame.assign(method="lap", ours=frame["ours"] + 1)]))
+    assert [part.get_suptitle() for part in one.subfigs] == list(frame["model"].unique())
+    assert [part.get_suptitle() for part in both.subfigs] == [
+        f"{model}, {method}" for model in frame["model"].unique() for method in ("LAPE", "LAP")
+    ]
+    panels = [sum(len(part.axes) for part in figure.subfigs) for figure in (one, both)]
+    assert panels[1] == 2 * panels[0]
+
+
 def test_files_do_not_depend_on_the_users_matplotlib_settings(tmp_path):
     plain = save(draw("figure5", TABLES["figure5"]), tmp_path / "a.pdf")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path", "savefig.dpi": 30}):

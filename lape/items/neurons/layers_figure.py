@@ -8,13 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lape.items.drawing.language_panels import language_panels
-from lape.items.drawing.style import BLUE
+from lape.items.drawing.style import BLUE, method_name
 
 COLUMNS = ("model", "method", "language", "layer", "ours")
 
 
 def figure5(frame: pd.DataFrame) -> Figure:
-    """Neurons per layer and language (Fig. 5): one panel per language, the panels of a model on one scale.
+    """Neurons per layer and language (Fig. 5): one panel per language, the panels of a set on one scale.
+
+    A set is a model's, or where the table has several methods a model's and a method's.
 
     Lines in one panel would hide one another in the many layers that hold next to no neurons, and would look alike in
     a grey print. Panels also hold any number of languages.
@@ -22,7 +24,10 @@ def figure5(frame: pd.DataFrame) -> Figure:
     Args:
         frame: the table of `lape.items.neurons.counts.layer_counts`.
     """
-    return language_panels(frame, _panels, "layer", "neurons")
+    titles = frame["model"]
+    if frame["method"].nunique() > 1:
+        titles = titles + ", " + frame["method"].map(method_name)
+    return language_panels(frame.assign(model=titles), _panels, "layer", "neurons")
 
 
 def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:
