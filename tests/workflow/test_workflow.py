@@ -191,7 +191,8 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
         ("lape/commands/table.py", {*TABLES_AND_FIGURES, *END}),
         (
             "lape/interventions/perturbation.py",
-            {"perplexity", *END, "deactivation_table", "deactivation_figure", "deactivation_log_ratio_figure"},
+            # The baseline is the same command's, though nothing is perturbed in it.
+            {"perplexity", "baseline_perplexity", "baseline_table", "deactivation_table", *MATRIX_FIGURES, *END},
         ),
         ("lape/items/perplexity/sections.py", {"baseline_table", "deactivation_table", *MATRIX_FIGURES, *END}),
         ("lape/errors.py", set()),
