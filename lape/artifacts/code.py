@@ -51,7 +51,7 @@ def code_of(*modules: str) -> list[Path]:
             found.add(module)
             waiting += _imports(module)
     files = {_source(module) for module in found}
-    files |= {data for file in files for pattern in _DATA for data in file.parent.glob(pattern)}
+    files |= {data for folder in {file.parent for file in files} for data in _data(folder)}
     if "lape.kernels.ops" in found:
         files |= set(_kernels())
     return sorted(files)
@@ -75,6 +75,12 @@ def _source(module: str) -> Path:
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@functools.cache
+def _data(folder: Path) -> tuple[Path, ...]:
+    """The data in a folder of sources. The workflow asks for each folder in a hundred rules."""
+    return tuple(data for pattern in _DATA for data in folder.glob(pattern))
 
 
 def _kernels() -> list[Path]:

@@ -25,7 +25,8 @@ def architecture(config: dict, wildcards) -> str:
     adding an architecture to the table does not rerun the jobs of other models. Snakemake calls this function again
     when a job begins, and by then the header exists.
     """
-    return ffn_entry(header["model_type"]) if (header := _model(config, wildcards)) else ""
+    header = _model(config, wildcards)
+    return ffn_entry(header["model_type"]) if header else ""
 
 
 def another_architecture(config: dict, wildcards) -> str:
@@ -34,8 +35,8 @@ def another_architecture(config: dict, wildcards) -> str:
     It is for the rules that make the header: the parameter changes, and the rule runs again, only where the table
     differs from the one in the header.
     """
-    header = _model(config, wildcards)
-    return architecture(config, wildcards) if header and header.get("ffn") != ffn_entry(header["model_type"]) else ""
+    entry = architecture(config, wildcards)
+    return entry if entry != _model(config, wildcards).get("ffn", "") else ""
 
 
 def _model(config: dict, wildcards) -> dict:
