@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from lape.generation.conditions import QuestionCondition
-    from lape.generation.decoding import greedy_answers
-    from lape.generation.pipeline import Wanted, write_answers
+    from lape.generation.pipeline import GREEDY, Wanted, greedy, write_answers
     from lape.generation.prompts import Template, chat_tokenizer
     from lape.generation.settings import Setting
     from lape.interventions.dose import Dose
@@ -66,16 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
             prompt = template.prompt(question, target)
             wanted.append(Wanted(target, number, template.encode(tokenizer, prompt), language, question, prompt))
 
-    def decode(model, texts, **batches):
-        settings = {name: getattr(arguments, name) for name in ("max_new_tokens", "stop", "repetition_penalty")}
-        return greedy_answers(model, tokenizer, [text.ids for text in texts], **settings, **batches)
-
     write_answers(
         arguments.output,
         arguments.model,
         condition,
         wanted,
-        decode,
+        greedy(tokenizer, **{name: getattr(arguments, name) for name in GREEDY}),
         label=f"answers {description['name']} {arguments.setting}",
         prompt="plain" if arguments.suffixes is None else "suffix",
         languages=list(questions),

@@ -27,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.generation.decoding import greedy_answers
-    from lape.generation.pipeline import write_answers
+    from lape.generation.pipeline import GREEDY, greedy, write_answers
     from lape.generation.settings import TextSetting
     from lape.generation.text_conditions import TextCondition
     from lape.model.tokenizer import load_tokenizer
@@ -44,16 +43,12 @@ def run(arguments: argparse.Namespace) -> None:
     prompt = f"translation-{headers[arguments.pairs[0]]['corpus']}"
     wanted = _wanted(headers, arguments.template, tokenizer)
 
-    def decode(model, texts, **batches):
-        settings = {name: getattr(arguments, name) for name in ("max_new_tokens", "stop", "repetition_penalty")}
-        return greedy_answers(model, tokenizer, [text.ids for text in texts], **settings, **batches)
-
     write_answers(
         arguments.output,
         arguments.model,
         condition,
         wanted,
-        decode,
+        greedy(tokenizer, **{name: getattr(arguments, name) for name in GREEDY}),
         label=f"texts {description['name']} {prompt} {arguments.setting}",
         prompt=prompt,
         languages=list(dict.fromkeys(text.target for text in wanted)),

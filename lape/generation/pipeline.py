@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from lape.artifacts.files import read_json, write_header
 from lape.errors import LapeError
+from lape.generation import decoding
 from lape.generation.conditions import Condition
 from lape.generation.decoding import Answer
 from lape.generation.kept_answers import KeptAnswers
@@ -19,6 +22,8 @@ from lape.model.architectures import ffn_entry
 from lape.model.running import Running, running
 
 logger = logging.getLogger(__name__)
+# Settings of `greedy_answers` that the commands have as options of the same names.
+GREEDY = ("max_new_tokens", "stop", "repetition_penalty")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,18 @@ class Wanted:
         """The row of a generations artifact."""
         asked = {name: getattr(self, name) for name in ("language", "target", "number", "question", "prompt")}
         return {**asked, "output": answer.text, "tokens": answer.tokens, "finish_reason": answer.finish_reason}
+
+
+def greedy(tokenizer: Tokenizer, **settings) -> Callable[..., Sequence[Answer]]:
+    """The `decode` of `write_answers` that takes the most probable token at each step.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        **settings: the settings of `GREEDY`.
+    """
+    return lambda model, texts, **batches: decoding.greedy_answers(
+        model, tokenizer, [text.ids for text in texts], **settings, **batches
+    )
 
 
 def write_answers(
