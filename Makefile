@@ -60,6 +60,7 @@ format: setup
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile rules
+	$(BIN)/python tests/helpers/config_tables.py
 	clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
 
 # What the engine costs beside what else counts activations: a table, and JSON in bench/results. Under 5 minutes.

@@ -108,8 +108,10 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     module = importlib.import_module(f"lape.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
     parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
-    parser.add_argument("--rule", help="the workflow's rule that runs this, for the header")
-    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="claim so many GPUs that no other job has")
+    parser.add_argument("--rule", help="name of the workflow's rule, for the artifact's header")
+    parser.add_argument(
+        "--gpus", type=int, default=0, metavar="N", help="number of GPUs to claim, which no other job has claimed"
+    )
     module.add_arguments(parser)
     return parser
 

@@ -16,7 +16,12 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, nargs="?", default=Path("results/default/manifest.json"))
-    parser.add_argument("--against", type=Path, metavar="MANIFEST", help="of another run, which lies where it was made")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="MANIFEST",
+        help="manifest of another run to compare with, in the folder where it was made",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -12,8 +12,10 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--responses", type=Path, required=True, help="header of the responses")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where units are ranked")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension", help="on the CPU")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="device that ranks the units")
+    parser.add_argument(
+        "--backend", choices=["extension", "reference"], default="extension", help="how units are ranked on a CPU"
+    )
     parser.add_argument("--threads", type=positive(int), default=1, help="CPU threads; their number changes no bit")
     parser.add_argument("--output", type=Path, required=True, help="average_precision.npy; a .json beside it")
 

@@ -8,7 +8,7 @@ from lape.machine import gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("number", type=int, help="GPUs; the command sees these alone")
+    parser.add_argument("number", type=int, help="number of GPUs; the command sees no others")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what is run")
 
 

@@ -8,7 +8,9 @@ from lape.artifacts.files import write_header
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neurons", type=Path, required=True, help="header of the selected neurons")
-    parser.add_argument("--layer-matched", action="store_true", help="as many in every layer as were selected there")
+    parser.add_argument(
+        "--layer-matched", action="store_true", help="draw as many neurons in each layer as were selected there"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="METHOD.tsv; METHOD.json beside it")
 

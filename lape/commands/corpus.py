@@ -8,7 +8,9 @@ from lape.commands.arguments import json_object
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--language", required=True, metavar="CODE", help="ISO 639-1 code, such as fr")
-    parser.add_argument("--source", required=True, choices=("embedded", "hub", "files"), help="where the text is from")
+    parser.add_argument(
+        "--source", required=True, choices=("embedded", "hub", "files"), help="where the text comes from"
+    )
     parser.add_argument(
         "--settings",
         required=True,
@@ -27,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--minimum-characters", type=int, default=1, metavar="N", help="drop shorter documents (default: %(default)s)"
     )
-    parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this is found")
+    parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this regular expression is found")
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="processes that detect languages (default: %(default)s)"
     )

@@ -17,17 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--setting", required=True, metavar="NAME", help="normal, deactivated-fr, steered, cross-es, ..."
     )
     parser.add_argument("--neurons", type=Path, help="header of the neurons (the control's, for a random setting)")
-    parser.add_argument("--values", type=Path, help="steering header of these neurons, where the setting steers")
+    parser.add_argument("--values", type=Path, help="header of the steering values, where the setting steers")
     parser.add_argument(
-        "--dose", default="set-all-1-1", help="mode-positions-strength-share, where the setting's name tells no dose"
+        "--dose", default="set-all-1-1", help="mode-positions-strength-share, where the setting's name holds no dose"
     )
     parser.add_argument("--template", required=True, help="prompt with {question} and {suffix}")
-    parser.add_argument("--suffixes", type=json_object, help="per language, what asks for an answer in it (JSON)")
+    parser.add_argument("--suffixes", type=json_object, help="request to answer in a language, per language (JSON)")
     parser.add_argument(
         "--chat", action="store_true", help="the prompt is the user's turn of the model's chat template"
     )
     parser.add_argument("--stop", type=strings, default=[], help="strings that end an answer (JSON)")
-    parser.add_argument("--max-new-tokens", type=positive(int), required=True, help="an answer is cut there")
+    parser.add_argument("--max-new-tokens", type=positive(int), required=True, help="tokens of an answer, at most")
     parser.add_argument("--repetition-penalty", type=positive(float), default=1.1)
     parser.add_argument(
         "--batch-size", type=positive(int), default=8, help="questions per pass, filled to a multiple of 8"

@@ -22,14 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "neurons", help="list[language][layer] of indices", description="A released neuron file, as a neurons artifact."
     )
     neurons.add_argument("file", type=Path, metavar="FILE", help="such as LLaMA-2-7B.neuron.pth")
-    neurons.add_argument("--languages", type=_languages, required=True, help="en,zh,...: those of the file, in order")
+    neurons.add_argument(
+        "--languages", type=_languages, required=True, help="languages of the file, in its order: en,zh,..."
+    )
     _add_model(neurons, "the file's")
-    neurons.add_argument("--neurons-per-layer", type=int, help="of a model that is not the paper's (without --model)")
+    neurons.add_argument(
+        "--neurons-per-layer",
+        type=int,
+        help="neurons in each layer, for a model that is not the paper's (without --model)",
+    )
     neurons.add_argument("--output", type=Path, required=True, metavar="NAME.tsv", help="NAME.json beside it")
     neurons.set_defaults(run=_neurons)
     counts = kinds.add_parser(
         "counts",
-        help="how often neurons fired, one file a language",
+        help="how often neurons fired, one file per language",
         description="The authors' count files, as statistics artifacts.",
     )
     counts.add_argument("files", type=_counted, nargs="+", metavar="LANGUAGE=FILE")

@@ -8,7 +8,7 @@ from lape.commands.arguments import json_object
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--language", required=True, metavar="CODE", help="ISO 639-1 code, such as fr")
-    parser.add_argument("--source", required=True, choices=("files", "hub"), help="where the examples are from")
+    parser.add_argument("--source", required=True, choices=("files", "hub"), help="where the examples come from")
     parser.add_argument(
         "--settings",
         required=True,
@@ -16,7 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="JSON",
         help="settings of the source: instructions.files, or instructions.hub.<language>, of the configuration",
     )
-    parser.add_argument("--examples", type=int, metavar="N", help="stop after so many (default: all)")
+    parser.add_argument("--examples", type=int, metavar="N", help="examples at most (default: all)")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.jsonl")
 
 

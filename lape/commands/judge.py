@@ -15,7 +15,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--settings", required=True, type=json_object, metavar="JSON", help="section judge of the configuration"
     )
-    parser.add_argument("--cache", type=Path, required=True, metavar="FOLDER", help="verdicts, which runs may share")
+    parser.add_argument(
+        "--cache", type=Path, required=True, metavar="FOLDER", help="folder of verdicts, which several runs may share"
+    )
     parser.add_argument("--estimate", action="store_true", help="say what the calls would cost, and make none")
     parser.add_argument("--output", type=Path, required=True, help="SETTING.tsv; SETTING.json beside it")
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     parser.add_argument(
-        "--shape", type=json_object, metavar="JSON", help="what the model's configuration should say, by key"
+        "--shape", type=json_object, metavar="JSON", help="values that the model's configuration should have, by key"
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the repository ships")
     parser.add_argument("--output", type=Path, required=True, help="model.json; tokenizer.json beside it")

@@ -8,9 +8,13 @@ from lape.commands.arguments import json_object
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, metavar="NAME", help="what the pairs are called, such as flores")
-    parser.add_argument("--source-language", required=True, metavar="CODE", help="to translate from, such as en")
-    parser.add_argument("--language", required=True, metavar="CODE", help="to translate into, such as fr")
-    parser.add_argument("--source", required=True, choices=("questions", "hub", "files"), help="where they are from")
+    parser.add_argument(
+        "--source-language", required=True, metavar="CODE", help="language to translate from, such as en"
+    )
+    parser.add_argument("--language", required=True, metavar="CODE", help="language to translate into, such as fr")
+    parser.add_argument(
+        "--source", required=True, choices=("questions", "hub", "files"), help="where the pairs come from"
+    )
     parser.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="settings of the source")
     parser.add_argument(
         "--questions",
@@ -18,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar=("SOURCE", "TARGET"),
         help="headers of the two languages' questions (source questions)",
     )
-    parser.add_argument("--number", type=int, metavar="N", help="take the first so many (default: all)")
+    parser.add_argument("--number", type=int, metavar="N", help="pairs at most, from the first on (default: all)")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.jsonl")
 
 

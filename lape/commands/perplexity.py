@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deactivate",
         metavar="LANGUAGE",
-        help="the language whose neurons, parameters or units are meant (with --neurons)",
+        help="language whose neurons, parameters or units are deactivated (with --neurons)",
     )
     parser.add_argument(
         "--like",

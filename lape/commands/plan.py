@@ -8,18 +8,29 @@ from lape.commands.arguments import positive
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configs", nargs="*", type=Path, help="YAML files that override config/config.yaml, in order")
-    parser.add_argument("--targets", nargs="+", default=[], help="default: all and paper, or what the run has all for")
-    parser.add_argument("--everything", action="store_true", help="count what is finished, too")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="of this machine; default: a GPU where there is one")
-    parser.add_argument("--devices", type=positive(int), help="that work side by side; default: all of this machine")
     parser.add_argument(
-        "--tflops", type=positive(float), help="of a GPU elsewhere, sustained in 16 bits; half of its data sheet's"
+        "--targets",
+        nargs="+",
+        default=[],
+        help="targets (default: the first of `all paper`, `all expert_units`, `all` that the run can make)",
     )
-    parser.add_argument("--bandwidth", type=positive(float), help="of its memory, GB/s (with --tflops)")
+    parser.add_argument("--everything", action="store_true", help="include what is finished already")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="device of this machine; default: a GPU where there is one"
+    )
+    parser.add_argument(
+        "--devices", type=positive(int), help="number of devices that work side by side; default: all of this machine"
+    )
+    parser.add_argument(
+        "--tflops",
+        type=positive(float),
+        help="TFLOP/s that a GPU elsewhere sustains in 16 bits; take half of its data sheet's number",
+    )
+    parser.add_argument("--bandwidth", type=positive(float), help="GB/s of that GPU's memory (with --tflops)")
     parser.add_argument("--device-memory", type=positive(float), help="GiB of a device; default: this machine's")
     parser.add_argument("--network", type=positive(float), default=50, help="MB/s of downloads (default: 50)")
-    parser.add_argument("--price", type=positive(float), help="of a device for an hour")
-    parser.add_argument("--output", type=Path, help="write everything as JSON, too")
+    parser.add_argument("--price", type=positive(float), help="price of a device per hour")
+    parser.add_argument("--output", type=Path, help="write the plan as JSON to this file too")
 
 
 def run(arguments: argparse.Namespace) -> None:

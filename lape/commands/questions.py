@@ -16,7 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='of the files, such as {"pattern": "questions/{language}.txt", "skip": [44]}',
     )
     parser.add_argument(
-        "--number", type=int, metavar="N", help="take so many, from the smallest number on (default: all)"
+        "--number", type=int, metavar="N", help="questions at most, from the smallest number on (default: all)"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.jsonl")
 

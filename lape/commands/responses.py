@@ -21,9 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bos", action=argparse.BooleanOptionalAction, default=True, help="start every sentence with BOS"
     )
-    parser.add_argument("--max-length", type=int, default=256, help="tokens at which a sentence is cut, BOS included")
     parser.add_argument(
-        "--batch-size", type=positive(int), default=32, help="sentences per forward pass; 64, a block, at most"
+        "--max-length", type=int, default=256, help="tokens of a sentence, BOS included; longer sentences are cut"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive(int), default=32, help="sentences per forward pass, at most 64 (a block)"
     )
     parser.add_argument(
         "--storage", choices=["float32", "float16"], default="float32", help="type of a stored response"

@@ -21,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=positive(int), default=100, metavar="N", help="texts per language, of the seeds from 1 to N"
     )
-    parser.add_argument("--max-new-tokens", type=positive(int), default=64, help="a text is cut there")
-    parser.add_argument("--temperature", type=positive(float), default=0.8, help="logits are divided by it")
+    parser.add_argument("--max-new-tokens", type=positive(int), default=64, help="tokens of a text, at most")
+    parser.add_argument(
+        "--temperature", type=positive(float), default=0.8, help="temperature, by which logits are divided"
+    )
     parser.add_argument("--top-k", type=positive(int), metavar="K", help="draw from the K most probable tokens")
     parser.add_argument(
         "--top-p", type=_share, metavar="P", help="draw from the most probable tokens, of probability P together"

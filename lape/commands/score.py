@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minimum-bytes",
         type=int,
         default=MINIMUM_BYTES,
-        help="bytes of letters (UTF-8) below which an answer is too short to identify its language",
+        help="bytes of letters (UTF-8) that an answer needs for its language to be identified",
     )
     parser.add_argument(
         "--fasttext", type=Path, metavar="FILE", help="a fastText model, such as lid.176.bin: a third identifier"

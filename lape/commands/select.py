@@ -15,13 +15,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--statistics", type=Path, nargs="+", required=True, help="LANGUAGE.json of every language")
     parser.add_argument("--method", choices=SELECTIONS, default="lape")
     parser.add_argument("--ratio", type=float, default=0.01, help="share of all neurons that is selected")
-    parser.add_argument("--quantile", type=float, default=0.95, help="of all values: the threshold (lape, lave)")
+    parser.add_argument(
+        "--quantile", type=float, default=0.95, help="quantile of all values that is the threshold (lape, lave)"
+    )
     parser.add_argument("--negative", choices=NEGATIVE, default="zero", help="what a negative mean counts as (lave)")
-    parser.add_argument("--probability", type=float, default=0.95, help="what a neuron's must exceed (lap)")
-    parser.add_argument("--minimum-tokens", type=int, default=0, help="leave out neurons that fewer tokens reached")
+    parser.add_argument(
+        "--probability", type=float, default=0.95, help="activation probability that a neuron must exceed (lap)"
+    )
+    parser.add_argument(
+        "--minimum-tokens", type=int, default=0, help="leave out neurons of experts that fewer tokens reached"
+    )
     parser.add_argument("--entropy-ceiling", type=float, help="share of ln K above which a neuron is left out")
-    parser.add_argument("--assignment", choices=ASSIGNMENTS, default="threshold", help="languages of a neuron")
-    parser.add_argument("--quota", type=int, help="neurons a language, in place of --ratio")
+    parser.add_argument(
+        "--assignment",
+        choices=ASSIGNMENTS,
+        default="threshold",
+        help="languages that a neuron belongs to: all above the threshold, or the highest",
+    )
+    parser.add_argument("--quota", type=int, help="neurons per language, in place of --ratio")
     parser.add_argument("--output", type=Path, required=True, help="METHOD.tsv; METHOD.json beside it")
 
 

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, required=True, help="model.json of the model before")
+    parser.add_argument("--model", type=Path, required=True, help="model.json of the model before fine-tuning")
     parser.add_argument("--finetuned", type=Path, nargs="+", required=True, help="LANGUAGE.json of every copy")
     parser.add_argument("--ratio", type=float, default=0.01, help="share of all parameters of the matrices")
     parser.add_argument("--output", type=Path, required=True, help="pv.safetensors; pv.json beside it")

@@ -14,12 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--average-precision", type=Path, required=True, help="header of the units' average precision")
     parser.add_argument("--responses", type=Path, required=True, help="header of the responses, for the medians")
     parser.add_argument("--number", type=int, default=1000, help="units in each ranking")
-    parser.add_argument("--seed", type=int, default=0, help="of the random ranking")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random ranking")
     parser.add_argument(
         "--bottom",
         choices=["negated", "ascending"],
         default="negated",
-        help="rank the bottom by the average precision of the negated response, or as the authors, from the lowest on",
+        help="how the bottom is ranked: by the negated response, or from the lowest on, as the authors do",
     )
     parser.add_argument("--output", type=Path, required=True, help="units.tsv; units.json beside it")
 

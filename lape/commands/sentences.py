@@ -8,7 +8,9 @@ from lape.commands.arguments import json_object
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--language", required=True, metavar="CODE", help="ISO 639-1 code, such as fr")
-    parser.add_argument("--source", required=True, choices=("corpus", "hub", "files"), help="where they are from")
+    parser.add_argument(
+        "--source", required=True, choices=("corpus", "hub", "files"), help="where the sentences come from"
+    )
     parser.add_argument(
         "--settings",
         type=json_object,
@@ -22,11 +24,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="share of the documents kept for evaluation, as of the tokens (source corpus; default: %(default)s)",
+        help="share of the documents kept for evaluation: that of the tokens (source corpus; default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw, as of the tokens")
-    parser.add_argument("--number", type=int, default=500, metavar="N", help="scored (default: %(default)s)")
-    parser.add_argument("--held-out", type=int, default=100, metavar="N", help="held out (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw: that of the tokens")
+    parser.add_argument(
+        "--number", type=int, default=500, metavar="N", help="sentences that are scored (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--held-out", type=int, default=100, metavar="N", help="sentences that are held out (default: %(default)s)"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.jsonl")
 
 

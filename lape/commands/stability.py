@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--statistics", type=Path, nargs="+", required=True, help="LANGUAGE.json of every language")
-    parser.add_argument("--neurons", type=Path, required=True, help="METHOD.json that was selected from them")
+    parser.add_argument(
+        "--neurons", type=Path, required=True, help="METHOD.json of the neurons selected from these statistics"
+    )
     parser.add_argument("--resamples", type=int, default=200, help="random draws of shards")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="MODEL.json; MODEL.PART.tsv beside it")

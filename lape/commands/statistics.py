@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, required=True, help="train.json of the language's tokens")
     parser.add_argument("--batch-size", type=batch_size, help="chunks per forward pass, or auto (the default)")
-    parser.add_argument("--memory", type=float, help="GiB for the activations of a pass (with auto); default: half")
+    parser.add_argument(
+        "--memory", type=float, help="GiB for the activations of a pass (with auto); default: half of what is free"
+    )
     parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
     parser.add_argument("--thresholds", type=json.loads, default=[], help="also count activations above: '[0.5, 1]'")
     parser.add_argument("--shards", type=int, default=8, help="parts that are saved one by one")

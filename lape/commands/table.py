@@ -13,12 +13,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("item", choices=TABLES, help="the item of the paper")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT.json", help="headers of the artifacts to read")
     parser.add_argument("--output", required=True, type=Path, metavar="ITEM.csv", help="the tidy table to write")
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap, where the item has intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's draws and of random sign flips")
-    parser.add_argument("--size", type=int, help="of expert units: units of each ranking; left out: all that there are")
-    parser.add_argument("--language", help="table2: of the question; left out: zh, or the first that is not en")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, help="resamples of the bootstrap, where the item has intervals"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap's draws and of random sign flips")
+    parser.add_argument("--size", type=int, help="expert units: number in each ranking; left out: all")
+    parser.add_argument(
+        "--language", help="table2: language of the question; left out: zh, or the first that is not en"
+    )
     parser.add_argument("--source", help="table5: language of the question; left out: es, or the first")
-    parser.add_argument("--target", help="table5: language of the answer; left out: zh, or the first other")
+    parser.add_argument("--target", help="table5: language of the answer; left out: zh, or the first other language")
 
 
 def run(arguments: argparse.Namespace) -> None:

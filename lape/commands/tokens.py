@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bos", action="store_true", help="start every chunk with BOS")
     parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
     parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")
-    parser.add_argument("--allow-fewer", action="store_true", help="use all there is where the text is too short")
-    parser.add_argument("--excerpts", action="store_true", help="take one chunk's tokens of a document, not all of it")
+    parser.add_argument("--allow-fewer", action="store_true", help="where the text is too short, use all of it")
+    parser.add_argument("--excerpts", action="store_true", help="take the tokens of one chunk from each document")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the tokenizer")
     parser.add_argument("--output", type=Path, required=True, help="SPLIT.npy; SPLIT.bytes.npy and .json beside it")
 
