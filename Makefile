@@ -9,6 +9,8 @@ BIN := .venv/bin
 
 # Jobs call `lape` and `snakemake`: put the environment's first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Python keeps what it compiles, also where the environment says no: every job would compile its libraries anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 # A killed Snakemake leaves its lock behind; it is lifted where the last `make run` was on this machine and no
 # Snakemake runs on it.

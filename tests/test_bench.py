@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,13 +14,19 @@ from tiny_data import ROOT
 from lape.errors import LapeError
 
 
-def engine(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "bench.engine", "--smallest", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def bench(programs):
+    """Run a module of the benchmark by a Python that starts at once."""
+
+    def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess:
+        command = [programs / "python", "-m", f"bench.{module}", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    return run
 
 
-def test_every_section_is_measured_and_kept(tmp_path):
-    done = engine("--output", tmp_path)
+def test_every_section_is_measured_and_kept(bench, tmp_path):
+    done = bench("engine", "--smallest", "--output", tmp_path)
     assert not done.returncode, done.stderr
     (file,) = tmp_path.iterdir()
     content = json.loads(file.read_text())
@@ -47,8 +52,8 @@ def test_every_section_is_measured_and_kept(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_missing_device_is_one_line(tmp_path):
-    done = engine("--device", "cuda", "--output", tmp_path)
+def test_a_missing_device_is_one_line(bench, tmp_path):
+    done = bench("engine", "--smallest", "--device", "cuda", "--output", tmp_path)
     assert done.returncode and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("bench: device 'cuda'")
     assert not [*tmp_path.iterdir()]
@@ -95,10 +100,9 @@ def test_a_short_contender_is_called_often_and_timed_by_the_call(monkeypatch):
     assert 0.005 <= seconds[0] < 0.05
 
 
-def test_scaling_measures_every_stage_but_the_dry_run(tmp_path):
+def test_scaling_measures_every_stage_but_the_dry_run(bench, tmp_path):
     stages = ("tokens", "statistics", "perplexity", "selection", "generation", "average precision")
-    command = [sys.executable, "-m", "bench.scaling", "--smallest", "--only", *stages, "--output", tmp_path / "s.json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = bench("scaling", "--smallest", "--only", *stages, "--output", tmp_path / "s.json")
     assert not done.returncode, done.stderr
     rows = json.loads((tmp_path / "s.json").read_text())["rows"]
     assert {row["stage"] for row in rows} == set(stages)
@@ -116,11 +120,9 @@ def test_an_exponent_is_the_slope_between_the_largest(monkeypatch):
     assert exponent([1, 2, 4], [1, 1, 4]) == pytest.approx(2)
 
 
-def test_the_start_of_commands_is_measured_beside_another_checkout(tmp_path):
-    command = [sys.executable, "-m", "bench.startup", "--turns", "2", "--only", "python", "help"]
-    done = subprocess.run(
-        [*command, "--beside", ROOT, "--output", tmp_path / "s.json"], cwd=ROOT, capture_output=True, text=True
-    )
+def test_the_start_of_commands_is_measured_beside_another_checkout(bench, tmp_path):
+    words = ("--turns", "2", "--only", "python", "help", "--beside", ROOT)
+    done = bench("startup", *words, "--output", tmp_path / "s.json")
     assert not done.returncode, done.stderr
     rows = json.loads((tmp_path / "s.json").read_text())["rows"]
     assert [row["case"] for row in rows] == ["python", "help"]
@@ -130,18 +132,7 @@ def test_the_start_of_commands_is_measured_beside_another_checkout(tmp_path):
             assert 0 < row[checkout]["low"] <= row[checkout]["median"] <= row[checkout]["high"]
 
 
-def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "bench.startup",
-        "--only",
-        "help",
-        "--beside",
-        tmp_path,
-        "--output",
-        tmp_path / "s",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_a_folder_that_is_no_checkout_is_refused(bench, tmp_path):
+    done = bench("startup", "--only", "help", "--beside", tmp_path, "--output", tmp_path / "s")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"bench: {tmp_path}: is no checkout")

@@ -1,4 +1,4 @@
-"""`lape`, `snakemake` and `python` without the seconds of their imports, for tests that run hundreds of jobs.
+"""`lape`, `snakemake`, `torchrun` and `python` without the seconds of their imports, for tests of hundreds of jobs.
 
 A server imports the libraries, not `lape`, once, and forks for every call. The child takes the caller's files,
 environment and folder, so that it imports the `lape` of the workspace and does what a new process would.
@@ -24,7 +24,9 @@ from pathlib import Path
 # What the commands and Snakemake spend their first seconds on.
 LIBRARIES = (
     "torch",
+    "jsonschema",
     "pandas",
+    "pandas.io.formats.csvs",
     "scipy.stats",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
@@ -37,9 +39,11 @@ LIBRARIES = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.encoder_decoder.configuration_encoder_decoder",
     "transformers.convert_slow_tokenizer",
-    "sacrebleu",
+    "sacrebleu.tokenizers.tokenizer_13a",
+    "sacrebleu.tokenizers.tokenizer_char",
     "langdetect",
     "lingua",
+    "torch.distributed.run",
     "snakemake.cli",
     "snakemake.api",
     "snakemake.report",
@@ -58,7 +62,7 @@ WITHOUT_HUB = (
     "fsspec",
     "multiprocess.pool",
 )
-PROGRAMS = ("lape", "snakemake", "python")
+PROGRAMS = ("lape", "snakemake", "torchrun", "python")
 # Sends its command line and its files, and ends as the child does.
 CLIENT = f"""\
 #!{sys.executable} -IS
@@ -68,16 +72,19 @@ server.connect({{!r}})
 call = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(call).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(call)
-sys.exit(int(server.recv(3) or 1))
+status = int(server.recv(4) or 1)
+if status < 0:
+    os.kill(os.getpid(), -status)
+sys.exit(status)
 """
 _PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
 def warm_programs(libraries: Sequence[str] = LIBRARIES) -> Iterator[Path]:
-    """A folder with the programs `lape`, `snakemake` and `python`; they work within the block.
+    """A folder with the programs `lape`, `snakemake`, `torchrun` and `python`; they work within the block.
 
-    `python` knows `-c CODE` and `-m MODULE` alone. The server dies with this process, however that ends.
+    `python` knows `-c CODE`, `-m MODULE` and a file. The server dies with this process, however that ends.
 
     Args:
         libraries: what the server loads at the first call.
@@ -158,7 +165,7 @@ def _answer(connection: socket.socket) -> None:
     threading.Thread(target=lambda: connection.recv(1) or _kill(worker), daemon=True).start()
     status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
     with contextlib.suppress(OSError):  # the caller may be gone
-        connection.sendall(str(status if status >= 0 else 128 - status).encode())
+        connection.sendall(str(status).encode())
     os._exit(0)
 
 
@@ -173,12 +180,14 @@ def _work(program: Path, arguments: list[str]) -> None:
     status = 1
     try:
         sys.argv = [str(program), *arguments]
-        if "snakemake" in (program.name, *arguments[1:2]):
-            # It runs some of its jobs, and all that it submits to a cluster, as `python -m snakemake`.
+        if program.name != "lape":
+            # Snakemake runs some of its jobs as `python -m snakemake`, torchrun its ranks as `python FILE`.
             sys.executable = str(program.with_name("python"))
         if program.name == "python":
             _python(*arguments)
             status = 0
+        elif program.name == "torchrun":
+            status = importlib.import_module("torch.distributed.run").main(arguments)
         else:
             status = importlib.import_module(f"{program.name}.cli").main(arguments)
     except SystemExit as error:
@@ -194,14 +203,19 @@ def _work(program: Path, arguments: list[str]) -> None:
         os._exit(int(status or 0))
 
 
-def _python(option: str, code: str, *arguments: str) -> None:
+def _python(option: str, *arguments: str) -> None:
+    if option == "-u":
+        option, *arguments = arguments
+    if option in ("-m", "-c"):
+        code, *arguments = arguments
     sys.argv = [option, *arguments]
+    sys.path.insert(0, os.getcwd() if option in ("-m", "-c") else str(Path(option).parent))
     if option == "-m":
         runpy.run_module(code, run_name="__main__", alter_sys=True)
     elif option == "-c":
         exec(code, {"__name__": "__main__"})
     else:
-        raise ValueError(f"python {option}: -c and -m alone")
+        runpy.run_path(option, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -59,11 +59,10 @@ class Workspace:
     @classmethod
     def create(cls, folder: Path, programs: Path = ENVIRONMENT) -> "Workspace":
         """Copy the repository's working tree into a new folder; nothing has been run there."""
-        ignored = shutil.ignore_patterns("__pycache__")
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=ignored)
+                shutil.copytree(source, folder / part)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, folder / part)

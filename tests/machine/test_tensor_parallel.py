@@ -50,29 +50,28 @@ def described(model: Path, output: Path, number: int, dtype: str = "float32") ->
     assert main(list(map(str, [*words, "--tensor-parallel", number, "--output", output]))) == 0
 
 
-def two_ranks(*words: str, module: str | None = None) -> dict:
-    """Arguments of `subprocess` that start tests/helpers/rank.py, or another module, on two ranks."""
-    start = [str(Path(sys.executable).parent / ranks.launcher(2)[0]), *ranks.launcher(2)[1:]]
-    start = [*start, module] if module else [*start[:-2], str(ROOT / "tests/helpers/rank.py")]
+def two_ranks(programs: Path, *words: str) -> dict:
+    """Arguments of `subprocess` that start tests/helpers/rank.py on two ranks, by the `torchrun` of a folder."""
+    start = [str(programs / ranks.launcher(2)[0]), *ranks.launcher(2)[1:-2], str(ROOT / "tests/helpers/rank.py")]
     paths = os.pathsep.join([str(ROOT / "tests/helpers"), str(ROOT)])
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return {"args": [*start, *map(str, words)], "env": env, "text": True}
 
 
-def torchrun(*words: str, module: str | None = None, folder: Path | None = None) -> subprocess.CompletedProcess:
+def torchrun(programs: Path, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess:
     """Run it to its end."""
-    return subprocess.run(**two_ranks(*words, module=module), cwd=folder, capture_output=True, timeout=500)
+    return subprocess.run(**two_ranks(programs, *words), cwd=folder, capture_output=True, timeout=500)
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory) -> Path:
+def measured(tmp_path_factory, programs) -> Path:
     """Every architecture that has a plan, measured on two ranks in one start."""
     folder = tmp_path_factory.mktemp("spread")
     for name in PLANNED:
         spread_model(folder / name, name)
     for name in ("llama", "gemma3_text"):
         spread_model(folder / f"{name}-bfloat16", name, "bfloat16")
-    done = torchrun("measure", folder)
+    done = torchrun(programs, "measure", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -119,7 +118,7 @@ def test_in_bfloat16_a_measured_share_of_counts_differs(measured, name):
 
 
 @pytest.fixture(scope="module")
-def spread_stages(finished_stages, tmp_path_factory) -> Path:
+def spread_stages(finished_stages, tmp_path_factory, programs) -> Path:
     """The finished stages, and below spread/ those that run a model made anew by two ranks in one start."""
     folder = shutil.copytree(finished_stages, tmp_path_factory.mktemp("ranks") / "stages")
     with pytest.MonkeyPatch.context() as patch:
@@ -127,7 +126,7 @@ def spread_stages(finished_stages, tmp_path_factory) -> Path:
         described(Path("model"), Path("spread/models/model.json"), 2)
     commands = [on_two_ranks(stage) for stage in STAGES]
     (folder / "plan.json").write_text(json.dumps({"commands": commands[:-1], "last": commands[-1]}))
-    done = torchrun("stages", "plan.json", folder=folder)
+    done = torchrun(programs, "stages", "plan.json", folder=folder)
     assert done.returncode == 0, done.stderr
     (folder / "messages").write_text(done.stderr)
     return folder
@@ -180,7 +179,7 @@ def test_one_rank_speaks_and_nothing_is_left_behind(spread_stages):
 
 
 @pytest.fixture
-def broken_off(spread_stages, tmp_path):
+def broken_off(spread_stages, tmp_path, programs):
     """Break the statistics off in the third shard of the second rank alone: returns the run and its folder."""
 
     def run(fault: str | None) -> tuple[subprocess.CompletedProcess, Path]:
@@ -191,7 +190,7 @@ def broken_off(spread_stages, tmp_path):
         plan = {"commands": [], "last": words, "fault": fault}
         (tmp_path / "again/plan.json").write_text(json.dumps(plan))
         start = time.monotonic()
-        done = torchrun("stages", "plan.json", folder=tmp_path / "again")
+        done = torchrun(programs, "stages", "plan.json", folder=tmp_path / "again")
         assert time.monotonic() - start < 300  # no rank waits for one that is gone
         return done, tmp_path / "again"
 
@@ -224,7 +223,8 @@ def test_a_killed_rank_ends_all_and_a_rerun_goes_on(broken_off, spread_stages):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a process with its parent")
 def test_ranks_end_with_a_killed_launcher(tmp_path):
-    launcher = subprocess.Popen(**two_ranks("wait", tmp_path), stderr=subprocess.DEVNULL)
+    real = Path(sys.executable).parent  # whose ranks are torchrun's own children
+    launcher = subprocess.Popen(**two_ranks(real, "wait", tmp_path), stderr=subprocess.DEVNULL)
 
     def both():
         assert launcher.poll() is None

@@ -3,13 +3,14 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import accelerate
 import numpy as np
 import pytest
 import torch
+from hub_server import COMMIT, python  # noqa: F401
+from safetensors.torch import load_file
 from tiny_data import ROOT, make_model, make_text
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -140,71 +141,61 @@ def test_an_extension_of_other_sources_is_refused(monkeypatch, tmp_path):
     assert extension is None and "csrc/ is not what the extension was compiled from; build it" in fault
 
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def cached_repository(cache: Path) -> tuple[Path, dict[str, str]]:
-    """A tiny model in the hub's cache as huggingface_hub lays it out: its folder, and the environment that reads it."""
-    repository = cache / "models--org--tiny"
+def cached_repository(cache: Path, name: str = "tiny") -> Path:
+    """The folder of a tiny model in the hub's cache as huggingface_hub lays it out, under org/<name>."""
+    repository = cache / f"models--org--{name}"
     folder = make_model(repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-    return folder, {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    return folder
 
 
-def test_pickled_weights_are_read_as_tensors_and_converted_once(tmp_path):
-    folder, environment = cached_repository(tmp_path / "hub")
-    state = AutoModelForCausalLM.from_pretrained(folder).state_dict()
-    (folder / "model.safetensors").unlink()
-    torch.save(state, folder / "pytorch_model.bin")
+def offline(warm: Path, folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Run code that calls `main`, in one process that has the hub's cache in folder/hub and no network."""
+    environment = {**os.environ, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    command = [warm, "-c", f"import sys\nfrom lape.cli import main\n{code}", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
-    def convert(name: str) -> subprocess.CompletedProcess:
-        words = ["model", "--name", "tiny", "--hub", "org/tiny", "--revision", COMMIT, "--pickled", *FLAGS]
-        words += ["--weights", str(tmp_path / name / "weights"), "--output", str(tmp_path / name / "model.json")]
-        command = [sys.executable, "-m", "lape", *words]
-        root = ROOT
-        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
 
-    done = convert("good")
-    assert done.returncode == 0, done.stderr
-    header = read_json(tmp_path / "good" / "model.json", "model")
-    assert header["revision"] == COMMIT and "model.safetensors" in header["hashes"]
-    model, _ = models.load_model(tmp_path / "good" / "model.json")
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-
+def test_pickled_weights_are_read_as_tensors_and_converted_once(tmp_path, python):  # noqa: F811
     class Payload:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    torch.save({**state, "payload": Payload()}, folder / "pytorch_model.bin")
-    refused = convert("evil")
-    assert refused.returncode == 1 and "its pickles cannot be read as weights" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    for name, more in (("good", {}), ("evil", {"payload": Payload()})):
+        folder = cached_repository(tmp_path / "hub", name)
+        state = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+        (folder / "model.safetensors").unlink()
+        torch.save({**state, **more}, folder / "pytorch_model.bin")
+    words = ["model", "--name", "tiny", "--revision", COMMIT, "--pickled", *FLAGS]
+    code = f"""
+for name in ("good", "evil"):
+    words = [*{words}, "--hub", f"org/{{name}}", "--weights", f"{{name}}/weights"]
+    print(main([*words, "--output", f"{{name}}/model.json"]))
+"""
+    done = offline(python, tmp_path, code)
+    assert done.stdout.split() == ["0", "1"], done.stderr
+    header = read_json(tmp_path / "good" / "model.json", "model")
+    assert header["revision"] == COMMIT and "model.safetensors" in header["hashes"]
+    loaded = load_file(tmp_path / "good" / "weights" / "model.safetensors")
+    assert loaded.keys() == state.keys() and all(torch.equal(value, state[name]) for name, value in loaded.items())
+    assert "its pickles cannot be read as weights" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ran").exists() and not list((tmp_path / "evil").iterdir())
 
 
-def test_a_hub_model_is_fetched_once_pinned_and_loaded_offline(tmp_path):
+def test_a_hub_model_is_fetched_once_pinned_and_loaded_offline(tmp_path, python):  # noqa: F811
     """The code is that of a real repository."""
-    commit = COMMIT
-    _, environment = cached_repository(tmp_path / "hub")
-
-    def lape(*words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "lape", *words]
-        root = ROOT
-        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
-
-    output = tmp_path / "models" / "model.json"
-    words = ["model", "--name", "tiny", "--hub", "org/tiny", "--revision", "main", *FLAGS, "--output", str(output)]
-    done = lape(*words)
-    assert done.returncode == 0, done.stderr
-    header = read_json(output, "model")
-    assert (header["source"], header["path"], header["revision"]) == ("hub", "org/tiny", commit)
+    cached_repository(tmp_path / "hub")
+    words = ["model", "--name", "tiny", "--revision", "main", *FLAGS, "--output", "model.json"]
+    code = f"""
+print(main([*{words}, "--hub", "org/tiny"]))
+from lape.model.loading import load_model
+print(load_model("model.json")[0].config.intermediate_size)
+print(main([*{words}, "--hub", "org/none"]))
+"""
+    done = offline(python, tmp_path, code)
+    assert done.stdout.split() == ["0", "32", "1"], done.stderr
+    assert "org/none at main: cannot be fetched from the hub" in done.stderr and "Traceback" not in done.stderr
+    header = read_json(tmp_path / "model.json", "model")
+    assert (header["source"], header["path"], header["revision"]) == ("hub", "org/tiny", COMMIT)
     assert "model.safetensors" in header["hashes"] and str(tmp_path) not in json.dumps(header["hashes"])
-
-    code = f"from lape.model.loading import load_model; print(load_model({str(output)!r})[0].config.intermediate_size)"
-    loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
-    assert loaded.stdout.strip() == "32", loaded.stderr
-
-    missing = lape(*[word.replace("org/tiny", "org/none") for word in words])
-    assert missing.returncode == 1
-    assert "org/none at main: cannot be fetched from the hub" in missing.stderr and "Traceback" not in missing.stderr

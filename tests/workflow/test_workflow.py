@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow_run import CONFIG, ENVIRONMENT, LANGUAGES, Workspace
+from workflow_run import CONFIG, LANGUAGES, Workspace
 
 pytestmark = pytest.mark.workflow
 
@@ -238,7 +238,7 @@ def test_a_killed_count_goes_on_after_its_finished_shards(complete_run, tmp_path
     """Kill -9 of Snakemake and its job while it counts; the next run ends with the bytes of an uninterrupted one."""
     target, shards = "results/tiny/statistics/tiny/fr.npz", 128
     settings = {"tokens": {"train": 4096}, "statistics": {"shards": shards, "batch_size": 1}}
-    whole = complete_run.copy(tmp_path / "whole", ENVIRONMENT)
+    whole = complete_run.copy(tmp_path / "whole")
     whole.configure(**settings)
     whole.run("results/tiny/tokens/tiny/fr/train.npy")
     broken = whole.copy(tmp_path / "broken")
