@@ -127,7 +127,9 @@ class Workspace:
 
     def artifacts(self) -> dict[str, Path]:
         """Every file of the run but logs and benchmarks, by its path below the run's folder."""
-        files = {path.relative_to(self.results).as_posix(): path for path in self.results.rglob("*") if path.is_file()}
+        # os.walk passes over folders that a job removes meanwhile.
+        paths = [Path(folder, name) for folder, _, names in os.walk(self.results) for name in names]
+        files = {path.relative_to(self.results).as_posix(): path for path in paths}
         return {name: path for name, path in files.items() if not name.startswith(("logs/", "benchmarks/"))}
 
     def times(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow_run import CONFIG, LANGUAGES, Workspace
+from workflow_run import CONFIG, ENVIRONMENT, LANGUAGES, TIMED, Workspace
 
 pytestmark = pytest.mark.workflow
 
@@ -118,12 +118,22 @@ def test_a_second_run_does_nothing(run):
     assert run.times() == before
 
 
-def test_another_folder_and_number_of_cores_give_the_same_bytes(complete_run, tmp_path):
-    other = Workspace.create(tmp_path / "other")  # by processes of its own
+def test_another_folder_and_number_of_cores_give_the_same_bytes(complete_run, programs, tmp_path):
+    other = Workspace.create(tmp_path / "other", programs)
     other.run(*TARGETS, cores=1)
     here, there = complete_run.hashes(), other.hashes()
     assert set(there) == {name for name in _declared() | WHOLE_RUN if name.startswith((*UNTIL_NEURONS, *ENDS))}
     assert {name for name in there if here[name] != there[name]} == set()
+
+
+def test_processes_of_their_own_make_the_bytes_of_forks(run, tmp_path):
+    """A job of each kind: it counts, evaluates, tabulates or draws."""
+    again = run.copy(tmp_path / "again", ENVIRONMENT)
+    made = ("statistics/tiny/fr.npz", "perplexity/tiny/lape/fr.tsv", "tables/table3.csv", "figures/figure5.svg")
+    before, written = again.hashes(), again.times()
+    again.snakemake("--cores", "2", "--force", "--", *(f"results/tiny/{name}" for name in made))
+    assert all(again.times()[name] != written[name] for name in made)
+    assert {name for name, digest in again.hashes().items() if digest != before[name]} <= TIMED
 
 
 def test_a_new_ratio_selects_anew_and_counts_nothing(run):
