@@ -90,6 +90,7 @@ class Checkout:
             LapeError: it failed.
         """
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as `make` does: what is compiled once is kept
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 [self.python, *words], cwd=data, env=environment, stdout=subprocess.DEVNULL, stderr=errors

@@ -1,6 +1,7 @@
 """The workflow's configuration: defaults, a schema that refuses what it does not know, and clear messages."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,48 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         raise LapeError(_explain(error))
     for check in CHECKS:
         check(config)
+
+
+# Keys whose values are paths on this machine; "*" stands for every name of a mapping.
+_PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
+_PATHS += ("structure.aligned", "sentences.files.pattern", "translation.corpora.*.pattern", "judge.template")
+_PATHS += ("scores.fasttext", "parameter_variation.launcher")
+
+
+def expand_paths(config: dict) -> None:
+    """Replace `~` and variables such as `$HOME` in the paths of a checked configuration, in place.
+
+    Raises:
+        LapeError: the environment has no such variable, or a path has braces that are not `{language}`.
+    """
+    for key in _PATHS:
+        *places, last = key.split(".")
+        sections = [(config, "")]
+        for place in places:
+            sections = [
+                (value, f"{prefix}{name}.")
+                for section, prefix in sections
+                for name, value in section.items()
+                if place in ("*", name)
+            ]
+        for section, prefix in sections:
+            if last in section:
+                section[last] = _expanded(section[last], f"{prefix}{last}")
+
+
+def _expanded(path: str | dict[str, str] | None, key: str) -> str | dict[str, str] | None:
+    if isinstance(path, dict):
+        return {language: _expanded(each, f"{key}.{language}") for language, each in path.items()}
+    if path is None:
+        return None
+    whole = os.path.expanduser(os.path.expandvars(path))
+    if variable := re.search(r"\$\w+|\$\{\w+\}", whole):
+        raise LapeError(f"config {key}: the environment has no variable {variable[0]}; set it, or write the path out")
+    if braces := re.search(r"\{(?!language\})[^}]*\}?", whole):
+        raise LapeError(
+            f"config {key}: Snakemake takes {braces[0]} for a wildcard; rename the folder or file, or link to it"
+        )
+    return whole
 
 
 def check_run_name(config: dict) -> None:
@@ -303,6 +346,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
         # YAML 1.1 reads 1e-5 as text, 1.0e-5 as a number.
         return f"config {place}: YAML reads {error.instance} as text; write {float(error.instance):.1e}"
+    if error.validator == "pattern" and "$comment" in error.schema:
+        return f"config {place}: {error.instance!r} does not match; write {error.schema['$comment']}"
     return f"config {place}: {error.message}"
 
 

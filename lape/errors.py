@@ -10,3 +10,8 @@ class LapeError(Exception):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.splitlines()))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; the name of its class where it has no text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
-from lape.config import check_config, expert_languages, named_models
+from lape.config import check_config, expand_paths, expert_languages, named_models
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
 from lape.items.registry import ITEMS
@@ -39,6 +39,7 @@ def in_one_line(function):
 def check():
     """Refuse a configuration, or a model's folder, before any job runs."""
     check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
+    expand_paths(config)
     for name in named_models(config):
         if config["catalogue"][name]["source"] == "path":
             checkpoint_files(config["catalogue"][name]["path"])

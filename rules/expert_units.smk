@@ -30,7 +30,7 @@ rule responses:
     params:
         torchrun=flags.torchrun,
         architecture=architecture,
-        bos="--bos" if config["expert_units"]["bos"] else "--no-bos",
+        bos=lambda wildcards: flags.bos("expert_units", wildcards),
         max_length=config["expert_units"]["max_length"],
         batch_size=config["expert_units"]["batch_size"],
         storage=config["expert_units"]["storage"],

@@ -36,12 +36,13 @@ rule corpus:
         ),
         language_check=inputs.language_check(),
         minimum_characters=config["corpus"]["minimum_characters"],
+        other_language=config["corpus"]["other_language"],
         exclude=lambda wildcards: optional("--exclude", config["corpus"][config["corpus"]["source"]]["exclude"]),
     shell:
         "lape corpus --log {log} --rule corpus --language {wildcards.language} --source {params.source} "
         "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
-        "--minimum-characters {params.minimum_characters} {params.exclude} --threads {threads} "
-        "--output {output.documents}"
+        "--minimum-characters {params.minimum_characters} --other-language {params.other_language} {params.exclude} "
+        "--threads {threads} --output {output.documents}"
 
 
 rule sentences:
@@ -179,7 +180,7 @@ rule tokens:
     params:
         budget=lambda wildcards: config["tokens"][wildcards.split],
         chunk_length=flags.chunk_length,
-        bos="--bos" if config["tokens"]["bos"] else "",
+        bos=lambda wildcards: flags.bos("tokens", wildcards),
         seed=config["tokens"]["seed"],
         valid_share=config["tokens"]["valid_share"],
         allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",

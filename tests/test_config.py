@@ -11,7 +11,7 @@ from config_tables import leaves
 from default_config import DEFAULTS, SCHEMA
 from tiny_data import ROOT
 
-from lape.config import check_config
+from lape.config import check_config, expand_paths
 from lape.errors import LapeError
 
 
@@ -58,6 +58,8 @@ def test_config_readme_says_what_the_schema_says():
         ({"catalogue.gemma3-270m.languages": ["en", "sw"]}, "catalogue.gemma3-270m.languages: fewer than two"),
         ({"experiments.models": {"figure3": ["x"]}}, "config experiments.models.figure3: 'x' is not in the catalogue"),
         ({"experiments.models": {"figur3": ["x"]}}, "config experiments.models: 'figur3' is not one of"),
+        ({"catalogue.gemma3-270m.device": "mps"}, "'mps' does not match; write one of auto, cpu, cuda and cuda:N"),
+        ({"models": ["Qwen/Qwen3-1.7B"]}, "'Qwen/Qwen3-1.7B' does not match; write a name of letters, digits"),
         ({"neurons.ratio": 0}, "config neurons.ratio: 0 is less than"),
         ({"neurons.ratio": "1%"}, "config neurons.ratio: '1%' is not of type 'number'"),
         ({"tokens.chunk_length": 1}, "config tokens.chunk_length: 1 is less than the minimum of 2"),
@@ -100,6 +102,26 @@ def test_mistakes_are_named_in_one_line(change, message):
     with pytest.raises(LapeError) as caught:
         check_config(config, SCHEMA)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_paths_may_hold_the_home_and_variables(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    config = copy.deepcopy(DEFAULTS)
+    config["catalogue"]["own"] = {"source": "path", "path": "~/models/own"}
+    config["corpus"]["files"]["pattern"] = {"fr": "$SCRATCH/{language}/*", "en": "${SCRATCH}/en"}
+    config["judge"]["template"] = None
+    expand_paths(config)
+    assert config["catalogue"]["own"]["path"] == "/home/me/models/own"
+    assert config["corpus"]["files"]["pattern"] == {"fr": "/scratch/{language}/*", "en": "/scratch/en"}
+    assert config["questions"] == DEFAULTS["questions"] and config["judge"]["template"] is None
+    config["structure"]["aligned"] = "$NOWHERE/{language}"
+    with pytest.raises(LapeError, match=r"config structure.aligned: the environment has no variable \$NOWHERE"):
+        expand_paths(config)
+    config["structure"]["aligned"] = None
+    config["catalogue"]["own"]["path"] = "models/mod{el}"
+    with pytest.raises(LapeError, match=r"config catalogue.own.path: Snakemake takes \{el\} for a wildcard; rename"):
+        expand_paths(config)
 
 
 def test_a_missing_section_is_named():

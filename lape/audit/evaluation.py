@@ -11,7 +11,7 @@ from lape.audit.inputs import inputs, tokenizer_of
 from lape.evaluation import scores
 from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
-from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, trimmed
+from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, split_thoughts, trimmed
 from lape.generation.conditions import setting_perturbation
 from lape.generation.settings import Setting, TextSetting
 from lape.generation.text_conditions import text_perturbation
@@ -130,8 +130,10 @@ def _check_outputs(header: dict, answers: list[dict]) -> Iterator[str]:
     """Check that every output is the text of its tokens."""
     tokenizer = tokenizer_of(header)
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
-        output, stopped = trimmed(text, header["parameters"]["stop"])
-        if answer["output"] != output or (answer["finish_reason"] == "stop") != stopped:
+        text, stopped = trimmed(text, header["parameters"]["stop"])
+        if (answer.get("thoughts", ""), answer["output"]) != split_thoughts(answer["prompt"], text) or (
+            answer["finish_reason"] == "stop"
+        ) != stopped:
             yield f"an answer in {answer['target']} to question {answer['number']} is not the text of its tokens"
     if counts(answers) != header["rows"]:
         yield "its rows are not the counts of its answers"

@@ -86,7 +86,7 @@ def _check_packing(
             documents=len(rows),
             budget=min(len(chunks), _SAMPLE) * length,
             chunk_length=length,
-            bos=description["bos_token_id"] if parameters["bos"] else None,
+            bos=header.get("bos", description["bos_token_id"]) if parameters["bos"] else None,
             seed=parameters["seed"],
             allow_fewer=True,
             excerpts=parameters["excerpts"],

@@ -31,6 +31,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this regular expression is found")
     parser.add_argument(
+        "--other-language",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="with keep: refuse a corpus of which more is detected in another language (default: %(default)s)",
+    )
+    parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="processes that detect languages (default: %(default)s)"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
@@ -48,5 +55,6 @@ def run(arguments: Namespace) -> None:
         language_check=arguments.language_check,
         minimum_characters=arguments.minimum_characters,
         exclude=arguments.exclude,
+        other_language=arguments.other_language,
         threads=arguments.threads,
     )

@@ -6,7 +6,17 @@ from pathlib import Path
 from lape.artifacts.files import read_json
 from lape.commands.arguments import json_object, positive, strings
 
-PARAMETERS = ("template", "suffixes", "chat", "stop", "max_new_tokens", "repetition_penalty", "batch_size", "threads")
+PARAMETERS = (
+    "template",
+    "suffixes",
+    "chat",
+    "chat_arguments",
+    "stop",
+    "max_new_tokens",
+    "repetition_penalty",
+    "batch_size",
+    "threads",
+)
 PARAMETERS += ("backend",)
 
 
@@ -25,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suffixes", type=json_object, help="request to answer in a language, per language (JSON)")
     parser.add_argument(
         "--chat", action="store_true", help="the prompt is the user's turn of the model's chat template"
+    )
+    parser.add_argument(
+        "--chat-arguments", type=json_object, default={}, help="further arguments of the chat template (JSON)"
     )
     parser.add_argument("--stop", type=strings, default=[], help="strings that end an answer (JSON)")
     parser.add_argument("--max-new-tokens", type=positive(int), required=True, help="tokens of an answer, at most")
@@ -58,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer, chat = load_tokenizer(tokenizer_path), None
     if arguments.chat:
         chat = chat_tokenizer(*location(arguments.model, description), description["parameters"]["trust_remote_code"])
-    template = Template(arguments.template, arguments.suffixes, chat)
+    template = Template(arguments.template, arguments.suffixes, chat, arguments.chat_arguments)
     wanted = []
     for language, target in pairs:
         for number, question in questions[language].items():

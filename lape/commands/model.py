@@ -46,21 +46,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from lape.machine.device import resolve_device
     from lape.model import loading as models
+    from lape.model.quantization import quantization_config
 
     dtype = models.resolve_dtype(arguments.dtype, resolve_device(arguments.device))
     if arguments.tensor_parallel > 1:
         for name in ("device_map", "quantization", "compile"):
             if getattr(arguments, name):
                 raise LapeError(f"model {arguments.name}: tensor_parallel does not go with {name}; leave one out")
-    models.quantization_config(arguments.quantization, dtype)  # a missing package is known before anything is fetched
+    quantization_config(arguments.quantization, dtype)  # a missing package is known before anything is fetched
     checkpoint = _resolve(arguments, dtype)
     folder = checkpoint.folder
-    description = models.describe(folder, arguments.trust_remote_code, arguments.tensor_parallel, arguments.shape)
+    settings = {name: getattr(arguments, name) for name in models.SETTINGS}
+    description = models.describe(folder, dtype, settings, arguments.shape)
     hashes, sizes = models.folder_identity(folder)
     # A folder has no commit: the hash over its files' hashes names it.
     revision = checkpoint.commit or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
     tokenizer = arguments.output.with_name("tokenizer.json")
-    bos_token_id = models.save_tokenizer(folder, arguments.trust_remote_code, tokenizer)
+    bos = models.save_tokenizer(folder, arguments.trust_remote_code, tokenizer, description["vocab_size"])
     write_header(
         arguments.output,
         "model",
@@ -70,10 +72,10 @@ def run(arguments: argparse.Namespace) -> None:
         dtype=str(dtype).removeprefix("torch."),
         revision=revision,
         **description,
-        bos_token_id=bos_token_id,
+        **bos,
         hashes=hashes,
         sizes=sizes,
-        parameters={name: getattr(arguments, name) for name in models.SETTINGS},
+        parameters=settings,
         inputs=checkpoint.inputs,
         outputs=[tokenizer, *checkpoint.outputs],
     )
@@ -92,13 +94,14 @@ class _Checkpoint(NamedTuple):
 
 def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
     """Locate a checkpoint, fetch it, or convert it."""
+    from lape.model import conversion
     from lape.model import loading as models
 
     if arguments.path:
         return _Checkpoint("path", arguments.path, arguments.path, inputs=checkpoint_files(arguments.path))
     weights = arguments.weights
     if arguments.gguf:
-        _convert(weights, lambda folder: models.convert_gguf(arguments.gguf, folder, dtype))
+        _convert(weights, lambda folder: conversion.convert_gguf(arguments.gguf, folder, dtype))
         return _Checkpoint("gguf", weights, weights, inputs=[arguments.gguf], outputs=checkpoint_files(weights))
     if not arguments.revision:
         raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
@@ -106,7 +109,7 @@ def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
     commit = fetched.name
     if not arguments.pickled:
         return _Checkpoint("hub", arguments.hub, fetched, commit)
-    _convert(weights, lambda folder: models.convert_pickled(fetched, folder, dtype))
+    _convert(weights, lambda folder: conversion.convert_pickled(fetched, folder, dtype))
     return _Checkpoint("pickled", weights, weights, commit, outputs=checkpoint_files(weights))
 
 

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sentences", type=Path, nargs="+", required=True, help="headers of every language's sentences"
     )
     parser.add_argument(
-        "--bos", action=argparse.BooleanOptionalAction, default=True, help="start every sentence with BOS"
+        "--bos",
+        action=argparse.BooleanOptionalAction,
+        help="start every sentence with BOS; default: as the tokenizer does",
     )
     parser.add_argument(
         "--max-length", type=int, default=256, help="tokens of a sentence, BOS included; longer sentences are cut"
@@ -40,14 +42,17 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.expert_units.blocks import BLOCK, column_table
     from lape.model.linear import linear_layers, neuron_part
     from lape.model.running import running
+    from lape.model.tokenizer import chosen_bos
     from lape.text.sentences import common_pool
 
     description = read_json(arguments.model, "model")
     label = f"responses {description['name']}"
     pool, left_out = common_pool(arguments.sentences)
     texts = {language: path.with_suffix(".jsonl") for language, path in zip(pool, arguments.sentences, strict=True)}
+    bos = chosen_bos(description, arguments.bos, label, "expert_units.bos")
+    arguments.bos = bos is not None
     sentences = _sentences(arguments, label, description, pool, texts)
-    bos, tokens = description["bos_token_id"] if arguments.bos else None, _tokens(sentences, arguments.bos)
+    tokens = _tokens(sentences, arguments.bos)
     sizes = {name: getattr(arguments, name) for name in ("batch_size", "threads")}
     with running(arguments.model, label, tokens, **sizes) as run:
         layers = linear_layers(run.model)
@@ -96,8 +101,6 @@ def _sentences(arguments: argparse.Namespace, label: str, description: dict, poo
     from lape.expert_units.blocks import in_columns
     from lape.model.tokenizer import load_tokenizer
 
-    if arguments.bos and description["bos_token_id"] is None:
-        raise LapeError(f"{label}: the tokenizer has no BOS token; set expert_units.bos to false")
     kept = arguments.max_length - arguments.bos
     if kept < 1:
         raise LapeError(f"{label}: max_length {arguments.max_length} leaves no token; set it to 2 or more")

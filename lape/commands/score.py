@@ -11,10 +11,10 @@ from lape.text.identification import (
     IDENTIFIERS,
     MINIMUM_BYTES,
     SEED,
-    base_language,
     fasttext_languages,
     known_languages,
 )
+from lape.text.language_codes import base_language
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=["train", "valid"], required=True)
     parser.add_argument("--budget", type=int, required=True, help="positions wanted, rounded down to whole chunks")
     parser.add_argument("--chunk-length", type=int, required=True, help="positions in a chunk, BOS included")
-    parser.add_argument("--bos", action="store_true", help="start every chunk with BOS")
+    parser.add_argument(
+        "--bos",
+        action=argparse.BooleanOptionalAction,
+        help="start every chunk with BOS; default: as the tokenizer does",
+    )
     parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
     parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")
     parser.add_argument("--allow-fewer", action="store_true", help="where the text is too short, use all of it")
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.model.tokenizer import load_tokenizer
+    from lape.model.tokenizer import chosen_bos, load_tokenizer
     from lape.text.stored import StoredCorpus
 
     model = read_json(arguments.model, "model")
@@ -36,11 +40,12 @@ def run(arguments: argparse.Namespace) -> None:
     language = corpus.header["language"]
     label = f"{model['name']} {language} {arguments.split}"
     _check(arguments, label, model)
+    bos = chosen_bos(model, arguments.bos, label, "tokens.bos")
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_path, arguments.threads)
     rows = corpus.rows(arguments.split, arguments.valid_share, arguments.seed)
     bytes_path = arguments.output.with_suffix(".bytes.npy")
-    packed = _pack(arguments, label, model, corpus.texts(rows), len(rows), tokenizer, bytes_path)
+    packed = _pack(arguments, label, model, bos, corpus.texts(rows), len(rows), tokenizer, bytes_path)
     tokens = packed.chunks * arguments.chunk_length
     write_header(
         arguments.output.with_suffix(".json"),
@@ -55,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
         documents_in_split=len(rows),
         tokens_dropped=packed.tokens_dropped,
         predicted_bytes=int(packed.predicted_bytes.sum()),
-        parameters={name: getattr(arguments, name) for name in PARAMETERS},
+        bos=bos,
+        parameters={name: getattr(arguments, name) for name in PARAMETERS} | {"bos": bos is not None},
         inputs=[corpus.path, corpus.header_path, arguments.model, tokenizer_path],
         outputs=[arguments.output, bytes_path],
     )
@@ -73,12 +79,17 @@ def _check(arguments: argparse.Namespace, label: str, model: dict) -> None:
         )
     if arguments.chunk_length < 2:
         raise LapeError(f"{label}: chunk_length {arguments.chunk_length} predicts no token; set it to 2 or more")
-    if arguments.bos and model["bos_token_id"] is None:
-        raise LapeError(f"{label}: the tokenizer has no BOS token; set tokens.bos to false")
 
 
 def _pack(
-    arguments: argparse.Namespace, label: str, model: dict, texts: Iterable, documents: int, tokenizer, bytes_path: Path
+    arguments: argparse.Namespace,
+    label: str,
+    model: dict,
+    bos: int | None,
+    texts: Iterable,
+    documents: int,
+    tokenizer,
+    bytes_path: Path,
 ):
     """Write the chunks, and how many bytes their tokens cover; returns what is known of the chunks."""
     import numpy as np
@@ -91,7 +102,7 @@ def _pack(
             tokenizer,
             temporary,
             documents=documents,
-            bos=model["bos_token_id"] if arguments.bos else None,
+            bos=bos,
             vocab_size=model["vocab_size"],
             label=label,
             **{

@@ -78,12 +78,13 @@ def _headers(paths: list[Path]) -> dict[Path, dict]:
 def _wanted(headers: dict[Path, dict], template: str, tokenizer) -> list:
     """The translations that are wanted, language by language."""
     from lape.generation.pipeline import Wanted
+    from lape.model.tokenizer import prompt_ids
     from lape.text.pairs import load_pairs
 
     wanted = []
     for path, header in headers.items():
         for pair in load_pairs(path):
             source, prompt = pair["source"], template.replace("{source}", pair["source"])
-            ids, number = tokenizer.encode(prompt).ids, pair["number"]
+            ids, number = prompt_ids(tokenizer, prompt), pair["number"]
             wanted.append(Wanted(header["language"], number, ids, header["source_language"], source, prompt))
     return wanted

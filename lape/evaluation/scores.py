@@ -19,11 +19,11 @@ from lape.text.identification import (
     MINIMUM_BYTES,
     SHORT,
     UNKNOWN,
-    base_language,
     count_letters,
     identify,
     known_languages,
 )
+from lape.text.language_codes import base_language
 
 if TYPE_CHECKING:
     from torch import nn

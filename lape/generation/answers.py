@@ -15,6 +15,14 @@ KEYS = ("language", "target", "number")
 COPIED = ("model", "model_revision", "prompt", "setting", "kind", "deactivated", "activated", "method", "steering")
 COPIED += ("languages",)
 
+# How a model that thinks before it answers marks the beginning and the end of its thoughts.
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("◁think▷", "◁/think▷"),
+)
+
 # The measures of an answer. Each is averaged over the answers that have a value.
 MEASURES = ("nll", "distinct_1", "distinct_2", "chrf", "bleu")
 
@@ -52,6 +60,22 @@ def trimmed(text: str, stop: Iterable[str]) -> tuple[str, bool]:
     """
     cut = min((place for place in map(text.find, stop) if place >= 0), default=None)
     return text[:cut].rstrip("\N{REPLACEMENT CHARACTER}").strip(), cut is not None
+
+
+def split_thoughts(prompt: str, text: str) -> tuple[str, str]:
+    """The thoughts at the beginning of a generated text, and the answer behind them.
+
+    A model thinks in a language of its own choice. What is identified, compared and judged is the answer.
+
+    Args:
+        prompt: the prompt, which may begin the thoughts: some chat templates end so.
+        text: the generated text, which may end within the thoughts. Then there is no answer.
+    """
+    for begin, end in THOUGHTS:
+        if text.startswith(begin) or prompt.rstrip().endswith(begin):
+            thoughts, _, answer = text.removeprefix(begin).partition(end)
+            return thoughts.strip(), answer.strip()
+    return "", text
 
 
 def counts(answers: Iterable[Mapping]) -> list[dict]:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from lape.artifacts.files import read_json, write_header
 from lape.errors import LapeError
 from lape.generation import decoding
+from lape.generation.answers import split_thoughts
 from lape.generation.conditions import Condition
 from lape.generation.decoding import Answer
 from lape.generation.kept_answers import KeptAnswers
@@ -62,7 +63,9 @@ class Wanted:
     def row(self, answer: Answer) -> dict:
         """The row of a generations artifact."""
         asked = {name: getattr(self, name) for name in ("language", "target", "number", "question", "prompt")}
-        return {**asked, "output": answer.text, "tokens": answer.tokens, "finish_reason": answer.finish_reason}
+        thoughts, output = split_thoughts(self.prompt, answer.text)
+        own = {"thoughts": thoughts, "output": output} if thoughts else {"output": output}
+        return {**asked, **own, "tokens": answer.tokens, "finish_reason": answer.finish_reason}
 
 
 def greedy(tokenizer: Tokenizer, **settings) -> Callable[..., Sequence[Answer]]:

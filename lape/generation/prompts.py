@@ -1,11 +1,13 @@
 """From a question to the text that a model continues: by the paper's template, or by a chat model's own."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lape.errors import LapeError
+from lape.errors import LapeError, first_line
+from lape.model.tokenizer import prompt_ids
 
 # With the prompt "suffix", a request to answer in the wanted language follows the question; with "plain" none does.
 PROMPTS = ("plain", "suffix")
@@ -20,11 +22,13 @@ class Template:
         suffixes: language of the answer -> request for the language, with a leading space; None for no request.
         chat: a tokenizer whose chat template wraps the text as a message of the user; None where the text is the whole
             prompt.
+        chat_arguments: further arguments of the chat template, such as {"enable_thinking": False}.
     """
 
     text: str
     suffixes: dict[str, str] | None = None
     chat: object | None = None  # a transformers tokenizer
+    chat_arguments: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self):
         places = ("{question}", *(["{suffix}"] if self.suffixes is not None else []))
@@ -45,14 +49,16 @@ class Template:
             return text
         said = [{"role": "user", "content": text}]
         try:
-            return self.chat.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+            arguments = {"add_generation_prompt": True, **self.chat_arguments, "tokenize": False}
+            return self.chat.apply_chat_template(said, **arguments)
         except Exception as error:  # A template is a program in the checkpoint, which may raise anything.
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise LapeError(f"the chat template fails ({reason}); set the model's `chat` to false") from error
+            raise LapeError(
+                f"the chat template fails ({first_line(error)}); set the model's `chat` to false"
+            ) from error
 
     def encode(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
-        """Token ids of a prompt. The text of a chat template has its special tokens already, so none are added."""
-        return tokenizer.encode(prompt, add_special_tokens=self.chat is None).ids
+        """Token ids of a prompt. The text of a chat template has its special tokens already, so none is added."""
+        return prompt_ids(tokenizer, prompt, begin=self.chat is None)
 
 
 def chat_tokenizer(path: str | Path, revision: str | None, trust_remote_code: bool):

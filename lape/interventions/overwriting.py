@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.interventions.perturbation import Firing, Place, edits_of
 from lape.machine import ranks
-from lape.model.ffn import FFN, check_not_replaced, device_of, find_ffn, recompiled
+from lape.model.ffn import FFN, check_not_replaced, device_of, find_ffn, traced_anew
 from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, in_experts, linear_layers
 
@@ -95,7 +95,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
 
     with contextlib.ExitStack() as stack:
         if edits:
-            stack.enter_context(recompiled(model.get_decoder()))
+            stack.enter_context(traced_anew())
         if any(in_experts(name, ffn) for _, name in edits):
             stack.enter_context(experts_seen(ffn, see))
         for layer, name in edits:

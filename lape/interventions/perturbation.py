@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
-from lape.model.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, recompiled
+from lape.model.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, traced_anew
 from lape.model.fused import stepped
 from lape.neurons.table import Neurons
 
@@ -157,7 +157,7 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
         sets: a language, or several.
 
     Yields:
-        the record of what fired. It is checked when the block ends without an error.
+        the record of what fired; see `perturbed`.
 
     Raises:
         LapeError: there is no set of a name, the neurons are of a model of another shape, or a hook did not fire.
@@ -178,7 +178,6 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
         logger.warning("%s: the set %s is empty: nothing is deactivated", neurons.origin, sets)
     with perturbed(model, Perturbation(indices)) as firing:
         yield firing
-    firing.check()
 
 
 @contextlib.contextmanager
@@ -202,11 +201,11 @@ def perturbed(
         backend: "extension" or "reference".
 
     Yields:
-        the record of what fired. It is not checked.
+        the record of what fired. When the block ends without an error, every hook must have been called.
 
     Raises:
-        LapeError: the architecture is not known, the model lacks a layer or a neuron, two summands share a neuron, or a
-            setting is unknown.
+        LapeError: the architecture is not known, the model lacks a layer or a neuron, two summands share a neuron, a
+            setting is unknown, or a hook did not fire.
     """
     ffn = find_ffn(model)
     check_not_replaced(ffn)
@@ -245,7 +244,7 @@ def perturbed(
         return
     edited = _Editor(firing, choice, prompt_length, len(several) if len(phases) > 1 else None, backend)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(recompiled(model.get_decoder()))
+        stack.enter_context(traced_anew())
         if choice is not None or len(phases) > 1:
             stack.enter_context(edited.watching(model.get_decoder()))
         if ffn.architecture.experts:
@@ -258,6 +257,7 @@ def perturbed(
         else:
             stack.enter_context(activation_hooks(ffn, layers, lambda layer, x: edited(layer, 0, x, None)))
         yield firing
+    firing.check()
 
 
 class _Editor:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
+import torch._dynamo
 from torch import nn
 
 from lape.errors import LapeError
@@ -149,15 +150,22 @@ def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterato
 
 
 @contextlib.contextmanager
-def recompiled(decoder: nn.Module) -> Iterator[None]:
-    """Where torch.compile is on, make it trace the decoder again in the block, and once more after it."""
-    if decoder._compiled_call_impl is None:
-        yield
-        return
-    torch.compiler.reset()
+def traced_anew() -> Iterator[None]:
+    """Let torch.compile trace everything again in the block, and once more after it.
+
+    Compiled code knows neither a hook nor a replaced forward pass that came after it was traced. It may be the model's,
+    its decoder's or a layer's, or a wrapper around one of these that the model does not know.
+    """
+    _forget_traces()
     try:
         yield
     finally:
+        _forget_traces()
+
+
+def _forget_traces() -> None:
+    """Forget all compiled code, where there is any."""
+    if torch._dynamo.eval_frame.cached_backends:
         torch.compiler.reset()
 
 

@@ -1,12 +1,10 @@
 """Models: where their weights come from, which checkpoint exactly they are, and how they are loaded."""
 
 import contextlib
-import functools
-import importlib.util
 import logging
 import os
-import pickle
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +14,18 @@ from safetensors import SafetensorError
 from lape.artifacts.files import read_json, sha256, writing
 from lape.artifacts.headers import Header
 from lape.artifacts.hub_errors import explain
-from lape.errors import LapeError
+from lape.errors import LapeError, first_line
 from lape.machine import ranks
 from lape.machine.device import resolve_device
 from lape.model.architectures import ffn_entry
 from lape.model.checkpoint import PATTERNS, checkpoint_files
 from lape.model.ffn import find_ffn
+from lape.model.quantization import own_scheme, quantization_config
+from lape.model.tokenizer import begins_with
+from lape.model.weights import check_hashes, check_report, weight_hashes
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers import PreTrainedModel
     from transformers.distributed import DistributedConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,69 +34,6 @@ _MOST_LAYERS = 10_000
 SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization", "compile")
 SETTINGS += ("trust_remote_code",)
 logger = logging.getLogger(__name__)
-
-
-def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
-    """Convert a GGUF checkpoint to safetensors and a fast tokenizer. It is done once, as these load in seconds.
-
-    Quantised weights are dequantised, then rounded to `dtype`.
-
-    Raises:
-        LapeError: the file is missing or not a GGUF checkpoint that transformers can read.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    gguf = Path(gguf)
-    if not gguf.is_file():
-        raise LapeError(f"{gguf}: no such file; run the download step")
-    arguments = {"gguf_file": gguf.name}
-    try:
-        with _one_gguf_reader():
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, **arguments, quantization_config=GgufConfig(dequantize=True), dtype=dtype
-            )
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
-    except Exception as error:  # a damaged file fails in many ways
-        raise LapeError(f"{gguf}: cannot be read as a GGUF checkpoint ({_line(error)}); fetch it again") from error
-    # The quantisation has been undone, so that the saved checkpoint is a plain one.
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def convert_pickled(path: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
-    """Convert a checkpoint of pickles to safetensors, rounded to `dtype`. Nothing but tensors is unpickled.
-
-    Raises:
-        LapeError: the checkpoint cannot be read, or its pickles hold something else than tensors.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, weights_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        raise LapeError(f"{path}: its pickles cannot be read as weights ({_line(error)}); do not use them") from error
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-@contextlib.contextmanager
-def _one_gguf_reader() -> Iterator[None]:
-    """During the block, parse a GGUF file once.
-
-    transformers would parse it for the configuration, the weights and the tokenizer, each 10 s with a vocabulary of
-    262,144 tokens.
-    """
-    import gguf
-
-    reader = gguf.GGUFReader
-    gguf.GGUFReader = functools.cache(reader)
-    try:
-        yield
-    finally:
-        gguf.GGUFReader = reader
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:
@@ -111,35 +49,29 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1, shape: Mapping | None = None) -> dict:
+def describe(path: str | Path, dtype: torch.dtype, settings: Mapping, shape: Mapping | None = None) -> dict:
     """Shape and identity of a checkpoint, without loading its weights.
 
     Args:
         path: a checkpoint folder.
-        trust_remote_code: run code that the checkpoint ships.
-        tensor_parallel: number of ranks that the model is to be spread over.
+        dtype: the type that weights are loaded in.
+        settings: values of `SETTINGS`; trust_remote_code, tensor_parallel, quantization and device are used.
         shape: key -> value that the decoder's configuration should have. A difference gives a warning.
 
     Returns:
         architecture, model_type, ffn (the model's entry in the table of architectures), layers (L), neurons_per_layer
-        (I, over all experts), experts, vocab_size, context_length.
+        (I, over all experts), experts, vocab_size, context_length, scheme (in which the checkpoint's weights are
+        quantised; None where they are plain), weights (hashes of a few of them, see `lape.model.weights`).
 
     Raises:
-        LapeError: the checkpoint cannot be read, its architecture is not known, or it cannot be spread over the ranks.
+        LapeError: the checkpoint cannot be read, its architecture is not known, it lacks weights, it cannot be spread
+            over the ranks, or its quantised weights do not run here.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        layers = config.get_text_config().num_hidden_layers
-        if layers > _MOST_LAYERS:  # making so many layers would take days, even without weights
-            raise ValueError(f"{layers} layers")
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except Exception as error:  # a damaged configuration fails in many ways
-        raise LapeError(
-            f"{path}: cannot be read as a causal language model ({_line(error)}); mend the model's entry or its files"
-        ) from error
+    model = _on_meta(path, settings["trust_remote_code"])
+    scheme = own_scheme(model.config, path, settings["quantization"], resolve_device(settings["device"]))
+    if scheme is None:
+        _check_files(path, model, settings["trust_remote_code"])
+    tensor_parallel = settings["tensor_parallel"]
     ffn = find_ffn(model)
     if tensor_parallel > 1:
         ranks.check_plan(model.get_decoder(), ffn.architecture.down, ffn.width, ffn.experts, tensor_parallel)
@@ -159,7 +91,65 @@ def describe(path: str | Path, trust_remote_code: bool, tensor_parallel: int = 1
         "experts": ffn.experts,
         "vocab_size": model.get_input_embeddings().num_embeddings,
         "context_length": getattr(decoder, "max_position_embeddings", None),
+        "scheme": scheme,
+        "weights": weight_hashes(path, model, dtype, linear=scheme is None and settings["quantization"] is None),
     }
+
+
+def _on_meta(path: str | Path, trust_remote_code: bool) -> "PreTrainedModel":
+    """The model of a checkpoint's configuration, without weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        layers = config.get_text_config().num_hidden_layers
+        if layers > _MOST_LAYERS:  # making so many layers would take days, even without weights
+            raise ValueError(f"{layers} layers")
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a damaged configuration fails in many ways
+        raise LapeError(
+            f"{path}: cannot be read as a causal language model ({first_line(error)}); mend the model's entry or its "
+            "files"
+        ) from error
+
+
+def _check_files(path: str | Path, model: "PreTrainedModel", trust_remote_code: bool) -> None:
+    """Check that the files hold the model's weights, by a load to the meta device, which reads their names and shapes.
+
+    Raises:
+        LapeError: a weight is missing, has another shape or has no place in the model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with _quietly():
+        try:
+            _, report = AutoModelForCausalLM.from_pretrained(
+                path,
+                device_map={"": "meta"},
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except Exception as error:  # damaged files fail in many ways
+            raise LapeError(
+                f"{path}: its weights cannot be read ({first_line(error)}); fetch or save its files anew"
+            ) from error
+    check_report(path, model, report)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """During the block, transformers shows neither a progress bar nor the report of a load, which is judged here."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", dict]:
@@ -180,7 +170,6 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
             as one of the ranks that the model is spread over.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as transformers_logging
 
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
@@ -190,29 +179,37 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
     if "tensor_parallel" not in settings:
         ranks.join(spread, torch.device(device).type)
     quantization = quantization_config(parameters["quantization"], dtype)
-    transformers_logging.disable_progress_bar()
+    placed = quantization is not None or header.get("scheme") is not None  # quantised weights are made where they run
+    arguments = {} if quantization is None else {"quantization_config": quantization}  # None would undo a checkpoint's
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            revision=revision,
-            dtype=dtype,
-            attn_implementation=parameters["attn_implementation"],
-            device_map=parameters["device_map"] or (device if quantization else None),
-            quantization_config=quantization,
-            trust_remote_code=parameters["trust_remote_code"],
-            distributed_config=_tensor_parallel(spread) if spread > 1 else None,
-        )
-        if parameters["device_map"] is None and quantization is None and spread == 1:
+        with _quietly():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path,
+                revision=revision,
+                dtype=dtype,
+                attn_implementation=parameters["attn_implementation"],
+                device_map=parameters["device_map"] or (device if placed else None),
+                trust_remote_code=parameters["trust_remote_code"],
+                distributed_config=_tensor_parallel(spread) if spread > 1 else None,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **arguments,
+            )
+        if parameters["device_map"] is None and not placed and spread == 1:
             model = model.to(device)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
         raise LapeError(
-            f"{path}: the model cannot be loaded ({_line(error)}); mend its attn_implementation, device_map or "
+            f"{path}: the model cannot be loaded ({first_line(error)}); mend its attn_implementation, device_map or "
             "quantization, or save its files anew"
         ) from error
     except (OSError, SafetensorError) as error:
-        raise LapeError(f"{path}: the model cannot be loaded ({_line(error)}); fetch or save its files anew") from error
-    except torch.OutOfMemoryError as error:
-        raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
+        raise LapeError(
+            f"{path}: the model cannot be loaded ({first_line(error)}); fetch or save its files anew"
+        ) from error
+    check_report(path, model, report)
+    check_hashes(path, model, header.get("weights", {}), dtype)
     if header["experts"] > 1:
         # Only in this implementation do each expert's activations exist by themselves. Runs that record and perturb
         # nothing use it too, so that all runs compare.
@@ -220,25 +217,6 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
     if parameters["compile"]:
         model.get_decoder().compile()
     return model.eval(), header
-
-
-def quantization_config(setting: str | None, dtype: torch.dtype) -> "BitsAndBytesConfig | None":
-    """The transformers configuration of quantised loading; None where weights stay as they are.
-
-    Raises:
-        LapeError: bitsandbytes is not installed.
-    """
-    if setting is None:
-        return None
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise LapeError(
-            f"quantization {setting}: bitsandbytes is not installed; `pip install bitsandbytes`, or leave it out"
-        )
-    from transformers import BitsAndBytesConfig
-
-    if setting == "bitsandbytes-8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4")
 
 
 def _tensor_parallel(ranks: int) -> "DistributedConfig":
@@ -274,15 +252,17 @@ def fetch(repository: str, revision: str, trust_remote_code: bool, pickled: bool
         raise LapeError(f"{repository} at {revision}: cannot be fetched from the hub ({reason}); {remedy}") from error
 
 
-def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path) -> int | None:
+def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path, vocab_size: int) -> dict:
     """Write a checkpoint's fast tokenizer as one tokenizer.json, which loads without transformers.
 
     Args:
-        path, trust_remote_code: see `describe`.
+        path: a checkpoint folder.
+        trust_remote_code: run code that the checkpoint ships.
         output: the file to write.
+        vocab_size: rows of the model's embedding. A BOS beyond them counts as none, with a warning.
 
     Returns:
-        the id of its BOS token; None without one.
+        bos_token_id (None without one), and begins_with: the id that the tokenizer puts before a text, or None.
 
     Raises:
         LapeError: the checkpoint has no tokenizer, or a slow one, which does not say which bytes a token covers.
@@ -292,7 +272,7 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # a damaged file fails in many ways
-        raise LapeError(f"{path}: the tokenizer cannot be loaded ({_line(error)}); save its files anew") from error
+        raise LapeError(f"{path}: the tokenizer cannot be loaded ({first_line(error)}); save its files anew") from error
     if not tokenizer.is_fast:
         raise LapeError(f"{path}: has no fast tokenizer; save one there (tokenizer.json)")
     backend = tokenizer.backend_tokenizer
@@ -301,7 +281,17 @@ def save_tokenizer(path: str | Path, trust_remote_code: bool, output: str | Path
     backend.no_padding()
     with writing(output) as temporary:
         temporary.write_text(backend.to_str(), encoding="utf-8")
-    return tokenizer.bos_token_id
+    beyond = {token: number for token, number in backend.get_vocab().items() if number >= vocab_size}
+    if beyond:
+        logger.warning(
+            "%s: the model has %d embeddings, and none of %s; text in which they occur is refused",
+            path,
+            vocab_size,
+            ", ".join(f"{token!r} (id {number})" for token, number in sorted(beyond.items(), key=itemgetter(1))[:3]),
+        )
+    bos = tokenizer.bos_token_id if tokenizer.bos_token not in beyond else None
+    begins = begins_with(backend)
+    return {"bos_token_id": bos, "begins_with": begins if begins not in beyond.values() else None}
 
 
 def check_found_on(description: dict, path: str | Path, header: dict) -> None:
@@ -347,8 +337,3 @@ def folder_identity(folder: str | Path) -> tuple[dict[str, str], dict[str, int]]
     """The SHA-256 and the size of every file of a checkpoint folder, each by name."""
     files = checkpoint_files(folder)
     return {file.name: sha256(file) for file in files}, {file.name: os.path.getsize(file) for file in files}
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's text; the name of its class where it has no text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

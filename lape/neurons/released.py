@@ -17,8 +17,11 @@ import torch
 from lape.artifacts.files import read_json, writing
 from lape.errors import LapeError
 from lape.neurons.table import Neurons, located
-from lape.paper import MODELS, paper_model
+from lape.paper import MODELS, key, paper_model
 from lape.statistics.sums import ActivationStatistics
+
+# Layers and neurons per layer of the models whose neurons the authors released beside those of the paper's tables.
+_RELEASED = {"mistral7b": (32, 14336), "opt67b": (32, 16384), "phi2": (32, 10240)}
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,25 @@ class Source:
 
     @classmethod
     def named(cls, name: str, neurons_per_layer: int | None = None) -> "Source":
-        """A model by name. A model of the paper gets the shape of its checkpoint.
+        """A model by name. A model whose neurons the authors released gets the shape of its checkpoint.
 
         Args:
             name: name of the model.
-            neurons_per_layer: I, for a model that is not in the paper.
+            neurons_per_layer: I, for a model whose neurons they did not release.
 
         Raises:
-            LapeError: the paper has a model of that name with another I.
+            LapeError: they released a model of that name with another I.
         """
         model = paper_model(name)
-        if model is None:
+        shape = (model.layers, model.neurons_per_layer) if model else _RELEASED.get(key(name))
+        if shape is None:
             return cls(name, neurons_per_layer=neurons_per_layer)
-        if neurons_per_layer not in (None, model.neurons_per_layer):
+        if neurons_per_layer not in (None, shape[1]):
             raise LapeError(
-                f"--neurons-per-layer: {model.name} has {model.neurons_per_layer}, not {neurons_per_layer}; leave it "
-                "out, or give the model another --name"
+                f"--neurons-per-layer: {model.name if model else name} has {shape[1]}, not {neurons_per_layer}; leave "
+                "it out, or give the model another --name"
             )
-        return cls(name, layers=model.layers, neurons_per_layer=model.neurons_per_layer)
+        return cls(name, layers=shape[0], neurons_per_layer=shape[1])
 
     @classmethod
     def described(cls, model_json: str | Path) -> "Source":

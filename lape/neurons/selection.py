@@ -9,6 +9,7 @@ answers: the threshold is one percentile over all layers, neurons and languages,
 it. Options beyond the released code are those of `choose`; they are off by default.
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Ways to count a negative mean activation; see `mean_activations`.
 NEGATIVE = ("zero", "absolute", "shift")
+# A share of the maximal entropy above which a neuron fires nearly alike in all languages.
+_NEARLY_EVEN = 0.9
 # Ways to assign languages to a neuron: all languages above the threshold, or the one where its value is highest.
 ASSIGNMENTS = ("threshold", "maximum")
 
@@ -213,6 +216,7 @@ def choose(
     """
     if len(statistics) < 2:
         raise LapeError("languages: neurons are found by comparing languages; name at least two")
+    _warn_of_one_text(statistics)
     if assignment not in ASSIGNMENTS:
         raise LapeError(f"neurons.assignment: {assignment!r} is unknown; use one of {', '.join(ASSIGNMENTS)}")
     _check_share("ratio", ratio)
@@ -277,7 +281,16 @@ def _lowest_entropy(statistics, values: np.ndarray, name: str, ratio: float, qua
     _check_share("quantile", quantile)
     rank = max(round(values.size * quantile), 1) - 1
     threshold = float(np.partition(values, rank, axis=None)[rank])
-    return choose(statistics, values, name, threshold, ratio, lambda _, entropy: entropy, **options)
+    neurons = choose(statistics, values, name, threshold, ratio, lambda _, entropy: entropy, **options)
+    cut, maximum = neurons.summary["entropy_at_cut"], neurons.summary["entropy_maximum"]
+    if cut is not None and cut > _NEARLY_EVEN * maximum:
+        logger.warning(
+            "neurons: the highest entropy of a selected neuron is %.2f, %.0f%% of the maximum: it is of no language; "
+            "lower neurons.ratio, set neurons.entropy_ceiling, or look at the languages' texts",
+            cut,
+            100 * cut / maximum,
+        )
+    return neurons
 
 
 def _per_token(
@@ -301,6 +314,15 @@ def _per_token(
 def _check_share(key: str, value: float) -> None:
     if not 0 < value <= 1:
         raise LapeError(f"neurons.{key}: {value} is outside (0, 1]; set it to a share")
+
+
+def _warn_of_one_text(statistics: Mapping[str, ActivationStatistics]) -> None:
+    """Warn where two languages have the same counts: they were counted on one text."""
+    first: dict[bytes, str] = {}
+    for language, value in statistics.items():
+        other = first.setdefault(hashlib.sha256(value.count.tobytes()).digest(), language)
+        if other != language and value.count.any():
+            logger.warning("neurons: %s and %s have the same counts: the same text stands for both", other, language)
 
 
 def _warn_of_few(members: np.ndarray, languages: list[str], wanted: int, quota: int | None) -> None:

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 
 from lape.artifacts.files import read_json, write_json
-from lape.errors import LapeError
+from lape.errors import LapeError, first_line
 from lape.machine.progress import progress
 from lape.model.ffn import find_ffn
 
@@ -228,8 +228,7 @@ def training_arguments(settings: FineTuning, folder: str | Path, cpu: bool) -> T
         )
         world = arguments.world_size
     except (ValueError, ImportError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise LapeError(f"fine-tuning: the Trainer refuses the settings ({line}); mend them") from error
+        raise LapeError(f"fine-tuning: the Trainer refuses the settings ({first_line(error)}); mend them") from error
     steps, rest = divmod(settings.batch_size, settings.device_batch_size * world)
     if rest:
         raise LapeError(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lape.artifacts.files import read_json
-from lape.errors import LapeError
+from lape.errors import LapeError, first_line
 from lape.model.ffn import find_ffn
 from lape.model.linear import linear_layers
 
@@ -90,8 +90,7 @@ def read_config(entry: dict, model_json: Path, gguf: Path | None) -> "PreTrained
         if entry["source"] == "hub":
             return AutoConfig.from_pretrained(entry["hub"], revision=entry["revision"], trust_remote_code=trust)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise LapeError(f"cannot be read ({line}); mend its entry, or add its `shape`") from error
+        raise LapeError(f"cannot be read ({first_line(error)}); mend its entry, or add its `shape`") from error
     raise LapeError("is not downloaded; add its `shape`, such as {model_type: llama, hidden_size: 4096, ...}")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
-from lape.model.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, input_device, recompiled
+from lape.model.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, input_device, traced_anew
 from lape.model.fused import fused_activation, stepped, without_last_projection
 from lape.statistics.sums import FRACTION_BITS, ActivationStatistics, carried
 
@@ -201,7 +201,7 @@ def record(
     with torch.inference_mode(False):  # the recorder's tensors may outlive an inference mode of the caller
         recorder = ActivationRecorder(ffn, groups, thresholds, activation, backend)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(recompiled(model.get_decoder()))
+        stack.enter_context(traced_anew())
         if recorder.fused:
             stack.enter_context(stepped(ffn, recorder.step, stop=not complete))
         else:

@@ -17,6 +17,7 @@ from lape.text.cleaning import Cleaner, script_shares
 from lape.text.embedded import read_embedded
 from lape.text.files import read_files
 from lape.text.hub_datasets import read_hub
+from lape.text.language_codes import base_language
 from lape.text.reading import Reading
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def build_corpus(
     language_check: str = "keep",
     minimum_characters: int = 1,
     exclude: str | None = None,
+    other_language: float = 0.5,
     threads: int = 1,
 ) -> None:
     """Write one language's documents to a Parquet file (columns id, text) and its header beside it.
@@ -74,10 +76,13 @@ def build_corpus(
         language_check: "keep", "drop" or "off", see `Cleaner`.
         minimum_characters: shorter documents are dropped.
         exclude: regular expression; documents in which it is found are dropped.
+        other_language: with "keep", the share of documents detected in another language above which the corpus is
+            refused. From half of it on, and with "drop", a warning says so.
         threads: processes that detect languages. Detection is most of the work.
 
     Raises:
-        LapeError: the source cannot be read, two documents have one id, or no document is left.
+        LapeError: the source cannot be read, two documents have one id, no document is left, or too many are in another
+            language.
     """
     output, reading = Path(output), Reading()
     cleaner = Cleaner(language, language_check, minimum_characters, exclude)
@@ -94,10 +99,11 @@ def build_corpus(
                     newest.append(int(identity))
             corpus.flush(file)
         _report(language, language_check, cleaner, reading, corpus.documents)
+        share = _share_of_others(language, cleaner)
+        if share is not None and share > other_language / 2:
+            _tell_of_others(language, language_check, cleaner, reading, share, other_language)
         if reading.newest is not None and not newest:
             raise LapeError(f"corpus {language}: cleaning leaves none of the newest pages; raise corpus.hub.newest")
-    gone = cleaner.dropped["other_language"]
-    other = sum(cleaner.detected.values()) - cleaner.detected[language] + gone
     write_header(
         output.with_suffix(".json"),
         "corpus",
@@ -110,7 +116,7 @@ def build_corpus(
         **({"newest": {"documents": len(newest), "smallest_id": min(newest)}} if newest else {}),
         detected_languages=dict(sorted(cleaner.detected.items(), key=lambda item: (-item[1], item[0]))),
         undetected=cleaner.undetected,
-        share_other_language=round(other / (corpus.documents + gone), 6) if cleaner.checkable else None,
+        share_other_language=share,
         dropped=cleaner.dropped,
         bad_lines={"count": reading.bad, "examples": reading.examples},
         parameters={
@@ -118,10 +124,36 @@ def build_corpus(
             "language_check": language_check,
             "minimum_characters": minimum_characters,
             "exclude": exclude,
+            "other_language": other_language,
         },
         inputs=reading.inputs,
         outputs=[output],
     )
+
+
+def _share_of_others(language: str, cleaner: Cleaner) -> float | None:
+    """Share of the documents that were detected in another language; None where the detector does not know this one."""
+    if not cleaner.checkable:
+        return None
+    gone = cleaner.dropped["other_language"]
+    others = cleaner.detected.total() - cleaner.detected[base_language(language)] + gone
+    return round(others / (cleaner.detected.total() + cleaner.undetected + gone), 6)
+
+
+def _tell_of_others(
+    language: str, language_check: str, cleaner: Cleaner, reading: Reading, share: float, limit: float
+) -> None:
+    """Warn of documents in another language; with "keep", refuse a corpus of which they are more than the limit."""
+    others = [f"{code} {count}" for code, count in cleaner.detected.most_common(4) if code != base_language(language)]
+    what = f"corpus {language}: {share:.0%} of the documents are detected as another language"
+    what += f" ({', '.join(others)})" if others else ""
+    if language_check == "keep" and share > limit:
+        files = ", ".join(map(str, reading.inputs[:2])) + (", ..." if len(reading.inputs) > 2 else "")
+        raise LapeError(
+            f"{what}, more than corpus.other_language ({limit:.0%}): {files}; name text in {language}, raise "
+            "corpus.other_language, or set corpus.language_check to off"
+        )
+    _log.warning("%s", what)
 
 
 def _counted(found: Iterator[tuple[str, str]], bar: tqdm) -> Iterator[tuple[str, str]]:

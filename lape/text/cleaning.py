@@ -16,6 +16,7 @@ from multiprocessing import get_context
 
 from lape.errors import LapeError
 from lape.text.identification import by_langdetect, known_languages
+from lape.text.language_codes import base_language
 
 CHECKS = ("keep", "drop", "off")
 _SAMPLE = 2000  # characters at a document's start by which its language is detected
@@ -43,7 +44,8 @@ class Cleaner:
     """
 
     def __init__(self, language: str, language_check: str, minimum_characters: int, exclude: str | None = None):
-        self._language, self._check, self._minimum = language, language_check, minimum_characters
+        self._language, self._check = base_language(language), language_check
+        self._minimum = minimum_characters
         try:
             self._exclude = None if exclude is None else re.compile(exclude)
         except re.error as error:
@@ -54,7 +56,7 @@ class Cleaner:
         self.detected: Counter[str] = Counter()
         self.undetected = 0
         known = known_languages("langdetect") if language_check != "off" else frozenset()
-        self.checkable = language in known
+        self.checkable = self._language in known
         self._identities: set[bytes] = set()
         self._texts: set[bytes] = set()
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 def matching_files(pattern: str | Mapping[str, str], language: str) -> list[str]:
     """The files of one language, sorted; an empty list where nothing matches.
 
+    Where nothing matches a glob with brackets, they are taken for a part of a name, as in "texts [v2]/*".
+
     Args:
         pattern: glob in which `{language}` stands for the language, or a mapping from language to glob.
         language: a language; where `pattern` is a mapping, one of its keys.
@@ -18,4 +20,7 @@ def matching_files(pattern: str | Mapping[str, str], language: str) -> list[str]
     if isinstance(pattern, Mapping):
         pattern = pattern[language]
     pattern = pattern.replace("{language}", language)
-    return sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+    for each in (pattern, pattern.replace("[", "[[]")):
+        if files := sorted(filter(os.path.isfile, glob.glob(each, recursive=True))):
+            return files
+    return []

@@ -3,7 +3,9 @@
 import io
 import json
 import os.path
+import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,12 +25,13 @@ def read_files(
     pattern: str | Mapping[str, str],
     text_column: str,
     id_column: str | None,
+    document: str = "file",
 ) -> Iterator[tuple[str, str]]:
     """Yield the documents of every matching file, in the order of the files' paths.
 
-    A document is a `.txt` file, a line of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`), or a row of `.parquet`. Its id is
-    the value of the id column where one is named, else `<file>` or `<file>:<line or row, from 1>`. The file is named
-    relative to the folder that all matching files share.
+    A document is a `.txt` file or a part of one, a line of `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`), or a row of
+    `.parquet`. Its id is the value of the id column where one is named, else `<file>` or `<file>:<line, part or row,
+    from 1>`. The file is named relative to the folder that all matching files share.
 
     Args:
         language: the language to read.
@@ -36,13 +39,16 @@ def read_files(
         pattern: glob in which `{language}` stands for the language, or a glob for each language.
         text_column: column of JSON lines and Parquet that holds the text.
         id_column: column that holds the id; None to number the lines.
+        document: what a document is in a `.txt` file: the "file", a "line", or a "paragraph" between blank lines.
 
     Raises:
-        LapeError: no file matches, a file has an unknown extension or cannot be read, or a Parquet file
-            lacks a column.
+        LapeError: `document` is unknown, no file matches, a file has an unknown extension or cannot be read, or a
+            Parquet file lacks a column.
     """
+    if document not in _PARTS:
+        raise LapeError(f"corpus.files.document: {document!r} is unknown; use one of {', '.join(_PARTS)}")
     paths = matching_paths(pattern, language)
-    readers = [reader_of(path, _READERS) for path in paths]
+    readers = [reader_of(path, _READERS | {".txt": partial(_read_text, parts=_PARTS[document])}) for path in paths]
     # File names alone would collide where a pattern matches several folders. Absolute paths differ by machine.
     folder = os.path.commonpath([path.parent for path in paths])
     for path, reader in zip(paths, readers, strict=True):
@@ -85,15 +91,22 @@ def reader_of(path: Path, readers: Mapping[str, Callable]) -> Callable:
     raise LapeError(f"{path}: unknown extension; texts are read from {', '.join(readers)}")
 
 
-def _read_text(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
+def _read_text(
+    path: Path, name: str, reading: Reading, text_column: str, id_column: str | None, *, parts: re.Pattern | None
+):
     try:
         # newline="" keeps the text as it is. utf-8-sig drops a byte order mark, which is no text.
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except UnicodeDecodeError as error:
         return reading.refuse(name, f"not UTF-8 ({error.reason} at byte {error.start})")
-    if document := reading.document(name, name, text):
-        yield document
+    if parts is None:
+        if document := reading.document(name, name, text):
+            yield document
+        return
+    for number, part in enumerate(filter(str.strip, parts.split(text)), 1):
+        if document := reading.document(f"{name}:{number}", f"{name}:{number}", part):
+            yield document
 
 
 def _read_lines(path: Path, name: str, reading: Reading, text_column: str, id_column: str | None):
@@ -146,6 +159,9 @@ def _read_parquet(path: Path, name: str, reading: Reading, text_column: str, id_
                     yield document
 
 
+# What parts the documents of a `.txt` file.
+_PARTS = {"file": None, "line": re.compile(r"\r?\n"), "paragraph": re.compile(r"(?:\r?\n[^\S\n]*){2,}")}
+# Extension -> reader. How a `.txt` file is read depends on a setting.
 _READERS = {
     ".txt": _read_text,
     ".jsonl": _read_lines,

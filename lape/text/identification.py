@@ -4,11 +4,12 @@ The paper uses langdetect (Table 4). Neither identifier is told the run's langua
 easily taken for one of them. A fastText model, such as lid.176.bin, is a third identifier where its file is given.
 """
 
-import re
+import os
 from functools import cache, partial
 from pathlib import Path
 
 from lape.errors import LapeError
+from lape.text.language_codes import base_language
 
 # langdetect draws random numbers.
 SEED = 0
@@ -18,12 +19,6 @@ SHORT, UNKNOWN = "short", "unknown"
 # have 20 bytes of letters, 300 in each of 18 languages: both identifiers name the language of 82 to 100% of them. The
 # exceptions are Chinese (langdetect: 71%, the rest Korean) and Indonesian (lingua: 64%, the rest Malay).
 MINIMUM_BYTES = 20
-
-
-def base_language(code: str) -> str:
-    """A language code in one form for all identifiers: no region ("zh-tw" is zh), one Norwegian ("nb" is no)."""
-    code = re.split("[-_]", code.lower())[0]
-    return "no" if code in ("nb", "nn") else code
 
 
 def count_letters(text: str) -> tuple[int, int]:
@@ -42,7 +37,7 @@ def identify(text: str, minimum_bytes: int = MINIMUM_BYTES, fasttext: str | Path
     Args:
         text: any text. langdetect reads its first 10,000 characters.
         minimum_bytes: a text with fewer bytes of letters (see `count_letters`) is too short: identifiers would guess.
-        fasttext: file of a model whose labels are languages, such as "__label__fr".
+        fasttext: file of a model whose labels are languages, such as "__label__fr" or "__label__fra_Latn".
 
     Returns:
         identifier -> a code in the form of `base_language`, "short", or "unknown" where the identifier tells none.
@@ -80,20 +75,28 @@ def by_lingua(text: str) -> str | None:
 
 def by_fasttext(text: str, path: str | Path) -> str | None:
     """The language that a model of fastText tells; None where it tells none. See `load_fasttext`."""
-    labels, _ = load_fasttext(path).predict(" ".join(text.split()))  # fastText reads one line
+    labels = _predicted(path, " ".join(text.split()))  # fastText reads one line
     return _labelled(labels[0]) if labels else None
 
 
 def fasttext_languages(path: str | Path) -> frozenset[str]:
     """Codes that a model of fastText can tell. See `load_fasttext`."""
     # With k=-1 the answer to any text holds every label. A threshold of 0 would leave improbable labels out.
-    labels, _ = load_fasttext(path).predict("", k=-1, threshold=-1.0)
-    return frozenset(map(_labelled, labels))
+    return frozenset(map(_labelled, _predicted(path, "", number=-1, threshold=-1.0)))
+
+
+def _predicted(path: str | Path, line: str, number: int = 1, threshold: float = 0.0) -> list[str]:
+    """The labels of a line, the most probable first.
+
+    The model's own method is called: the package's `predict` around it fails with numpy 2.
+    """
+    predictions = load_fasttext(path).f.predict(f"{line}\n", number, threshold, "strict")
+    return [label for _, label in predictions]
 
 
 @cache
 def load_fasttext(path: str | Path):
-    """Load a fastText model with the package fasttext, which the user installs: lape does not require it.
+    """Load a fastText model with the package fasttext or fasttext-predict, which the user installs.
 
     Raises:
         LapeError: the package is not installed, or the file is no such model.
@@ -116,7 +119,10 @@ IDENTIFIERS = {"langdetect": by_langdetect, "lingua": by_lingua}
 def known_languages(identifier: str) -> frozenset[str]:
     """Codes that one of `IDENTIFIERS` can tell."""
     if identifier == "langdetect":
-        return frozenset(map(base_language, _langdetect().get_lang_list()))
+        from langdetect.detector_factory import PROFILES_DIRECTORY
+
+        # A profile's file has the name of its language; to load all profiles takes most of a second.
+        return frozenset(map(base_language, os.listdir(PROFILES_DIRECTORY)))
     from lingua import Language
 
     return frozenset(map(_code, Language.all()))

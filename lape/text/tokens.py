@@ -127,9 +127,16 @@ def pack(
             predicted_bytes.append(covered[:, int(bos is None) :].sum(axis=1))
             ids, sizes = ids[used:], sizes[used:]
     if total < wanted and not (allow_fewer and chunks.number):
+        found, remedy = f"the split's {documents} documents hold {total}", "lower the budget, add text"
+        if excerpts:
+            found += ", of each of which one chunk is taken at most"
+            remedy = (
+                f"lower the budget, name {-(-wanted // content)} documents or more (corpus.files.document parts long "
+                ".txt files), take whole documents (tokens.excerpts: false)"
+            )
         raise LapeError(
-            f"{label}: {wanted} tokens of text are wanted and the split's {documents} documents hold {total}; "
-            "lower the budget, add text, or set tokens.allow_fewer to true to use what there is"
+            f"{label}: {wanted} tokens of text are wanted and {found}; {remedy}, or set tokens.allow_fewer to true to "
+            "use what there is"
         )
     return PackedTokens(chunks.number, np.concatenate(predicted_bytes), sampled, len(ids))
 

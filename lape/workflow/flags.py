@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from lape.config import model_languages
 from lape.generation.settings import Setting
 from lape.machine import ranks
+from lape.text.language_codes import entry_of
 from lape.workflow.inputs import perturbing_stems, selected_stems
 
 
@@ -50,6 +51,12 @@ class Flags:
         tokens = self._config["tokens"]
         whole = self._config["catalogue"][wildcards.model].get("chunk_length", tokens["chunk_length"])
         return (wildcards.split == "valid" and tokens["valid_chunk_length"]) or whole
+
+    def bos(self, section: str, wildcards) -> str:
+        """Whether a text of the wildcard's model begins with BOS; empty where its tokenizer decides."""
+        own = self._config["catalogue"][wildcards.model].get("bos")
+        wanted = self._config[section]["bos"] if own is None else own
+        return {True: "--bos", False: "--no-bos", None: ""}[wanted]
 
     def counting(self) -> str:
         """The settings by which activations are counted."""
@@ -129,9 +136,11 @@ class Flags:
         """The settings by which a question becomes the model's prompt."""
         section, chat = self._config["generation"], self._config["catalogue"][wildcards.model].get("chat", False)
         flags = [optional("--template", section["chat_template" if chat else "template"]), "--chat" * chat]
+        if chat and (chat_arguments := self._config["catalogue"][wildcards.model].get("chat_arguments")):
+            flags.append(optional("--chat-arguments", json.dumps(chat_arguments, ensure_ascii=False)))
         if wildcards.prompt == "suffix":
             languages = model_languages(self._config, wildcards.model)
-            suffixes = {language: section["suffixes"][language] for language in languages}
+            suffixes = {code: text for code in languages if (text := entry_of(section["suffixes"], code))}
             flags.append(optional("--suffixes", json.dumps(suffixes, ensure_ascii=False)))
         return _joined(flags)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lape.config import expert_languages, model_languages, translated_languages
+from lape.errors import LapeError
 from lape.generation.settings import Setting, TextSetting
 from lape.model.checkpoint import checkpoint_files
 from lape.text.file_patterns import matching_files
@@ -44,14 +45,15 @@ class Inputs:
     def gguf(self, wildcards) -> str:
         """The GGUF file of a model: a download, or a file of the user."""
         model = self._config["catalogue"][wildcards.model]
-        return self._downloaded(model["download"]) if model["source"] == "embedded" else model["path"]
+        return self._downloaded(model["download"]) if model["source"] == "embedded" else _concrete(model["path"])
 
     def checkpoint(self, wildcards) -> list[str]:
         """The files of a model's folder.
 
         The folder itself is no input: its time does not change when a file in it is written anew.
         """
-        return [str(file) for file in checkpoint_files(self._config["catalogue"][wildcards.model]["path"])]
+        files = checkpoint_files(self._config["catalogue"][wildcards.model]["path"])
+        return [_concrete(str(file)) for file in files]
 
     def corpus(self, wildcards) -> str | list[str]:
         """The sources of a language's corpus: the downloaded file, the files of its pattern, or no file (hub)."""
@@ -59,7 +61,7 @@ class Inputs:
         if corpus["source"] == "embedded":
             return self._downloaded(corpus["embedded"]["download"])
         if corpus["source"] == "files":
-            return matching_files(corpus["files"]["pattern"], wildcards.language)
+            return [_concrete(file) for file in matching_files(corpus["files"]["pattern"], wildcards.language)]
         return []
 
     def corpus_settings(self) -> dict:
@@ -211,4 +213,16 @@ def _matching(pattern: str, language: str) -> str | list[str]:
 
     Such a path may be made by a download; if it is not, Snakemake reports it as missing.
     """
-    return matching_files(pattern, language) or pattern.replace("{language}", language)
+    files = [_concrete(file) for file in matching_files(pattern, language)]
+    return files or _concrete(pattern.replace("{language}", language))
+
+
+def _concrete(path: str) -> str:
+    """A path in which Snakemake sees no wildcard.
+
+    Raises:
+        LapeError: it has braces, which Snakemake cannot be told to take for a part of a name.
+    """
+    if "{" in path:
+        raise LapeError(f"{path}: Snakemake takes braces for a wildcard; rename it, or name a link to it")
+    return path

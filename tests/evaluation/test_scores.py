@@ -311,12 +311,11 @@ def test_minimum_bytes(stages, lape):
 def test_a_third_identifier(stages, lape, monkeypatch):
     """Of a package that takes every text for Norwegian, and knows that and French."""
 
-    def predict(line: str, k: int = 1, threshold: float = 0.0):
-        return (("__label__nn", "__label__fr")[: None if k == -1 else k], [1.0, 0.0])
+    def predict(line: str, number: int, threshold: float, errors: str):
+        return [(1.0, "__label__nn"), (0.0, "__label__fr")][: None if number == -1 else number]
 
-    monkeypatch.setitem(
-        sys.modules, "fasttext", SimpleNamespace(load_model=lambda path: SimpleNamespace(predict=predict))
-    )
+    model = SimpleNamespace(f=SimpleNamespace(predict=predict))
+    monkeypatch.setitem(sys.modules, "fasttext", SimpleNamespace(load_model=lambda path: model))
     Path("tiny.bin").write_text("a model")
     without = [Path(f"scores/cross-fr{suffix}").read_text() for suffix in (".tsv", ".json")]
     status, messages = lape(*COMMAND[:-2], "--fasttext", "tiny.bin", *COMMAND[-2:])

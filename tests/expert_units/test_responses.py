@@ -176,7 +176,7 @@ def workspace(tmp_path, monkeypatch, tiny_folder):
 
 
 COMMAND = ["responses", "--model", "model.json", "--sentences", "no.json", "fr.json", "--batch-size", "16"]
-COMMAND += ["--max-length", "12", "--output", "r/responses.json"]
+COMMAND += ["--bos", "--max-length", "12", "--output", "r/responses.json"]
 
 
 def tree(folder) -> dict[str, bytes]:

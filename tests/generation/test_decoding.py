@@ -11,8 +11,9 @@ from tiny_data import make_model
 from tokenizers import Tokenizer
 
 from lape.errors import LapeError
-from lape.generation.answers import trimmed
-from lape.generation.decoding import greedy_answers
+from lape.generation.answers import split_thoughts, trimmed
+from lape.generation.decoding import Answer, greedy_answers
+from lape.generation.pipeline import Wanted
 from lape.generation.prompts import Template, chat_tokenizer
 from lape.interventions.perturbation import Perturbation, perturbed
 from lape.model.ffn import find_ffn
@@ -164,3 +165,26 @@ def test_a_chat_models_own_template(tmp_path):
     assert prompt == "<s>[user] Pourquoi ? Oui ?\n[assistant]"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert template.encode(tokenizer, prompt).count(0) == 1  # one BOS
+
+    settings["chat_template"] += "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    quiet = Template("{question}", None, chat_tokenizer(folder, None, False), {"enable_thinking": False})
+    assert quiet.prompt("Pourquoi ?", "fr").endswith("[assistant]<think></think>")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "thoughts", "answer"),
+    [
+        ("Q:", "Oui.", "", "Oui."),
+        ("Q:", "<think>\nHe wants yes.\n</think>\n\nOui.", "He wants yes.", "Oui."),
+        ("Q:", "<think>He wants", "He wants", ""),
+        ("Q: <think>\n", "He wants yes.</think>Oui.", "He wants yes.", "Oui."),
+        ("Q: <think>\n\n</think>\n\n", "Oui.", "", "Oui."),
+        ("Q:", "[THINK]a[/THINK]b <think>", "a", "b <think>"),
+        ("Q:", "Oui. <think>no</think>", "", "Oui. <think>no</think>"),
+    ],
+)
+def test_thoughts_are_no_part_of_the_answer(prompt, text, thoughts, answer):
+    assert split_thoughts(prompt, text) == (thoughts, answer)
+    row = Wanted("fr", 1, [2], "fr", "Q", prompt).row(Answer([5], text, "eos"))
+    assert row["output"] == answer and row.get("thoughts", "") == thoughts

@@ -132,11 +132,13 @@ def _serve(listener: socket.socket, parent: int, libraries: Sequence[str]) -> No
 
 
 def _load(libraries: Sequence[str]) -> None:
-    """Import the libraries, and the plugins that Snakemake looks for in every call."""
+    """Import the libraries, and what they make or look for in every process."""
     for library in libraries:
         importlib.import_module(library)
     if "snakemake.cli" in libraries:
         sys.modules["snakemake.cli"].parse_args([])
+        # transformers makes this table, a third of a second, at its first load of a model.
+        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")
     gc.freeze()  # a collection in a child would copy the memory that it shares with the server
 
 

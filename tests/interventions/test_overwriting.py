@@ -211,3 +211,4 @@ def test_hooks_go_when_the_block_fails_and_blocks_do_not_mix():
     with perturbed(model, Perturbation({0: np.array([1])})):
         with pytest.raises(LapeError, match="recorded or perturbed already"), overwritten(model, units):
             pass
+        model(input_ids=ids())

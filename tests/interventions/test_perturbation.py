@@ -197,19 +197,40 @@ def test_summands_act_together_each_at_its_positions(tiny_model):
     assert firing.neurons == {1: 2} and firing.changed == {1: 5 + 2 * 2}
 
 
-def test_a_compiled_model_is_perturbed(tiny_model):
+def compiled(model, what: str):
+    """Compile a model in one of the ways of its users; returns what they call."""
+    if what == "decoder":
+        model.get_decoder().compile(backend="aot_eager")
+    if what == "layers":
+        for layer in model.get_decoder().layers:
+            layer.compile(backend="aot_eager")
+    if what == "forward":
+        model.forward = torch.compile(model.forward, backend="aot_eager")
+    return torch.compile(model, backend="aot_eager") if what == "wrapper" else model
+
+
+@pytest.mark.parametrize("what", ["decoder", "layers", "forward", "wrapper"])
+def test_a_model_that_was_compiled_and_called_is_perturbed(tiny_model, what):
     plain = Perturbation({0: np.arange(8), 2: np.arange(4)})
     with torch.inference_mode():
+        unperturbed = tiny_model(input_ids=IDS).logits
         with perturbed(tiny_model, plain):
             expected = tiny_model(input_ids=IDS).logits
-        unperturbed = tiny_model(input_ids=IDS).logits
-        tiny_model.get_decoder().compile(backend="aot_eager")
+        call = compiled(tiny_model, what)
+        torch.testing.assert_close(call(input_ids=IDS).logits, unperturbed, rtol=1e-5, atol=1e-5)
         with perturbed(tiny_model, plain) as firing:
-            compiled = tiny_model(input_ids=IDS).logits
-        torch.testing.assert_close(compiled, expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(tiny_model(input_ids=IDS).logits, unperturbed, rtol=1e-5, atol=1e-5)
-    firing.check(10)
-    assert firing.rows == {0: 10, 2: 10}
+            found = call(input_ids=IDS).logits
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert firing.rows == {0: 10, 2: 10}
+        torch.testing.assert_close(call(input_ids=IDS).logits, unperturbed, rtol=1e-5, atol=1e-5)
+
+
+def test_a_perturbation_that_nothing_runs_is_no_silent_no_op(tiny_model):
+    with pytest.raises(LapeError, match="layer 0: the perturbation fired on 0 tokens of at least 1"):
+        with perturbed(tiny_model, Perturbation({0: np.arange(8)})):
+            pass
+    with perturbed(tiny_model, Perturbation({})):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_padding_and_truncation_that_a_tokenizer_brings_are_left_out(tmp_path):
         "pad_token": "</s>",
     }  # fmt: skip
     (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
-    assert models.save_tokenizer(tmp_path, False, tmp_path / "saved.json") == 0
+    assert models.save_tokenizer(tmp_path, False, tmp_path / "saved.json", 400)["bos_token_id"] == 0
     texts = [make_text("fr", 20, 0), make_text("fr", 3, 1)]
     lengths = [len(encoding.ids) for encoding in Tokenizer.from_file(str(tmp_path / "saved.json")).encode_batch(texts)]
     assert 4 < lengths[0] < 99 and lengths[1] < lengths[0]
@@ -104,7 +104,7 @@ def test_quantised_weights_are_counted_and_perturbed(tmp_path, lape, bits):
 
 
 def test_quantisation_without_its_package_is_refused_before_anything_is_read(tmp_path, lape, monkeypatch):
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("lape.model.quantization.importlib.util.find_spec", lambda name: None)
     words = ["--name", "tiny", "--path", tmp_path / "none", *FLAGS, "--quantization", "bitsandbytes-4bit"]
     status, messages = lape("model", *words, "--output", tmp_path / "model.json")
     assert status == 1 and "bitsandbytes is not installed; `pip install bitsandbytes`" in messages
@@ -126,9 +126,9 @@ def test_a_mixture_of_experts_is_loaded_with_experts_apart(tmp_path):
         num_key_value_heads=2, num_local_experts=4,
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
-    described = models.describe(tmp_path / "moe", False)
-    assert (described["layers"], described["neurons_per_layer"], described["experts"]) == (2, 128, 4)
     parameters = dict.fromkeys(models.SETTINGS) | {"device": "cpu", "tensor_parallel": 1, "trust_remote_code": False}
+    described = models.describe(tmp_path / "moe", torch.float32, parameters)
+    assert (described["layers"], described["neurons_per_layer"], described["experts"]) == (2, 128, 4)
     header = {"artifact": "model", "source": "path", "path": str(tmp_path / "moe"), "sizes": {}, "dtype": "float32"}
     write_json(tmp_path / "model.json", {**header, **described, "parameters": parameters})
     model, _ = models.load_model(tmp_path / "model.json")

@@ -131,6 +131,8 @@ def test_the_width_comes_from_the_papers_model_an_option_or_nowhere(folder, lape
     refuse(*words, names=("released", "--neurons-per-layer", "LLaMA-2-7B"))
     refuse(*words, "--name", "llama-2-7b", names=("3 layers, not the 32 of llama-2-7b",))
     refuse(*words, "--name", "LLaMA-2-7B", "--neurons-per-layer", "32", names=("11008",))
+    refuse(*words, "--name", "OPT-6.7B", names=("3 layers, not the 32 of OPT-6.7B",))
+    refuse(*words, "--name", "Mistral-7B", "--neurons-per-layer", "32", names=("Mistral-7B has 14336, not 32",))
     refuse(*words, "--model", write_model(folder / "model.json"), "--neurons-per-layer", "32", names=("model.json",))
     assert lape(*words, "--neurons-per-layer", "32")[0] == 0
     assert json.loads(Path("lape.json").read_text())["model"] == "released"

@@ -107,6 +107,17 @@ def test_fewer_candidates_than_wanted_are_all_taken_and_said(caplog):
     assert selected.summary["wanted"] == 50 and selected.summary["selected"] == 3
 
 
+def test_neurons_of_no_language_and_one_text_for_two_are_said(caplog):
+    stats = statistics(2, 50, 3, 100, seed=3)
+    select_lape(stats, 0.5, 0.3)
+    assert "the highest entropy of a selected neuron is 0.99, 90% of the maximum" in caplog.text
+    assert "the same counts" not in caplog.text
+    caplog.clear()
+    select_lape(stats | {"fr": stats["zh"]}, 0.02, 0.95, entropy_ceiling=0.9)
+    assert "zh and fr have the same counts: the same text stands for both" in caplog.text
+    assert "highest entropy" not in caplog.text
+
+
 def test_a_neuron_that_never_fires_is_never_selected():
     count = np.zeros((1, 10), np.int64)
     count[0, 0] = 5

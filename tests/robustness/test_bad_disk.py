@@ -271,7 +271,7 @@ def test_checkpoint_larger_than_the_disk(small_disk, refused, monkeypatch):
 
     fill(small_disk, 16384)
     model = AutoModelForCausalLM.from_pretrained("model")
-    monkeypatch.setattr("lape.model.loading.convert_gguf", lambda gguf, folder, dtype: model.save_pretrained(folder))
+    monkeypatch.setattr("lape.model.conversion.convert_gguf", lambda gguf, folder, dtype: model.save_pretrained(folder))
     words = ["model", "--name", "tiny", "--gguf", "x.gguf", "--weights", "out/weights", "--output", "models/x.json"]
     refused(words, "out/weights", "free some disk")
 

@@ -102,6 +102,23 @@ def test_text_files_keep_every_character(tmp_path):
     assert reading.examples == ["c.txt: not UTF-8 (unexpected end of data at byte 3)", "d.txt: the text is empty"]
 
 
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("line", {"a.txt:1": "Un.", "a.txt:2": " Deux.", "a.txt:3": "Trois."}),
+        ("paragraph", {"a.txt:1": "Un.\n Deux.", "a.txt:2": "Trois.\n"}),
+    ],
+)
+def test_long_text_files_are_parted_where_a_setting_says_so(tmp_path, document, expected):
+    (tmp_path / "a.txt").write_bytes(b"Un.\n Deux.\n \r\n\nTrois.\n")
+    settings = files(tmp_path / "*.txt", document=document)
+    assert dict(documents("fr", "files", settings)) == expected
+    with pytest.raises(
+        LapeError, match=r"corpus\.files\.document: 'page' is unknown; use one of file, line, paragraph"
+    ):
+        list(documents("fr", "files", {**settings, "document": "page"}))
+
+
 BAD_LINES = [
     b'{"text": "un", "key": "k1"}',
     b"{not json",
@@ -311,6 +328,18 @@ def test_other_languages_are_recorded_or_dropped(tmp_path):
     assert corpus["text"] == texts
     assert header["detected_languages"] == {}
     assert (header["undetected"], header["share_other_language"]) == (0, None)
+
+
+def test_text_in_another_language_is_said_and_most_of_it_refused(tmp_path, caplog):
+    wrong = [f"{GERMAN} {number}" for number in range(6)]
+    _, header = build(tmp_path, [FRENCH, f"{FRENCH} 1", *wrong[:1]], language="fr_FR", language_check="keep")
+    assert header["share_other_language"] == pytest.approx(1 / 3, abs=1e-6)
+    assert "corpus fr_FR: 33% of the documents are detected as another language (de 1)" in caplog.text
+    message = r"corpus fr: 86% .* \(de 6\), more than corpus.other_language \(50%\): .*in.jsonl; name text in fr, raise"
+    with pytest.raises(LapeError, match=message):
+        build(tmp_path, [FRENCH, *wrong], language_check="keep")
+    for settings in ({"language_check": "keep", "other_language": 0.9}, {"language_check": "drop"}):
+        build(tmp_path, [FRENCH, *wrong], **settings)
 
 
 def test_language_that_the_detector_does_not_know(tmp_path, caplog):

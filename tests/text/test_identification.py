@@ -14,7 +14,6 @@ from lape.errors import LapeError
 from lape.text import identification
 from lape.text.cleaning import detect_language
 from lape.text.identification import (
-    base_language,
     by_langdetect,
     count_letters,
     fasttext_languages,
@@ -22,6 +21,7 @@ from lape.text.identification import (
     known_languages,
     load_fasttext,
 )
+from lape.text.language_codes import base_language, entry_of
 
 SENTENCES = {
     "en": "Stars twinkle because their light passes through the moving air of our atmosphere.",
@@ -49,10 +49,24 @@ def test_both_know_a_sentence_without_its_region(language):
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [("zh-cn", "zh"), ("pt_BR", "pt"), ("zh-Hant-TW", "zh"), ("nn", "no"), ("no", "no"), ("nan", "nan")],
+    [
+        *(("zh-cn", "zh"), ("pt_BR", "pt"), ("zh-Hant-TW", "zh"), ("zh-Hans", "zh"), ("cmn", "zh"), ("zho_Hans", "zh")),
+        *(("nn", "no"), ("nb", "no"), ("no", "no"), ("fra_Latn", "fr"), ("arb_Arab", "ar"), ("ind_Latn", "id")),
+        *(("pes_Latn", "fa"), ("nan", "nan"), ("Simple_x", "simple"), ("tiny", "tiny")),
+    ],
 )
 def test_codes(code, expected):
     assert base_language(code) == expected
+
+
+def test_a_value_is_found_under_another_code_of_the_language():
+    suffixes = {"pt": "Em português.", "zh-Hans": "中文"}
+    assert [entry_of(suffixes, code) for code in ("pt-BR", "zh", "zho_Hant", "fr")] == [
+        "Em português.",
+        "中文",
+        "中文",
+        None,
+    ]
 
 
 def test_lingua_is_not_told_the_languages_of_a_run():
@@ -177,18 +191,18 @@ def test_every_language_of_a_model_of_fasttext_is_known(tmp_path):
 
 @pytest.fixture
 def fake_fasttext(monkeypatch):
-    """A package that tells French of every line, and reads the file "model.bin" alone."""
+    """A package that reads the file "model.bin" alone, with numpy 2: its own `predict` fails."""
 
     def load_model(path: str):
         if path != "model.bin":
             raise ValueError(f"{path} has wrong file format!")
-        return types.SimpleNamespace(predict=predict)
+        return types.SimpleNamespace(f=types.SimpleNamespace(predict=predict), predict=None)
 
-    def predict(line: str, k: int = 1, threshold: float = 0.0):
-        assert "\n" not in line
-        if k == -1:
-            return ("__label__fr", "__label__zh-TW"), [0.1, 0.9]
-        return (("__label__zh-TW",), [0.9]) if "maison" in line else ((), [])
+    def predict(line: str, number: int, threshold: float, errors: str):
+        assert line.index("\n") == len(line) - 1 and errors == "strict"
+        if number == -1:
+            return [(0.9, "__label__cmn_Hani"), (0.1, "__label__fra_Latn")]
+        return [(0.9, "__label__cmn_Hani")] if "maison" in line else []
 
     monkeypatch.setitem(sys.modules, "fasttext", types.SimpleNamespace(load_model=load_model))
     load_fasttext.cache_clear()

@@ -13,7 +13,8 @@ from lape.errors import LapeError
 from lape.evaluation import uncertainty
 from lape.evaluation.judging.judge import read_judgements
 from lape.generation.answers import KEYS, read_scores
-from lape.text.identification import SHORT, UNKNOWN, base_language
+from lape.text.identification import SHORT, UNKNOWN
+from lape.text.language_codes import base_language
 
 ARTIFACTS = ("scores", "judgements")
 TRANSLATION = "translation-"  # The names of the prompts that ask for translations begin with it.
