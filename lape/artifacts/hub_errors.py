@@ -1,5 +1,7 @@
 """Explain in one line why the hub of models and data sets refused a request."""
 
+from lape.errors import first_line
+
 
 def explain(error: Exception) -> tuple[str, str | None]:
     """Why the hub, or a library that reads from it, failed. The token that was sent is left out.
@@ -20,4 +22,4 @@ def explain(error: Exception) -> tuple[str, str | None]:
         return "it has no such revision", None
     if isinstance(error, errors.RepositoryNotFoundError):
         return "there is none of this name, or it is private and HF_TOKEN lacks access", None
-    return str(error).strip().partition("\n")[0] or type(error).__name__, None
+    return first_line(error), None

@@ -131,9 +131,8 @@ def _check_outputs(header: dict, answers: list[dict]) -> Iterator[str]:
     tokenizer = tokenizer_of(header)
     for answer, text in zip(answers, tokenizer.decode_batch([answer["tokens"] for answer in answers]), strict=True):
         text, stopped = trimmed(text, header["parameters"]["stop"])
-        if (answer.get("thoughts", ""), answer["output"]) != split_thoughts(answer["prompt"], text) or (
-            answer["finish_reason"] == "stop"
-        ) != stopped:
+        found = answer.get("thoughts", ""), answer["output"], answer["finish_reason"] == "stop"
+        if found != (*split_thoughts(answer["prompt"], text), stopped):
             yield f"an answer in {answer['target']} to question {answer['number']} is not the text of its tokens"
     if counts(answers) != header["rows"]:
         yield "its rows are not the counts of its answers"

@@ -6,18 +6,8 @@ from pathlib import Path
 from lape.artifacts.files import read_json
 from lape.commands.arguments import json_object, positive, strings
 
-PARAMETERS = (
-    "template",
-    "suffixes",
-    "chat",
-    "chat_arguments",
-    "stop",
-    "max_new_tokens",
-    "repetition_penalty",
-    "batch_size",
-    "threads",
-)
-PARAMETERS += ("backend",)
+PARAMETERS = ("template", "suffixes", "chat", "chat_arguments", "stop", "max_new_tokens", "repetition_penalty")
+PARAMETERS += ("batch_size", "threads", "backend")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     label = f"{model['name']} {language} {arguments.split}"
     _check(arguments, label, model)
     bos = chosen_bos(model, arguments.bos, label, "tokens.bos")
+    arguments.bos = bos is not None
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_path, arguments.threads)
     rows = corpus.rows(arguments.split, arguments.valid_share, arguments.seed)
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         tokens_dropped=packed.tokens_dropped,
         predicted_bytes=int(packed.predicted_bytes.sum()),
         bos=bos,
-        parameters={name: getattr(arguments, name) for name in PARAMETERS} | {"bos": bos is not None},
+        parameters={name: getattr(arguments, name) for name in PARAMETERS},
         inputs=[corpus.path, corpus.header_path, arguments.model, tokenizer_path],
         outputs=[arguments.output, bytes_path],
     )

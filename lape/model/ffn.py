@@ -6,12 +6,12 @@ and perturbations therefore act on the output of the activation function, before
 """
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-import torch._dynamo
 from torch import nn
 
 from lape.errors import LapeError
@@ -164,8 +164,9 @@ def traced_anew() -> Iterator[None]:
 
 
 def _forget_traces() -> None:
-    """Forget all compiled code, where there is any."""
-    if torch._dynamo.eval_frame.cached_backends:
+    """Forget all compiled code, where there is any. Without torch._dynamo, which is slow to import, there is none."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None and dynamo.eval_frame.cached_backends:
         torch.compiler.reset()
 
 

@@ -1,9 +1,8 @@
 """Models: where their weights come from, which checkpoint exactly they are, and how they are loaded."""
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from lape.model.checkpoint import PATTERNS, checkpoint_files
 from lape.model.ffn import find_ffn
 from lape.model.quantization import own_scheme, quantization_config
 from lape.model.tokenizer import begins_with
-from lape.model.weights import check_hashes, check_report, weight_hashes
+from lape.model.weights import check_hashes, check_report, unreadable, weight_hashes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,7 +67,7 @@ def describe(path: str | Path, dtype: torch.dtype, settings: Mapping, shape: Map
             over the ranks, or its quantised weights do not run here.
     """
     model = _on_meta(path, settings["trust_remote_code"])
-    scheme = own_scheme(model.config, path, settings["quantization"], resolve_device(settings["device"]))
+    scheme = own_scheme(model.config, path, settings["quantization"], settings["device"])
     if scheme is None:
         _check_files(path, model, settings["trust_remote_code"])
     tensor_parallel = settings["tensor_parallel"]
@@ -120,34 +119,25 @@ def _check_files(path: str | Path, model: "PreTrainedModel", trust_remote_code: 
     Raises:
         LapeError: a weight is missing, has another shape or has no place in the model.
     """
-    from transformers import AutoModelForCausalLM
-
-    with _quietly():
-        try:
-            _, report = AutoModelForCausalLM.from_pretrained(
-                path,
-                device_map={"": "meta"},
-                trust_remote_code=trust_remote_code,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        except Exception as error:  # damaged files fail in many ways
-            raise LapeError(
-                f"{path}: its weights cannot be read ({first_line(error)}); fetch or save its files anew"
-            ) from error
+    try:
+        _, report = _loaded(path, device_map={"": "meta"}, trust_remote_code=trust_remote_code)
+    except Exception as error:  # damaged files fail in many ways
+        raise unreadable(path, error) from error
     check_report(path, model, report)
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """During the block, transformers shows neither a progress bar nor the report of a load, which is judged here."""
+def _loaded(path: str | Path, **arguments) -> tuple["PreTrainedModel", dict]:
+    """A checkpoint's model, and the report of its load, which transformers does not show: `check_report` judges it."""
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
-        yield
+        return AutoModelForCausalLM.from_pretrained(
+            path, ignore_mismatched_sizes=True, output_loading_info=True, **arguments
+        )
     finally:
         transformers_logging.set_verbosity(verbosity)
 
@@ -169,8 +159,6 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
         LapeError: the artifact or a weight file is missing, there is too little memory, or the process was not started
             as one of the ranks that the model is spread over.
     """
-    from transformers import AutoModelForCausalLM
-
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
     parameters = Header(model_json, header["parameters"] | settings)
@@ -182,24 +170,21 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
     placed = quantization is not None or header.get("scheme") is not None  # quantised weights are made where they run
     arguments = {} if quantization is None else {"quantization_config": quantization}  # None would undo a checkpoint's
     try:
-        with _quietly():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                path,
-                revision=revision,
-                dtype=dtype,
-                attn_implementation=parameters["attn_implementation"],
-                device_map=parameters["device_map"] or (device if placed else None),
-                trust_remote_code=parameters["trust_remote_code"],
-                distributed_config=_tensor_parallel(spread) if spread > 1 else None,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **arguments,
-            )
+        model, report = _loaded(
+            path,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=parameters["attn_implementation"],
+            device_map=parameters["device_map"] or (device if placed else None),
+            trust_remote_code=parameters["trust_remote_code"],
+            distributed_config=_tensor_parallel(spread) if spread > 1 else None,
+            **arguments,
+        )
         if parameters["device_map"] is None and not placed and spread == 1:
             model = model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
     except (ValueError, ImportError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
         raise LapeError(
             f"{path}: the model cannot be loaded ({first_line(error)}); mend its attn_implementation, device_map or "
             "quantization, or save its files anew"

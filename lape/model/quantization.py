@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lape.errors import LapeError, first_line
+from lape.machine.device import resolve_device
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedConfig
@@ -19,7 +20,7 @@ def own_scheme(config: "PreTrainedConfig", path: str | Path, setting: str | None
         config: the checkpoint's configuration.
         path: the checkpoint, for messages.
         setting: the model's setting `quantization`, which does not go with a scheme of the checkpoint's own.
-        device: where the model is to run.
+        device: the model's setting `device`, where it is to run.
 
     Raises:
         LapeError: transformers does not know the scheme, a package that reads it is missing, or it does not run on the
@@ -27,12 +28,11 @@ def own_scheme(config: "PreTrainedConfig", path: str | Path, setting: str | None
     """
     from transformers.quantizers.auto import AutoHfQuantizer
 
-    own = next(
-        (each.quantization_config for each in (config, config.get_text_config()) if _is_set(each)),
-        None,
-    )
+    given = (getattr(each, "quantization_config", None) for each in (config, config.get_text_config()))
+    own = next((each for each in given if each is not None), None)
     if own is None:
         return None
+    device = resolve_device(device)
     own = own if isinstance(own, dict) else own.to_dict()
     name = str(own.get("quant_method") or "bitsandbytes")
     if setting is not None:
@@ -52,10 +52,6 @@ def own_scheme(config: "PreTrainedConfig", path: str | Path, setting: str | None
     if not known:
         raise LapeError(f"{fault}, a scheme that transformers does not know; take a checkpoint of another scheme")
     return name
-
-
-def _is_set(config: "PreTrainedConfig") -> bool:
-    return getattr(config, "quantization_config", None) is not None
 
 
 def quantization_config(setting: str | None, dtype: torch.dtype) -> "BitsAndBytesConfig | None":

@@ -41,12 +41,13 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, begin: bool = True) -> list[in
         begin: begin as the tokenizer begins a text, as with BOS. What it puts behind a text, as some put EOS, is left
             out, so that the model goes on with the prompt.
     """
+    as_text = tokenizer.encode_special_tokens
     tokenizer.encode_special_tokens = False
     try:
         ids = tokenizer.encode(prompt, add_special_tokens=False).ids
         return _beginning(tokenizer) + ids if begin else ids
     finally:
-        tokenizer.encode_special_tokens = True
+        tokenizer.encode_special_tokens = as_text
 
 
 def _beginning(tokenizer: Tokenizer) -> list[int]:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from lape.errors import LapeError
+from lape.errors import LapeError, first_line
 
 # Weights that are compared, evenly spaced over the model, and the elements of each. More would cost seconds a load.
 _COMPARED, _ELEMENTS = 8, 2**18
@@ -49,6 +49,11 @@ def check_report(path: str | Path, model: nn.Module, report: Mapping) -> None:
             )
 
 
+def unreadable(path: str | Path, error: Exception) -> LapeError:
+    """The fault of a checkpoint whose files of weights are missing or damaged."""
+    return LapeError(f"{path}: its weights cannot be read ({first_line(error)}); fetch or save its files anew")
+
+
 def _homes(model: nn.Module) -> Iterator[str]:
     """How the names of the weights of the decoder and of the LM head begin."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
@@ -76,8 +81,17 @@ def weight_hashes(folder: str | Path, model: nn.Module, dtype: torch.dtype, line
     Returns:
         SHA-256 of the first elements, by the name of the parameter. Weights that the files hold under another name, in
         another shape or quantised are left out.
+
+    Raises:
+        LapeError: a file of weights is missing or damaged.
     """
-    folder = Path(folder)
+    try:
+        return _hashes_of_files(Path(folder), model, dtype, linear)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise unreadable(folder, error) from error
+
+
+def _hashes_of_files(folder: Path, model: nn.Module, dtype: torch.dtype, linear: bool) -> dict[str, str]:
     files = _files_by_name(folder)
     prefix = f"{model.base_model_prefix}."
     quantised = [] if linear else [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
@@ -86,7 +100,7 @@ def weight_hashes(folder: str | Path, model: nn.Module, dtype: torch.dtype, line
         opened = {name: stack.enter_context(safe_open(folder / name, "pt")) for name in set(files.values())}
         for name, parameter in model.named_parameters():
             key = next((key for key in (name, name.removeprefix(prefix)) if key in files), None)
-            if key is None or id(parameter) in skipped:
+            if key is None or id(parameter) in skipped or not parameter.dim():
                 continue
             weight = opened[files[key]].get_slice(key)
             if weight.get_dtype() in _FLOATS and tuple(weight.get_shape()) == tuple(parameter.shape):

@@ -9,10 +9,10 @@ answers: the threshold is one percentile over all layers, neurons and languages,
 it. Options beyond the released code are those of `choose`; they are off by default.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -318,11 +318,11 @@ def _check_share(key: str, value: float) -> None:
 
 def _warn_of_one_text(statistics: Mapping[str, ActivationStatistics]) -> None:
     """Warn where two languages have the same counts: they were counted on one text."""
-    first: dict[bytes, str] = {}
-    for language, value in statistics.items():
-        other = first.setdefault(hashlib.sha256(value.count.tobytes()).digest(), language)
-        if other != language and value.count.any():
-            logger.warning("neurons: %s and %s have the same counts: the same text stands for both", other, language)
+    fired = {language: int(value.count.sum()) for language, value in statistics.items()}
+    for one, other in combinations(statistics, 2):
+        # Sums nearly always differ, so that the many selections of a bootstrap compare nothing else.
+        if 0 < fired[one] == fired[other] and np.array_equal(statistics[one].count, statistics[other].count):
+            logger.warning("neurons: %s and %s have the same counts: the same text stands for both", one, other)
 
 
 def _warn_of_few(members: np.ndarray, languages: list[str], wanted: int, quota: int | None) -> None:

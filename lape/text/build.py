@@ -99,9 +99,7 @@ def build_corpus(
                     newest.append(int(identity))
             corpus.flush(file)
         _report(language, language_check, cleaner, reading, corpus.documents)
-        share = _share_of_others(language, cleaner)
-        if share is not None and share > other_language / 2:
-            _tell_of_others(language, language_check, cleaner, reading, share, other_language)
+        _tell_of_others(language, language_check, cleaner, reading, other_language)
         if reading.newest is not None and not newest:
             raise LapeError(f"corpus {language}: cleaning leaves none of the newest pages; raise corpus.hub.newest")
     write_header(
@@ -116,7 +114,7 @@ def build_corpus(
         **({"newest": {"documents": len(newest), "smallest_id": min(newest)}} if newest else {}),
         detected_languages=dict(sorted(cleaner.detected.items(), key=lambda item: (-item[1], item[0]))),
         undetected=cleaner.undetected,
-        share_other_language=share,
+        share_other_language=cleaner.share_of_others,
         dropped=cleaner.dropped,
         bad_lines={"count": reading.bad, "examples": reading.examples},
         parameters={
@@ -131,19 +129,11 @@ def build_corpus(
     )
 
 
-def _share_of_others(language: str, cleaner: Cleaner) -> float | None:
-    """Share of the documents that were detected in another language; None where the detector does not know this one."""
-    if not cleaner.checkable:
-        return None
-    gone = cleaner.dropped["other_language"]
-    others = cleaner.detected.total() - cleaner.detected[base_language(language)] + gone
-    return round(others / (cleaner.detected.total() + cleaner.undetected + gone), 6)
-
-
-def _tell_of_others(
-    language: str, language_check: str, cleaner: Cleaner, reading: Reading, share: float, limit: float
-) -> None:
-    """Warn of documents in another language; with "keep", refuse a corpus of which they are more than the limit."""
+def _tell_of_others(language: str, language_check: str, cleaner: Cleaner, reading: Reading, limit: float) -> None:
+    """Warn of documents in another language, from half of the limit on; with "keep", refuse more than the limit."""
+    share = cleaner.share_of_others
+    if share is None or share <= limit / 2:
+        return
     others = [f"{code} {count}" for code, count in cleaner.detected.most_common(4) if code != base_language(language)]
     what = f"corpus {language}: {share:.0%} of the documents are detected as another language"
     what += f" ({', '.join(others)})" if others else ""

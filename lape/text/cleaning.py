@@ -60,6 +60,18 @@ class Cleaner:
         self._identities: set[bytes] = set()
         self._texts: set[bytes] = set()
 
+    @property
+    def share_of_others(self) -> float | None:
+        """Share of the documents, those dropped for it included, that were detected in another language.
+
+        None where the detector does not know the wanted one, or was not asked.
+        """
+        if not self.checkable:
+            return None
+        gone = self.dropped["other_language"]
+        others = self.detected.total() - self.detected[self._language] + gone
+        return round(others / (self.detected.total() + self.undetected + gone), 6)
+
     def clean(self, documents: Iterable[tuple[str, str]], threads: int = 1) -> Iterator[tuple[str, str]]:
         """Yield the documents that stay in the corpus, as (id, text), in the order of the source.
 

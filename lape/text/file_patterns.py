@@ -20,7 +20,7 @@ def matching_files(pattern: str | Mapping[str, str], language: str) -> list[str]
     if isinstance(pattern, Mapping):
         pattern = pattern[language]
     pattern = pattern.replace("{language}", language)
-    for each in (pattern, pattern.replace("[", "[[]")):
+    for each in dict.fromkeys((pattern, pattern.replace("[", "[[]"))):
         if files := sorted(filter(os.path.isfile, glob.glob(each, recursive=True))):
             return files
     return []

@@ -48,7 +48,8 @@ def read_files(
     if document not in _PARTS:
         raise LapeError(f"corpus.files.document: {document!r} is unknown; use one of {', '.join(_PARTS)}")
     paths = matching_paths(pattern, language)
-    readers = [reader_of(path, _READERS | {".txt": partial(_read_text, parts=_PARTS[document])}) for path in paths]
+    known = {".txt": partial(_read_text, parts=_PARTS[document]), **_READERS}
+    readers = [reader_of(path, known) for path in paths]
     # File names alone would collide where a pattern matches several folders. Absolute paths differ by machine.
     folder = os.path.commonpath([path.parent for path in paths])
     for path, reader in zip(paths, readers, strict=True):
@@ -100,12 +101,11 @@ def _read_text(
             text = file.read()
     except UnicodeDecodeError as error:
         return reading.refuse(name, f"not UTF-8 ({error.reason} at byte {error.start})")
-    if parts is None:
-        if document := reading.document(name, name, text):
-            yield document
-        return
-    for number, part in enumerate(filter(str.strip, parts.split(text)), 1):
-        if document := reading.document(f"{name}:{number}", f"{name}:{number}", part):
+    found = [(name, text)]
+    if parts is not None:
+        found = [(f"{name}:{number}", part) for number, part in enumerate(filter(str.strip, parts.split(text)), 1)]
+    for where, part in found:
+        if document := reading.document(where, where, part):
             yield document
 
 
@@ -161,9 +161,8 @@ def _read_parquet(path: Path, name: str, reading: Reading, text_column: str, id_
 
 # What parts the documents of a `.txt` file.
 _PARTS = {"file": None, "line": re.compile(r"\r?\n"), "paragraph": re.compile(r"(?:\r?\n[^\S\n]*){2,}")}
-# Extension -> reader. How a `.txt` file is read depends on a setting.
+# Extension -> reader, but for `.txt`, whose reader depends on a setting.
 _READERS = {
-    ".txt": _read_text,
     ".jsonl": _read_lines,
     ".jsonl.gz": _read_lines,
     ".jsonl.zst": _read_lines,

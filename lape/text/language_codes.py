@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TypeVar
 
-import langcodes
-
 _Value = TypeVar("_Value")
 # The written forms of Norwegian count as one language: detectors confuse them.
 _ONE = {"nb": "no", "nn": "no"}
@@ -21,6 +19,8 @@ def base_language(code: str) -> str:
 
     What is no code of a language is returned in lower case, as far as its first dash or underscore.
     """
+    import langcodes  # here, as every start of Snakemake imports this module, and few need it
+
     try:
         language = langcodes.Language.get(code).prefer_macrolanguage().language or code
     except langcodes.LanguageTagError:

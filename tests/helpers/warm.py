@@ -39,6 +39,7 @@ LIBRARIES = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.encoder_decoder.configuration_encoder_decoder",
     "transformers.convert_slow_tokenizer",
+    "transformers.conversion_mapping",
     "sacrebleu.tokenizers.tokenizer_13a",
     "sacrebleu.tokenizers.tokenizer_char",
     "langdetect",
@@ -137,8 +138,9 @@ def _load(libraries: Sequence[str]) -> None:
         importlib.import_module(library)
     if "snakemake.cli" in libraries:
         sys.modules["snakemake.cli"].parse_args([])
-        # transformers makes this table, a third of a second, at its first load of a model.
-        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")
+    if "transformers.conversion_mapping" in libraries:
+        # transformers makes its table, a third of a second, at its first load of a model.
+        sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("llama")
     gc.freeze()  # a collection in a child would copy the memory that it shares with the server
 
 

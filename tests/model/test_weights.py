@@ -125,6 +125,11 @@ def test_a_checkpoint_in_fp8_is_read_with_its_scales(tmp_path, described):
     assert 0 < (loaded - plain[UP]).abs().max() < plain[UP].abs().max() / 16  # three bits of mantissa
     assert record_statistics(model, [BATCH]).tokens == 40
 
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    status, messages, _ = described(folder)
+    assert status == 1 and f"lape model: {folder}: its weights cannot be read" in messages
+
 
 @pytest.mark.parametrize(
     "method, names",
