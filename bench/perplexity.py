@@ -18,6 +18,7 @@ from lape.errors import LapeError
 from lape.evaluation.perplexity import chunk_nll
 from lape.interventions.perturbation import deactivate
 from lape.machine.allocator import keep_freed_memory
+from lape.model.sites import Sites
 from lape.neurons.table import Neurons
 
 # Number of logits that plain torch holds at once.
@@ -79,7 +80,7 @@ def _random_neurons(model: PreTrainedModel) -> Neurons:
     drawn = np.random.default_rng(0).choice(layers * width, max(1, layers * width // 100), replace=False)
     layer, index = np.divmod(np.sort(drawn), width)
     table = pd.DataFrame({"layer": layer, "index": index, "languages": [("random",)] * len(drawn)})
-    return Neurons(table, ("random",), layers, width, {})
+    return Neurons(table, ("random",), Sites.rectangle(layers, width))
 
 
 def _what(device: str) -> str:

@@ -34,6 +34,15 @@ def _is_whole(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
+def _is_site(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and _is_text(value[1])
+        and all(map(_is_whole, (value[0], *value[2:])))
+    )
+
+
 def _all(values: object, kind: Callable[[object], bool]) -> bool:
     return isinstance(values, list) and all(map(kind, values))
 
@@ -57,6 +66,7 @@ _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "dtype": ("a dtype of torch", lambda value: value in ("float32", "bfloat16", "float16")),
     "experts": ("a number from 1", lambda value: _is_whole(value) and value > 0),
     "layers neurons_per_layer vocab_size tokens units chunks width": ("a whole number", _is_whole),
+    "sites": ("a list of sites", lambda value: _all(value, _is_site)),
     "context_length bos_token_id begins_with bos": ("a whole number or null", _or_null(_is_whole)),
     "generations.prompt scores.prompt judgements.prompt": ("text", _is_text),
     "table.languages figure.languages": ("a list of texts", lambda value: _all(value, _is_text)),

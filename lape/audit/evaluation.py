@@ -1,5 +1,6 @@
 """Checks of what running models gave: perplexity, answers, scores, ratings and embeddings."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,14 +54,17 @@ def _check_deactivation(header: dict) -> Iterator[str]:
         expected = neurons.counts()[language]
         if not hooks["neurons"] == sum(layer["neurons"] for layer in hooks["by_layer"]) == expected:
             yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
-        hooked = {layer["layer"]: layer["neurons"] for layer in hooks["by_layer"]}
+        hooked = Counter()
+        for layer in hooks["by_layer"]:  # a layer may have several FFNs
+            hooked[layer["layer"]] += layer["neurons"]
         own = {layer: len(index) for layer, index in neurons.indices(language).items() if len(index)}
         if not inputs(header, "expert_units") and hooked != own:
             yield f"its hooks are on other layers than the neurons of {language}"
         if not all(layer["calls"] for layer in hooks["by_layer"]):
             yield "a hook never fired"
         read = sum(read_json(path)["tokens"] for path in inputs(header, "tokens"))
-        if read_json(source).get("experts", 1) == 1 and any(layer["tokens"] != read for layer in hooks["by_layer"]):
+        mixtures = {site.layer for site in neurons.sites.sites if site.experts > 1}
+        if any(layer["tokens"] != read for layer in hooks["by_layer"] if layer["layer"] not in mixtures):
             yield f"its hooks did not see the {read} tokens that were read"
     for source in inputs(header, "parameters"):
         expected = Parameters.load(source).counts()[language]

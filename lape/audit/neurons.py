@@ -9,10 +9,11 @@ import pandas as pd
 from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.interventions.steering import SteeringValues, steering_values
+from lape.model.sites import PLACE, Sites
 from lape.neurons.by_precision import ap_neurons
 from lape.neurons.controls import random_control
 from lape.neurons.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
-from lape.neurons.table import PLACE, Neurons
+from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
 from lape.parameter_variation.selection import control_parameters
 from lape.statistics.sums import ActivationStatistics
@@ -20,8 +21,11 @@ from lape.statistics.sums import ActivationStatistics
 
 def check_statistics(path: Path, header: dict) -> Iterator[str]:
     whole = ActivationStatistics.load(path.with_suffix(".npz"))
-    if whole.count.shape != (header["layers"], header["neurons_per_layer"]) or whole.tokens != header["tokens"]:
-        yield f"has shape {whole.count.shape} and {whole.tokens} tokens, not those of its header"
+    if whole.sites != Sites.of(header) or whole.tokens != header["tokens"]:
+        yield f"has {whole.sites} and {whole.tokens} tokens, not those of its header"
+    if whole.count.shape != whole.sites.shape or whole.rows.shape != whole.sites.block_shape:
+        yield "holds another number of counts than it has neurons"
+        return
     if whole.count.min() < 0 or (whole.count > whole.denominator).any():
         yield f"has a count outside 0 ... {whole.tokens}"
     if (whole.square < 0).any() or (whole.total**2 > whole.square * whole.denominator * (1 + 1e-9) + 1e-6).any():
@@ -55,10 +59,7 @@ def check_neurons(path: Path, header: dict) -> Iterator[str]:
     neurons = Neurons.load(path)
     if neurons.counts() != header["counts"]:
         yield f"holds {neurons.counts()} neurons, the header says {header['counts']}"
-    if (
-        len(neurons.table) != header["selected"]
-        or pd.DataFrame({"layer": neurons.table["layer"], "place": neurons.places()}).duplicated().any()
-    ):
+    if len(neurons.table) != header["selected"] or len(set(neurons.numbers().tolist())) != len(neurons.table):
         yield f"holds {len(neurons.table)} rows, the header says {header['selected']} different neurons"
     for source in inputs(header, "average_precision"):
         again = ap_neurons(source, *inputs(header, "neurons"))
@@ -90,7 +91,7 @@ def check_neurons(path: Path, header: dict) -> Iterator[str]:
     where = [key for key in (*PLACE, "languages") if key in again.table]
     if not again.table[where].equals(neurons.table[where]):
         yield "selecting again from its statistics gives other neurons"
-    if not np.array_equal(values[neurons.table["layer"], neurons.places()], columns):
+    if not np.array_equal(values.reshape(-1, len(statistics))[neurons.numbers()], columns):
         yield f"its columns {name}_* are not those of its statistics"
 
 

@@ -144,6 +144,6 @@ def _countable(one: Run, other: Run, name: str) -> bool:
 
 def _flips(one: ActivationStatistics, other: ActivationStatistics) -> float:
     """Differences of the counts, summed over neurons, per million activations; infinite where shapes differ."""
-    if one.count.shape != other.count.shape or one.tokens != other.tokens:
+    if one.sites != other.sites or one.tokens != other.tokens:
         return np.inf
     return float(np.abs(one.count - other.count).sum() / one.denominator.sum() * 1e6)

@@ -43,8 +43,8 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
             headers[path] = read_json(path, entry["artifact"])
             yield from ((path, fault) for fault in provenance.check_provenance(path, entry, headers[path], hashes))
             yield from ((path, fault) for fault in provenance.check_place(path, headers[path], run))
-            if not broken.intersection(headers[path]["inputs"]) and entry["artifact"] in _CHECKS:
-                yield from ((path, fault) for fault in _CHECKS[entry["artifact"]](Path(path), headers[path]))
+            if not broken.intersection(headers[path]["inputs"]) and entry["artifact"] in CHECKS:
+                yield from ((path, fault) for fault in CHECKS[entry["artifact"]](Path(path), headers[path]))
         except Exception as error:  # behind a forged hash a file can hold anything
             yield (
                 path,
@@ -63,7 +63,7 @@ def _check_table(path: Path, header: dict) -> Iterator[str]:
             yield f"making {path.with_suffix(suffix).name} again from its inputs gives another"
 
 
-_CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
+CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
     "corpus": text.check_corpus,
     "tokens": text.check_tokens,
     "instructions": text.check_instructions,

@@ -12,6 +12,7 @@ from lape.artifacts.files import flush, folder_beside, write_header
 from lape.commands.arguments import json_object, positive
 from lape.errors import LapeError
 from lape.model.checkpoint import checkpoint_files
+from lape.model.sites import Sites
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         inputs=checkpoint.inputs,
         outputs=[tokenizer, *checkpoint.outputs],
     )
-    shape = [description[name] for name in ("architecture", "layers", "neurons_per_layer")]
-    logger.info("model %s: %s, %d layers of %d neurons, %s", arguments.name, *shape, dtype)
+    logger.info("model %s: %s, %s, %s", arguments.name, description["architecture"], Sites.of(description), dtype)
 
 
 class _Checkpoint(NamedTuple):

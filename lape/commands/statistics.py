@@ -184,9 +184,7 @@ def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs:
         model=description["name"],
         model_revision=description["revision"],
         checkpoint=description["path"] if description["source"] == "hub" else None,
-        layers=description["layers"],
-        neurons_per_layer=description["neurons_per_layer"],
-        experts=description["experts"],
+        **whole.sites.description(),
         tokens=whole.tokens,
         # The size of the passes that ran, since a batch may have been cut into passes that fit the memory.
         shards=[

@@ -94,7 +94,7 @@ class Deactivation:
         calls, rows, changed = record.calls, record.rows, record.changed
         by_layer = [
             {
-                **({"layer": layer} if isinstance(layer, int) else {"layer": layer[0], "linear_layer": layer[1]}),
+                **({"layer": layer} if isinstance(layer, int) else {"layer": layer[0], "module": layer[1]}),
                 "neurons": neurons,
                 "calls": calls[layer],
                 "tokens": rows[layer],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lape.errors import LapeError
 from lape.kernels import ops
-from lape.model.ffn import input_device, replaced_forwards
+from lape.model.ffn import decoder_of, input_device, replaced_forwards
 
 # Largest number of logits that exist at once. In bfloat16 it takes 128 MiB, and with a vocabulary of 262,144 it holds
 # 256 positions. A smaller number would read the head's weights too often.
@@ -44,7 +44,7 @@ def chunk_nll(
     Raises:
         LapeError: the likelihood is not finite.
     """
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     device = input_device(model)
     # One array holds the result: a small tensor kept per batch would fragment the memory that later passes reuse.
     result = np.empty(len(chunks))

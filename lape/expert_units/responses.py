@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
 from lape.machine import ranks
 from lape.model.embeddings import batches_by_length, uncompiled
-from lape.model.ffn import FFN, check_not_replaced, find_ffn, input_device
+from lape.model.ffn import FFN, ModelSite, check_not_replaced, decoder_of, find_ffn, input_device
 from lape.model.fused import experts_seen
-from lape.model.linear import LinearLayer, find_units, in_experts
+from lape.model.linear import LinearLayer, find_units, mixture_of
 
 __all__ = ["Responses", "responses"]
 
@@ -52,12 +53,12 @@ def responses(
         LapeError: a sentence has no token, a linear layer did not run, a response is not finite, or the FFNs are
             recorded or perturbed already.
     """
-    ffn, decoder, device = find_ffn(model), model.get_decoder(), input_device(model)
+    ffn, decoder, device = find_ffn(model), decoder_of(model), input_device(model)
     check_not_replaced(ffn)
     spread = {
         (linear.layer, linear.name)
         for linear in layers
-        if not in_experts(linear.name, ffn)
+        if mixture_of(linear.layer, linear.name, ffn) is None
         and ranks.of_output(decoder, linear.name, ffn.layers[linear.layer].get_submodule(linear.name))[0] > 1
     }
     found = np.zeros((layers[-1].first + layers[-1].width, len(sentences)), np.float32)
@@ -73,7 +74,7 @@ def responses(
                 mean = own.get((linear.layer, linear.name))
                 if mean is not None:
                     found[linear.first : linear.first + linear.width, places] = mean.T
-                elif not in_experts(linear.name, ffn):
+                elif mixture_of(linear.layer, linear.name, ffn) is None:
                     raise LapeError(
                         f"layer {linear.layer}, {linear.name}: the model bypasses it; load it without fused kernels"
                     )
@@ -126,15 +127,16 @@ def _averaging(ffn: FFN, layers: Sequence[LinearLayer]) -> Iterator[_Means]:
     def hook(layer: int, name: str) -> Callable:
         return lambda module, inputs, output: means.over_positions(layer, name, output)
 
-    def see(layer: int, expert: int, projection: str, output: Tensor, rows: Tensor) -> Tensor:
-        means.over_rows(layer, f"{ffn.architecture.experts}.{expert}.{projection}", output, rows)
+    def see(site: ModelSite, expert: int, projection: str, output: Tensor, rows: Tensor) -> Tensor:
+        means.over_rows(site.site.layer, f"{site.paths.experts}.{expert}.{projection}", output, rows)
         return output
 
     with contextlib.ExitStack() as stack:
-        if ffn.architecture.experts:
-            stack.enter_context(experts_seen(ffn, see))
+        for part in ffn.parts:
+            if part.paths.experts:
+                stack.enter_context(experts_seen(part, partial(see, part)))
         for linear in layers:
-            if not in_experts(linear.name, ffn):
+            if mixture_of(linear.layer, linear.name, ffn) is None:
                 module = ffn.layers[linear.layer].get_submodule(linear.name)
                 stack.callback(module.register_forward_hook(hook(linear.layer, linear.name)).remove)
         yield means

@@ -4,6 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.interventions.perturbation import Firing, Place, edits_of
 from lape.machine import ranks
-from lape.model.ffn import FFN, check_not_replaced, device_of, find_ffn, traced_anew
+from lape.model.ffn import ModelSite, check_not_replaced, decoder_of, device_of, find_ffn, traced_anew
 from lape.model.fused import experts_seen
-from lape.model.linear import LinearLayer, in_experts, linear_layers
+from lape.model.linear import LinearLayer, linear_layers, mixture_of
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,16 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
     _check(chosen, known)
     parts: dict[Place, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
     units, spread = Counter(), set()
+    mixtures: dict[Place, ModelSite] = {}
     for place, pair in chosen.items():
         index, values = np.asarray(pair[0], np.int64), np.asarray(pair[1], np.float32)
-        (layer, name), number = place, 1
-        if not in_experts(name, ffn):
-            number, rank = ranks.of_output(model.get_decoder(), name, ffn.layers[layer].get_submodule(name))
-        name, expert = _of_expert(name, ffn)
+        (layer, name), number, expert = place, 1, 0
+        mixture = mixture_of(layer, name, ffn)
+        if mixture is None:
+            number, rank = ranks.of_output(decoder_of(model), name, ffn.layers[layer].get_submodule(name))
+        else:
+            name, expert = _of_expert(name)
+            mixtures[layer, name] = mixture
         units[layer, name] += len(index)
         if number > 1:
             spread.add(place)
@@ -80,35 +85,38 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
         edits = {
             (layer, name): [
                 edits_of([[("set", *own[expert])] if expert in own else []], device_of(ffn.layers[layer]))
-                for expert in range(ffn.experts if in_experts(name, ffn) else 1)
+                for expert in range(mixtures[layer, name].site.experts if (layer, name) in mixtures else 1)
             ]
             for (layer, name), own in parts.items()
         }
-        firing = Firing(dict(units), edits, ffn, spread)
+        firing = Firing(dict(units), edits, partial(_saw, mixtures), spread)
 
     def hook(place: Place) -> Callable:
         return lambda module, inputs, output: firing.edit(place, 0, output, None, backend)
 
-    def see(layer: int, expert: int, projection: str, output: Tensor, rows: Tensor) -> Tensor:
-        place = layer, f"{ffn.architecture.experts}.{projection}"
+    def see(site: ModelSite, expert: int, projection: str, output: Tensor, rows: Tensor) -> Tensor:
+        place = site.site.layer, f"{site.paths.experts}.{projection}"
         return firing.edit(place, expert, output, None, backend) if place in edits else output
 
     with contextlib.ExitStack() as stack:
         if edits:
             stack.enter_context(traced_anew())
-        if any(in_experts(name, ffn) for _, name in edits):
-            stack.enter_context(experts_seen(ffn, see))
+        for site in set(mixtures.values()):
+            stack.enter_context(experts_seen(site, partial(see, site)))
         for layer, name in edits:
-            if not in_experts(name, ffn):
+            if (layer, name) not in mixtures:
                 module = ffn.layers[layer].get_submodule(name)
                 stack.callback(module.register_forward_hook(hook((layer, name))).remove)
         yield firing
 
 
-def _of_expert(name: str, ffn: FFN) -> tuple[str, int]:
-    """Split "mlp.experts.3.down_proj" into "mlp.experts.down_proj" and 3. Other names are returned with 0."""
-    if not in_experts(name, ffn):
-        return name, 0
+def _saw(mixtures: Mapping[Place, ModelSite], place: Place, rows: int, tokens: int) -> bool:
+    """Whether a linear layer whose output was seen at `rows` rows has seen all of `tokens` tokens."""
+    return mixtures[place].saw(rows, tokens) if place in mixtures else rows == tokens
+
+
+def _of_expert(name: str) -> tuple[str, int]:
+    """Split "mlp.experts.3.down_proj" into "mlp.experts.down_proj" and 3."""
     experts, expert, projection = name.rsplit(".", 2)
     return f"{experts}.{projection}", int(expert)
 

@@ -5,7 +5,7 @@ A perturbation is data and a context manager that proves that it fired.
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
-from lape.model.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, traced_anew
-from lape.model.fused import stepped
+from lape.model.activations import activations_seen
+from lape.model.ffn import FFN, ModelSite, check_not_replaced, decoder_of, device_of, find_ffn, traced_anew, why_unseen
 from lape.neurons.table import Neurons
 
 logger = logging.getLogger(__name__)
 
 POSITIONS = ("all", "prompt", "generated")
-# A place that is perturbed: the activation module of a decoder layer (its number), or a linear layer (layer, name).
+# A place that is perturbed: the FFN of a decoder layer (its number); one of several FFNs, or a linear layer (layer,
+# path).
 Place = int | tuple[int, str]
 
 
@@ -33,7 +34,8 @@ class Perturbation:
     Two perturbations that share no neuron add up to one: `deactivation + steering`.
 
     Attributes:
-        indices: layer -> int64 indices of neurons, each once; expert * width + index in a mixture of experts.
+        indices: layer -> int64 places of neurons, each once; expert * width + index in a mixture of experts. See
+            `lape.model.sites.Sites` for other models.
         mode: "set" sets the activation to the value, "max" takes the larger of the two, "add" adds the value, and
             "scale" multiplies by it.
         values: one value for all neurons, or layer -> float32 values, one for each index.
@@ -67,7 +69,8 @@ class Perturbation:
 class Firing:
     """The record of what perturbations did, by layer. Layers without a perturbed neuron do not appear.
 
-    Where units are overwritten, the record is by linear layer, (layer, name), and counts units in place of neurons.
+    Where a layer has several sites, the record is by (layer, path). Where units are overwritten, it is by linear layer,
+    (layer, path), and counts units in place of neurons.
 
     Attributes:
         neurons: layer -> number of neurons that are perturbed, over all perturbations and ranks.
@@ -77,12 +80,12 @@ class Firing:
         self,
         neurons: dict[Place, int],
         edits: dict[Place, list[ops.Edits]],
-        ffn: FFN | None = None,
+        saw: Callable[[Place, int, int], bool] = lambda place, rows, tokens: rows == tokens,
         spread: Collection[Place] = (),
     ):
         self.neurons = neurons
         self._spread = spread  # whether each rank edits its own columns only
-        self._ffn = ffn  # None where nothing is perturbed
+        self._saw = saw  # whether a place that was seen at some rows has seen all of some tokens
         self._edits = edits  # by layer and expert
         # The counters are on the device, so that no pass waits for them.
         self._seen = {
@@ -134,12 +137,12 @@ class Firing:
         calls, seen = self.calls, self.rows
         for layer in self.neurons:
             tokens = seen[layer]
-            if not calls[layer] or (rows is not None and not self._ffn.saw(tokens, rows)):
+            if not calls[layer] or (rows is not None and not self._saw(layer, tokens, rows)):
                 fed = "at least 1" if rows is None else rows
-                layer, module = layer if isinstance(layer, tuple) else (layer, "its activation module")
+                number = layer[0] if isinstance(layer, tuple) else layer
                 raise LapeError(
-                    f"layer {layer}: the perturbation fired on {tokens} tokens of {fed}; the model bypasses {module}: "
-                    "load it without fused kernels"
+                    f"layer {number}: the perturbation fired on {tokens} tokens of {fed}; "
+                    f"{why_unseen(layer, tokens, rows or 1)}"
                 )
         if rows and must_change and self.neurons and not any(self.changed.values()):
             raise LapeError(f"the perturbation changed no activation in {rows} tokens; its neurons never fire here")
@@ -166,12 +169,10 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
         >>> with deactivate(model, neurons, "fr"):
         ...     model.generate(**prompt)
     """
-    shape = (neurons.layers, neurons.neurons_per_layer)
-    model_shape = find_ffn(model).shape
-    if shape != model_shape:
+    sites = find_ffn(model).sites
+    if neurons.sites != sites:
         raise LapeError(
-            f"{neurons.origin}: selected in a model of {shape[0]} layers x {shape[1]} neurons, this one has "
-            f"{model_shape[0]} x {model_shape[1]}; select them on this model"
+            f"{neurons.origin}: selected in a model of {neurons.sites}, this one has {sites}; select them on this model"
         )
     indices = neurons.indices(sets)
     if not indices:
@@ -212,7 +213,13 @@ def perturbed(
     several = [perturbations] if isinstance(perturbations, Perturbation) else list(perturbations)
     parts = [part for perturbation in several for part in perturbation.parts]
     _check(ffn, several)
-    layers = sorted({layer for part in parts for layer, index in part.indices.items() if len(index)})
+    counts = {
+        site: sum(
+            len(part.within(site.site.layer, site.first, site.site.experts * site.site.width)[0]) for part in parts
+        )
+        for site in ffn.parts
+    }
+    sites = [site for site, count in counts.items() if count]
     # Where positions matter, each perturbation becomes two: one for the prompt, and behind it one for the rest.
     phases = ("prompt", "generated") if any(part.positions != "all" for part in parts) else ("all",)
     lists = [
@@ -222,42 +229,35 @@ def perturbed(
     ]
     with torch.inference_mode(False):  # the record's tensors may outlive an inference mode of the caller
         edits = {
-            layer: [
-                edits_of(
-                    [
-                        [
-                            (part.mode, *part.within(layer, expert * ffn.width + ffn.own_first, ffn.own_width))
-                            for part in together
-                        ]
-                        for together in lists
-                    ],
-                    device_of(ffn.layers[layer]),
-                )
-                for expert in range(ffn.experts)
+            site.place: [
+                edits_of([[(part.mode, *_own(part, site, expert)) for part in together] for together in lists], device)
+                for expert in range(site.site.experts)
             ]
-            for layer in layers
+            for site, device in ((site, device_of(site.layer)) for site in sites)
         }
-        neurons = {layer: sum(len(part.indices.get(layer, ())) for part in parts) for layer in layers}
-        firing = Firing(neurons, edits, ffn, layers if ffn.ranks > 1 else ())
-    if not layers:
+        places = {site.place: site for site in sites}
+        firing = Firing(
+            {place: counts[site] for place, site in places.items()},
+            edits,
+            lambda place, rows, tokens: places[place].saw(rows, tokens),
+            places if ffn.ranks > 1 else (),
+        )
+    if not sites:
         yield firing
         return
     edited = _Editor(firing, choice, prompt_length, len(several) if len(phases) > 1 else None, backend)
     with contextlib.ExitStack() as stack:
         stack.enter_context(traced_anew())
         if choice is not None or len(phases) > 1:
-            stack.enter_context(edited.watching(model.get_decoder()))
-        if ffn.architecture.experts:
-            activations = ffn.modules("activation")
-
-            def step(layer: int, expert: int, gate: Tensor, up: Tensor, rows: Tensor) -> Tensor:
-                return edited(layer, expert, activations[layer](gate), rows) * up
-
-            stack.enter_context(stepped(ffn, step, stop=False))
-        else:
-            stack.enter_context(activation_hooks(ffn, layers, lambda layer, x: edited(layer, 0, x, None)))
+            stack.enter_context(edited.watching(decoder_of(model)))
+        stack.enter_context(activations_seen(sites, edited))
         yield firing
     firing.check()
+
+
+def _own(part: Perturbation, site: ModelSite, expert: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and values of a perturbation among those neurons of an expert that this rank computes."""
+    return part.within(site.site.layer, site.first + expert * site.site.width + site.own_first, site.own_width)
 
 
 class _Editor:
@@ -300,15 +300,13 @@ class _Editor:
         finally:
             handle.remove()
 
-    def __call__(self, layer: int, expert: int, x: Tensor, rows: Tensor | None) -> Tensor:
+    def __call__(self, site: ModelSite, expert: int, x: Tensor, rows: Tensor | None) -> Tensor:
         """Edit the activations x [..., I] of some rows of a batch."""
-        if layer not in self._firing.neurons:
-            return x
         choice = None
         if self._chosen is not None:
             choice = self._chosen.to(x.device)
             choice = (choice.reshape(x.shape[:-1]) if rows is None else choice.reshape(-1)[rows]).contiguous()
-        return self._firing.edit(layer, expert, x, choice, self._backend)
+        return self._firing.edit(site.place, expert, x, choice, self._backend)
 
 
 def edits_of(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torch.device) -> ops.Edits:
@@ -325,7 +323,7 @@ def edits_of(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torc
 
 
 def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
-    layers, neurons = ffn.shape
+    sites = ffn.sites
     for perturbation in perturbations:
         for part in perturbation.parts:
             if part.mode not in ops.MODES:
@@ -338,10 +336,12 @@ def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
                     raise LapeError(f"perturbation: indices of layer {layer} are no integers; pass such")
                 if isinstance(part.values, Mapping) and np.shape(part.values.get(layer)) != index.shape:
                     raise LapeError(f"perturbation: layer {layer} has no value for each of its indices; pass as many")
-                if not 0 <= layer < layers or (len(index) and not (index.min() >= 0 and index.max() < neurons)):
+                neurons = int(np.diff(sites.starts)[layer]) if 0 <= layer < sites.layers else 0
+                outside = not 0 <= layer < sites.layers
+                if outside or (len(index) and not (index.min() >= 0 and index.max() < neurons)):
                     raise LapeError(
-                        f"perturbation: layer {layer} or one of its neurons is outside the model's {layers} layers x "
-                        f"{neurons} neurons; select neurons of this model"
+                        f"perturbation: layer {layer} or one of its neurons is outside the model's {sites}; select "
+                        "neurons of this model"
                     )
         for layer in {layer for part in perturbation.parts for layer in part.indices}:
             index = np.concatenate([part.indices.get(layer, ()) for part in perturbation.parts])

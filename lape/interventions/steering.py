@@ -12,8 +12,9 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.interventions.dose import Dose
+from lape.model.sites import PLACE, Sites
 from lape.neurons.set_names import known_sets
-from lape.neurons.table import PLACE, Neurons, places
+from lape.neurons.table import Neurons
 from lape.statistics.sums import ActivationStatistics
 
 if TYPE_CHECKING:
@@ -26,18 +27,17 @@ class SteeringValues:
 
     Attributes:
         table: one row per language and neuron, sorted by language (in the order of `sets`), layer and place. Columns
-            are language, layer, expert (in a mixture of experts alone), index, mean (of the activation over the
+            are language, those that say where the neuron is (see `Neurons`), mean (of the activation over the
             language's tokens; in a mixture of experts over the tokens that reached the expert) and entropy (NaN for
             neurons without one, such as a control's).
         sets: the languages.
-        neurons_per_layer, experts: see `Neurons`.
+        sites: see `Neurons`.
         origin: what messages call the values.
     """
 
     table: pd.DataFrame
     sets: tuple[str, ...]
-    neurons_per_layer: int
-    experts: int = 1
+    sites: Sites
     origin: str = "steering values"
 
     def save(self, path: str | Path) -> None:
@@ -62,8 +62,7 @@ class SteeringValues:
             table = table.astype({"layer": "int64", "index": "int64", "mean": "float64", "entropy": "float64"})
             if "language" not in table:
                 raise ValueError("no column language")
-            shape = header["neurons_per_layer"], header["experts"]
-            return cls(table, tuple(header["sets"]), *shape, str(header_path))
+            return cls(table, tuple(header["sets"]), Sites.of(header), str(header_path))
         except (KeyError, ValueError, TypeError) as error:
             raise LapeError(f"{path}: is no table of steering values ({error}); run the steering step again") from error
 
@@ -83,7 +82,8 @@ class SteeringValues:
             rows = rows.sort_values("entropy", kind="stable").head(math.ceil(round(dose.share * len(rows), 9)))
         if dose.strength == 0:
             rows = rows.head(0)
-        layer, place = rows["layer"].to_numpy(), places(rows, self.neurons_per_layer, self.experts)
+        layer = rows["layer"].to_numpy()
+        place = self.sites.numbers(rows) - self.sites.starts[layer]
         indices = {int(each): place[layer == each] for each in np.unique(layer)}
         if dose.mode == "scale":
             return Perturbation(indices, "scale", 1 + dose.strength, dose.positions)
@@ -101,29 +101,27 @@ def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatist
     Raises:
         LapeError: a language has no statistics, or its statistics are of a model of another shape.
     """
-    shape = (neurons.layers, neurons.neurons_per_layer)
     tables = []
     for position, language in enumerate(neurons.sets):
         if language not in statistics:
             raise LapeError(f"{neurons.origin}: no statistics of {language}; pass those of each of its languages")
         counted = statistics[language]
-        if counted.count.shape != shape:
+        if counted.sites != neurons.sites:
             raise LapeError(
-                f"{neurons.origin}: selected in a model of {shape[0]} x {shape[1]} neurons, the statistics of "
-                f"{language} are of another; pass those of the same model"
+                f"{neurons.origin}: selected in a model of {neurons.sites}, the statistics of {language} are of "
+                f"another ({counted.sites}); pass those of the same model"
             )
         member = neurons.membership()[:, position]
-        rows = neurons.table[member]
-        place = rows["layer"].to_numpy(), neurons.places()[member]
+        rows, number = neurons.table[member], neurons.numbers()[member]
         tables.append(
             pd.DataFrame(
                 {
                     "language": language,
                     **{name: rows[name].to_numpy() for name in PLACE if name in rows},
-                    "mean": counted.total[place] / np.maximum(counted.denominator[place], 1),
+                    "mean": counted.total.flat[number] / np.maximum(counted.denominator.flat[number], 1),
                     "entropy": rows["entropy"].to_numpy() if "entropy" in rows else np.nan,
                 }
             )
         )
     table = pd.concat(tables, ignore_index=True)
-    return SteeringValues(table, neurons.sets, neurons.neurons_per_layer, neurons.experts)
+    return SteeringValues(table, neurons.sets, neurons.sites)

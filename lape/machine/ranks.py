@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -158,14 +159,13 @@ def _spread(projection: "nn.Module", path: str, dimension: int) -> tuple[int, in
     return mesh.size(), mesh.get_local_rank()
 
 
-def check_plan(decoder: "nn.Module", down: str, width: int, experts: int, ranks: int) -> None:
+def check_plan(decoder: "nn.Module", widths: Collection[tuple[str, int]], ranks: int) -> None:
     """Check that a model can be spread over a number of ranks.
 
     Args:
         decoder: decoder of the model, on any device.
-        down: path of the FFN's last projection within a decoder layer.
-        width: number of neurons in an FFN.
-        experts: number of experts in a layer.
+        widths: of every FFN, the path of its last projection within a decoder layer and its number of neurons. The path
+            is "" in a mixture of experts.
         ranks: number of ranks that are to share the model.
 
     Raises:
@@ -173,18 +173,18 @@ def check_plan(decoder: "nn.Module", down: str, width: int, experts: int, ranks:
     """
     config, remedy = decoder.config, "spread it with `device_map: auto`"
     name = f"tensor_parallel: architecture {config.model_type!r}"
-    if experts > 1:
+    if any(not down for down, _ in widths):
         raise LapeError(f"{name} is a mixture of experts, and dense models alone are spread by column; {remedy}")
     # A projection that splits its own input (in Phi-3) wants it whole, so that every rank computes all neurons.
-    if _plan(config).get(down) not in (_READS_COLUMNS, "rowwise_split_input"):
+    plan = _plan(config)
+    if any(plan.get(down) not in (_READS_COLUMNS, "rowwise_split_input") for down, _ in widths):
         raise LapeError(f"{name} has no plan in transformers that spreads its FFN; {remedy}")
     heads = config.num_attention_heads
     sizes = {
         "attention heads": heads,
         "key-value heads": getattr(config, "num_key_value_heads", None) or heads,
-        "neurons of a layer": width,
     }
-    for what, size in sizes.items():
+    for what, size in (*sizes.items(), *(("neurons of a layer", width) for _, width in widths)):
         if size % ranks:
             raise LapeError(f"{name}: its {size} {what} do not divide by {ranks} ranks; lower it, or {remedy}")
 

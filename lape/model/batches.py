@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.machine import ranks
 from lape.machine.memory import free_memory, peak_memory
-from lape.model.ffn import input_device
+from lape.model.ffn import decoder_of, input_device
 
 # Tokens of one pass, by kind of device. So many fill the device and still fit a processor's cache. Larger passes are
 # not faster.
@@ -74,7 +74,7 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, at_most: int, memory
         LapeError: one chunk does not fit.
     """
     device = input_device(model)
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     ids = torch.zeros(1, chunk_length, dtype=torch.int64, device=device)
     allowed = free_memory(device) / 2 if memory is None else memory * 2**30
     try:

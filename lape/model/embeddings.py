@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lape.errors import LapeError
-from lape.model.ffn import find_ffn, input_device
+from lape.model.ffn import decoder_of, find_ffn, input_device
 
 POOLINGS = ("mean", "last")
 
@@ -49,7 +49,7 @@ def sentence_embeddings(
         LapeError: a sentence has no token, or a hidden state is not finite.
     """
     start, device = int(bos is not None), input_device(model)
-    decoder, layers = model.get_decoder(), find_ffn(model).layers
+    decoder, layers = decoder_of(model), find_ffn(model).layers
     parts: list[list[np.ndarray]] = [[] for _ in layers]
     order: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Where a decoder computes its FFN activations: the modules of every layer, by the table or by a probe.
+"""Where a decoder computes its FFN activations: its sites and their modules, by the table or by a trace.
 
 A neuron is one column of the FFN's first projection, followed by the activation function (Tang et al. 2024, section
 2.1). In a GLU it is a column of the gate (Eq. 3), and in a mixture of experts a column of one expert's gate. Recordings
@@ -6,46 +6,56 @@ and perturbations therefore act on the output of the activation function, before
 """
 
 import contextlib
+import re
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import nn
 
-from lape.errors import LapeError
+from lape.errors import LapeError, first_line
 from lape.machine import ranks
 from lape.model.architectures import ARCHITECTURES, Architecture
-from lape.model.ffn_search import probe_ffn
+from lape.model.ffn_search import Found, Product, UnknownError, experts_of, input_width, is_gated, search
+from lape.model.sites import Site, Sites
 
 
-@dataclass(frozen=True)
-class FFN:
-    """The FFNs of a model's L layers, in order.
+@dataclass(frozen=True, eq=False)
+class ModelSite:
+    """One site of a model and its modules.
 
     Attributes:
-        architecture: the paths of the modules, from the table or from a probe.
-        layers: the decoder layers.
-        width: number of neurons in one FFN, or in one expert.
-        experts: number of experts in a layer; 1 in a dense FFN. Neuron j of expert e is number e * width + j of its
-            layer.
-        ranks: number of ranks that share the columns of every activation. Each has an equal block, in the order of the
+        site: its layer, kind and size.
+        layer: the decoder layer.
+        paths: the paths of its modules inside the layer, from the table or from a trace.
+        first: place of its first neuron within the layer.
+        alone: whether the layer has no other site.
+        product: where the activation is, if no module of its own computes it; None where it is what `paths.down` reads.
+        reads: path of the projection that feeds the activation, if it is known and not among `paths`.
+        normed: whether a norm stands before the down projection.
+        ranks: number of ranks that share the columns of the activation. Each has an equal block, in the order of the
             ranks; see `lape.machine.ranks`.
         rank: number of this process among the ranks.
     """
 
-    architecture: Architecture
-    layers: list[nn.Module] = field(repr=False)
-    width: int
-    experts: int = 1
+    site: Site
+    layer: nn.Module = field(repr=False)
+    paths: Architecture
+    first: int = 0
+    alone: bool = True
+    product: Product | None = None
+    reads: str = ""
+    normed: bool = False
     ranks: int = 1
     rank: int = 0
 
     @property
     def own_width(self) -> int:
         """Number of neurons of one FFN that this rank computes, which are the columns of its activation."""
-        return self.width // self.ranks
+        return self.site.width // self.ranks
 
     @property
     def own_first(self) -> int:
@@ -53,75 +63,218 @@ class FFN:
         return self.rank * self.own_width
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(L, I): layers and neurons per layer, over all experts."""
-        return len(self.layers), self.experts * self.width
+    def place(self) -> "int | tuple[int, str]":
+        """What records and messages call the site: its layer, with a path where the layer has several sites."""
+        return self.site.layer if self.alone else (self.site.layer, self.paths.experts or self.paths.down)
+
+    def module(self, part: str) -> nn.Module:
+        """The module at one path, such as the path `activation`."""
+        return self.layer.get_submodule(getattr(self.paths, part))
 
     def saw(self, rows: int, tokens: int) -> bool:
-        """Whether a layer whose activations were seen at `rows` rows has seen all of `tokens` tokens.
+        """Whether a site whose activations were seen at `rows` rows has seen all of `tokens` tokens.
 
-        A mixture routes every token to the same number of experts, which may be more than one.
+        A mixture may route a token to several experts or to none. Its own forward pass is replaced, so that no token
+        passes it unseen once it is called.
         """
-        return rows == tokens or (self.experts > 1 and tokens > 0 and rows > 0 and rows % tokens == 0)
+        return rows == tokens or (self.site.experts > 1 and 0 < rows <= tokens * self.site.experts)
 
-    def modules(self, part: str) -> list[nn.Module]:
-        """The module of every layer at one path of the architecture, such as the path `activation`."""
-        return [layer.get_submodule(getattr(self.architecture, part)) for layer in self.layers]
+
+@dataclass(frozen=True, eq=False)
+class FFN:
+    """The FFNs of a model's L layers.
+
+    Attributes:
+        layers: the decoder layers.
+        parts: the sites and their modules, by layer.
+    """
+
+    layers: Sequence[nn.Module] = field(repr=False)
+    parts: tuple[ModelSite, ...]
+
+    @cached_property
+    def sites(self) -> Sites:
+        """Where the neurons are, and how they are numbered."""
+        return Sites(len(self.layers), tuple(part.site for part in self.parts))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(L, I), layers and neurons per layer over all experts; (N,), all neurons, where layers differ."""
+        return self.sites.shape
+
+    @property
+    def ranks(self) -> int:
+        """Number of ranks that share the columns of every activation."""
+        return self.parts[0].ranks
+
+    def modules(self, path: str) -> list[nn.Module]:
+        """The module of every site at one path of its architecture, such as the path `activation`, where it has one."""
+        return [part.module(path) for part in self.parts if getattr(part.paths, path)]
+
+
+def decoder_of(model: nn.Module) -> nn.Module:
+    """The part of a causal LM that turns token ids into hidden states; all but the LM head."""
+    decoder = model.get_decoder()
+    return decoder if hasattr(decoder, "config") else model.base_model
+
+
+# Decoder -> the FFNs that a trace found in it, and whether they were tried on its weights.
+_traced: weakref.WeakKeyDictionary[nn.Module, tuple[list[Found], bool]] = weakref.WeakKeyDictionary()
 
 
 def find_ffn(model: nn.Module) -> FFN:
     """Find the FFNs of a Hugging Face causal LM.
 
-    An architecture that the table lacks is probed: a forward pass of a few tokens shows which activation module feeds
-    which projection.
+    An architecture that the table lacks, or of which a model differs from its entry, is traced: a forward pass of three
+    tokens shows which projections feed which activation, and which projection reads it. What a trace finds is then
+    tried on the model's weights: neurons that are set to zero must reach the output by the down projection alone.
 
     Raises:
-        LapeError: the FFN cannot be found, or the layers differ in their number of neurons.
+        LapeError: the model has no FFN that is understood; the message says what was found.
     """
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     model_type = decoder.config.model_type
-    architecture = ARCHITECTURES.get(model_type)
-    if architecture is None:
-        architecture = Architecture(*probe_ffn(decoder, model_type, input_device(model)))
-    layers = _layers(decoder, architecture, model_type)
-    ffn = FFN(architecture, layers, 0)
-    if architecture.experts:
-        shapes = {
-            (module.gate_up_proj.shape[1] // 2, module.gate_up_proj.shape[0]) for module in ffn.modules("experts")
-        }
-    else:
-        shapes = {(_input_width(module), 1) for module in ffn.modules("down")}
-    if len({id(module) for module in ffn.modules("activation")}) != len(layers):
-        raise LapeError(f"architecture {model_type!r}: layers share one activation module and cannot be told apart")
-    if len(shapes) != 1:
-        widths = sorted(width for width, _ in shapes)
-        raise LapeError(f"architecture {model_type!r}: layers differ in their number of neurons ({widths})")
-    spread = {ranks.of_input(decoder, architecture.down, module) for module in ffn.modules("down")}
-    if len(spread) > 1:
-        raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")
-    return FFN(architecture, layers, *shapes.pop(), *spread.pop())
+    table = ARCHITECTURES.get(model_type)
+    if table is not None:
+        layers = _layers_by_table(decoder, table)
+        if layers is not None:
+            found = [_by_table(layer, table) for layer in layers]
+            return _assembled(decoder, list(layers), enumerate([one] for one in found), model_type)
+    found, tried = _traced.get(decoder, (None, False))
+    if found is None or not _still_there(decoder, found):
+        found, tried = _search(model, decoder, model_type), False
+        _traced[decoder] = found, tried
+    layers, by_layer = _by_layer(decoder, found, model_type)
+    ffn = _assembled(decoder, layers, by_layer.items(), model_type)
+    if not tried and not any(weight.is_meta for weight in decoder.parameters()):
+        from lape.model.ffn_trial import check_sites
+
+        check_sites(model, ffn, model_type)
+        _traced[decoder] = found, True
+    return ffn
 
 
-@contextlib.contextmanager
-def activation_hooks(
-    ffn: FFN, layers: Iterable[int], see: Callable[[int, torch.Tensor], torch.Tensor | None]
-) -> Iterator[None]:
-    """During the block, call see(layer, activation) after the activation modules of some layers.
-
-    A value that it returns replaces the activation; None leaves the activation as it is. The hooks are removed however
-    the block ends.
-    """
-    modules = ffn.modules("activation")
-
-    def hook(layer: int) -> Callable:
-        return lambda module, inputs, output: see(layer, output)
-
-    handles = [modules[layer].register_forward_hook(hook(layer)) for layer in layers]
+def _search(model: nn.Module, decoder: nn.Module, model_type: str) -> list[Found]:
     try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        with traced_anew():
+            found = search(decoder, input_device(model))
+    except UnknownError as error:
+        raise LapeError(f"architecture {model_type!r}: {error}; its FFN is not understood") from error
+    except Exception as error:  # models fail in many ways on token ids alone
+        raise LapeError(
+            f"architecture {model_type!r}: its FFN is not known, and its decoder does not run on token ids alone "
+            f"({first_line(error)})"
+        ) from error
+    if not found:
+        paths = [name for name, _ in decoder.named_modules(remove_duplicate=False)]
+        shared = len(paths) > len(list(decoder.named_modules()))
+        raise LapeError(
+            f"architecture {model_type!r}: "
+            + ("its layers share modules, and " if shared else "")
+            + "no layer has an FFN that is understood: projections of one tensor, an activation function, and a "
+            "projection back to the hidden state"
+        )
+    return found
+
+
+def _still_there(decoder: nn.Module, found: list[Found]) -> bool:
+    """Whether the modules that a trace found are still in a decoder."""
+    modules = dict(decoder.named_modules())
+    return all(path in modules for one in found for path in one.modules if path)
+
+
+def _layers_by_table(decoder: nn.Module, architecture: Architecture) -> nn.ModuleList | None:
+    """The decoder layers, if all members of one module list have the modules of the table's entry."""
+
+    def fits(layer: nn.Module) -> bool:
+        modules = dict(layer.named_modules())
+        return all(path in modules for path in architecture if path)
+
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
+    found = [layers for layers in lists if all(map(fits, layers))]
+    if len(found) != 1 or len({id(layer.get_submodule(architecture.activation)) for layer in found[0]}) < len(found[0]):
+        return None
+    mixtures = {bool(experts_of(module)) for layer in found[0] for module in layer.modules()}
+    return found[0] if (True in mixtures) == bool(architecture.experts) else None
+
+
+def _by_table(layer: nn.Module, architecture: Architecture) -> Found:
+    if architecture.experts:
+        experts = layer.get_submodule(architecture.experts)
+        return Found(architecture, None, experts.gate_up_proj.shape[1] // 2, len(experts.gate_up_proj))
+    return Found(architecture, None, input_width(layer.get_submodule(architecture.down)))
+
+
+def _by_layer(
+    decoder: nn.Module, found: list[Found], model_type: str
+) -> tuple[list[nn.Module], dict[int, list[Found]]]:
+    """The decoder layers, and what was found in each, by paths within the layer."""
+    lists, by_layer = set(), {}
+    for one in found:
+        prefix, number = re.match(r"(.*?)\.?\b(\d+)\.", one.modules.experts or one.modules.down).groups()
+        lists.add(prefix)
+        start = f"{prefix}.{number}.".lstrip(".")
+        paths = Architecture(*(path.removeprefix(start) for path in one.modules))
+        product = one.product
+        if product is not None:
+            product = product._replace(module=product.module.removeprefix(start.rstrip(".")).lstrip("."))
+        here = one._replace(modules=paths, product=product, reads=one.reads.removeprefix(start))
+        by_layer.setdefault(int(number), []).append(here)
+    if len(lists) > 1:
+        raise LapeError(f"architecture {model_type!r}: FFNs in several lists of layers ({', '.join(sorted(lists))})")
+    layers = list(decoder.get_submodule(lists.pop()))
+    for number, group in by_layer.items():
+        for one in group:
+            home = layers[number]
+            if any(path and path not in dict(home.named_modules()) for path in one.modules):
+                raise LapeError(f"architecture {model_type!r}: the FFN of layer {number} shares modules with another")
+    _check_alike(layers, by_layer, model_type)
+    return layers, dict(sorted(by_layer.items()))
+
+
+def _check_alike(layers: list[nn.Module], by_layer: dict[int, list[Found]], model_type: str) -> None:
+    """Check that in layers of the same modules the same was found. A layer may be another's copy that does not run."""
+    first: dict[tuple, tuple[int, set]] = {}
+    for number, layer in enumerate(layers):
+        modules = tuple((name, type(module)) for name, module in layer.named_modules())
+        found = {one.modules for one in by_layer.get(number, ())}
+        other, wanted = first.setdefault(modules, (number, found))
+        if found != wanted:
+            raise LapeError(
+                f"architecture {model_type!r}: layers {other} and {number} have the same modules, and a trace found "
+                "different FFNs in them; its FFN is not understood"
+            )
+
+
+def _assembled(
+    decoder: nn.Module, layers: list[nn.Module], by_layer: Iterable[tuple[int, list[Found]]], model_type: str
+) -> FFN:
+    parts = []
+    for number, group in by_layer:
+        mixture, first = any(one.modules.experts for one in group), 0
+        for one in group:
+            paths = one.modules
+            if (
+                paths.experts
+                and not paths.activation
+                and one.product is None
+                and is_gated(layers[number].get_submodule(paths.experts))
+            ):
+                raise LapeError(
+                    f"architecture {model_type!r}: its experts multiply no activation by an up projection; what they "
+                    "compute is not understood"
+                )
+            kind = "experts" if paths.experts else "shared" if mixture else "dense"
+            spread = (1, 0)
+            if not paths.experts:
+                spread = ranks.of_input(decoder, paths.down, layers[number].get_submodule(paths.down))
+            site, alone = Site(number, kind, one.experts, one.width), len(group) == 1
+            details = one.product, one.reads, one.normed
+            parts.append(ModelSite(site, layers[number], paths, first, alone, *details, *spread))
+            first += one.experts * one.width
+    if len({(part.ranks, part.rank) for part in parts}) > 1:
+        raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")
+    return FFN(layers, tuple(parts))
 
 
 # Modules whose forward pass is replaced at the moment.
@@ -178,6 +331,17 @@ def _restore(module: nn.Module, name: str, previous: Callable | None) -> None:
         setattr(module, name, previous)
 
 
+def why_unseen(place: int | tuple[int, str], rows: int, tokens: int) -> str:
+    """Why a place was seen at another number of rows than there are tokens, and what to do, for a message."""
+    if rows > tokens:
+        return (
+            "the model adds tokens of its own, or runs a layer several times in a pass; probabilities are per token of "
+            "the text"
+        )
+    module = place[1] if isinstance(place, tuple) else "its activation module"
+    return f"the model bypasses {module}: load it without fused kernels"
+
+
 def device_of(module: nn.Module) -> torch.device:
     """The device that a module computes on: that of its weights, or the one that accelerate moves them to."""
     hook = next((part._hf_hook for part in module.modules() if hasattr(part, "_hf_hook")), None)
@@ -190,33 +354,3 @@ def device_of(module: nn.Module) -> torch.device:
 def input_device(model: nn.Module) -> torch.device:
     """The device on which a model takes its token ids."""
     return device_of(model.get_input_embeddings())
-
-
-def output_width(projection: nn.Module) -> int:
-    """Number of columns that a linear layer writes."""
-    return getattr(projection, "out_features", None) or projection.weight.shape[1]
-
-
-def _input_width(projection: nn.Module) -> int:
-    """Number of columns that a linear layer reads. transformers' Conv1D (in GPT-2) stores its weight transposed."""
-    return getattr(projection, "in_features", None) or projection.weight.shape[0]
-
-
-def _layers(decoder: nn.Module, architecture: Architecture, model_type: str) -> list[nn.Module]:
-    """The decoder layers: the members of the module list whose members all have the FFN's modules."""
-
-    def has_ffn(layer: nn.Module) -> bool:
-        try:
-            return all(isinstance(layer.get_submodule(path), nn.Module) for path in architecture if path)
-        except AttributeError:
-            return False
-
-    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList)]
-    found = [layers for layers in lists if len(layers) and all(has_ffn(layer) for layer in layers)]
-    if len(found) != 1:
-        wanted = ", ".join(path for path in architecture if path)
-        raise LapeError(
-            f"architecture {model_type!r}: no list of layers that all have {wanted}; "
-            "mend its entry in lape/model/architectures.py"
-        )
-    return list(found[0])

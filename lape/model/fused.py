@@ -4,20 +4,19 @@ The GLU step is act(gate) * up. The projections around the step stay the model's
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lape.kernels import ops, reference
-from lape.model.ffn import FFN, device_of, output_width, replaced_forwards
+from lape.model.experts import See, experts_forward, gated, is_plain
+from lape.model.ffn import FFN, ModelSite, device_of, replaced_forwards
+from lape.model.ffn_search import output_width
 
-# (layer, expert, gate [..., I], up [..., I] or None, rows) -> act(gate) * up. rows are the numbers of the layer's
-# tokens that gate holds; None for all tokens.
-Step = Callable[[int, int, Tensor, Tensor | None, Tensor | None], Tensor]
-# (layer, expert, "gate_up_proj" or "down_proj", output [R, ...] of that projection, rows) -> output to use instead.
-See = Callable[[int, int, str, Tensor, Tensor], Tensor]
+# (site, expert, gate [..., I], up [..., I] or None, rows) -> act(gate) * up. rows are the numbers of the tokens that
+# gate holds; None for all tokens of the pass.
+Step = Callable[[ModelSite, int, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 def activation_name(module: nn.Module, dtype: torch.dtype, device: torch.device) -> str | None:
@@ -31,139 +30,115 @@ def activation_name(module: nn.Module, dtype: torch.dtype, device: torch.device)
         return next((name for name in ops.ACTIVATIONS if torch.equal(output, reference.FUNCTIONS[name](samples))), None)
 
 
-def fused_activation(ffn: FFN) -> str | None:
-    """The activation function of a model, if its FFNs can run with a fused step; None if they cannot.
+def fused_activations(ffn: FFN) -> dict[ModelSite, str]:
+    """The activation function of each site that can run with a fused step.
 
-    Two kinds of FFN are left as they are. One computes something else than a plain GLU: on a few random rows, its own
-    forward pass and a forward pass with a plain GLU step differ in some bit. The other has hooks on its activation
-    modules, which a fused step would not call.
+    Three kinds of sites are left as they are. One has an activation function that the kernels do not know. One computes
+    something else than a plain GLU: on a few random rows, its own forward pass and a forward pass with a plain GLU step
+    differ in some bit. One has hooks on its activation module, which a fused step would not call.
     """
-    part, activations = ffn.architecture, ffn.modules("activation")
-    if any(module._forward_hooks or module._forward_pre_hooks for module in activations):
-        return None
-    dtype = next(weight.dtype for weight in ffn.layers[0].parameters() if weight.is_floating_point())
-    name = activation_name(activations[0], dtype, device_of(ffn.layers[0]))
-    if name is None or len({type(module) for module in activations}) != 1:
-        return None
-    if part.gate and not all(_is_a_glu(ffn, layer, dtype) for layer in _unlike(ffn)):
-        return None
-    return name
-
-
-def _unlike(ffn: FFN) -> list[int]:
-    """Layers to check: one per class of GLU block, and every layer whose block has a forward function of its own."""
-    blocks = [_glu_block(layer, ffn) for layer in ffn.layers]
-    first_of_class = {type(block): number for number, block in reversed(list(enumerate(blocks)))}
-    return sorted({*first_of_class.values(), *(n for n, block in enumerate(blocks) if "forward" in block.__dict__)})
+    found, names, plain = {}, {}, {}
+    for part in ffn.parts:
+        if not part.paths.activation:
+            continue
+        activation = part.module("activation")
+        if activation._forward_hooks or activation._forward_pre_hooks:
+            continue
+        weights = (weight.dtype for weight in part.layer.parameters() if weight.is_floating_point())
+        kind = type(activation), next(weights), device_of(part.layer)
+        if kind not in names or list(activation.parameters()):  # the function of parameters is each module's own
+            names[kind] = activation_name(activation, *kind[1:])
+        if names[kind] is None:
+            continue
+        if part.paths.experts:
+            fits = is_plain(part.module("experts"))
+        elif part.paths.gate:
+            block = _glu_block(part)
+            own = id(block) if "forward" in block.__dict__ else type(block)
+            if own not in plain:
+                plain[own] = _is_a_glu(part, kind[1])
+            fits = plain[own]
+        else:
+            fits = True
+        if fits:
+            found[part] = names[kind]
+    return found
 
 
 @torch.no_grad()
-def _is_a_glu(ffn: FFN, layer: int, dtype: torch.dtype) -> bool:
-    """Whether a layer's block gives the same bits as its projections with a plain GLU step between them."""
-    one = FFN(ffn.architecture, [ffn.layers[layer]], ffn.width)
-    block, (activation,), (down,) = _glu_block(one.layers[0], one), one.modules("activation"), one.modules("down")
+def _is_a_glu(site: ModelSite, dtype: torch.dtype) -> bool:
+    """Whether a site's block gives the same bits as its projections with a plain GLU step between them."""
+    block, activation, down = _glu_block(site), site.module("activation"), site.module("down")
     rows = torch.randn(1, 8, output_width(down), generator=torch.Generator().manual_seed(0)).to(device_of(block), dtype)
-    expected = block(rows)
-    with stepped(one, lambda layer, expert, gate, up, rows: activation(gate) * up, stop=False):
-        return torch.equal(block(rows), expected)
+    try:
+        expected = block(rows)
+        with stepped([site], lambda site, expert, gate, up, rows: activation(gate) * up):
+            return torch.equal(block(rows), expected)
+    except (TypeError, RuntimeError):  # the block takes more than a hidden state
+        return False
 
 
 @contextlib.contextmanager
-def stepped(ffn: FFN, step: Step, stop: bool) -> Iterator[None]:
-    """During the block, compute the GLU step of every FFN with `step`.
+def stepped(sites: Sequence[ModelSite], step: Step, last: ModelSite | None = None) -> Iterator[None]:
+    """During the block, compute the GLU step of some sites with `step`.
 
     Args:
-        ffn: the FFNs of a model for which `fused_activation` is not None.
-        step: called once per layer and expert in every forward pass.
-        stop: compute nothing after the last layer's activation. The output of that layer's FFN is then zero, and the
-            decoder's output is of no use.
+        sites: sites that `fused_activations` names.
+        step: called once per site and expert in every forward pass.
+        last: a site behind whose activation nothing is computed. The output of its FFN is then zero, and the decoder's
+            output is of no use.
     """
-    with replaced_forwards(_forwards(ffn, step, stop)):
+    with replaced_forwards(_forward(site, step, site is last) for site in sites):
         yield
 
 
 @contextlib.contextmanager
-def experts_seen(ffn: FFN, see: See) -> Iterator[None]:
-    """During the block, pass the output of both projections of every expert through `see`.
-
-    A mixture keeps the weights of its experts in two tensors, so that an expert has no module to put a hook on.
-    """
-    activations = ffn.modules("activation")
-
-    def step(layer: int, expert: int, gate: Tensor, up: Tensor, rows: Tensor) -> Tensor:
-        return activations[layer](gate) * up
-
-    experts = enumerate(ffn.modules("experts"))
-    with replaced_forwards((module, _experts_forward(module, number, step, see=see)) for number, module in experts):
+def experts_seen(site: ModelSite, see: See) -> Iterator[None]:
+    """During the block, pass the output of both projections of every expert of a mixture through `see`."""
+    experts = site.module("experts")
+    forward = experts_forward(experts, lambda expert, joined, rows: gated(experts, joined), see=see)
+    with replaced_forwards([(experts, forward)]):
         yield
 
 
 @contextlib.contextmanager
-def without_last_projection(ffn: FFN) -> Iterator[None]:
-    """During the block, the last layer's down projection returns zero and computes nothing."""
-    if ffn.architecture.experts:
-        yield
-        return
-    projection = ffn.modules("down")[-1]
+def without_projection(site: ModelSite) -> Iterator[None]:
+    """During the block, a site's down projection returns zero and computes nothing."""
+    projection = site.module("down")
     width = output_width(projection)
     with replaced_forwards([(projection, lambda x: x.new_zeros(*x.shape[:-1], width))]):
         yield
 
 
-def _glu_block(layer: nn.Module, ffn: FFN) -> nn.Module:
+def _glu_block(site: ModelSite) -> nn.Module:
     """The module whose forward pass is the GLU: the one that holds its projections."""
-    return layer.get_submodule(ffn.architecture.down.rpartition(".")[0])
+    return site.layer.get_submodule(site.paths.down.rpartition(".")[0])
 
 
-def _forwards(ffn: FFN, step: Step, stop: bool) -> Iterator[tuple[nn.Module, Callable]]:
-    """Yield each module whose forward function is replaced, and the function that replaces it."""
-    part = ffn.architecture
-    for number, layer in enumerate(ffn.layers):
-        last = stop and number == len(ffn.layers) - 1
-        if part.experts:
-            module = layer.get_submodule(part.experts)
-            yield module, _experts_forward(module, number, step, last)
-        elif part.gate:
-            yield _glu_block(layer, ffn), _glu_forward(layer, ffn, number, step, last)
-        else:
-            module = layer.get_submodule(part.activation)
-            yield module, lambda x, number=number: step(number, 0, x, None, None)
+def _forward(site: ModelSite, step: Step, last: bool) -> tuple[nn.Module, Callable]:
+    """The module whose forward function is replaced, and the function that replaces it."""
+    if site.paths.experts:
+        experts = site.module("experts")
+
+        def inner(expert: int, joined: Tensor, rows: Tensor) -> Tensor:
+            return step(site, expert, *joined.chunk(2, dim=-1), rows)
+
+        return experts, experts_forward(experts, inner, last)
+    if site.paths.gate:
+        return _glu_block(site), _glu_forward(site, step, last)
+    return site.module("activation"), lambda x: step(site, 0, x, None, None)
 
 
-def _glu_forward(layer: nn.Module, ffn: FFN, number: int, step: Step, last: bool) -> Callable:
-    part = ffn.architecture
-    gate, down = layer.get_submodule(part.gate), layer.get_submodule(part.down)
-    up = layer.get_submodule(part.up) if part.up else None
+def _glu_forward(site: ModelSite, step: Step, last: bool) -> Callable:
+    gate, down = site.module("gate"), site.module("down")
+    up = site.module("up") if site.paths.up else None
 
     def forward(x: Tensor) -> Tensor:
         if up is None:
             gated, upped = gate(x).chunk(2, dim=-1)
         else:
             gated, upped = gate(x), None if last else up(x)
-        product = step(number, 0, gated, upped, None)
+        product = step(site, 0, gated, upped, None)
         return torch.zeros_like(x) if last else down(product)
-
-    return forward
-
-
-def _experts_forward(
-    experts: nn.Module, number: int, step: Step, last: bool = False, see: See = lambda *seen: seen[3]
-) -> Callable:
-    """A forward function that does what transformers' eager loop over experts does, with rows in the same order."""
-
-    def forward(hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        output = torch.zeros_like(hidden)
-        for expert in range(len(experts.gate_up_proj)):
-            choice, rows = torch.where((top_k_index == expert).T)
-            if not len(rows):
-                continue
-            joined = functional.linear(hidden[rows], experts.gate_up_proj[expert])
-            gate, up = see(number, expert, "gate_up_proj", joined, rows).chunk(2, dim=-1)
-            product = step(number, expert, gate, up, rows)
-            if not last:
-                part = functional.linear(product, experts.down_proj[expert])
-                part = see(number, expert, "down_proj", part, rows) * top_k_weights[rows, choice, None]
-                output.index_add_(0, rows, part.to(output.dtype))
-        return output
 
     return forward

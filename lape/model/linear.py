@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig
 
-    from lape.model.ffn import FFN
+    from lape.model.ffn import FFN, ModelSite
 
 # Last component of a linear layer's path within the attention block -> the part that it computes.
 _ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "c_proj": "o", "dense": "o"}
 _FUSED = ("query_key_value", "Wqkv", "c_attn", "qkv_proj")
-# Projections that a mixture of experts computes for each expert without a module.
-EXPERT_PROJECTIONS = ("gate_up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -65,20 +63,21 @@ class LinearLayer:
 def linear_layers(model: "nn.Module") -> tuple[LinearLayer, ...]:
     """Every linear layer within the decoder layers of a Hugging Face causal LM, in the order of the model's modules.
 
-    The LM head and projections of embeddings lie outside the decoder layers. The routers of a mixture are left out,
-    because they choose experts and compute no feature.
+    The LM head and projections of embeddings lie outside the decoder layers. The routers of a mixture, and gates of one
+    column, are left out, because they choose or weigh experts and compute no feature.
 
     Raises:
         LapeError: the architecture is not known; see `lape.model.ffn.find_ffn`.
     """
-    from lape.model.ffn import find_ffn
+    from lape.model.ffn import decoder_of, find_ffn
 
-    ffn, config = find_ffn(model), model.get_decoder().config
+    ffn, config = find_ffn(model), decoder_of(model).config
     found: list[LinearLayer] = []
     for number, layer in enumerate(ffn.layers):
-        for name, width in _outputs(layer, ffn):
+        own = [part for part in ffn.parts if part.layer is layer]
+        for name, width in _outputs(layer, own):
             kind = "attention" if "attn" in name or "attention" in name else "ffn"
-            parts = _attention_parts(name, width, config) if kind == "attention" else _ffn_parts(name, width, ffn)
+            parts = _attention_parts(name, width, config) if kind == "attention" else _ffn_parts(name, width, own)
             first = found[-1].first + found[-1].width if found else 0
             found.append(LinearLayer(number, name, kind, first, width, parts))
     return tuple(found)
@@ -117,28 +116,35 @@ def find_units(layers: Sequence[LinearLayer], units: np.ndarray) -> dict[str, np
     return {"layer": layer, "name": name, "part": part.astype(str), "kind": kind, "index": index}
 
 
-def in_experts(name: str, ffn: "FFN") -> bool:
-    """Whether a linear layer belongs to an expert of a mixture, and so has no module of its own."""
-    return bool(ffn.architecture.experts) and name.startswith(f"{ffn.architecture.experts}.")
+def mixture_of(layer: int, name: str, ffn: "FFN") -> "ModelSite | None":
+    """The mixture to whose experts a linear layer belongs, which then has no module of its own; None for another."""
+    own = (part for part in ffn.parts if part.site.layer == layer and part.paths.experts)
+    return next((part for part in own if name.startswith(f"{part.paths.experts}.")), None)
 
 
-def _outputs(layer: "nn.Module", ffn: "FFN") -> list[tuple[str, int]]:
+def _outputs(layer: "nn.Module", own: "Sequence[ModelSite]") -> list[tuple[str, int]]:
     """Path and width of every linear layer in a decoder layer. The two of each expert lie together."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    from lape.model.ffn import output_width
+    from lape.model.ffn_search import first_projection, is_transposed, output_width
 
-    found = []
+    found, mixtures = [], {part.paths.experts: part for part in own if part.paths.experts}
+    homes = {path.rpartition(".")[0] for path in mixtures}
     for name, module in layer.named_modules():
         if isinstance(module, nn.Linear | Conv1D):
-            found.append((name, output_width(module)))
-        elif name and name == ffn.architecture.experts:
-            widths = [getattr(module, projection).shape[1] for projection in EXPERT_PROJECTIONS]
+            width, (home, _, last) = output_width(module), name.rpartition(".")
+            chooses = home in homes and width in (1, *(part.site.experts for part in mixtures.values()))
+            if not (chooses and ("gate" in last or "router" in last)):
+                found.append((name, width))
+        elif name in mixtures:
+            # The weights of all experts are [E, outputs, inputs], or transposed.
+            outputs = 2 if is_transposed(module) else 1
+            widths = {each: getattr(module, each).shape[outputs] for each in (first_projection(module), "down_proj")}
             found += [
                 (f"{name}.{expert}.{projection}", width)
-                for expert in range(ffn.experts)
-                for projection, width in zip(EXPERT_PROJECTIONS, widths, strict=True)
+                for expert in range(mixtures[name].site.experts)
+                for projection, width in widths.items()
             ]
     return found
 
@@ -163,10 +169,33 @@ def _attention_parts(name: str, width: int, config: "PreTrainedConfig") -> tuple
     return tuple(zip("qkv", widths, strict=True))
 
 
-def _ffn_parts(name: str, width: int, ffn: "FFN") -> tuple[tuple[str, int], ...]:
+def _ffn_parts(name: str, width: int, own: "Sequence[ModelSite]") -> tuple[tuple[str, int], ...]:
+    """The parts of a linear layer outside the attention block, by its role in one of the layer's sites."""
     last = name.rpartition(".")[2]
-    if last == "gate_up_proj":
-        return ("gate", width // 2), ("up", width // 2)
-    if name == ffn.architecture.down or last == "down_proj":
-        return (("down", width),)
-    return (("gate" if "gate" in last else "up", width),)
+    for part in own:
+        neurons = part.site.width
+        if name == part.paths.down or (part.paths.experts and name.endswith(".down_proj") and _below(name, part)):
+            return (("down", width),)
+        if name == part.paths.up:
+            return (("up", width),)
+        if name == part.paths.gate and part.paths.up:
+            return (("gate", width),)
+        if name == part.paths.gate or (part.paths.experts and last == "gate_up_proj" and _below(name, part)):
+            if part.paths.experts and not getattr(part.module("experts"), "is_concatenated", True):
+                return ("gate", 1), ("up", 1)  # column by column
+            return ("gate", neurons), ("up", neurons)
+        if part.paths.experts and last == "up_proj" and _below(name, part):
+            return (("up", width),)
+        plain = not part.paths.experts and not part.paths.gate
+        if plain and (name == part.reads or (not part.reads and width == neurons and _beside(name, part))):
+            return (("up", width),)
+    return ((last, width),)
+
+
+def _below(name: str, part: "ModelSite") -> bool:
+    return name.startswith(f"{part.paths.experts}.")
+
+
+def _beside(name: str, part: "ModelSite") -> bool:
+    """Whether a linear layer has the home of a site's down projection."""
+    return name.rpartition(".")[0] == part.paths.down.rpartition(".")[0]

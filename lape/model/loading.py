@@ -18,8 +18,9 @@ from lape.machine import ranks
 from lape.machine.device import resolve_device
 from lape.model.architectures import ffn_entry
 from lape.model.checkpoint import PATTERNS, checkpoint_files
-from lape.model.ffn import find_ffn
+from lape.model.ffn import decoder_of, find_ffn
 from lape.model.quantization import own_scheme, quantization_config
+from lape.model.sites import Sites
 from lape.model.tokenizer import begins_with
 from lape.model.weights import check_hashes, check_report, unreadable, weight_hashes
 
@@ -58,8 +59,8 @@ def describe(path: str | Path, dtype: torch.dtype, settings: Mapping, shape: Map
         shape: key -> value that the decoder's configuration should have. A difference gives a warning.
 
     Returns:
-        architecture, model_type, ffn (the model's entry in the table of architectures), layers (L), neurons_per_layer
-        (I, over all experts), experts, vocab_size, context_length, scheme (in which the checkpoint's weights are
+        architecture, model_type, ffn (the model's entry in the table of architectures), the fields of
+        `lape.model.sites.Sites.description`, vocab_size, context_length, scheme (in which the checkpoint's weights are
         quantised; None where they are plain), weights (hashes of a few of them, see `lape.model.weights`).
 
     Raises:
@@ -73,8 +74,9 @@ def describe(path: str | Path, dtype: torch.dtype, settings: Mapping, shape: Map
     tensor_parallel = settings["tensor_parallel"]
     ffn = find_ffn(model)
     if tensor_parallel > 1:
-        ranks.check_plan(model.get_decoder(), ffn.architecture.down, ffn.width, ffn.experts, tensor_parallel)
-    decoder = model.get_decoder().config
+        widths = sorted({(part.paths.down, part.site.width) for part in ffn.parts})
+        ranks.check_plan(decoder_of(model), widths, tensor_parallel)
+    decoder = decoder_of(model).config
     for key, value in (shape or {}).items():
         found = getattr(decoder, key, None)
         if found != value:
@@ -85,9 +87,7 @@ def describe(path: str | Path, dtype: torch.dtype, settings: Mapping, shape: Map
         "architecture": type(model).__name__,
         "model_type": decoder.model_type,
         "ffn": ffn_entry(decoder.model_type),
-        "layers": ffn.shape[0],
-        "neurons_per_layer": ffn.shape[1],
-        "experts": ffn.experts,
+        **ffn.sites.description(),
         "vocab_size": model.get_input_embeddings().num_embeddings,
         "context_length": getattr(decoder, "max_position_embeddings", None),
         "scheme": scheme,
@@ -195,12 +195,12 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
         ) from error
     check_report(path, model, report)
     check_hashes(path, model, header.get("weights", {}), dtype)
-    if header["experts"] > 1:
+    if any(site.experts > 1 for site in Sites.of(header).sites):
         # Only in this implementation do each expert's activations exist by themselves. Runs that record and perturb
         # nothing use it too, so that all runs compare.
         model.set_experts_implementation("eager")
     if parameters["compile"]:
-        model.get_decoder().compile()
+        decoder_of(model).compile()
     return model.eval(), header
 
 

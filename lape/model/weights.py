@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lape.errors import LapeError, first_line
+from lape.model.ffn import decoder_of
 
 # Weights that are compared, evenly spaced over the model, and the elements of each. More would cost seconds a load.
 _COMPARED, _ELEMENTS = 8, 2**18
@@ -56,7 +57,7 @@ def unreadable(path: str | Path, error: Exception) -> LapeError:
 
 def _homes(model: nn.Module) -> Iterator[str]:
     """How the names of the weights of the decoder and of the LM head begin."""
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    decoder, head = decoder_of(model), model.get_output_embeddings()
     for name, module in model.named_modules():
         if module is decoder:
             yield from (f"{name}.{child}.".lstrip(".") for child, _ in module.named_children())

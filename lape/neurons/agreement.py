@@ -10,10 +10,9 @@ ALL = "all languages"
 
 
 def members(neurons: Neurons) -> np.ndarray:
-    """Which neurons are selected: bool [1 + K, L * I]. Row 0 is for any set, the next K rows are for the K sets."""
-    member = np.zeros((1 + len(neurons.sets), neurons.layers * neurons.neurons_per_layer), bool)
-    flat = neurons.table["layer"].to_numpy(np.int64) * neurons.neurons_per_layer + neurons.places()
-    member[1:, flat] = neurons.membership().T
+    """Which neurons are selected: bool [1 + K, N]. Row 0 is for any set, the next K rows are for the K sets."""
+    member = np.zeros((1 + len(neurons.sets), neurons.sites.neurons), bool)
+    member[1:, neurons.numbers()] = neurons.membership().T
     member[0] = member[1:].any(axis=0)
     return member
 

@@ -9,36 +9,37 @@ import pandas as pd
 from lape.artifacts.files import checked, read_array, read_json
 from lape.errors import LapeError
 from lape.model.linear import LinearLayer
-from lape.neurons.table import Neurons, located
+from lape.model.sites import Sites
+from lape.neurons.table import Neurons
 
 
-def neuron_units(linear_layers: Sequence[LinearLayer], part: str, shape: tuple[int, int]) -> np.ndarray:
+def neuron_units(linear_layers: Sequence[LinearLayer], part: str, sites: Sites) -> np.ndarray:
     """The unit that feeds each neuron's activation function.
 
     Args:
         linear_layers: all linear layers of a model, in order.
         part: the part that feeds the activation function: "gate" in a GLU, else "up".
-        shape: (L, I), layers and neurons per layer, over all experts.
+        sites: where the model's N neurons are.
 
     Returns:
-        int64 [L, I], numbers of units.
+        int64 [N], numbers of units.
 
     Raises:
-        LapeError: the linear layers do not have I units of that part in each of L layers.
+        LapeError: in some layer the linear layers do not have as many units of that part as there are neurons.
     """
-    found: list[list[np.ndarray]] = [[] for _ in range(shape[0])]
+    found: list[list[np.ndarray]] = [[] for _ in range(sites.layers)]
     for linear in linear_layers:
-        if linear.kind == "ffn" and linear.layer < shape[0]:
+        if linear.kind == "ffn" and linear.layer < sites.layers:
             index = np.arange(linear.width)
             found[linear.layer].append(linear.first + index[linear.part(index) == part])
     rows = [np.concatenate([np.empty(0, np.int64), *parts]) for parts in found]
-    if any(len(row) != shape[1] for row in rows):
-        sizes = sorted({len(row) for row in rows})
-        raise LapeError(
-            f"linear layers: have {sizes} units of part {part!r} a layer, the neurons' model {shape[1]} neurons; take "
-            "both from one model"
-        )
-    return np.stack(rows)
+    for layer, (row, wanted) in enumerate(zip(rows, np.diff(sites.starts), strict=True)):
+        if len(row) != wanted:
+            raise LapeError(
+                f"linear layers: have {len(row)} units of part {part!r} in layer {layer}, the neurons' model {wanted} "
+                "neurons; take both from one model"
+            )
+    return np.concatenate(rows)
 
 
 def neurons_by_average_precision(
@@ -61,7 +62,7 @@ def neurons_by_average_precision(
     Raises:
         LapeError: a language was not scored, or the shapes differ.
     """
-    units = neuron_units(linear_layers, part, (like.layers, like.neurons_per_layer)).ravel()
+    units = neuron_units(linear_layers, part, like.sites)
     owners: dict[int, list[str]] = {}
     for language, size in like.counts().items():
         if language not in precision:
@@ -73,13 +74,12 @@ def neurons_by_average_precision(
     chosen = np.array(sorted(owners), np.int64)
     table = pd.DataFrame(
         {
-            **located(chosen, like.neurons_per_layer, like.experts),
+            **like.sites.located(chosen),
             "languages": [tuple(owners[neuron]) for neuron in chosen.tolist()],
             **{f"average_precision_{language}": precision[language][units[chosen]] for language in like.sets},
         }
     )
-    shape = like.layers, like.neurons_per_layer
-    return Neurons(table, like.sets, *shape, {"selected": len(table)}, experts=like.experts)
+    return Neurons(table, like.sets, like.sites, {"selected": len(table)})
 
 
 def ap_neurons(header_path: str | Path, like_path: str | Path) -> Neurons:

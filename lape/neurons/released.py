@@ -16,7 +16,8 @@ import torch
 
 from lape.artifacts.files import read_json, writing
 from lape.errors import LapeError
-from lape.neurons.table import Neurons, located
+from lape.model.sites import Sites
+from lape.neurons.table import Neurons
 from lape.paper import MODELS, key, paper_model
 from lape.statistics.sums import ActivationStatistics
 
@@ -31,15 +32,15 @@ class Source:
     Attributes:
         name: what tables call the model.
         revision, checkpoint: revision and repository of the model on the hub, where they are known.
-        layers, neurons_per_layer, experts: shape of the model's FFN; None where it is not known.
+        sites: where the model's neurons are; None where that is not known.
+        neurons_per_layer: I, where it is known without L.
     """
 
     name: str
     revision: str | None = None
     checkpoint: str | None = None
-    layers: int | None = None
+    sites: Sites | None = None
     neurons_per_layer: int | None = None
-    experts: int = 1
 
     @classmethod
     def named(cls, name: str, neurons_per_layer: int | None = None) -> "Source":
@@ -61,7 +62,7 @@ class Source:
                 f"--neurons-per-layer: {model.name if model else name} has {shape[1]}, not {neurons_per_layer}; leave "
                 "it out, or give the model another --name"
             )
-        return cls(name, layers=shape[0], neurons_per_layer=shape[1])
+        return cls(name, sites=Sites.rectangle(*shape))
 
     @classmethod
     def described(cls, model_json: str | Path) -> "Source":
@@ -71,9 +72,8 @@ class Source:
             LapeError: the header is missing or of another kind.
         """
         header = read_json(model_json, "model")
-        shape = {key: header[key] for key in ("layers", "neurons_per_layer", "experts")}
         checkpoint = header["path"] if header["source"] == "hub" else None
-        return cls(header["name"], header["revision"], checkpoint, **shape)
+        return cls(header["name"], header["revision"], checkpoint, Sites.of(header))
 
 
 def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> Neurons:
@@ -91,7 +91,7 @@ def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> 
         LapeError: the file is no released neuron file, or does not fit the languages or the model.
     """
     content = _load(path)
-    if source.neurons_per_layer is None:
+    if source.sites is None and source.neurons_per_layer is None:
         known = ", ".join(model.name for model in MODELS)
         raise LapeError(
             f"{path}: does not say how many neurons a layer of {source.name} has; pass --model, --neurons-per-layer, "
@@ -106,25 +106,25 @@ def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> 
         )
     if len(set(languages)) != len(languages):
         raise LapeError(f"--languages: a language is named twice ({', '.join(languages)}); name each once")
-    depth = source.layers or len(content[0])
+    sites = source.sites or Sites.rectangle(len(content[0]), source.neurons_per_layer)
     owners: dict[int, list[str]] = {}
     for language, layers in zip(languages, content, strict=True):
-        if len(layers) != depth:
+        if len(layers) != sites.layers:
             raise LapeError(
-                f"{path}: {language} has {len(layers)} layers, not the {depth} of {source.name}; pass the file of one "
-                "model, and its --name or --model"
+                f"{path}: {language} has {len(layers)} layers, not the {sites.layers} of {source.name}; pass the file "
+                "of one model, and its --name or --model"
             )
         for layer, index in enumerate(layers):
-            fault = _fault(index, source.neurons_per_layer)
+            first, end = sites.starts[layer : layer + 2].tolist()
+            fault = _fault(index, end - first)
             if fault:
                 raise LapeError(f"{path}: {language}, layer {layer} (from 0) {fault}; pass the file of {source.name}")
             for place in index.tolist():
-                owners.setdefault(layer * source.neurons_per_layer + int(place), []).append(language)
+                owners.setdefault(first + int(place), []).append(language)
     chosen = np.array(sorted(owners), np.int64)
-    table = pd.DataFrame(located(chosen, source.neurons_per_layer, source.experts))
+    table = pd.DataFrame(sites.located(chosen))
     table["languages"] = [tuple(owners[neuron]) for neuron in chosen.tolist()]
-    shape = depth, source.neurons_per_layer
-    return Neurons(table, tuple(languages), *shape, {"selected": len(table)}, str(path), source.experts)
+    return Neurons(table, tuple(languages), sites, {"selected": len(table)}, str(path))
 
 
 def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, ActivationStatistics]:
@@ -141,13 +141,13 @@ def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, Ac
         LapeError: a file is no count file, counts are outside 0 ... n, shapes differ, or the model is a mixture of
             experts.
     """
-    if source.experts > 1:
+    if source.sites is not None and not (source.sites.is_rectangle and source.sites.sites[0].experts == 1):
         raise LapeError(
-            f"{source.name}: is a mixture of experts, and a count file does not say how many tokens reached each; "
-            "count with `lape statistics`"
+            f"{source.name}: is a mixture of experts, or its layers differ, and a count file does not say which tokens "
+            "reached which neurons; count with `lape statistics`"
         )
     statistics: dict[str, ActivationStatistics] = {}
-    shape = None if source.layers is None else (source.layers, source.neurons_per_layer)
+    shape = None if source.sites is None else source.sites.shape
     for language, path in paths.items():
         content = _load(path)
         if not (isinstance(content, dict) and {"n", "over_zero"} <= set(content)):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lape.errors import LapeError
-from lape.neurons.table import Neurons, located
+from lape.neurons.table import Neurons
 from lape.statistics.sums import ActivationStatistics
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def activation_probabilities(statistics: Mapping[str, ActivationStatistics]) -> 
         statistics: language -> statistics of one model.
 
     Returns:
-        float32 [L, I, K], languages in the mapping's order.
+        float32 [N, K], languages in the mapping's order.
 
     Raises:
         LapeError: a language has no tokens, or the statistics differ in shape.
@@ -61,7 +61,7 @@ def mean_activations(statistics: Mapping[str, ActivationStatistics], negative: s
         negative: see above.
 
     Returns:
-        float32 [L, I, K], none negative.
+        float32 [N, K], none negative.
 
     Raises:
         LapeError: see `activation_probabilities`; or `negative` is unknown, or the statistics hold counts alone.
@@ -100,8 +100,8 @@ def select_lape(
 
     1. P is count / tokens in float32, and H is the entropy of P over languages. In a mixture of experts, tokens are
        those routed to the expert.
-    2. T is the round(L I K quantile)-th smallest of all P. A neuron is out where no language has P > T.
-    3. The round(L I ratio) neurons with the smallest H are taken, over all layers. Of equal neurons the one in the
+    2. T is the round(N K quantile)-th smallest of all P. A neuron is out where no language has P > T.
+    3. The round(N ratio) neurons with the smallest H are taken, over all layers. Of equal neurons the one in the
        lower layer is taken first, then the one of lower index.
     4. A neuron belongs to every language with P > T.
 
@@ -193,7 +193,7 @@ def choose(
 
     Args:
         statistics: language -> statistics, for K languages.
-        values: float32 [L, I, K], the values that the method compares over languages.
+        values: float32 [N, K], the values that the method compares over languages.
         name: name of the values, which become columns name_<language>.
         threshold: a neuron with no value strictly above the threshold is out.
         ratio: share of all neurons to take.
@@ -221,7 +221,6 @@ def choose(
         raise LapeError(f"neurons.assignment: {assignment!r} is unknown; use one of {', '.join(ASSIGNMENTS)}")
     _check_share("ratio", ratio)
     languages = list(statistics)
-    layers, neurons, _ = values.shape
     flat = values.reshape(-1, len(languages))
     wanted = quota if quota is not None else round(len(flat) * ratio)
     if wanted < 1:
@@ -252,10 +251,8 @@ def choose(
     _warn_of_few(members[taken], languages, wanted, quota)
 
     chosen = np.sort(taken)
-    (experts,) = {value.rows.shape[1] for value in statistics.values()}
-    table = pd.DataFrame(
-        {**located(candidates[chosen], neurons, experts), "entropy": entropy[chosen].astype(np.float64)}
-    )
+    sites = next(iter(statistics.values())).sites
+    table = pd.DataFrame({**sites.located(candidates[chosen]), "entropy": entropy[chosen].astype(np.float64)})
     for k, language in enumerate(languages):
         table[f"{name}_{language}"] = flat[candidates[chosen], k].astype(np.float64)
     table["languages"] = [
@@ -269,7 +266,7 @@ def choose(
         "wanted": wanted,
         "selected": len(chosen),
     }
-    return Neurons(table, tuple(languages), layers, neurons, summary, experts=experts)
+    return Neurons(table, tuple(languages), sites, summary)
 
 
 # Method -> its function of statistics and keyword parameters. The header of the method's artifact records these.
@@ -296,16 +293,16 @@ def _lowest_entropy(statistics, values: np.ndarray, name: str, ratio: float, qua
 def _per_token(
     statistics: Mapping[str, ActivationStatistics], sums: Callable[[ActivationStatistics], np.ndarray]
 ) -> np.ndarray:
-    """Sums divided by the number of tokens that reached each neuron, float32 [L, I, K]."""
-    shapes = {language: value.count.shape for language, value in statistics.items()}
-    if len({(value.count.shape, value.rows.shape) for value in statistics.values()}) > 1:
+    """Sums divided by the number of tokens that reached each neuron, float32 [N, K]."""
+    if len({value.sites for value in statistics.values()}) > 1:
+        shapes = "; ".join(f"{language}: {value.sites}" for language, value in statistics.items())
         raise LapeError(f"statistics: languages differ in shape ({shapes}); count them all on one model")
     for language, value in statistics.items():
         if value.tokens == 0:
             raise LapeError(f"statistics: {language} has no tokens; raise tokens.train")
     if not statistics:
         raise LapeError("languages: neurons are found by comparing languages; name at least two")
-    values = np.empty((*next(iter(shapes.values())), len(statistics)), np.float32)
+    values = np.empty((*next(iter(statistics.values())).count.shape, len(statistics)), np.float32)
     for k, value in enumerate(statistics.values()):
         values[..., k] = sums(value) / np.maximum(value.denominator, 1)  # divided in float64, then rounded
     return values

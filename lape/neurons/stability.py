@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lape.model.sites import Sites
 from lape.neurons.agreement import ALL, members
-from lape.neurons.table import Neurons, located
+from lape.neurons.table import Neurons
 from lape.statistics.sums import ActivationStatistics, carried
 
 # A function from (language -> statistics) to neurons, such as `lape.select_lape` with its parameters bound.
@@ -28,12 +29,14 @@ class Shards:
     """The S shards of one language, stacked. They hold only the sums that a selection needs.
 
     Attributes:
-        count: int64 [S, L, I], see `ActivationStatistics`.
-        rows: int64 [S, L, E].
+        sites: see `ActivationStatistics`.
+        count: int64 [S, N].
+        rows: int64 [S, B].
         tokens: int64 [S].
-        totals: int64 [S, 2, L, I]; None where the selection needs no means.
+        totals: int64 [S, 2, N]; None where the selection needs no means.
     """
 
+    sites: Sites
     count: np.ndarray
     rows: np.ndarray
     tokens: np.ndarray
@@ -47,22 +50,25 @@ class Shards:
             shards: the shards. An iterator is read shard by shard.
             means: keep the sums of the activation. LAVE alone needs them, and they take two thirds of the memory.
         """
-        kept = [(shard.count, shard.rows, shard.tokens, shard.totals if means else None) for shard in shards]
-        count, rows, tokens, totals = zip(*kept, strict=True)
-        return cls(np.stack(count), np.stack(rows), np.array(tokens), np.stack(totals) if means else None)
+        kept = [
+            (shard.sites, shard.count, shard.rows, shard.tokens, shard.totals if means else None) for shard in shards
+        ]
+        sites, count, rows, tokens, totals = zip(*kept, strict=True)
+        return cls(sites[0], np.stack(count), np.stack(rows), np.array(tokens), np.stack(totals) if means else None)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def pooled(self, weights: np.ndarray) -> ActivationStatistics:
         """The sum of the shards, each times its weight, int64 [S]; without squares and counts above thresholds."""
-        count = np.einsum("s,sli->li", weights, self.count)
+        count = np.einsum("s,s...->...", weights, self.count)
         zeros = np.broadcast_to(np.int64(0), (2, *count.shape))
         return ActivationStatistics(
+            sites=self.sites,
             count=count,
             tokens=int(weights @ self.tokens),
-            rows=np.einsum("s,sle->le", weights, self.rows),
-            totals=zeros if self.totals is None else carried(np.einsum("s,spli->pli", weights, self.totals)),
+            rows=np.einsum("s,s...->...", weights, self.rows),
+            totals=zeros if self.totals is None else carried(np.einsum("s,s...->...", weights, self.totals)),
             squares=zeros,
             above=np.empty((0, *count.shape), np.int64),
         )
@@ -172,7 +178,7 @@ def bootstrap(
     languages = np.array(list(shards), object)
     frequency = pd.DataFrame(
         {
-            **located(found, whole.neurons_per_layer, whole.experts),
+            **whole.sites.located(found),
             "languages": [",".join(languages[owners]) for owners in full[1:, found].T],
             "frequency": hits[0, found] / resamples,
             **{f"frequency_{language}": hits[1 + k, found] / resamples for k, language in enumerate(languages)},

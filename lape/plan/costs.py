@@ -78,7 +78,7 @@ class Loaded:
     def activations(self, tokens: float, length: float, head: bool = False) -> float:
         """Bytes of the activations of a pass of `tokens` tokens, in chunks of `length`, with or without logits."""
         shape = self.shape
-        widest = 6 * shape.hidden + shape.attention + shape.cache + 3 * shape.neurons
+        widest = 6 * shape.hidden + shape.attention + shape.cache + 3 * shape.widest
         scores = tokens * length * shape.heads * (self.itemsize + 4) if self.eager else 0
         logits = min(LOGITS_IN_MEMORY, tokens * shape.vocabulary) * (self.itemsize + 4) if head else 0
         return tokens * widest * self.itemsize + scores + logits
@@ -169,7 +169,7 @@ def _statistics(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     tokens, length = sizes.tokens(a.tokens)
     pass_tokens = max(TOKENS_PER_PASS[model.device], length)
     batch = pass_tokens if a.batch_size is None else a.batch_size * length
-    neurons = model.shape.layers * model.shape.neurons
+    neurons = model.shape.neurons
     # A neuron takes 8 bytes for its count, 16 for its sum, 16 for its sum of squares, and 8 per threshold, in every
     # shard and in the sum of the shards.
     sums = neurons * 8 * (5 + len(a.thresholds))
@@ -287,12 +287,12 @@ def _corpus(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
 
 
 def _values(a: argparse.Namespace, model: Loaded, languages: int) -> float:
-    return model.shape.layers * model.shape.neurons * languages
+    return model.shape.neurons * languages
 
 
 def _select(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     values = _values(a, model, len(a.statistics))
-    neurons = model.shape.layers * model.shape.neurons
+    neurons = model.shape.neurons
     disk = getattr(a, "ratio", 0.01) * neurons * (20 + 20 * len(a.statistics))
     # In memory are the sums of every language, and three arrays of one value per neuron and language.
     return Cost(cpu=values * (_SELECTED + 40e-9), disk=disk, activations=values * (40 + 12))

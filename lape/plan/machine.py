@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lape.machine.allocator import keep_freed_memory
+from lape.model.ffn import decoder_of
 from lape.model.loading import DTYPES
 from lape.plan.shape import one_layer, shape_of
 
@@ -143,7 +144,7 @@ def _decoder(config: "PreTrainedConfig", dtype: str, attention: str | None, devi
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
-    decoder = model.get_decoder().to_empty(device=device).eval()
+    decoder = decoder_of(model).to_empty(device=device).eval()
     for values in (*decoder.parameters(), *decoder.buffers()):
         values.data.fill_(0.01 if values.is_floating_point() else 0)
     return decoder

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
 from lape.artifacts.files import read_json
 from lape.errors import LapeError, first_line
-from lape.model.ffn import find_ffn
+from lape.model.ffn import decoder_of, find_ffn
 from lape.model.linear import linear_layers
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Shape:
             these include only the experts that a token is routed to.
         matrices: number of weights in all of the decoder's matrices, those of every expert included.
         head: number of weights of the LM head, whether it shares those of the embedding or not.
-        layers, neurons: L, and the number of neurons in a layer.
+        layers, neurons: L, and the number of all neurons.
+        widest: the largest number of neurons in a layer.
         units: number of outputs of all linear layers.
         hidden: width of the hidden state.
         heads: number of attention heads in a layer.
@@ -43,6 +45,7 @@ class Shape:
     head: int
     layers: int
     neurons: int
+    widest: int
     units: int
     hidden: int
     heads: int
@@ -107,7 +110,7 @@ def shape_of(config: "PreTrainedConfig") -> Shape:
             model = AutoModelForCausalLM.from_config(config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LapeError(f"is no causal language model ({error}); mend its `shape`") from error
-    decoder, ffn = model.get_decoder(), find_ffn(model)
+    decoder, ffn = decoder_of(model), find_ffn(model)
     embeddings = {id(module.weight) for module in decoder.modules() if isinstance(module, nn.Embedding)}
     # The matrices of a mixture's experts may be stacked, with a third dimension.
     weights = [weight for weight in decoder.parameters() if weight.dim() > 1 and id(weight) not in embeddings]
@@ -116,15 +119,16 @@ def shape_of(config: "PreTrainedConfig") -> Shape:
     text = decoder.config
     heads = text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
-    share = getattr(text, "num_experts_per_tok", 1) / ffn.experts
+    share = getattr(text, "num_experts_per_tok", 1) / max(site.experts for site in ffn.sites.sites)
     layers = linear_layers(model)
     return Shape(
         parameters=sum(weight.numel() for weight in model.parameters()),
         body=round(dense + experts * share),
         matrices=dense + experts,
         head=(model.get_output_embeddings() or model.get_input_embeddings()).weight.numel(),
-        layers=ffn.shape[0],
-        neurons=ffn.shape[1],
+        layers=ffn.sites.layers,
+        neurons=ffn.sites.neurons,
+        widest=int(np.diff(ffn.sites.starts).max()),
         units=layers[-1].first + layers[-1].width,
         hidden=text.hidden_size,
         heads=heads,

@@ -1,7 +1,7 @@
 """Record activation statistics while a model runs, inside its FFNs' own GLU step where possible, else by hooks."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,28 +10,39 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
-from lape.model.ffn import FFN, activation_hooks, check_not_replaced, device_of, find_ffn, input_device, traced_anew
-from lape.model.fused import fused_activation, stepped, without_last_projection
+from lape.model.activations import activations_seen
+from lape.model.ffn import (
+    FFN,
+    ModelSite,
+    check_not_replaced,
+    decoder_of,
+    device_of,
+    find_ffn,
+    input_device,
+    traced_anew,
+    why_unseen,
+)
+from lape.model.fused import fused_activations, stepped, without_projection
 from lape.statistics.sums import FRACTION_BITS, ActivationStatistics, carried
 
 
 class _DeviceSums:
-    """The sums of the n layers of one device, [n, E, ...], so that the sums of a layer and expert lie together."""
+    """The sums of n sites of one device and size, [n, E, ...], so that the sums of a site and expert lie together."""
 
-    def __init__(self, layers: list[int], ffn: FFN, groups: int, thresholds: Sequence[float], device: torch.device):
-        self.layers = layers
-        shape = (len(layers), ffn.experts)
+    def __init__(self, sites: list[ModelSite], groups: int, thresholds: Sequence[float], device: torch.device):
+        self.sites = sites
+        shape, width = (len(sites), sites[0].site.experts), sites[0].own_width
 
         def zeros(*last: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(*shape, *last, dtype=dtype, device=device)
 
-        self.count = zeros(groups, ffn.own_width)
-        self.above = zeros(len(thresholds), groups, ffn.own_width)
+        self.count = zeros(groups, width)
+        self.above = zeros(len(thresholds), groups, width)
         self.rows = zeros(groups)
         # Floating-point sums of the running batch, in the order of its rows. Below, exact sums of the earlier batches.
-        self.moments = zeros(2, groups, ffn.own_width, dtype=torch.float64)
-        self.wholes, self.fractions = zeros(2, groups, ffn.own_width), zeros(2, groups, ffn.own_width)
-        self.broken = torch.zeros(len(layers), dtype=torch.bool, device=device)
+        self.moments = zeros(2, groups, width, dtype=torch.float64)
+        self.wholes, self.fractions = zeros(2, groups, width), zeros(2, groups, width)
+        self.broken = torch.zeros(len(sites), dtype=torch.bool, device=device)
         self.parts = [
             [
                 ops.Sums(
@@ -41,9 +52,9 @@ class _DeviceSums:
                     self.rows[place, expert],
                     tuple(thresholds),
                 )
-                for expert in range(ffn.experts)
+                for expert in range(shape[1])
             ]
-            for place in range(len(layers))
+            for place in range(len(sites))
         ]
 
     def settle(self) -> None:
@@ -61,36 +72,37 @@ class ActivationRecorder:
     Attributes:
         group: int64 [B, T] or None, to be set before a forward pass. It holds the group (language) of each token, and a
             negative number for a token that is left out. None puts all tokens into group 0.
-        fused: whether the statistics are computed inside the FFN's own GLU step. False: by a hook on the activation.
+        fused: whether the statistics of all sites are computed inside the FFN's own GLU step, not where the activation
+            is seen.
     """
 
-    def __init__(self, ffn: FFN, groups: int, thresholds: Sequence[float], activation: str | None, backend: str):
+    def __init__(
+        self, ffn: FFN, groups: int, thresholds: Sequence[float], activations: Mapping[ModelSite, str], backend: str
+    ):
         self.group: Tensor | None = None
-        self.fused = activation is not None
-        self._ffn, self._activation, self._backend = ffn, activation, backend
+        self.fused = len(activations) == len(ffn.parts)
+        self._ffn, self._activations, self._backend = ffn, activations, backend
         self._thresholds = tuple(float(threshold) for threshold in thresholds)
-        places: dict[torch.device, list[int]] = {}
-        for number, layer in enumerate(ffn.layers):
-            places.setdefault(device_of(layer), []).append(number)
-        self._devices = [
-            _DeviceSums(layers, ffn, groups, self._thresholds, device) for device, layers in places.items()
-        ]
-        parts = {layer: part for sums in self._devices for layer, part in zip(sums.layers, sums.parts, strict=True)}
-        self._sums = [parts[layer] for layer in range(len(ffn.layers))]
+        alike: dict[tuple, list[ModelSite]] = {}
+        for part in ffn.parts:
+            alike.setdefault((device_of(part.layer), part.site.experts, part.own_width), []).append(part)
+        self._devices = [_DeviceSums(sites, groups, self._thresholds, kind[0]) for kind, sites in alike.items()]
+        self._sums = {site: part for sums in self._devices for site, part in zip(sums.sites, sums.parts, strict=True)}
 
-    def step(self, layer: int, expert: int, gate: Tensor, up: Tensor | None, rows: Tensor | None) -> Tensor:
-        """Compute and record the GLU step of one expert of a layer; see `lape.model.fused.Step`."""
-        sums, group = self._sums[layer][expert], self._group(gate, rows)
+    def step(self, site: ModelSite, expert: int, gate: Tensor, up: Tensor | None, rows: Tensor | None) -> Tensor:
+        """Compute and record the GLU step of one expert of a site; see `lape.model.fused.Step`."""
+        sums, group, activation = self._sums[site][expert], self._group(gate, rows), self._activations[site]
         if torch.is_grad_enabled() and gate.requires_grad:
-            active = reference.FUNCTIONS[self._activation](gate)
+            active = reference.FUNCTIONS[activation](gate)
             ops.activation_stats(active.detach(), sums, group, self._backend)
             return active if up is None else active * up
         # In a GLU the gate may be overwritten: it is the output of a projection, and nothing else reads it.
-        return ops.glu_stats(gate, up, self._activation, sums, group, self._backend, overwrite=up is not None)
+        return ops.glu_stats(gate, up, activation, sums, group, self._backend, overwrite=up is not None)
 
-    def observe(self, layer: int, activation: Tensor) -> None:
-        """Record the output of a layer's activation module."""
-        ops.activation_stats(activation.detach(), self._sums[layer][0], self._group(activation, None), self._backend)
+    def observe(self, site: ModelSite, expert: int, activation: Tensor, rows: Tensor | None) -> None:
+        """Record an activation; see `lape.model.activations.See`."""
+        group = self._group(activation, rows)
+        ops.activation_stats(activation.detach(), self._sums[site][expert], group, self._backend)
 
     def _group(self, x: Tensor, rows: Tensor | None) -> Tensor | None:
         if self.group is None:
@@ -117,47 +129,51 @@ class ActivationRecorder:
                 infinite.
         """
 
-        def of_layers(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
-            """Join an array whose first axis is the layer over devices."""
-            by_layer = {}
+        def of_sites(name: str, of_group: Callable[[Tensor], Tensor]) -> list[np.ndarray]:
+            """An array of every site, [E, ...] or []."""
+            by_site = {}
             for sums in self._devices:
-                by_layer.update(zip(sums.layers, of_group(getattr(sums, name)).cpu().numpy(), strict=True))
-            return np.stack([by_layer[layer] for layer in range(len(self._ffn.layers))])
+                by_site.update(zip(sums.sites, of_group(getattr(sums, name)).cpu().numpy(), strict=True))
+            return [by_site[part] for part in self._ffn.parts]
 
         def of_neurons(name: str, of_group: Callable[[Tensor], Tensor]) -> np.ndarray:
-            """Join an array whose last axis is the neuron over devices and over the ranks that share each layer."""
-            own = of_layers(name, of_group)
-            return np.concatenate(ranks.gathered(own), axis=-1) if self._ffn.ranks > 1 else own
+            """Join arrays [E, ..., I] over sites to [..., N], and over the ranks that share each site."""
+            own = of_sites(name, of_group)
+            if self._ffn.ranks > 1:
+                own = [np.concatenate(parts, axis=-1) for parts in zip(*ranks.gathered(own), strict=True)]
+            return np.concatenate([expert for site in own for expert in site], axis=-1)
 
-        rows = of_layers("rows", lambda x: x[:, :, group])  # [L, E]
+        sites = self._ffn.sites
+        rows = of_sites("rows", lambda x: x[:, :, group])
         # A fault in the columns of one rank counts as a fault of all ranks, so that all of them end.
-        self._check(rows, tokens, np.any(ranks.gathered(of_layers("broken", lambda x: x)), axis=0))
-        layers = len(rows)
-        # Each [L, E, 2 (total, square), I] -> [2 (total, square), 2 (whole, fraction), L, E * I]
-        pairs = np.stack([of_neurons(name, lambda x: x[..., group, :]) for name in ("wholes", "fractions")])
-        totals, squares = pairs.transpose(3, 0, 1, 2, 4).reshape(2, 2, layers, -1)
-        above = of_neurons("above", lambda x: x[..., group, :])  # [L, E, K, I]
+        self._check(rows, tokens, np.any(ranks.gathered(of_sites("broken", lambda x: x)), axis=0))
+        # Each [2 (total, square), N] -> [2 (total, square), 2 (whole, fraction), N]
+        pairs = np.stack([of_neurons(name, lambda x: x[..., group, :]) for name in ("wholes", "fractions")], axis=1)
+        totals, squares = (carried(pair).reshape(2, *sites.shape) for pair in pairs)
+        above = of_neurons("above", lambda x: x[..., group, :])
         return ActivationStatistics(
-            count=of_neurons("count", lambda x: x[:, :, group]).reshape(layers, -1),
+            sites=sites,
+            count=of_neurons("count", lambda x: x[:, :, group]).reshape(sites.shape),
             tokens=tokens,
-            rows=rows,
-            totals=carried(totals),
-            squares=carried(squares),
-            above=above.transpose(2, 0, 1, 3).reshape(len(self._thresholds), *self._ffn.shape),
+            rows=np.concatenate(rows).reshape(sites.block_shape),
+            totals=totals,
+            squares=squares,
+            above=above.reshape(len(self._thresholds), *sites.shape),
             thresholds=self._thresholds,
         )
 
-    def _check(self, rows: np.ndarray, tokens: int, broken: np.ndarray) -> None:
-        for layer, seen in enumerate(rows.sum(axis=1)):
-            if not self._ffn.saw(int(seen), tokens):
+    def _check(self, rows: list[np.ndarray], tokens: int, broken: np.ndarray) -> None:
+        for part, seen in zip(self._ffn.parts, rows, strict=True):
+            if not part.saw(int(seen.sum()), tokens):
                 raise LapeError(
-                    f"layer {layer}: its activation was seen at {seen} of {tokens} tokens; the model "
-                    "bypasses its activation module; load it without fused kernels"
+                    f"layer {part.site.layer}: its activation was seen at {seen.sum()} of {tokens} tokens; "
+                    f"{why_unseen(part.place, int(seen.sum()), tokens)}"
                 )
         if broken.any():
+            layers = sorted({part.site.layer for part, fault in zip(self._ffn.parts, broken, strict=True) if fault})
             raise LapeError(
-                f"activations are NaN or infinite in layers {', '.join(map(str, np.flatnonzero(broken)))}; "
-                "set the model's dtype to float32 or bfloat16, or check its weights"
+                f"activations are NaN or infinite in layers {', '.join(map(str, layers))}; set the model's dtype to "
+                "float32 or bfloat16, or check its weights"
             )
 
 
@@ -190,24 +206,18 @@ def record(
     ffn = find_ffn(model)
     check_not_replaced(ffn)
     ops.active_backend(input_device(model), backend)
-    # The experts of a mixture share one activation module. A hook on it does not know which expert runs.
-    wanted = fused or bool(ffn.architecture.experts)
-    activation = fused_activation(ffn) if wanted else None
-    if ffn.architecture.experts and activation is None:
-        raise LapeError(
-            "experts: their activation function is unknown or has hooks; remove these, or add it to ACTIVATIONS in "
-            "lape/kernels/ops.py"
-        )
+    activations = fused_activations(ffn) if fused else {}
+    # Where the last layer has several sites, one may read what another writes.
+    last = ffn.parts[-1] if not complete and ffn.parts[-1].alone else None
     with torch.inference_mode(False):  # the recorder's tensors may outlive an inference mode of the caller
-        recorder = ActivationRecorder(ffn, groups, thresholds, activation, backend)
+        recorder = ActivationRecorder(ffn, groups, thresholds, activations, backend)
     with contextlib.ExitStack() as stack:
         stack.enter_context(traced_anew())
-        if recorder.fused:
-            stack.enter_context(stepped(ffn, recorder.step, stop=not complete))
-        else:
-            stack.enter_context(activation_hooks(ffn, range(len(ffn.layers)), recorder.observe))
-        if not complete and not (recorder.fused and ffn.architecture.gate):  # a fused GLU needs no hook to stop
-            stack.enter_context(without_last_projection(ffn))
+        stack.enter_context(stepped(list(activations), recorder.step, last))
+        stack.enter_context(activations_seen((part for part in ffn.parts if part not in activations), recorder.observe))
+        # A fused GLU stops by itself.
+        if last is not None and not last.paths.experts and not (last in activations and last.paths.gate):
+            stack.enter_context(without_projection(last))
         yield recorder
 
 
@@ -247,7 +257,7 @@ def counting(
         model, backend, thresholds, fused: see `record`.
         skip_first: number of positions at the start of every row that are not counted, such as 1 for BOS.
     """
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     device = input_device(model)
     with record(model, backend, thresholds=thresholds, fused=fused, complete=False) as recorder:
 

@@ -1,6 +1,6 @@
 """Activation statistics: how often, and how strongly, every neuron fires (Tang et al. 2024, Eq. 4).
 
-The statistics hold, per layer and neuron, the number of tokens at which the activation exceeds zero (and further
+The statistics hold, per neuron, the number of tokens at which the activation exceeds zero (and further
 thresholds), the sum of the activation, and the sum of its square. Every position counts. The denominator of an
 activation probability is therefore the number of tokens; in a mixture of experts it is the number of tokens that were
 routed to the neuron's expert.
@@ -13,6 +13,7 @@ import numpy as np
 
 from lape.artifacts.files import writing
 from lape.errors import LapeError
+from lape.model.sites import KINDS, Site, Sites
 
 # A sum of activations is kept as two int64, whole + fraction * 2**-40, with the fraction in [0, 2**40). Such sums add
 # up to the same bits in any order and grouping. Floating-point sums do not.
@@ -21,18 +22,24 @@ FRACTION_BITS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationStatistics:
-    """Sums over tokens for L layers of I neurons. `+` adds the statistics of two lots of tokens exactly.
+    """Sums over tokens for N neurons. `+` adds the statistics of two lots of tokens exactly.
+
+    [N] stands for the shape of an array of neurons. It is (L, I) in a model of L layers of I neurons, and (N,) in one
+    whose layers differ; see `lape.model.sites.Sites.shape`. `sites` numbers the neurons of both.
 
     Attributes:
-        count: int64 [L, I], tokens at which the activation is above zero.
+        sites: where the neurons are.
+        count: int64 [N], tokens at which the activation is above zero.
         tokens: tokens that were counted.
-        rows: int64 [L, E], tokens that reached each of E experts. In a dense FFN, E is 1 and every entry is `tokens`.
-        totals: int64 [2, L, I], whole and fraction of the sum of the activation; see `total`.
-        squares: int64 [2, L, I], whole and fraction of the sum of the squared activation; see `square`.
-        above: int64 [K, L, I], tokens at which the activation is above each threshold.
+        rows: int64 [L, E] or, where layers differ, [B]: tokens that reached each of E experts, or each block; see
+            `lape.model.sites.Sites`. In a dense FFN every entry is `tokens`.
+        totals: int64 [2, N], whole and fraction of the sum of the activation; see `total`.
+        squares: int64 [2, N], whole and fraction of the sum of the squared activation; see `square`.
+        above: int64 [K, N], tokens at which the activation is above each threshold.
         thresholds: the K thresholds.
     """
 
+    sites: Sites
     count: np.ndarray
     tokens: int
     rows: np.ndarray
@@ -43,27 +50,24 @@ class ActivationStatistics:
 
     @property
     def total(self) -> np.ndarray:
-        """Sum of the activation, float64 [L, I]."""
+        """Sum of the activation, float64 [N]."""
         return self.totals[0] + self.totals[1] * 2.0**-FRACTION_BITS
 
     @property
     def square(self) -> np.ndarray:
-        """Sum of the squared activation, float64 [L, I]."""
+        """Sum of the squared activation, float64 [N]."""
         return self.squares[0] + self.squares[1] * 2.0**-FRACTION_BITS
 
     @property
     def denominator(self) -> np.ndarray:
-        """Number of tokens that reached each neuron, int64 [L, I]."""
-        return self.rows.repeat(self.count.shape[1] // self.rows.shape[1], axis=1)
+        """Number of tokens that reached each neuron, int64 [N]."""
+        return self.rows.ravel().repeat(self.sites.block_widths).reshape(self.count.shape)
 
     def __add__(self, other: "ActivationStatistics") -> "ActivationStatistics":
-        if (self.count.shape, self.rows.shape, self.thresholds) != (
-            other.count.shape,
-            other.rows.shape,
-            other.thresholds,
-        ):
+        if (self.sites, self.thresholds) != (other.sites, other.thresholds):
             raise LapeError("statistics: shapes or thresholds differ; count both on one model with one setting")
         return ActivationStatistics(
+            sites=self.sites,
             count=self.count + other.count,
             tokens=self.tokens + other.tokens,
             rows=self.rows + other.rows,
@@ -77,20 +81,31 @@ class ActivationStatistics:
     def of_counts(
         cls, count: np.ndarray, tokens: int, experts: int = 1, thresholds: tuple[float, ...] = ()
     ) -> "ActivationStatistics":
-        """Make statistics of counts alone. Every token reached every expert, and all other sums are zero."""
-        layers = count.shape[0]
+        """Make statistics of counts [L, I] alone. Every token reached every expert, and all other sums are zero."""
         zeros = np.zeros((2, *count.shape), np.int64)
-        rows = np.full((layers, experts), tokens, np.int64)
-        above = np.zeros((len(thresholds), *count.shape), np.int64)
         return cls(
-            count=count, tokens=tokens, rows=rows, totals=zeros, squares=zeros, above=above, thresholds=thresholds
+            sites=Sites.rectangle(*count.shape, experts),
+            count=count,
+            tokens=tokens,
+            rows=np.full((len(count), experts), tokens, np.int64),
+            totals=zeros,
+            squares=zeros,
+            above=np.zeros((len(thresholds), *count.shape), np.int64),
+            thresholds=thresholds,
         )
 
     def save(self, path: str | Path) -> None:
-        """Write an uncompressed npz file, atomically. The same statistics give the same bytes."""
+        """Write an uncompressed npz file, atomically. The same statistics give the same bytes.
+
+        Where layers differ, the array `sites`, int64 [S + 1, 4], lists the sites, each kind by its number in `KINDS`,
+        after a row that begins with the number of layers.
+        """
+        listed = [(layer, KINDS.index(kind), experts, width) for layer, kind, experts, width in self.sites.sites]
+        ragged = {} if self.sites.is_rectangle else {"sites": np.array([(self.sites.layers, 0, 0, 0), *listed])}
         with writing(path) as temporary:
             np.savez(
                 temporary,
+                **ragged,
                 count=self.count,
                 tokens=np.int64(self.tokens),
                 rows=self.rows,
@@ -109,7 +124,13 @@ class ActivationStatistics:
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
+                if "sites" in arrays:
+                    (layers, *_), *listed = arrays["sites"].tolist()
+                    sites = Sites(layers, tuple(Site(layer, KINDS[kind], *size) for layer, kind, *size in listed))
+                else:
+                    sites = Sites.rectangle(*arrays["count"].shape, arrays["rows"].shape[1])
                 return cls(
+                    sites=sites,
                     **{name: arrays[name] for name in ("count", "rows", "totals", "squares", "above")},
                     tokens=int(arrays["tokens"]),
                     thresholds=tuple(arrays["thresholds"].tolist()),

@@ -83,7 +83,10 @@ def test_no_strength_changes_no_token(stages, lape):
     write_header(
         "steering/lape.json",
         "steering",
-        **{key: header[key] for key in ("model", "model_revision", "method", "sets", "neurons_per_layer", "experts")},
+        **{
+            key: header[key]
+            for key in ("model", "model_revision", "method", "sets", "layers", "neurons_per_layer", "experts")
+        },
         parameters={},
         inputs=[],
         outputs=[values],

@@ -14,6 +14,7 @@ from lape.interventions.dose import Dose
 from lape.interventions.perturbation import perturbed
 from lape.interventions.steering import SteeringValues, steering_values
 from lape.model.ffn import find_ffn
+from lape.model.sites import Sites
 from lape.neurons.table import Neurons
 from lape.statistics.recording import record_statistics
 
@@ -29,7 +30,7 @@ def neurons(**columns) -> Neurons:
             "languages": [("fr",), ("fr", "no"), ("fr",), ("no",), ("fr", "en")],
         }
     )
-    return Neurons(table.drop(columns=columns.get("without", [])), SETS, 3, 32)
+    return Neurons(table.drop(columns=columns.get("without", [])), SETS, Sites.rectangle(3, 32))
 
 
 @pytest.fixture
@@ -64,15 +65,15 @@ def test_statistics_that_do_not_fit_are_refused(statistics):
     del statistics["no"]
     with pytest.raises(LapeError, match="no statistics of no; pass"):
         steering_values(neurons(), statistics)
-    other = Neurons(neurons().table, SETS, 4, 32)
-    with pytest.raises(LapeError, match="4 x 32 neurons, the statistics of en are of another"):
+    other = Neurons(neurons().table, SETS, Sites.rectangle(4, 32))
+    with pytest.raises(LapeError, match="4 layers x 32 neurons, the statistics of en are of another"):
         steering_values(other, statistics)
 
 
 def test_values_come_back_from_disk_to_the_last_bit(tmp_path, values):
     path = tmp_path / "lape.tsv"
     values.save(path)
-    shape = {"sets": list(SETS), "neurons_per_layer": 32, "experts": 1}
+    shape = {"sets": list(SETS), "layers": 3, "neurons_per_layer": 32, "experts": 1}
     write_header(path.with_suffix(".json"), "steering", **shape, parameters={}, inputs=[], outputs=[path])
     again = SteeringValues.load(path.with_suffix(".json"))
     pd.testing.assert_frame_equal(again.table, values.table)
@@ -118,7 +119,7 @@ def test_what_a_dose_makes_of_an_activation(tiny_model, values, dose, value):
 def test_no_strength_and_no_neuron_change_no_bit(tiny_model, values, mode):
     ids = torch.arange(2, 12).view(2, 5)
     logits = tiny_model(input_ids=ids).logits
-    alone = SteeringValues(values.table[values.table["language"] != "en"], SETS, 32)
+    alone = SteeringValues(values.table[values.table["language"] != "en"], SETS, Sites.rectangle(3, 32))
     for nothing in (values.perturbation("fr", Dose(mode, 0.0)), alone.perturbation("en", Dose(mode))):
         with perturbed(tiny_model, nothing) as firing:
             assert torch.equal(tiny_model(input_ids=ids).logits, logits)
@@ -132,7 +133,9 @@ def test_a_share_takes_the_lowest_entropies(values, statistics):
     assert {layer: index.tolist() for layer, index in three.indices.items()} == {0: [5, 1], 1: [7]}
     means = values.table.set_index(["language", "layer", "index"])["mean"]
     np.testing.assert_allclose(three.values[0], [means["fr", 0, 5], means["fr", 0, 1]], rtol=1e-6)
-    many = SteeringValues(pd.concat([values.table[values.table["language"] == "en"]] * 50), SETS, 32)
+    many = SteeringValues(
+        pd.concat([values.table[values.table["language"] == "en"]] * 50), SETS, Sites.rectangle(3, 32)
+    )
     assert sum(map(len, many.perturbation("en", Dose(share=0.28)).indices.values())) == 14
     control = steering_values(neurons(without=["entropy"]), statistics)
     with pytest.raises(LapeError, match="no entropy to rank them by; take all"):

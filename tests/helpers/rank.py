@@ -32,7 +32,7 @@ CHUNKS = np.random.default_rng(0).integers(2, 400, (40, 16), dtype=np.int32)
 def measure(model_json: Path) -> dict[str, np.ndarray]:
     """Everything that is counted, edited or generated, of one model."""
     model, _ = load_model(model_json)
-    found = {"own_width": np.array(find_ffn(model).own_width)}
+    found = {"own_width": np.array(find_ffn(model).parts[0].own_width)}
     batches = [CHUNKS[first : first + 8].astype(np.int64) for first in range(0, len(CHUNKS), 8)]
     for fused in (True, False):
         counted = record_statistics(model, batches, thresholds=[0.25], skip_first=1, fused=fused)

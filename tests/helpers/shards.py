@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lape.model.sites import Sites
 from lape.statistics.sums import ActivationStatistics
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
@@ -17,7 +18,14 @@ def made(rng, tokens: int, probabilities: np.ndarray) -> ActivationStatistics:
     rows = np.full((len(count), 1), tokens)
     above = np.zeros((1, *count.shape), np.int64)
     return ActivationStatistics(
-        count=count, tokens=tokens, rows=rows, totals=totals, squares=zeros, above=above, thresholds=(0.5,)
+        sites=Sites.rectangle(*count.shape),
+        count=count,
+        tokens=tokens,
+        rows=rows,
+        totals=totals,
+        squares=zeros,
+        above=above,
+        thresholds=(0.5,),
     )
 
 

@@ -76,9 +76,12 @@ def arguments(stage: str, **options: str) -> list[str]:
     return words
 
 
-def finish(folder: Path, only: Collection[str] = tuple(STAGES)) -> None:
-    """Run stages, all or some, in a folder, which is the working directory, for French and Japanese."""
-    make_model(folder / "model")
+def finish(folder: Path, only: Collection[str] = tuple(STAGES), **model) -> None:
+    """Run stages, all or some, in a folder, which is the working directory, for French and Japanese.
+
+    `model` has settings for the tiny model.
+    """
+    make_model(folder / "model", **model)
     make_texts(folder / "texts")
     (folder / "config.json").write_text("{}")
     (folder / "asked").mkdir()

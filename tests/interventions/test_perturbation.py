@@ -8,6 +8,7 @@ import torch
 from lape.errors import LapeError
 from lape.interventions.perturbation import Perturbation, deactivate, perturbed
 from lape.model.ffn import find_ffn
+from lape.model.sites import Sites
 from lape.neurons.table import Neurons
 from lape.statistics.recording import record, record_statistics
 
@@ -16,7 +17,7 @@ def neurons(layers=3, width=32) -> Neurons:
     table = pd.DataFrame(
         {"layer": [0, 0, 2, 2], "index": [1, 5, 0, 31], "languages": [("fr",), ("fr", "en"), ("en",), ("fr",)]}
     )
-    return Neurons(table, ("en", "fr", "ja"), layers, width)
+    return Neurons(table, ("en", "fr", "ja"), Sites.rectangle(layers, width))
 
 
 IDS = torch.arange(2, 12).view(2, 5)
@@ -84,7 +85,7 @@ def test_gradients_flow_around_the_deactivated_neurons(tiny_model):
 
 @pytest.mark.parametrize("layers, width", [(4, 32), (3, 33)])
 def test_neurons_of_another_shape_are_refused(tiny_model, layers, width):
-    with pytest.raises(LapeError, match=rf"{layers} layers x {width} neurons, this one has 3 x 32"):
+    with pytest.raises(LapeError, match=rf"{layers} layers x {width} neurons, this one has 3 layers x 32"):
         with deactivate(tiny_model, neurons(layers, width), "fr"):
             pass
 

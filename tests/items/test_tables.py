@@ -121,7 +121,7 @@ def test_a_neurons_table_must_agree_with_its_header(tmp_path):
     with pytest.raises(LapeError, match=r"tiny-lape\.tsv: 3 neurons of nan, its header says 9"):
         rows([path])
     path.write_text(json.dumps({**header, "layers": 3}))
-    with pytest.raises(LapeError, match="names layers"):
+    with pytest.raises(LapeError, match="names a layer"):
         rows([path])
     table.write_text("layer\tindex\n0\t1\n")
     with pytest.raises(LapeError, match=r"tiny-lape\.tsv: is not a table of neurons"):

@@ -161,14 +161,15 @@ def test_the_gate_of_an_expert_is_what_feeds_its_activation_function(model_type)
     assert (down.name, down.parts) == ("mlp.experts.0.down_proj", (("down", 16),))
     assert neuron_part(linear_layers(model)) == "gate"
 
-    def see(layer, expert, projection, output, rows):
+    def see(expert, projection, output, rows):
         if projection == "gate_up_proj":
             gates.append(output[:, torch.from_numpy(gate_up.part(np.arange(64)) == "gate")])
         return output
 
     with contextlib.ExitStack() as stack, torch.inference_mode():
         expected = model(input_ids=ids()).logits
-        stack.enter_context(experts_seen(find_ffn(model), see))
+        for part in find_ffn(model).parts:
+            stack.enter_context(experts_seen(part, see))
         fed = fed_to_activations(model, stack)
         assert torch.equal(model(input_ids=ids()).logits, expected)
     assert len(fed) == len(gates) > 2

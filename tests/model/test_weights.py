@@ -131,6 +131,41 @@ def test_a_checkpoint_in_fp8_is_read_with_its_scales(tmp_path, described):
     assert status == 1 and f"lape model: {folder}: its weights cannot be read" in messages
 
 
+# The sixteen values of a number in MXFP4, two to a byte; each block of 32 shares a power of two.
+FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0])
+
+
+def in_mxfp4(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The experts' weights [E, inputs, outputs] in blocks along the inputs, as gpt-oss is published."""
+    quantised = {}
+    for name, weight in tensors.items():
+        if not name.endswith("_proj") or "experts" not in name:
+            quantised[name] = weight
+            continue
+        blocks = weight.transpose(1, 2).unflatten(2, (-1, 32))
+        exponent = (blocks.abs().amax(-1, keepdim=True) / 6).log2().ceil()
+        code = ((blocks * 2.0**-exponent)[..., None] - FP4).abs().argmin(-1).to(torch.uint8)
+        quantised[f"{name}_blocks"] = code[..., ::2] | code[..., 1::2] << 4
+        quantised[f"{name}_scales"] = (exponent[..., 0] + 127).to(torch.uint8)
+    return quantised
+
+
+def test_a_checkpoint_in_mxfp4_is_read_with_its_scales(tmp_path, described):
+    shape = {"hidden_size": 32, "num_local_experts": 4, "head_dim": 16, "num_key_value_heads": 1}
+    folder = make_model(tmp_path / "tiny", model_type="gpt_oss", **shape)
+    plain = load_file(folder / "model.safetensors")
+    rewrite(folder, in_mxfp4, quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]})
+    status, messages, output = described(folder)
+    assert status == 0, messages
+    model, header = load_model(output)
+    assert (header["scheme"], header["neurons_per_layer"], header["experts"]) == ("mxfp4", 128, 4)
+    # The CPU has no kernel for it without triton, so that the weights are dequantised.
+    name = "model.layers.1.mlp.experts.down_proj"
+    loaded, wanted = model.get_parameter(name).float(), plain[name].float()
+    assert 0 < (loaded - wanted).abs().max() < wanted.abs().max() / 4  # one bit of mantissa
+    assert record_statistics(model, [BATCH]).rows.sum(axis=1).tolist() == [160] * 3
+
+
 @pytest.mark.parametrize(
     "method, names",
     [("gptq", "optimum"), ("awq", "gptqmodel"), ("compressed-tensors", "compressed-tensors"), ("new", "does not know")],

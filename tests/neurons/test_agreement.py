@@ -11,6 +11,7 @@ import pytest
 from lape.errors import LapeError
 from lape.items.figures import draw
 from lape.items.registry import TABLES
+from lape.model.sites import Sites
 from lape.neurons.agreement import ALL, jaccard, jaccard_by_chance, members, overlap
 from lape.neurons.table import Neurons
 
@@ -41,7 +42,7 @@ def own(method: str, language: str) -> set:
 
 def test_members_are_every_neurons_sets_with_the_experts_places():
     table = pd.DataFrame({"layer": [0, 1], "expert": [1, 0], "index": [2, 3], "languages": [("fr",), ("en", "fr")]})
-    found = members(Neurons(table, ("en", "fr"), 2, 8, experts=2))
+    found = members(Neurons(table, ("en", "fr"), Sites.rectangle(2, 8, experts=2)))
     expected = np.zeros((3, 16), bool)
     expected[[0, 2], 6] = True  # expert 1 begins at place 4
     expected[:, 11] = True

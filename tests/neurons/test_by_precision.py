@@ -12,6 +12,7 @@ from lape.interventions.perturbation import Perturbation, perturbed
 from lape.model.architectures import ARCHITECTURES
 from lape.model.ffn import find_ffn
 from lape.model.linear import LinearLayer, linear_layers, neuron_part
+from lape.model.sites import Sites
 from lape.neurons.by_precision import neuron_units, neurons_by_average_precision
 from lape.neurons.table import Neurons
 
@@ -28,7 +29,7 @@ LAYERS = (
 def test_a_unit_at_zero_is_its_neuron_deactivated(model_type):
     model = tiny(model_type)
     ffn, layers = find_ffn(model), linear_layers(model)
-    units = neuron_units(layers, neuron_part(layers), ffn.shape)
+    units = neuron_units(layers, neuron_part(layers), ffn.sites).reshape(ffn.shape)
     assert units.shape == ffn.shape and len(np.unique(units)) == units.size
     layer, neurons = 1, np.array([0, 3, ffn.shape[1] - 1])
     values = {}
@@ -48,11 +49,11 @@ def lape(counts: dict[str, int]) -> Neurons:
     """Neurons of two layers of four, as many of each language as `counts` says."""
     rows = [(n // 4, n % 4, (language,)) for language, count in counts.items() for n in range(count)]
     table = pd.DataFrame(rows, columns=["layer", "index", "languages"])
-    return Neurons(table, tuple(counts), 2, 4, {"method": "lape"})
+    return Neurons(table, tuple(counts), Sites.rectangle(2, 4), {"method": "lape"})
 
 
 def test_as_many_neurons_of_the_highest_average_precision():
-    assert neuron_units(LAYERS, "gate", (2, 4)).tolist() == [[2, 3, 4, 5], [10, 11, 12, 13]]
+    assert neuron_units(LAYERS, "gate", Sites.rectangle(2, 4)).tolist() == [2, 3, 4, 5, 10, 11, 12, 13]
     random = np.random.default_rng(0)
     precision = {language: random.random(18) for language in ("en", "no")}
     precision["en"][[0, 6, 14]] = 2  # of attention and of `up`: no neurons
@@ -76,5 +77,5 @@ def test_ties_go_by_layer_and_place():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(LapeError, match="not scored for fr; add it to expert_units"):
         neurons_by_average_precision({"en": np.ones(18)}, LAYERS, "gate", lape({"fr": 1}))
-    with pytest.raises(LapeError, match=r"have \[4\] units of part 'gate' a layer, the neurons' model 5 neurons"):
-        neuron_units(LAYERS, "gate", (2, 5))
+    with pytest.raises(LapeError, match="have 4 units of part 'gate' in layer 0, the neurons' model 5 neurons"):
+        neuron_units(LAYERS, "gate", Sites.rectangle(2, 5))

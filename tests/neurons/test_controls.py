@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from lape.errors import LapeError
+from lape.model.sites import Sites
 from lape.neurons.controls import random_control
 from lape.neurons.table import Neurons
 
@@ -14,7 +15,7 @@ def selected(width: int = 200) -> Neurons:
     rows = [(0, index, ("en",)) for index in range(30)]
     rows += [(2, index, ("en", "fr")) for index in range(5)] + [(2, index, ("fr",)) for index in range(5, 8)]
     table = pd.DataFrame(rows, columns=["layer", "index", "languages"])
-    return Neurons(table, ("en", "fr", "ja"), 3, width)
+    return Neurons(table, ("en", "fr", "ja"), Sites.rectangle(3, width))
 
 
 def by_layer(neurons: Neurons, language: str) -> dict[int, int]:
@@ -42,7 +43,7 @@ def test_a_matched_control_lies_in_the_same_layers_beside_the_set():
 def test_every_neuron_is_as_likely(layer_matched):
     drawn = np.zeros((3, 20))
     small = selected(width=20)
-    small = Neurons(small.table[small.table["layer"] == 2], small.sets, 3, 20)
+    small = Neurons(small.table[small.table["layer"] == 2], small.sets, Sites.rectangle(3, 20))
     for seed in range(2000):
         for layer, index in random_control(small, seed, layer_matched).indices("fr").items():
             drawn[layer, index] += 1

@@ -86,7 +86,7 @@ def test_released_files_equal_the_papers_tables_cell_by_cell(folder, lape, name)
     assert lape("import", "neurons", released, "--languages", ",".join(counts), "--output", "lape.tsv")[0] == 0
     neurons = Neurons.load("lape.json")
     assert (neurons.counts(), len(neurons.table)) == (counts, union)
-    assert (neurons.layers, neurons.neurons_per_layer) == shape
+    assert neurons.sites.shape == shape
     assert union == round(shape[0] * shape[1] * 0.01)
 
     assert lape("table", "tables6_10", "lape.json", "--output", "tables6_10.csv")[0] == 0

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from shards import LANGUAGES, shards_of, truth
 
+from lape.model.sites import Sites
 from lape.neurons.agreement import ALL
 from lape.neurons.convergence import band, count_interval, curve, tokens_needed
 from lape.neurons.selection import select_lape
@@ -173,7 +174,9 @@ def test_count_intervals_cover_the_truth():
         expected = select(exact).counts()
         counts = rng.binomial(tokens, probabilities[:, None], (3, 8, 2, 200))
         shards = {
-            language: Shards(count, np.full((8, 2, 1), tokens), np.full(8, tokens), None)
+            language: Shards(
+                Sites.rectangle(2, count.shape[2]), count, np.full((8, 2, 1), tokens), np.full(8, tokens), None
+            )
             for language, count in zip(LANGUAGES, counts, strict=True)
         }
         frame, _ = bootstrap(shards, select, 60, seed=0)
@@ -217,7 +220,9 @@ def test_the_extrapolated_tokens_are_those_that_are_needed():
     rng = np.random.default_rng(9)
     probabilities = dict(zip(LANGUAGES, truth(rng, 4, 500), strict=True))
     shards = {
-        language: Shards(rng.binomial(100, p, (8, 4, 500)), np.full((8, 4, 1), 100), np.full(8, 100), None)
+        language: Shards(
+            Sites.rectangle(4, 500), rng.binomial(100, p, (8, 4, 500)), np.full((8, 4, 1), 100), np.full(8, 100), None
+        )
         for language, p in probabilities.items()
     }
     frame = curve(splits(shards, select, 12, 0), dict.fromkeys(LANGUAGES, 100.0))

@@ -48,7 +48,7 @@ def config_of(name: str):
 )
 def test_shapes_are_those_of_the_papers(name, layers, neurons, units, parameters):
     shape = shape_of(config_of(name))
-    assert (shape.layers, shape.neurons) == (layers, neurons)
+    assert (shape.layers, shape.widest, shape.neurons) == (layers, neurons, layers * neurons)
     assert units is None or shape.units == units
     assert shape.parameters == pytest.approx(parameters, rel=0.03)
     assert shape.body < shape.parameters

@@ -209,7 +209,7 @@ def test_neurons_of_another_shape(refused):
     refused(words, "neurons/lape.json", "found on tiny", "not on tiny")
     header = json.loads(Path("neurons/lape.json").read_text())
     Path("neurons/lape.json").write_text(json.dumps(header | {"model_revision": None}))  # as a released file's
-    refused(words, "3 layers x 32", "3 x 48")
+    refused(words, "3 layers x 32", "3 layers x 48")
 
 
 @pytest.mark.parametrize(("column", "value"), [("index", 32), ("layer", 3), ("layer", -1), ("languages", "de")])

@@ -16,7 +16,7 @@ from workflow_run import CONFIG, Workspace
 
 from lape.artifacts.files import read_json, sha256, write_json
 from lape.audit.replication import Run, compare
-from lape.audit.run import _CHECKS
+from lape.audit.run import CHECKS
 from lape.items.registry import ITEMS
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
@@ -352,9 +352,9 @@ def hooks(run: Workspace, name: str, change) -> None:
 def test_numbers_that_do_not_follow_under_right_hashes(run, monkeypatch, kind, name, forge, fault):
     monkeypatch.chdir(run.folder)
     path = run.results / name
-    assert list(_CHECKS[kind](path, read_json(path))) == []
+    assert list(CHECKS[kind](path, read_json(path))) == []
     forge(run)
     header = read_json(path)
     header["outputs"] = {file: sha256(path.parent / file) for file in header["outputs"]}
     write_json(path, header)
-    assert [found for found in _CHECKS[kind](path, header) if fault in found]
+    assert [found for found in CHECKS[kind](path, header) if fault in found]

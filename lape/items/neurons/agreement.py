@@ -37,7 +37,7 @@ def agreement(paths: Sequence[str | Path]) -> pd.DataFrame:
         first = next(iter(methods.values()))
         member = {}
         for method, neurons in methods.items():
-            if set(neurons.sets) != set(first.sets) or _shape(neurons) != _shape(first):
+            if set(neurons.sets) != set(first.sets) or neurons.sites != first.sites:
                 raise LapeError(
                     f"{neurons.origin}: has other languages or another shape than {first.origin}; compare methods on "
                     "one model and one list of languages"
@@ -78,10 +78,6 @@ def agreement_matrix(block: pd.DataFrame, column: str, language: str = ALL) -> p
     methods = block["method"].unique()
     rows = block[block["language"] == language]
     return rows.pivot(index="method", columns="other", values=column).loc[methods, methods]
-
-
-def _shape(neurons: Neurons) -> tuple[int, int, int]:
-    return neurons.layers, neurons.neurons_per_layer, neurons.experts
 
 
 def _cell(index: float, chance: float) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lape.errors import LapeError
 from lape.items.layout import Section
+from lape.model.sites import Sites
 from lape.neurons.table import Neurons
 from lape.paper import PaperModel, paper_model
 
@@ -140,8 +141,7 @@ def _known(neurons: Neurons) -> PaperModel | None:
     model = paper_model(neurons.summary["model"], neurons.summary.get("checkpoint"))
     if model is None or neurons.summary["method"] != "lape" or set(model.counts().index) != set(neurons.sets):
         return None
-    same = (model.layers, model.neurons_per_layer) == (neurons.layers, neurons.neurons_per_layer)
-    return model if same else None
+    return model if neurons.sites == Sites.rectangle(model.layers, model.neurons_per_layer) else None
 
 
 def _columns(block: pd.DataFrame) -> dict[str, Callable[[int], str]]:
