@@ -24,6 +24,8 @@ _PUBLIC = {
     "load_tokenizer": "lape.model.tokenizer",
     "find_ffn": "lape.model.ffn",
     "FFN": "lape.model.ffn",
+    "Site": "lape.model.sites",
+    "Sites": "lape.model.sites",
     "linear_layers": "lape.model.linear",
     "LinearLayer": "lape.model.linear",
     # Counting.

@@ -149,7 +149,8 @@ def find_ffn(model: nn.Module) -> FFN:
     if not tried and not any(weight.is_meta for weight in decoder.parameters()):
         from lape.model.ffn_trial import check_sites
 
-        check_sites(model, ffn, model_type)
+        with traced_anew():
+            check_sites(model, ffn, model_type)
         _traced[decoder] = found, True
     return ffn
 
