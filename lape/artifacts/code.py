@@ -72,6 +72,7 @@ def _source(module: str) -> Path:
     return file
 
 
+@functools.cache
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

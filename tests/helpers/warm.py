@@ -48,6 +48,9 @@ LIBRARIES = (
     "snakemake.cli",
     "snakemake.api",
     "snakemake.report",
+    "snakemake.storage",
+    "smart_open",
+    "langcodes.data_dicts",
 )
 # Without what reads the hub's address from the environment while it is imported.
 WITHOUT_HUB = (
