@@ -12,9 +12,10 @@ from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
 from lape.machine import ranks
 from lape.model.embeddings import batches_by_length, uncompiled
-from lape.model.ffn import FFN, ModelSite, check_not_replaced, decoder_of, find_ffn, input_device
+from lape.model.ffn import FFN, ModelSite, decoder_of, find_ffn, input_device
 from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, find_units, mixture_of
+from lape.model.patching import check_not_replaced
 
 __all__ = ["Responses", "responses"]
 
@@ -54,7 +55,7 @@ def responses(
             recorded or perturbed already.
     """
     ffn, decoder, device = find_ffn(model), decoder_of(model), input_device(model)
-    check_not_replaced(ffn)
+    check_not_replaced(ffn.layers)
     spread = {
         (linear.layer, linear.name)
         for linear in layers

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.interventions.perturbation import Firing, Place, edits_of
 from lape.machine import ranks
-from lape.model.ffn import ModelSite, check_not_replaced, decoder_of, device_of, find_ffn, traced_anew
+from lape.model.ffn import ModelSite, decoder_of, device_of, find_ffn
 from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, linear_layers, mixture_of
+from lape.model.patching import check_not_replaced, traced_anew
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
         >>> firing.check()
     """
     ffn = find_ffn(model)
-    check_not_replaced(ffn)
+    check_not_replaced(ffn.layers)
     chosen = {place: pair for place, pair in perturbation.values.items() if len(pair[0])}
     known = {(linear.layer, linear.name): linear for linear in linear_layers(model)}
     _check(chosen, known)

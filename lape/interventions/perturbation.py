@@ -16,7 +16,8 @@ from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
 from lape.model.activations import activations_seen
-from lape.model.ffn import FFN, ModelSite, check_not_replaced, decoder_of, device_of, find_ffn, traced_anew, why_unseen
+from lape.model.ffn import FFN, ModelSite, decoder_of, device_of, find_ffn, why_unseen
+from lape.model.patching import check_not_replaced, traced_anew
 from lape.neurons.table import Neurons
 
 logger = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ def perturbed(
             setting is unknown, or a hook did not fire.
     """
     ffn = find_ffn(model)
-    check_not_replaced(ffn)
+    check_not_replaced(ffn.layers)
     several = [perturbations] if isinstance(perturbations, Perturbation) else list(perturbations)
     parts = [part for perturbation in several for part in perturbation.parts]
     _check(ffn, several)

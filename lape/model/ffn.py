@@ -5,11 +5,9 @@ A neuron is one column of the FFN's first projection, followed by the activation
 and perturbations therefore act on the output of the activation function, before the up projection multiplies it.
 """
 
-import contextlib
 import re
-import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +17,8 @@ from torch import nn
 from lape.errors import LapeError, first_line
 from lape.machine import ranks
 from lape.model.architectures import ARCHITECTURES, Architecture
-from lape.model.ffn_search import Found, Product, UnknownError, experts_of, input_width, is_gated, search
+from lape.model.ffn_search import Found, Product, UnknownError, experts_of, input_width, search
+from lape.model.patching import traced_anew
 from lape.model.sites import Site, Sites
 
 
@@ -212,7 +211,10 @@ def _by_layer(
     """The decoder layers, and what was found in each, by paths within the layer."""
     lists, by_layer = set(), {}
     for one in found:
-        prefix, number = re.match(r"(.*?)\.?\b(\d+)\.", one.modules.experts or one.modules.down).groups()
+        within = re.match(r"(.*?)\.?\b(\d+)\.", one.modules.experts or one.modules.down)
+        if within is None:
+            raise LapeError(f"architecture {model_type!r}: the FFN {one.modules.down} is in no list of layers")
+        prefix, number = within.groups()
         lists.add(prefix)
         start = f"{prefix}.{number}.".lstrip(".")
         paths = Architecture(*(path.removeprefix(start) for path in one.modules))
@@ -255,16 +257,6 @@ def _assembled(
         mixture, first = any(one.modules.experts for one in group), 0
         for one in group:
             paths = one.modules
-            if (
-                paths.experts
-                and not paths.activation
-                and one.product is None
-                and is_gated(layers[number].get_submodule(paths.experts))
-            ):
-                raise LapeError(
-                    f"architecture {model_type!r}: its experts multiply no activation by an up projection; what they "
-                    "compute is not understood"
-                )
             kind = "experts" if paths.experts else "shared" if mixture else "dense"
             spread = (1, 0)
             if not paths.experts:
@@ -276,60 +268,6 @@ def _assembled(
     if len({(part.ranks, part.rank) for part in parts}) > 1:
         raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")
     return FFN(layers, tuple(parts))
-
-
-# Modules whose forward pass is replaced at the moment.
-_replaced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-
-
-def check_not_replaced(ffn: FFN) -> None:
-    """Raise LapeError where a recording or a perturbation has replaced an FFN's forward pass: hooks would not fire."""
-    if any(module in _replaced for layer in ffn.layers for module in layer.modules()):
-        raise LapeError(
-            "the model's FFNs are recorded or perturbed already; leave that block, or record with fused=False"
-        )
-
-
-@contextlib.contextmanager
-def replaced_forwards(forwards: Iterable[tuple[nn.Module, Callable]]) -> Iterator[None]:
-    """During the block, replace the forward functions of some modules."""
-    with contextlib.ExitStack() as stack:
-        for module, forward in forwards:
-            # Where accelerate moves a module's weights, it wraps the forward function and keeps it under this name.
-            name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
-            stack.callback(_restore, module, name, module.__dict__.get(name))
-            setattr(module, name, forward)
-            _replaced.add(module)
-        yield
-
-
-@contextlib.contextmanager
-def traced_anew() -> Iterator[None]:
-    """Let torch.compile trace everything again in the block, and once more after it.
-
-    Compiled code knows neither a hook nor a replaced forward pass that came after it was traced. It may be the model's,
-    its decoder's or a layer's, or a wrapper around one of these that the model does not know.
-    """
-    _forget_traces()
-    try:
-        yield
-    finally:
-        _forget_traces()
-
-
-def _forget_traces() -> None:
-    """Forget all compiled code, where there is any. Without torch._dynamo, which is slow to import, there is none."""
-    dynamo = sys.modules.get("torch._dynamo")
-    if dynamo is not None and dynamo.eval_frame.cached_backends:
-        torch.compiler.reset()
-
-
-def _restore(module: nn.Module, name: str, previous: Callable | None) -> None:
-    _replaced.discard(module)
-    if previous is None:
-        delattr(module, name)
-    else:
-        setattr(module, name, previous)
 
 
 def why_unseen(place: int | tuple[int, str], rows: int, tokens: int) -> str:

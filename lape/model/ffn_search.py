@@ -398,12 +398,18 @@ def _of_down(
 
 
 def _mixture(module: nn.Module, name: str) -> Found:
-    """The experts of a mixture, whose weights say how many neurons they have."""
+    """The experts of a mixture, whose weights say how many neurons they have.
+
+    Raises:
+        UnknownError: they are GLUs of an unknown kind.
+    """
     experts, *sizes = module.down_proj.shape
     width = sizes[0 if is_transposed(module) else 1]
     if is_activation(getattr(module, "act_fn", None)):
         return Found(Architecture(f"{name}.act_fn", "", experts=name), None, width, experts)
     product = _gate_product(module, name, width) if is_gated(module) else None
+    if is_gated(module) and product is None:
+        raise UnknownError(f"the experts of {name} multiply no activation by an up projection")
     return Found(Architecture("", "", experts=name), product, width, experts)
 
 

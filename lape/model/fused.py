@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from lape.kernels import ops, reference
 from lape.model.experts import See, experts_forward, gated, is_plain
-from lape.model.ffn import FFN, ModelSite, device_of, replaced_forwards
+from lape.model.ffn import FFN, ModelSite, device_of
 from lape.model.ffn_search import output_width
+from lape.model.patching import replaced_forwards
 
 # (site, expert, gate [..., I], up [..., I] or None, rows) -> act(gate) * up. rows are the numbers of the tokens that
 # gate holds; None for all tokens of the pass.

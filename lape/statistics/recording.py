@@ -11,18 +11,9 @@ from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
 from lape.model.activations import activations_seen
-from lape.model.ffn import (
-    FFN,
-    ModelSite,
-    check_not_replaced,
-    decoder_of,
-    device_of,
-    find_ffn,
-    input_device,
-    traced_anew,
-    why_unseen,
-)
+from lape.model.ffn import FFN, ModelSite, decoder_of, device_of, find_ffn, input_device, why_unseen
 from lape.model.fused import fused_activations, stepped, without_projection
+from lape.model.patching import check_not_replaced, traced_anew
 from lape.statistics.sums import FRACTION_BITS, ActivationStatistics, carried
 
 
@@ -204,7 +195,7 @@ def record(
         LapeError: the architecture is not known, or the extension is not built.
     """
     ffn = find_ffn(model)
-    check_not_replaced(ffn)
+    check_not_replaced(ffn.layers)
     ops.active_backend(input_device(model), backend)
     activations = fused_activations(ffn) if fused else {}
     # Where the last layer has several sites, one may read what another writes.

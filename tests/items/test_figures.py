@@ -209,9 +209,11 @@ def test_names_are_moved_apart_as_little_as_needed():
 
 def test_figure5_bars_are_the_counts_from_layer_one():
     frame = layer_table(["en", "fr", "ja"], 6, ["a", "b"])
-    frame.loc[0, "ours"] = 9
+    frame = frame.astype({"ours": "Int64"})
+    frame.loc[0, "ours"], frame.loc[7, "ours"] = 9, pd.NA  # the second layer of fr has no FFN
     figure = draw("figure5", frame)
     assert len(figure.axes) == 6
+    assert np.isnan(figure.axes[1].patches[0].get_data().values[1])
     values, edges, _ = figure.axes[0].patches[0].get_data()
     assert values.tolist() == [9, 0, 0, 1, 2, 3]
     assert edges.tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]

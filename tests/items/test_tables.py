@@ -28,6 +28,17 @@ def test_layers_count_from_one_with_zeros_and_shared_neurons_for_each_owner(tmp_
     assert frame["ours"].tolist() == [2, 0, 0, 0, 1, 0, 0, 2]
 
 
+def test_a_layer_without_an_ffn_is_blank(tmp_path):
+    path = neurons_header(tmp_path, "hybrid", {(0, 1): "no", (2, 7): "no,nan"}, layers=3)
+    header = json.loads(path.read_text())
+    del header["neurons_per_layer"]
+    path.write_text(json.dumps(header | {"sites": [[0, "dense", 1, 8], [2, "dense", 1, 8]]}))
+    frame = TABLES["tables6_10"].rows([path])
+    assert frame.set_index(["language", "layer"])["ours"].tolist() == [1, pd.NA, 1, 0, pd.NA, 1]
+    (section,) = TABLES["tables6_10"].sections(frame)
+    assert section.cells.loc[2].tolist() == ["", ""]
+
+
 def test_table3_counts_every_set_of_every_model(tmp_path):
     paths = [
         neurons_header(tmp_path, "tiny", OWNERS),

@@ -54,9 +54,9 @@ def layer_counts(paths: Sequence[str | Path]) -> pd.DataFrame:
 
     Returns:
         one row per model, method, language and layer, also where the layer has no neuron. Columns: model, method,
-        language, layer (from 1, as in the paper), ours (number of neurons), paper and difference (ours less paper). The
-        last two are empty except for LAPE on a model and the languages of the paper; they are empty too in the rows
-        that Table 10 lacks.
+        language, layer (from 1, as in the paper), ours (number of neurons; empty in a layer without an FFN), paper and
+        difference (ours less paper). The last two are empty except for LAPE on a model and the languages of the paper;
+        they are empty too in the rows that Table 10 lacks.
 
     Raises:
         LapeError: a set comes twice, or a TSV disagrees with its header.
@@ -114,6 +114,9 @@ def _compared(paths: Sequence[str | Path], keys: list[str], printed: Callable[[P
     frames = []
     for neurons in read_sets(paths):
         ours = _count(neurons).groupby(keys, sort=False)["neurons"].sum()
+        with_ffn = {1 + site.layer for site in neurons.sites.sites}
+        if "layer" in keys and len(with_ffn) < neurons.layers:
+            ours = ours.astype("Int64").where(ours.index.get_level_values("layer").isin(with_ffn))
         known = _known(neurons)
         paper = printed(known) if known else pd.Series(dtype="Int64")
         frame = pd.DataFrame({"ours": ours, "paper": paper.reindex(ours.index)})

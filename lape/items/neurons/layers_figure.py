@@ -37,8 +37,8 @@ def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:
     for axis, language in zip(axes, languages, strict=False):
         rows = block[block["language"] == language]
         edges = np.append(rows["layer"] - 0.5, depth + 0.5)
-        axis.stairs(rows["ours"], edges, fill=True, color=BLUE)
-        axis.set_title(f"{language}: {rows['ours'].sum():,} neurons", fontsize=8, pad=2)
+        axis.stairs(rows["ours"].astype(float), edges, fill=True, color=BLUE)
+        axis.set_title(f"{language}: {int(rows['ours'].sum()):,} neurons", fontsize=8, pad=2)
         axis.spines[["top", "right"]].set_visible(False)
     first = axes[0]
     first.set_xlim(0.5, depth + 0.5)
