@@ -23,7 +23,7 @@ _PUBLIC = {
     "load_model": "lape.model.loading",
     "load_tokenizer": "lape.model.tokenizer",
     "find_ffn": "lape.model.ffn",
-    "FFN": "lape.model.ffn",
+    "FFN": "lape.model.model_sites",
     "Site": "lape.model.sites",
     "Sites": "lape.model.sites",
     "linear_layers": "lape.model.linear",

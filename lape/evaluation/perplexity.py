@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lape.errors import LapeError
 from lape.kernels import ops
-from lape.model.ffn import decoder_of, input_device
+from lape.model.decoder import decoder_of, input_device
 from lape.model.patching import replaced_forwards
 
 # Largest number of logits that exist at once. In bfloat16 it takes 128 MiB, and with a vocabulary of 262,144 it holds

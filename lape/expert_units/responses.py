@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
 from lape.machine import ranks
+from lape.model.decoder import decoder_of, input_device
 from lape.model.embeddings import batches_by_length, uncompiled
-from lape.model.ffn import FFN, ModelSite, decoder_of, find_ffn, input_device
+from lape.model.ffn import find_ffn
 from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, find_units, mixture_of
+from lape.model.model_sites import FFN, ModelSite
 from lape.model.patching import check_not_replaced
 
 __all__ = ["Responses", "responses"]

@@ -21,7 +21,7 @@ from transformers import (
 
 from lape.errors import LapeError
 from lape.generation.answers import trimmed
-from lape.model.ffn import input_device
+from lape.model.decoder import input_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.interventions.perturbation import Firing, Place, edits_of
 from lape.machine import ranks
-from lape.model.ffn import ModelSite, decoder_of, device_of, find_ffn
+from lape.model.decoder import decoder_of, device_of
+from lape.model.ffn import find_ffn
 from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, linear_layers, mixture_of
+from lape.model.model_sites import ModelSite
 from lape.model.patching import check_not_replaced, traced_anew
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lape.model.experts import experts_forward, gated
-from lape.model.ffn import ModelSite
 from lape.model.ffn_search import Product, is_product
+from lape.model.model_sites import ModelSite
 from lape.model.patching import replaced_forwards
 
 # (site, expert, activation [..., I], rows) -> activation to use instead, or None. rows are the numbers of the tokens

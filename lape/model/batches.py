@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.machine import ranks
 from lape.machine.memory import free_memory, peak_memory
-from lape.model.ffn import decoder_of, input_device
+from lape.model.decoder import decoder_of, input_device
 
 # Tokens of one pass, by kind of device. So many fill the device and still fit a processor's cache. Larger passes are
 # not faster.

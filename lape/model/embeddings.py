@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lape.errors import LapeError
-from lape.model.ffn import decoder_of, find_ffn, input_device
+from lape.model.decoder import decoder_of, input_device
+from lape.model.ffn import find_ffn
 
 POOLINGS = ("mean", "last")
 

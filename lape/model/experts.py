@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lape.model.ffn_search import first_projection, is_gated, is_transposed
+from lape.model.modules import first_projection, is_gated, is_transposed
 
 # (expert, output of the first projection [R, 2 I or I], rows) -> what the down projection reads [R, I]. rows are the
 # numbers of the tokens that the expert takes.

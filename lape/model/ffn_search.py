@@ -21,6 +21,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lape.model.architectures import Architecture
+from lape.model.modules import (
+    experts_of,
+    first_projection,
+    input_width,
+    is_activation,
+    is_gated,
+    is_projection,
+    is_transposed,
+    output_width,
+)
 
 _PRODUCTS = frozenset({"mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"})
 _NONLINEAR = frozenset(
@@ -271,60 +281,16 @@ def run_on(decoder: nn.Module, ids: Tensor, *restart: Callable[[], None]) -> Ten
     raise first
 
 
-def experts_of(module: nn.Module) -> int:
-    """Number of experts whose weights a module holds in tensors [E, ...]; 0 for another module."""
-    stacked = {name: len(weight) for name, weight in module.named_parameters(recurse=False) if weight.dim() == 3}
-    known = stacked.keys() == {first_projection(module), "down_proj"}
-    # Behind the experts that have a down projection there may be some that return what they read.
-    return stacked["down_proj"] if known and stacked["down_proj"] <= max(stacked.values()) else 0
-
-
 def _holds_experts(module: nn.Module, name: str) -> bool:
     """Whether a module has weights [E, ...] and calls itself experts. A convolution's weights are none."""
     called = "expert" in f"{name.rpartition('.')[2]} {type(module).__name__}".lower()
     return called and any(weight.dim() == 3 for weight in module.parameters(recurse=False))
 
 
-def first_projection(module: nn.Module) -> str:
-    """The name of the tensor that holds the first projection of all experts of a mixture."""
-    return "gate_up_proj" if hasattr(module, "gate_up_proj") else "up_proj"
-
-
-def is_gated(module: nn.Module) -> bool:
-    """Whether the experts of a mixture are GLUs."""
-    return hasattr(module, "gate_up_proj")
-
-
 def is_product(function: Callable, arguments: Sequence) -> bool:
     """Whether a call of a torch function multiplies two tensors element by element."""
     tensors = sum(isinstance(value, Tensor) for value in arguments)
     return tensors > 1 and getattr(function, "__name__", "") in _PRODUCTS
-
-
-def is_transposed(module: nn.Module) -> bool:
-    """Whether the weights of a mixture's experts are [E, inputs, outputs]."""
-    (first_rows, first_columns), (down_rows, down_columns) = (
-        getattr(module, name).shape[1:] for name in (first_projection(module), "down_proj")
-    )
-    if is_gated(module):
-        return first_columns == 2 * down_rows and first_rows == down_columns
-    return getattr(module, "is_transposed", False)
-
-
-def is_projection(module: nn.Module) -> bool:
-    """Whether a module is a linear layer: torch's, transformers' Conv1D, or a quantised one."""
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(module, nn.Linear | Conv1D) or (hasattr(module, "in_features") and hasattr(module, "weight"))
-
-
-def is_activation(module: object) -> bool:
-    """Whether something is an activation module: what transformers builds for `hidden_act`, or torch's."""
-    from transformers.activations import ACT2CLS
-
-    classes = {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()}
-    torchs = {nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.LeakyReLU, nn.ELU, nn.SELU, nn.Softplus, nn.Hardswish}
-    return isinstance(module, tuple(classes | torchs))
 
 
 def _watcher(
@@ -442,16 +408,6 @@ def _stubbed(module: nn.Module) -> Iterator[None]:
             del module.forward
         else:
             module.forward = own
-
-
-def output_width(projection: nn.Module) -> int:
-    """Number of columns that a linear layer writes."""
-    return getattr(projection, "out_features", None) or projection.weight.shape[1]
-
-
-def input_width(projection: nn.Module) -> int:
-    """Number of columns that a linear layer reads. transformers' Conv1D (in GPT-2) stores its weight transposed."""
-    return getattr(projection, "in_features", None) or projection.weight.shape[0]
 
 
 def _is_constant(tensor: Tensor) -> bool:

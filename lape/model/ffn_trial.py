@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from lape.errors import LapeError
 from lape.machine import ranks
 from lape.model.activations import activations_seen
-from lape.model.ffn import FFN, ModelSite, decoder_of, input_device
+from lape.model.decoder import decoder_of, input_device
 from lape.model.ffn_search import run_on
+from lape.model.model_sites import FFN, ModelSite
 
 # Every third neuron is set to zero.
 _STEP = 3

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lape.kernels import ops, reference
+from lape.model.decoder import device_of
 from lape.model.experts import See, experts_forward, gated, is_plain
-from lape.model.ffn import FFN, ModelSite, device_of
-from lape.model.ffn_search import output_width
+from lape.model.model_sites import FFN, ModelSite
+from lape.model.modules import output_width
 from lape.model.patching import replaced_forwards
 
 # (site, expert, gate [..., I], up [..., I] or None, rows) -> act(gate) * up. rows are the numbers of the tokens that

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig
 
-    from lape.model.ffn import FFN, ModelSite
+    from lape.model.model_sites import FFN, ModelSite
 
 # Last component of a linear layer's path within the attention block -> the part that it computes.
 _ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "c_proj": "o", "dense": "o"}
@@ -69,7 +69,8 @@ def linear_layers(model: "nn.Module") -> tuple[LinearLayer, ...]:
     Raises:
         LapeError: the architecture is not known; see `lape.model.ffn.find_ffn`.
     """
-    from lape.model.ffn import decoder_of, find_ffn
+    from lape.model.decoder import decoder_of
+    from lape.model.ffn import find_ffn
 
     ffn, config = find_ffn(model), decoder_of(model).config
     found: list[LinearLayer] = []
@@ -127,7 +128,7 @@ def _outputs(layer: "nn.Module", own: "Sequence[ModelSite]") -> list[tuple[str, 
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    from lape.model.ffn_search import first_projection, is_transposed, output_width
+    from lape.model.modules import first_projection, is_transposed, output_width
 
     found, mixtures = [], {part.paths.experts: part for part in own if part.paths.experts}
     homes = {path.rpartition(".")[0] for path in mixtures}

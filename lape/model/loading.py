@@ -18,7 +18,8 @@ from lape.machine import ranks
 from lape.machine.device import resolve_device
 from lape.model.architectures import ffn_entry
 from lape.model.checkpoint import PATTERNS, checkpoint_files
-from lape.model.ffn import decoder_of, find_ffn
+from lape.model.decoder import decoder_of
+from lape.model.ffn import find_ffn
 from lape.model.quantization import own_scheme, quantization_config
 from lape.model.sites import Sites
 from lape.model.tokenizer import begins_with

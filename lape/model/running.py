@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from lape.machine.allocator import keep_freed_memory
 from lape.machine.memory import Halving
 from lape.machine.progress import progress
-from lape.model.ffn import input_device
+from lape.model.decoder import input_device
 from lape.model.loading import load_model
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lape.errors import LapeError, first_line
-from lape.model.ffn import decoder_of
+from lape.model.decoder import decoder_of
 
 # Weights that are compared, evenly spaced over the model, and the elements of each. More would cost seconds a load.
 _COMPARED, _ELEMENTS = 8, 2**18

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lape.machine.allocator import keep_freed_memory
-from lape.model.ffn import decoder_of
+from lape.model.decoder import decoder_of
 from lape.model.loading import DTYPES
 from lape.plan.shape import one_layer, shape_of
 

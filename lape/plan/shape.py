@@ -12,7 +12,8 @@ from torch import nn
 
 from lape.artifacts.files import read_json
 from lape.errors import LapeError, first_line
-from lape.model.ffn import decoder_of, find_ffn
+from lape.model.decoder import decoder_of
+from lape.model.ffn import find_ffn
 from lape.model.linear import linear_layers
 
 if TYPE_CHECKING:

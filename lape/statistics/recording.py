@@ -11,8 +11,10 @@ from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
 from lape.model.activations import activations_seen
-from lape.model.ffn import FFN, ModelSite, decoder_of, device_of, find_ffn, input_device, why_unseen
+from lape.model.decoder import decoder_of, device_of, input_device
+from lape.model.ffn import find_ffn
 from lape.model.fused import fused_activations, stepped, without_projection
+from lape.model.model_sites import FFN, ModelSite, why_unseen
 from lape.model.patching import check_not_replaced, traced_anew
 from lape.statistics.sums import FRACTION_BITS, ActivationStatistics, carried
 

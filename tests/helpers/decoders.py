@@ -22,7 +22,8 @@ from torch.nn import functional
 
 from lape.errors import LapeError
 from lape.interventions.perturbation import Perturbation, perturbed
-from lape.model.ffn import FFN, ModelSite, find_ffn
+from lape.model.ffn import find_ffn
+from lape.model.model_sites import FFN, ModelSite
 from lape.statistics.recording import record_statistics
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
