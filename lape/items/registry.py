@@ -226,6 +226,18 @@ def _listed_by_the_paper(config: dict) -> bool:
 
 ITEMS = (
     Item(
+        "corpora",
+        "all",
+        Table(
+            "Text of each language",
+            ("corpus",),
+            sources.corpora,
+            Named("corpora.corpora"),
+            Named("corpora.corpora_sections"),
+            data=sources.nothing,
+        ),
+    ),
+    Item(
         "baseline",
         "all",
         Table(

@@ -36,6 +36,11 @@ def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> l
     ]
 
 
+def corpora(config: dict) -> list[str]:
+    """The corpora of the run's languages."""
+    return [f"<results>/corpus/{language}.json" for language in config["languages"]]
+
+
 def matrices(item: str, *methods: str) -> Headers:
     """The matrices of some methods for the item's models."""
     return lambda config: perplexity(config, item_models(config, item), methods)

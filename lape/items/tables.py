@@ -49,9 +49,13 @@ def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
 
 
 def subjects(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """The models and, where rows name them, the languages of a tidy frame, in their order, for a header to record."""
+    """The models and the languages of a tidy frame, where rows name them, in their order, for a header to record."""
     columns = ("language", "evaluated", "deactivated")
     language = next((column for column in columns if column in frame.columns), None)
-    names = {"models": "model"} | ({"languages": language} if language else {})
+    names = {"models": "model", "languages": language}
     # A row of all languages names none.
-    return {name: [text for text in frame[column].unique() if text] for name, column in names.items()}
+    return {
+        name: [text for text in frame[column].unique() if text]
+        for name, column in names.items()
+        if column in frame.columns
+    }

@@ -39,6 +39,39 @@ def test_a_layer_without_an_ffn_is_blank(tmp_path):
     assert section.cells.loc[2].tolist() == ["", ""]
 
 
+def corpus_header(folder, language, share, text):
+    header = {
+        "artifact": "corpus",
+        "language": language,
+        "documents": 1200,
+        "bytes": 2_500_000,
+        "dropped": {"short": 3, "excluded": 0, "duplicate": 2, "other_language": 0},
+        "share_other_language": share,
+        "detected_languages": {"en": 900, "fr": 300},
+        "parameters": {"other_language": 0.5},
+        "outputs": {f"{language}.parquet": text},
+    }
+    path = folder / f"{language}.json"
+    path.write_text(json.dumps(header))
+    return path
+
+
+def test_a_corpus_of_other_text_is_marked(tmp_path):
+    shares = {"en": (0.25, "a"), "fr": (0.75, "b"), "no": (None, "a")}
+    paths = [corpus_header(tmp_path, language, *found) for language, found in shares.items()]
+    frame = TABLES["corpora"].rows(paths)
+    assert frame["warning"].tolist() == [
+        "the same text stands for no",
+        "75% of the documents are detected as another language (en)",
+        "the same text stands for en",
+    ]
+    (section,) = TABLES["corpora"].sections(frame)
+    assert section.cells.loc["fr"].tolist()[:4] == ["1,200", "2.50", "5", "75.0%"]
+    assert section.cells.loc["no", "in another language"] == "not detected"
+    with pytest.raises(LapeError, match="a second corpus of en; pass each language's once"):
+        TABLES["corpora"].rows([paths[0], paths[0]])
+
+
 def test_table3_counts_every_set_of_every_model(tmp_path):
     paths = [
         neurons_header(tmp_path, "tiny", OWNERS),

@@ -14,7 +14,7 @@ from workflow_run import CONFIG, ENVIRONMENT, LANGUAGES, TIMED, Workspace
 
 pytestmark = pytest.mark.workflow
 
-TABLES = ("baseline", "deactivation", "table3", "tables6_10")
+TABLES = ("corpora", "baseline", "deactivation", "table3", "tables6_10")
 FIGURES = ("deactivation", "deactivation_log_ratio", "figure5")
 METHODS = ("lape", "matched_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
@@ -141,7 +141,8 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     run.configure(neurons={"ratio": 0.2})
     jobs = run.pending()
     assert set(jobs) == {"select", "matched_control", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {
-        "baseline_table"
+        "corpora_table",
+        "baseline_table",
     }
     assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
