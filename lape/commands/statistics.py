@@ -165,6 +165,7 @@ def _joined(paths: list[Path]) -> dict:
 
 def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs: list[Path]) -> None:
     """Add up the shards and write the artifact."""
+    from lape.model.sites import Sites
     from lape.statistics.sums import ActivationStatistics
 
     identity, whole, files = counted["identity"], None, []
@@ -175,6 +176,11 @@ def _write(output: Path, description: dict, tokens: dict, counted: dict, inputs:
         part = ActivationStatistics.load(file)
         whole = part if whole is None else whole + part
         files += [file, header]
+    if whole.sites != Sites.of(description):
+        raise LapeError(
+            f"{output}: the counted model has {whole.sites}, its model.json describes {Sites.of(description)}; run the "
+            "step of the model again"
+        )
     remove_others(output.with_suffix(".shards"), files)
     whole.save(output)
     write_header(

@@ -56,6 +56,8 @@ _MIXING = frozenset(
     | {"conv1d", "conv2d", "scaled_dot_product_attention", "roll", "pad", "cat", "stack", "flip", "embedding"}
     | {"index_add", "index_add_", "scatter", "scatter_", "gather", "outer", "dot", "cumprod", "unfold"}
 )
+# What a decoder may ask of a tensor's value, such as whether a text is longer than those before.
+_VALUES = {"__bool__": False, "__contains__": False, "item": 1, "__int__": 1, "__index__": 1, "__float__": 1.0}
 _PARTS = frozenset({"chunk", "split", "tensor_split", "unbind", "split_with_sizes"})
 
 
@@ -151,6 +153,9 @@ class Trace(TorchFunctionMode):
         return self.facts.get(id(tensor))
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
+        name = getattr(function, "__name__", "")
+        if name in _VALUES and getattr(arguments[0], "is_meta", False):
+            return _VALUES[name]  # the meta device has no value to look at
         result = function(*arguments, **(keywords or {}))
         if not self._atoms:
             self._note(function, arguments, keywords or {}, result)

@@ -60,7 +60,7 @@ SIZES = dict(
 )
 # Attention by a latent vector: the rotated part of a head has a width of its own.
 _LATENT = {"head_dim": 4, "num_key_value_heads": 4}
-_LATENT_TYPES = "axk1 axk2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa youtu"
+_LATENT_TYPES = "axk1 axk2 deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa minicpm3 youtu"
 # What some types want besides; None leaves a size out.
 SPECIAL = {
     **dict.fromkeys(_LATENT_TYPES.split(), _LATENT),
@@ -129,8 +129,7 @@ def tiny_model(model_type: str) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     config = tiny_config(model_type)
-    with torch.device("meta"):
-        size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    size = sum(weight.numel() for weight in _weightless(model_type).parameters())
     if size > _LARGEST:
         raise ValueError(f"no tiny model: {size / 1e6:.0f}M parameters")
     torch.manual_seed(0)
@@ -139,6 +138,13 @@ def tiny_model(model_type: str) -> nn.Module:
         if not weight.isfinite().all() or not weight.any():  # left without a value, or at zero
             nn.init.normal_(weight, std=0.1)
     return model
+
+
+def _weightless(model_type: str) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(tiny_config(model_type))
 
 
 def ids() -> Tensor:
@@ -156,7 +162,10 @@ def verdict(model_type: str) -> dict[str, str]:
         return {"type": model_type, "result": "not tried", "sites": "", "note": f"{type(error).__name__}: {text:.90}"}
     try:
         ffn = find_ffn(model)
+        described = find_ffn(_weightless(model_type))  # as `lape model` does
         faults = list(_faults(model, ffn, logits))
+        if described.sites != ffn.sites:
+            faults.append("without weights other sites are found")
     except LapeError as error:
         reason = re.sub(rf"^architecture '{model_type}'[:,] ", "", str(error))
         return {"type": model_type, "result": "refused", "sites": "", "note": reason}

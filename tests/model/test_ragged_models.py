@@ -1,5 +1,6 @@
 """Models whose layers differ, from a checkpoint to tables and the audit, and FFNs that only a trace finds."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -210,3 +211,14 @@ def test_layers_of_the_same_modules_must_have_the_same_ffns(monkeypatch):
     model.model.layers[1].mlp.forward = lambda hidden: torch.zeros_like(hidden)
     with pytest.raises(LapeError, match="layers 0 and 1 have the same modules, and a trace found different FFNs"):
         find_ffn(model)
+
+
+def test_counts_of_other_sites_than_the_models_artifact_has_are_refused(chain, tmp_path, lape):
+    header = read_json("models/model.json")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(header | {"sites": [*SITES[:3], [2, "dense", 1, 60]]}))
+    words = ["--model", folder / "model.json", "--tokens", "tokens/fr/train.json", "--shards", 4]
+    status, messages = lape("statistics", *words, "--output", tmp_path / "fr.npz")
+    assert status == 1 and "its model.json describes 3 layers, 3 of them with an FFN, of 152 neurons" in messages
+    assert not (tmp_path / "fr.npz").exists()
