@@ -58,14 +58,15 @@ def responses(
     """
     ffn, decoder, device = find_ffn(model), decoder_of(model), input_device(model)
     check_not_replaced(ffn.layers)
+    modules = [linear for linear in layers if mixture_of(linear.layer, linear.name, ffn) is None]
+    outside = {(linear.layer, linear.name) for linear in modules}  # of the experts of a mixture
     spread = {
         (linear.layer, linear.name)
-        for linear in layers
-        if mixture_of(linear.layer, linear.name, ffn) is None
-        and ranks.of_output(decoder, linear.name, ffn.layers[linear.layer].get_submodule(linear.name))[0] > 1
+        for linear in modules
+        if ranks.of_output(decoder, linear.name, ffn.layers[linear.layer].get_submodule(linear.name))[0] > 1
     }
     found = np.zeros((layers[-1].first + layers[-1].width, len(sentences)), np.float32)
-    with uncompiled(decoder), _averaging(ffn, layers) as means:
+    with uncompiled(decoder), _averaging(ffn, modules) as means:
         for places, ids, lengths in batches_by_length(sentences, batch_size, bos):
             read = torch.arange(ids.shape[1]) < lengths[:, None]
             means.start(read.to(device))
@@ -77,7 +78,7 @@ def responses(
                 mean = own.get((linear.layer, linear.name))
                 if mean is not None:
                     found[linear.first : linear.first + linear.width, places] = mean.T
-                elif mixture_of(linear.layer, linear.name, ffn) is None:
+                elif (linear.layer, linear.name) in outside:
                     raise LapeError(
                         f"layer {linear.layer}, {linear.name}: the model bypasses it; load it without fused kernels"
                     )
@@ -123,8 +124,11 @@ class _Means:
 
 
 @contextlib.contextmanager
-def _averaging(ffn: FFN, layers: Sequence[LinearLayer]) -> Iterator[_Means]:
-    """During the block, reduce the output of every linear layer to its means as soon as it is computed."""
+def _averaging(ffn: FFN, modules: Sequence[LinearLayer]) -> Iterator[_Means]:
+    """During the block, reduce the output of every linear layer to its means as soon as it is computed.
+
+    `modules` are the linear layers outside the experts of mixtures; those in them have no module.
+    """
     means = _Means()
 
     def hook(layer: int, name: str) -> Callable:
@@ -138,8 +142,7 @@ def _averaging(ffn: FFN, layers: Sequence[LinearLayer]) -> Iterator[_Means]:
         for part in ffn.parts:
             if part.paths.experts:
                 stack.enter_context(experts_seen(part, partial(see, part)))
-        for linear in layers:
-            if mixture_of(linear.layer, linear.name, ffn) is None:
-                module = ffn.layers[linear.layer].get_submodule(linear.name)
-                stack.callback(module.register_forward_hook(hook(linear.layer, linear.name)).remove)
+        for linear in modules:
+            module = ffn.layers[linear.layer].get_submodule(linear.name)
+            stack.callback(module.register_forward_hook(hook(linear.layer, linear.name)).remove)
         yield means

@@ -217,9 +217,7 @@ def perturbed(
     parts = [part for perturbation in several for part in perturbation.parts]
     _check(ffn, several)
     counts = {
-        site: sum(
-            len(part.within(site.site.layer, site.first, site.site.experts * site.site.width)[0]) for part in parts
-        )
+        site: sum(len(part.within(site.site.layer, site.first, site.site.neurons)[0]) for part in parts)
         for site in ffn.parts
     }
     sites = [site for site, count in counts.items() if count]
@@ -326,7 +324,7 @@ def edits_of(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torc
 
 
 def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
-    sites = ffn.sites
+    widths = np.diff(ffn.sites.starts)
     for perturbation in perturbations:
         for part in perturbation.parts:
             if part.mode not in ops.MODES:
@@ -339,11 +337,10 @@ def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
                     raise LapeError(f"perturbation: indices of layer {layer} are no integers; pass such")
                 if isinstance(part.values, Mapping) and np.shape(part.values.get(layer)) != index.shape:
                     raise LapeError(f"perturbation: layer {layer} has no value for each of its indices; pass as many")
-                neurons = int(np.diff(sites.starts)[layer]) if 0 <= layer < sites.layers else 0
-                outside = not 0 <= layer < sites.layers
-                if outside or (len(index) and not (index.min() >= 0 and index.max() < neurons)):
+                known = 0 <= layer < len(widths)
+                if not known or (len(index) and not (index.min() >= 0 and index.max() < widths[layer])):
                     raise LapeError(
-                        f"perturbation: layer {layer} or one of its neurons is outside the model's {sites}; select "
+                        f"perturbation: layer {layer} or one of its neurons is outside the model's {ffn.sites}; select "
                         "neurons of this model"
                     )
         for layer in {layer for part in perturbation.parts for layer in part.indices}:

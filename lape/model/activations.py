@@ -34,22 +34,18 @@ def _of_ffn(site: ModelSite, see: See) -> Iterator[None]:
     def saw(activation: Tensor) -> Tensor | None:
         return see(site, 0, activation, None)
 
-    if site.paths.activation:
-        hook = site.module("activation").register_forward_hook(lambda module, inputs, output: saw(output))
-        try:
-            yield
-        finally:
-            hook.remove()
-    elif site.product is None:
-        hook = site.module("down").register_forward_pre_hook(lambda module, inputs: _replaced(saw, *inputs))
-        try:
-            yield
-        finally:
-            hook.remove()
-    else:
-        owner = site.layer.get_submodule(site.product.module)
-        with _within(owner, site.product, saw) as products, replaced_forwards([(owner, _under(products, owner))]):
-            yield
+    with contextlib.ExitStack() as stack:
+        if site.paths.activation:
+            hook = site.module("activation").register_forward_hook(lambda module, inputs, output: saw(output))
+            stack.callback(hook.remove)
+        elif site.product is None:
+            hook = site.module("down").register_forward_pre_hook(lambda module, inputs: _replaced(saw, *inputs))
+            stack.callback(hook.remove)
+        else:
+            owner = site.layer.get_submodule(site.product.module)
+            products = stack.enter_context(_within(owner, site.product, saw))
+            stack.enter_context(replaced_forwards([(owner, _under(products, owner))]))
+        yield
 
 
 @contextlib.contextmanager

@@ -87,18 +87,21 @@ def _still_there(decoder: nn.Module, found: list[Found]) -> bool:
 
 
 def _layers_by_table(decoder: nn.Module, architecture: Architecture) -> nn.ModuleList | None:
-    """The decoder layers, if all members of one module list have the modules of the table's entry."""
+    """The decoder layers, if all members of one module list have the modules of the table's entry.
+
+    A layer with experts does not fit an entry without, and the other way round.
+    """
 
     def fits(layer: nn.Module) -> bool:
         modules = dict(layer.named_modules())
-        return all(path in modules for path in architecture if path)
+        mixture = any(map(experts_of, modules.values()))
+        return all(path in modules for path in architecture if path) and mixture == bool(architecture.experts)
 
     lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
     found = [layers for layers in lists if all(map(fits, layers))]
     if len(found) != 1 or len({id(layer.get_submodule(architecture.activation)) for layer in found[0]}) < len(found[0]):
         return None
-    mixtures = {bool(experts_of(module)) for layer in found[0] for module in layer.modules()}
-    return found[0] if (True in mixtures) == bool(architecture.experts) else None
+    return found[0]
 
 
 def _by_table(layer: nn.Module, architecture: Architecture) -> Found:
@@ -130,10 +133,9 @@ def _by_layer(
         raise LapeError(f"architecture {model_type!r}: FFNs in several lists of layers ({', '.join(sorted(lists))})")
     layers = list(decoder.get_submodule(lists.pop()))
     for number, group in by_layer.items():
-        for one in group:
-            home = layers[number]
-            if any(path and path not in dict(home.named_modules()) for path in one.modules):
-                raise LapeError(f"architecture {model_type!r}: the FFN of layer {number} shares modules with another")
+        modules = dict(layers[number].named_modules())
+        if any(path and path not in modules for one in group for path in one.modules):
+            raise LapeError(f"architecture {model_type!r}: the FFN of layer {number} shares modules with another")
     _check_alike(layers, by_layer, model_type)
     return layers, dict(sorted(by_layer.items()))
 
@@ -167,7 +169,7 @@ def _assembled(
             site, alone = Site(number, kind, one.experts, one.width), len(group) == 1
             details = one.product, one.reads, one.normed
             parts.append(ModelSite(site, layers[number], paths, first, alone, *details, *spread))
-            first += one.experts * one.width
+            first += site.neurons
     if len({(part.ranks, part.rank) for part in parts}) > 1:
         raise LapeError(f"architecture {model_type!r}: some layers alone are spread over ranks; use device_map: auto")
     return FFN(layers, tuple(parts))

@@ -174,27 +174,23 @@ def _ffn_parts(name: str, width: int, own: "Sequence[ModelSite]") -> tuple[tuple
     """The parts of a linear layer outside the attention block, by its role in one of the layer's sites."""
     last = name.rpartition(".")[2]
     for part in own:
-        neurons = part.site.width
-        if name == part.paths.down or (part.paths.experts and name.endswith(".down_proj") and _below(name, part)):
+        paths, neurons = part.paths, part.site.width
+        side_by_side = ("gate", neurons), ("up", neurons)
+        if paths.experts:
+            if not name.startswith(f"{paths.experts}."):
+                continue
+            if last != "gate_up_proj":
+                return (("down" if last == "down_proj" else "up", width),)
+            concatenated = getattr(part.module("experts"), "is_concatenated", True)
+            return side_by_side if concatenated else (("gate", 1), ("up", 1))  # column by column
+        if name == paths.down:
             return (("down", width),)
-        if name == part.paths.up:
-            return (("up", width),)
-        if name == part.paths.gate and part.paths.up:
-            return (("gate", width),)
-        if name == part.paths.gate or (part.paths.experts and last == "gate_up_proj" and _below(name, part)):
-            if part.paths.experts and not getattr(part.module("experts"), "is_concatenated", True):
-                return ("gate", 1), ("up", 1)  # column by column
-            return ("gate", neurons), ("up", neurons)
-        if part.paths.experts and last == "up_proj" and _below(name, part):
-            return (("up", width),)
-        plain = not part.paths.experts and not part.paths.gate
-        if plain and (name == part.reads or (not part.reads and width == neurons and _beside(name, part))):
+        if paths.gate and name in (paths.gate, paths.up):
+            return side_by_side if not paths.up else (("up" if name == paths.up else "gate", width),)
+        feeds = name == part.reads if part.reads else width == neurons and _beside(name, part)
+        if not paths.gate and feeds:
             return (("up", width),)
     return ((last, width),)
-
-
-def _below(name: str, part: "ModelSite") -> bool:
-    return name.startswith(f"{part.paths.experts}.")
 
 
 def _beside(name: str, part: "ModelSite") -> bool:

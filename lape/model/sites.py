@@ -37,6 +37,11 @@ class Site(NamedTuple):
     experts: int
     width: int
 
+    @property
+    def neurons(self) -> int:
+        """Number of neurons, over all experts."""
+        return self.experts * self.width
+
 
 @dataclass(frozen=True)
 class Sites:
@@ -73,8 +78,8 @@ class Sites:
         sites.
         """
         if self.is_rectangle:
-            _, _, experts, width = self.sites[0]
-            return {"layers": self.layers, "neurons_per_layer": experts * width, "experts": experts}
+            site = self.sites[0]
+            return {"layers": self.layers, "neurons_per_layer": site.neurons, "experts": site.experts}
         return {"layers": self.layers, "sites": [list(site) for site in self.sites]}
 
     @property
@@ -108,17 +113,21 @@ class Sites:
     @cached_property
     def site_starts(self) -> np.ndarray:
         """Number of the first neuron of each site, and at last N: int64 [S + 1]."""
-        return np.cumsum([0, *(site.experts * site.width for site in self.sites)])
+        return np.cumsum([0, *(site.neurons for site in self.sites)])
 
     @cached_property
     def starts(self) -> np.ndarray:
         """Number of the first neuron of each layer, and at last N: int64 [L + 1]."""
-        return self.site_starts[np.searchsorted([site.layer for site in self.sites], np.arange(self.layers + 1))]
+        return self.site_starts[np.searchsorted(self._site_layers, np.arange(self.layers + 1))]
 
     @cached_property
     def block_widths(self) -> np.ndarray:
         """Number of neurons of each block: int64 [B]."""
         return np.repeat([site.width for site in self.sites], [site.experts for site in self.sites]).astype(np.int64)
+
+    @cached_property
+    def _site_layers(self) -> np.ndarray:
+        return np.array([site.layer for site in self.sites], np.int64)
 
     @cached_property
     def _block_starts(self) -> np.ndarray:
@@ -131,8 +140,7 @@ class Sites:
     @cached_property
     def _first_blocks(self) -> np.ndarray:
         """Number of the first block of each layer: int64 [L]."""
-        layers = np.array([site.layer for site in self.sites], np.int64)[self._block_sites]
-        return np.searchsorted(layers, np.arange(self.layers))
+        return np.searchsorted(self._site_layers[self._block_sites], np.arange(self.layers))
 
     def located(self, neurons: np.ndarray) -> dict[str, np.ndarray]:
         """The columns of `PLACE` of some neurons, given by their numbers, int64 [n]; the inverse of `numbers`.
@@ -143,7 +151,7 @@ class Sites:
         neurons = np.asarray(neurons, np.int64)
         block = np.searchsorted(self._block_starts, neurons, side="right") - 1
         site = self._block_sites[block]
-        layer = np.array([each.layer for each in self.sites], np.int64)[site]
+        layer = self._site_layers[site]
         columns = {"layer": layer}
         if len({each.kind for each in self.sites}) > 1:
             columns["kind"] = np.array([each.kind for each in self.sites], object)[site]
