@@ -45,7 +45,7 @@
 #   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
 #   <results>/report.html                        report      the default target's tables and figures with captions
 #   <results>/paper/manifest.json, report.html   paper       manifest and report of `paper`; expert_units/ has its own
-#   <logs>, <benchmarks>                         logs/ and benchmarks/ of the run, one file a job
+#   <logs>                                       logs/ of the run: what each job said (.log) and took (.tsv)
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"
@@ -57,7 +57,6 @@ include: "rules/common.smk"
 pathvars:
     results=f"results/{config['run']}",
     logs=f"results/{config['run']}/logs",
-    benchmarks=f"results/{config['run']}/benchmarks",
 
 
 rule all:
@@ -115,5 +114,15 @@ include: "rules/items.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    start_warm()
+
+
 onsuccess:
+    end_warm()
     print_outputs()
+
+
+onerror:
+    end_warm()
+

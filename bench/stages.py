@@ -1,4 +1,4 @@
-"""Time and peak memory of a finished run by stage, from the benchmarks that the workflow wrote.
+"""Time and peak memory of a finished run by stage, from what its jobs wrote beside their logs.
 
     python -m bench.stages results/default [--json FILE]
 
@@ -17,17 +17,17 @@ import pandas as pd
 
 from bench.report import Row, processor
 from bench.timing import Spread
+from lape.machine.usage import read_usage
 
 
 def stages(run: Path) -> pd.DataFrame:
     """One row per stage: jobs, seconds summed over jobs, seconds of the longest job, peak memory of the largest job."""
     rows = []
-    for file in sorted(run.glob("benchmarks/**/*.tsv")):
-        job = pd.read_csv(file, sep="\t", na_values="-").iloc[0]
-        stage = file.relative_to(run / "benchmarks").parts[0]
-        rows.append({"stage": stage, "seconds": job["s"], "peak_mib": job["max_rss"]})
+    for file in sorted(run.glob("logs/**/*.tsv")):
+        stage, used = file.relative_to(run / "logs").parts[0], read_usage(file)
+        rows.append({"stage": stage, "seconds": used["seconds"], "peak_mib": used["peak_bytes"] / 2**20})
     if not rows:
-        raise SystemExit(f"{run}: has no benchmarks; run the workflow first")
+        raise SystemExit(f"{run}: its logs do not say what the jobs took; run the workflow first")
     grouped = pd.DataFrame(rows).groupby("stage", sort=False)
     table = grouped.agg(
         jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"), peak_mib=("peak_mib", "max")
@@ -52,8 +52,8 @@ def stage_rows(run: Path) -> list[Row]:
 
 def clock(run: Path) -> float:
     """Seconds from the start of a run's first job to its report. They mean little where the run was interrupted."""
-    files = list(run.glob("benchmarks/*/**/*.tsv"))
-    starts = [file.stat().st_mtime - pd.read_csv(file, sep="\t", na_values="-")["s"].iloc[0] for file in files]
+    files = list(run.glob("logs/*/**/*.tsv"))
+    starts = [file.stat().st_mtime - read_usage(file)["seconds"] for file in files]
     return (run / "report.html").stat().st_mtime - min(starts)
 
 

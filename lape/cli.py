@@ -5,6 +5,7 @@ called subcommand is imported, so that `lape table` does not wait for torch.
 """
 
 import argparse
+import contextlib
 import gc
 import importlib
 import logging
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from lape.artifacts import files
 from lape.errors import LapeError
-from lape.machine import gpus, progress, ranks
+from lape.machine import gpus, progress, ranks, usage
 
 # New objects after which Python looks for garbage; its own number is 700. The libraries make 400,000 objects while they
 # are imported, and all of them stay. Looking for garbage among them so often takes a seventh of the start-up.
@@ -88,6 +89,9 @@ def main(argv: list[str] | None = None) -> int:
         if "LOCAL_RANK" not in os.environ:  # ranks share what their launcher claimed
             gpus.claim(arguments.gpus)
         module.run(arguments)
+        if arguments.log is not None and ranks.rank() == 0:
+            with contextlib.suppress(OSError):  # what was wanted is written; only this is missing then
+                usage.write_usage(arguments.log)
     except LapeError as error:
         ranks.let_others_speak(sure=True)
         logging.error("lape %s: %s", name, error)
@@ -107,7 +111,12 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one subcommand, with the options that all of them have."""
     module = importlib.import_module(f"lape.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
-    parser.add_argument("--log", metavar="FILE", type=Path, help="write messages to this file too")
+    parser.add_argument(
+        "--log",
+        metavar="FILE",
+        type=Path,
+        help="write messages to this file too, and what the command took beside it (.tsv)",
+    )
     parser.add_argument("--rule", help="name of the workflow's rule, for the artifact's header")
     parser.add_argument(
         "--gpus", type=int, default=0, metavar="N", help="number of GPUs to claim, which no other job has claimed"

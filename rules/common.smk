@@ -1,7 +1,9 @@
 """The checked configuration, and the names, input functions, flags and resources that all rules share."""
 
+import contextlib
 import functools
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from lape.config import check_config, expand_paths, expert_languages, named_mode
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
 from lape.items.registry import ITEMS
+from lape.machine.warm import warm_lape
 from lape.model.checkpoint import checkpoint_files
 from lape.workflow import names, repository, targets
 from lape.workflow.flags import Flags, optional, optional_list
@@ -62,6 +65,18 @@ EXPERT_LANGUAGES = expert_languages(config)
 
 wildcard_constraints:
     **names.constraints(config),
+
+
+WARM = contextlib.ExitStack()
+end_warm = WARM.close
+
+
+def start_warm():
+    """Let the jobs on this machine start from one process that has loaded their libraries."""
+    jobs = len(list(workflow.dag.needrun_jobs())) if workflow.local_exec else 0
+    folder = WARM.enter_context(warm_lape(jobs, config["threads"]))
+    if folder is not None:
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def print_outputs():

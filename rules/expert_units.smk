@@ -18,8 +18,6 @@ rule responses:
         header="<results>/expert_units/{model}/responses.json",
     log:
         "<logs>/expert_units/{model}/responses.log",
-    benchmark:
-        "<benchmarks>/expert_units/{model}/responses.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -51,8 +49,6 @@ rule average_precision:
         header="<results>/expert_units/{model}/average_precision.json",
     log:
         "<logs>/expert_units/{model}/average_precision.log",
-    benchmark:
-        "<benchmarks>/expert_units/{model}/average_precision.tsv"
     conda:
         "../envs/lape.yaml"
     # One thread scores a unit, so the number of threads changes no bit.
@@ -77,8 +73,6 @@ rule select_units:
         header="<results>/expert_units/{model}/units.json",
     log:
         "<logs>/expert_units/{model}/units.log",
-    benchmark:
-        "<benchmarks>/expert_units/{model}/units.tsv"
     conda:
         "../envs/lape.yaml"
     params:

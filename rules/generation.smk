@@ -20,8 +20,6 @@ rule generate:
         header="<results>/generations/{model}/{prompt}/{setting}.json",
     log:
         "<logs>/generations/{model}/{prompt}/{setting}.log",
-    benchmark:
-        "<benchmarks>/generations/{model}/{prompt}/{setting}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -57,8 +55,6 @@ rule sample:
         header="<results>/generations/{model}/unconditional/{selection}.json",
     log:
         "<logs>/generations/{model}/unconditional/{selection}.log",
-    benchmark:
-        "<benchmarks>/generations/{model}/unconditional/{selection}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -92,8 +88,6 @@ rule translate:
         header="<results>/generations/{model}/translation-{corpus}/{selection}.json",
     log:
         "<logs>/generations/{model}/translation-{corpus}/{selection}.log",
-    benchmark:
-        "<benchmarks>/generations/{model}/translation-{corpus}/{selection}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]

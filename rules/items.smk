@@ -34,8 +34,6 @@ for item in (item for item in ITEMS if item.table):
             texts=multiext(f"<results>/tables/{item.name}", ".md", ".tex", ".json"),
         log:
             f"<logs>/tables/{item.name}.log",
-        benchmark:
-            f"<benchmarks>/tables/{item.name}.tsv"
         group:
             "items"
         conda:
@@ -67,8 +65,6 @@ for item in (item for item in ITEMS if item.figure):
             others=multiext(f"<results>/figures/{item.name}", ".png", ".json"),
         log:
             f"<logs>/figures/{item.name}.log",
-        benchmark:
-            f"<benchmarks>/figures/{item.name}.tsv"
         group:
             "items"
         conda:

@@ -16,8 +16,6 @@ rule model_gguf:
         tokenizer="<results>/models/{model}/tokenizer.json",
     log:
         "<logs>/models/{model}/model.log",
-    benchmark:
-        "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
         model=one_of(names.models(config, "embedded", "gguf")),
     conda:
@@ -43,8 +41,6 @@ rule model_path:
         tokenizer="<results>/models/{model}/tokenizer.json",
     log:
         "<logs>/models/{model}/model.log",
-    benchmark:
-        "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
         model=one_of(names.models(config, "path")),
     conda:
@@ -70,8 +66,6 @@ rule model_hub:
         tokenizer="<results>/models/{model}/tokenizer.json",
     log:
         "<logs>/models/{model}/model.log",
-    benchmark:
-        "<benchmarks>/models/{model}/model.tsv"
     wildcard_constraints:
         model=one_of(set(names.models(config, "hub")) - set(names.pickled_models(config))),
     retries: 2

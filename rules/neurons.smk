@@ -19,8 +19,6 @@ rule select:
         header="<results>/neurons/{model}/{method}.json",
     log:
         "<logs>/neurons/{model}/{method}.log",
-    benchmark:
-        "<benchmarks>/neurons/{model}/{method}.tsv"
     wildcard_constraints:
         method="lape|lave|lap",
     conda:
@@ -43,8 +41,6 @@ rule sweep:
         header="<results>/neurons/{model}/sweep-{ratio}.json",
     log:
         "<logs>/neurons/{model}/sweep-{ratio}.log",
-    benchmark:
-        "<benchmarks>/neurons/{model}/sweep-{ratio}.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -66,8 +62,6 @@ rule select_ap:
         header="<results>/neurons/{model}/ap.json",
     log:
         "<logs>/neurons/{model}/ap.log",
-    benchmark:
-        "<benchmarks>/neurons/{model}/ap.tsv"
     conda:
         "../envs/lape.yaml"
     shell:
@@ -85,8 +79,6 @@ rule random_control:
         header="<results>/neurons/{model}/random.json",
     log:
         "<logs>/neurons/{model}/random.log",
-    benchmark:
-        "<benchmarks>/neurons/{model}/random.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -105,8 +97,6 @@ rule matched_control:
         header="<results>/neurons/{model}/matched_{method}.json",
     log:
         "<logs>/neurons/{model}/matched_{method}.log",
-    benchmark:
-        "<benchmarks>/neurons/{model}/matched_{method}.tsv"
     wildcard_constraints:
         method="lape|lave|lap",
     conda:
@@ -131,8 +121,6 @@ rule measure_stability:
         ),
     log:
         "<logs>/stability/{model}.log",
-    benchmark:
-        "<benchmarks>/stability/{model}.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -155,8 +143,6 @@ rule steering:
         header="<results>/steering/{model}/{method}.json",
     log:
         "<logs>/steering/{model}/{method}.log",
-    benchmark:
-        "<benchmarks>/steering/{model}/{method}.tsv"
     wildcard_constraints:
         method="lape|matched_lape|ap",
     conda:

@@ -21,8 +21,6 @@ rule finetune:
         header="<results>/parameters/{model}/finetuned/{language}.json",
     log:
         "<logs>/parameters/{model}/finetuned/{language}.log",
-    benchmark:
-        "<benchmarks>/parameters/{model}/finetuned/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -54,8 +52,6 @@ rule select_parameters:
         header="<results>/parameters/{model}/pv.json",
     log:
         "<logs>/parameters/{model}/pv.log",
-    benchmark:
-        "<benchmarks>/parameters/{model}/pv.tsv"
     conda:
         "../envs/lape.yaml"
     resources:
@@ -78,8 +74,6 @@ rule control_parameters:
         header="<results>/parameters/{model}/matched_pv.json",
     log:
         "<logs>/parameters/{model}/matched_pv.log",
-    benchmark:
-        "<benchmarks>/parameters/{model}/matched_pv.tsv"
     conda:
         "../envs/lape.yaml"
     resources:

@@ -17,8 +17,6 @@ rule baseline_perplexity:
         header="<results>/perplexity/{model}/none/baseline.json",
     log:
         "<logs>/perplexity/{model}/none/baseline.log",
-    benchmark:
-        "<benchmarks>/perplexity/{model}/none/baseline.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -51,8 +49,6 @@ rule perplexity:
         header="<results>/perplexity/{model}/{method}/{deactivated}.json",
     log:
         "<logs>/perplexity/{model}/{method}/{deactivated}.log",
-    benchmark:
-        "<benchmarks>/perplexity/{model}/{method}/{deactivated}.tsv"
     wildcard_constraints:
         method=r"lape|lave|lap|random|matched_(lape|lave|lap)|ap|sweep-[\d.e-]+",
     conda:

@@ -20,8 +20,6 @@ rule score:
         header="<results>/scores/{model}/{prompt}/{setting}.json",
     log:
         "<logs>/scores/{model}/{prompt}/{setting}.log",
-    benchmark:
-        "<benchmarks>/scores/{model}/{prompt}/{setting}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -57,8 +55,6 @@ use rule score as score_sample with:
         header="<results>/scores/{model}/unconditional/{selection}.json",
     log:
         "<logs>/scores/{model}/unconditional/{selection}.log",
-    benchmark:
-        "<benchmarks>/scores/{model}/unconditional/{selection}.tsv"
     params:
         torchrun=flags.torchrun,
         architecture=architecture,
@@ -82,8 +78,6 @@ use rule score as score_translation with:
         header="<results>/scores/{model}/translation-{corpus}/{selection}.json",
     log:
         "<logs>/scores/{model}/translation-{corpus}/{selection}.log",
-    benchmark:
-        "<benchmarks>/scores/{model}/translation-{corpus}/{selection}.tsv"
     params:
         torchrun=flags.torchrun,
         architecture=architecture,
@@ -104,8 +98,6 @@ rule judge:
         header="<results>/judgements/{model}/{prompt}/{setting}.json",
     log:
         "<logs>/judgements/{model}/{prompt}/{setting}.log",
-    benchmark:
-        "<benchmarks>/judgements/{model}/{prompt}/{setting}.tsv"
     conda:
         "../envs/lape.yaml"
     params:

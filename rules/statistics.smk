@@ -17,8 +17,6 @@ rule count:
         temp("<results>/statistics/{model}/{language}.{job}.json"),
     log:
         "<logs>/statistics/{model}/{language}.{job}.log",
-    benchmark:
-        "<benchmarks>/statistics/{model}/{language}.{job}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -50,8 +48,6 @@ rule statistics:
         header="<results>/statistics/{model}/{language}.json",
     log:
         "<logs>/statistics/{model}/{language}.log",
-    benchmark:
-        "<benchmarks>/statistics/{model}/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]

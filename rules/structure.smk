@@ -16,8 +16,6 @@ rule embed:
         header="<results>/embeddings/{model}/{language}.json",
     log:
         "<logs>/embeddings/{model}/{language}.log",
-    benchmark:
-        "<benchmarks>/embeddings/{model}/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]

@@ -19,8 +19,6 @@ rule corpus:
         header="<results>/corpus/{language}.json",
     log:
         "<logs>/corpus/{language}.log",
-    benchmark:
-        "<benchmarks>/corpus/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -54,8 +52,6 @@ rule sentences:
         header="<results>/sentences/{language}.json",
     log:
         "<logs>/sentences/{language}.log",
-    benchmark:
-        "<benchmarks>/sentences/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -79,8 +75,6 @@ rule questions:
         header="<results>/questions/{language}.json",
     log:
         "<logs>/questions/{language}.log",
-    benchmark:
-        "<benchmarks>/questions/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -101,8 +95,6 @@ use rule questions as aligned with:
         header="<results>/aligned/{language}.json",
     log:
         "<logs>/aligned/{language}.log",
-    benchmark:
-        "<benchmarks>/aligned/{language}.tsv"
     params:
         rule="aligned",
         settings=lambda wildcards: json.dumps(inputs.aligned_settings(wildcards)),
@@ -118,8 +110,6 @@ rule instructions:
         header="<results>/instructions/{language}.json",
     log:
         "<logs>/instructions/{language}.log",
-    benchmark:
-        "<benchmarks>/instructions/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -140,8 +130,6 @@ rule pairs:
         header="<results>/pairs/{corpus}/{language}.json",
     log:
         "<logs>/pairs/{corpus}/{language}.log",
-    benchmark:
-        "<benchmarks>/pairs/{corpus}/{language}.tsv"
     conda:
         "../envs/lape.yaml"
     params:
@@ -169,8 +157,6 @@ rule tokens:
         header="<results>/tokens/{model}/{language}/{split}.json",
     log:
         "<logs>/tokens/{model}/{language}/{split}.log",
-    benchmark:
-        "<benchmarks>/tokens/{model}/{language}/{split}.tsv"
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]

@@ -1,6 +1,7 @@
 """The warm programs of the tests: they do what a new process would, and nothing of them outlives who uses them."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +9,11 @@ import psutil
 import pytest
 from tiny_data import ROOT
 from waiting import wait_until
+from workflow_run import Workspace
+
+from lape.machine import warm
+from lape.machine.usage import read_usage, usage_file
+from lape.machine.warm import serving
 
 WORK = "import os, subprocess, time; child = subprocess.Popen(['sleep', '600']); "
 WORK += "print(os.getpid(), child.pid, flush=True); time.sleep(600)"
@@ -68,3 +74,38 @@ def test_a_killed_test_run_leaves_no_server():
     run.kill()
     run.wait()
     wait_until(lambda: not any(map(running, [worker, *server])), "the end of the server")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("nvidia-smi"), reason="jobs start by themselves here")
+def test_jobs_of_a_workflow_start_from_one_process_with_their_libraries(tmp_path):
+    workspace = Workspace.create(tmp_path / "run")
+    command = workspace.folder / "lape" / "commands" / "questions.py"
+    note = (
+        "import sys\nfrom pathlib import Path\nPath(f'{sys.argv[-1]}.warm').write_text(str('torch' in sys.modules))\n"
+    )
+    command.write_text(note + command.read_text())
+    (tmp_path / "temporary").mkdir()
+    names = [f"{folder}/{language}.jsonl" for folder in ("questions", "aligned") for language in ("fr", "ja", "en")]
+    paths = [workspace.results / name for name in names]
+    call = workspace.command("--cores", "2", "--", *(f"results/tiny/{name}" for name in names))
+    call["env"]["TMPDIR"] = str(tmp_path / "temporary")
+    done = subprocess.run(**call)
+    assert done.returncode == 0, done.stdout
+    assert {path.with_name(f"{path.name}.warm").read_text() for path in paths} == {"True"}
+    assert all(read_usage(usage_file(workspace.results / "logs" / name))["peak_bytes"] > 2**26 for name in names)
+    assert not list((tmp_path / "temporary").glob("lape-warm-*"))
+
+
+def test_a_call_with_another_number_of_threads_is_a_process_of_its_own():
+    echo = shutil.which("echo")
+    with serving(warm.__file__, {"lape": echo}, ["json"], threads="1") as folder:
+        for threads, expected in (("2", "echoed\n"), ("1", "")):
+            environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run([folder / "lape", "echoed"], env=environment, capture_output=True, text=True)
+            assert done.stdout == expected, done.stderr
+            assert ("invalid choice: 'echoed'" in done.stderr) is (threads == "1")
+
+
+def test_few_jobs_start_by_themselves():
+    with warm.warm_lape(jobs=warm.JOBS - 1, threads=1) as folder:
+        assert folder is None

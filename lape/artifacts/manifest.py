@@ -1,7 +1,6 @@
 """The manifest of a run: every artifact, the hash of each of its files, and the command that made it."""
 
 import contextlib
-import csv
 import datetime
 import hashlib
 import platform
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from lape.artifacts.files import json_text, read_json, sha256, versions
 from lape.errors import LapeError
+from lape.machine.usage import read_usage, usage_file
 
 
 def build_manifest(
@@ -20,7 +20,7 @@ def build_manifest(
 
     Args:
         headers: paths of the JSON headers of the last artifacts (tables, figures), relative to the working directory.
-        run: folder of the run. Where it has benchmarks/, an entry says how long its job took.
+        run: folder of the run. Where it has logs/, an entry says how long its job took.
         config: configuration of the run, as JSON.
         report: path of the run's page of tables and figures, if it has one.
 
@@ -120,11 +120,8 @@ def _entry(path: Path, run: Path) -> dict:
 
 
 def _seconds(path: Path, run: Path) -> float | None:
-    """Wall time of the job that wrote a header, from the workflow's benchmark file of that job."""
+    """Seconds that the job took that wrote a header; None where the workflow keeps no log of it."""
     if not path.is_relative_to(run):
         return None
-    benchmark = run / "benchmarks" / path.relative_to(run).with_suffix(".tsv")
-    if not benchmark.is_file():
-        return None
-    with open(benchmark, encoding="utf-8") as file:
-        return float(next(csv.DictReader(file, delimiter="\t"))["s"])
+    file = usage_file(run / "logs" / path.relative_to(run))
+    return read_usage(file)["seconds"] if file.is_file() else None

@@ -57,15 +57,12 @@ class Workspace:
         self.results = folder / "results" / CONFIG["run"]
 
     @classmethod
-    def create(cls, folder: Path, programs: Path = ENVIRONMENT) -> "Workspace":
-        """Copy the repository's working tree into a new folder; nothing has been run there."""
+    def create(cls, folder: Path, programs: Path = ENVIRONMENT, source: Path = ROOT) -> "Workspace":
+        """Copy a working tree of the repository into a new folder; nothing has been run there."""
+        folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part)
-            else:
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, folder / part)
+            copy = shutil.copytree if (source / part).is_dir() else shutil.copy2
+            copy(source / part, folder / part)
         make_model(folder / "model")
         make_model(folder / "other", seed=1)
         make_texts(folder / "texts", words=150)
@@ -126,11 +123,11 @@ class Workspace:
         return jobs
 
     def artifacts(self) -> dict[str, Path]:
-        """Every file of the run but logs and benchmarks, by its path below the run's folder."""
+        """Every file of the run but logs, by its path below the run's folder."""
         # os.walk passes over folders that a job removes meanwhile.
         paths = [Path(folder, name) for folder, _, names in os.walk(self.results) for name in names]
         files = {path.relative_to(self.results).as_posix(): path for path in paths}
-        return {name: path for name, path in files.items() if not name.startswith(("logs/", "benchmarks/"))}
+        return {name: path for name, path in files.items() if not name.startswith("logs/")}
 
     def times(self) -> dict[str, int]:
         """When each artifact was written, in nanoseconds."""

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from workflow_run import ENVIRONMENT
 
 from lape.evaluation.perplexity import chunk_nll
+from lape.machine.usage import read_usage, usage_file
 from lape.plan.bill import Priced, bill, in_bytes, in_time, price, too_large
 from lape.plan.costs import COSTS, ON_DEVICE, Cost, Loaded
 from lape.plan.jobs import Job, parsed
@@ -222,8 +223,7 @@ def test_disk_and_memory_are_within_a_factor_of_two(planned, tmp_path):
     made = ("statistics/tiny/fr.npz", "perplexity/tiny/lape/fr.tsv")
     again.snakemake("--cores", "1", "--force", "--", *(f"results/tiny/{name}" for name in made))
     for name in made:
-        benchmark = (again.results / "benchmarks" / name).with_suffix(".tsv")
-        measured = float(benchmark.read_text().splitlines()[1].split("\t")[2]) * 2**20
+        measured = read_usage(usage_file(again.results / "logs" / name))["peak_bytes"]
         assert 0.5 < estimate["stages"][name.split("/")[0]]["memory"] / measured < 2
 
 

@@ -30,7 +30,7 @@ ENDS = ("perplexity/tiny/matched_lape/fr", "tables/tables6_10", "figures/figure5
 
 
 def _declared() -> set[str]:
-    """Every file that a run leaves, below the run's folder, but logs and benchmarks."""
+    """Every file that a run leaves, below the run's folder, but logs."""
     stems = {
         **{f"corpus/{language}": (".parquet", ".json") for language in LANGUAGES},
         "models/tiny/model": (".json",),
