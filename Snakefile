@@ -115,6 +115,7 @@ include: "rules/report.smk"
 
 
 onstart:
+    lift_rate_limit()
     start_warm()
 
 

@@ -71,10 +71,21 @@ WARM = contextlib.ExitStack()
 end_warm = WARM.close
 
 
+def lift_rate_limit():
+    """Take Snakemake's limit of 100 jobs a second away from runs on this machine.
+
+    With the limit every round of the scheduler starts a timer, and every timer starts another round. After some hundred
+    jobs the rounds would keep a core busy.
+    """
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 def start_warm():
-    """Let the jobs on this machine start from one process that has loaded their libraries."""
-    jobs = len(list(workflow.dag.needrun_jobs())) if workflow.local_exec else 0
-    folder = WARM.enter_context(warm_lape(jobs, config["threads"]))
+    """Let the jobs on this machine start from one process that has loaded what they need."""
+    rules = [job.rule.name for job in workflow.dag.needrun_jobs()] if workflow.local_exec else []
+    identifies = any(name.startswith("score") for name in rules)
+    folder = WARM.enter_context(warm_lape(len(rules), config["threads"], identifies))
     if folder is not None:
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 

@@ -44,7 +44,6 @@ LIBRARIES = (
     "sacrebleu.tokenizers.tokenizer_13a",
     "sacrebleu.tokenizers.tokenizer_char",
     "langdetect",
-    "lingua",
     "langcodes.data_dicts",
 )
 # Fewer jobs than this end sooner if each loads what it needs by itself.
@@ -74,12 +73,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
-def warm_lape(jobs: int, threads: int) -> Iterator[Path | None]:
+def warm_lape(jobs: int, threads: int, identifies: bool = False) -> Iterator[Path | None]:
     """A folder with a warm `lape`, which works within the block.
 
     Args:
         jobs: how many are to run.
         threads: of a job. A job with another number of threads starts by itself.
+        identifies: whether jobs identify languages: lingua's models, some seconds and 1 GB, are loaded once then.
 
     Returns:
         None where jobs start by themselves: for a few jobs; where `lape` is warm already; on a machine with GPUs, which
@@ -92,7 +92,8 @@ def warm_lape(jobs: int, threads: int) -> Iterator[Path | None]:
         yield None
         return
     environment = os.environ | dict.fromkeys(_THREADS, str(threads))
-    with serving(__file__, {"lape": own}, LIBRARIES, environment, str(threads)) as folder:
+    libraries = (*LIBRARIES, "lingua") if identifies else LIBRARIES
+    with serving(__file__, {"lape": own}, libraries, environment, str(threads)) as folder:
         yield folder
 
 
@@ -171,12 +172,15 @@ def _die_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
 
 
 def _load(libraries: Sequence[str]) -> None:
-    """Import the libraries, and make what they make in every process."""
+    """Import the libraries, and make what they would make in every process."""
     for library in libraries:
         importlib.import_module(library)
     if "transformers.conversion_mapping" in libraries:
         # transformers makes its table, a third of a second, at its first load of a model.
         sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("llama")
+    if "lingua" in libraries:
+        # One text in the Latin alphabet loads nearly all models. No thread is started, which a fork would not copy.
+        sys.modules["lingua"].LanguageDetectorBuilder.from_all_languages().build().detect_language_of("a text")
     gc.freeze()  # a collection in a child would copy the memory that it shares with the server
 
 
