@@ -19,6 +19,7 @@ run: setup
 	command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
 	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
 	@hostname > .venv/ran-on
+	@lape plan --brief --targets all 2>/dev/null || true  # Snakemake tells what is wrong
 	snakemake --cores $(CORES)
 
 # A worker takes whole files of tests, the longest first; their jobs and kernels have a core each. Threads that wait

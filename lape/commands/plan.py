@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device-memory", type=positive(float), help="GiB of a device; default: this machine's")
     parser.add_argument("--network", type=positive(float), default=50, help="MB/s of downloads (default: 50)")
     parser.add_argument("--price", type=positive(float), help="price of a device per hour")
+    parser.add_argument("--brief", action="store_true", help="print the time of the whole alone, in one line")
     parser.add_argument("--output", type=Path, help="write the plan as JSON to this file too")
 
 
@@ -50,11 +51,14 @@ def run(arguments: argparse.Namespace) -> None:
     priced = price(config, jobs, machine)
     sums = bill(priced, machine, arguments.price)
     total = sums["total"]
+    where = "GPUs" if machine.device == "cuda" else "jobs of the CPU"
+    hours = f"on {machine.devices} {where} {in_time(total['hours_at_least'])} at the least"
+    if arguments.brief:
+        print(f"{' '.join(targets)} of run {config['run']}: {hours}; `lape plan` says it by stage")
+        return
     print(f"What {' '.join(targets)} of run {config['run']} takes\n")
     print(as_text(sums))
-    where = "GPUs" if machine.device == "cuda" else "jobs of the CPU"
-    hours = in_time(total["hours_at_least"])
-    print(f"\n{in_time(total['device_hours'])} of devices; on {machine.devices} {where} {hours} at the least")
+    print(f"\n{in_time(total['device_hours'])} of devices; {hours}")
     if total["price"] is not None:
         print(f"{two_digits(total['price']):,g} at {arguments.price:g} a device and hour")
     origin = "measured here" if machine.measured else "as given"

@@ -69,7 +69,16 @@ sys.exit(status)
 _THREADS = ("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _THREADS += ("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")
 _FOLDER = "lape-warm-"
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+
+
+def starts_warm() -> bool:
+    """Whether jobs on this machine can start warm.
+
+    They cannot on a machine with GPUs, which a forked process cannot initialise after its parent; and on other systems
+    than Linux, where nothing tells the server that its parent has ended.
+    """
+    return sys.platform == "linux" and shutil.which("nvidia-smi") is None
 
 
 @contextlib.contextmanager
@@ -82,13 +91,11 @@ def warm_lape(jobs: int, threads: int, identifies: bool = False) -> Iterator[Pat
         identifies: whether jobs identify languages: lingua's models, some seconds and 1 GB, are loaded once then.
 
     Returns:
-        None where jobs start by themselves: for a few jobs; where `lape` is warm already; on a machine with GPUs, which
-        a forked process cannot initialise after its parent; and on other systems than Linux, where nothing tells the
-        server that its parent has ended.
+        None where jobs start by themselves: for a few jobs, where `lape` is warm already, or without `starts_warm`.
     """
     own = shutil.which("lape")
     warm = own is not None and Path(own).parent.name.startswith(_FOLDER)
-    if jobs < JOBS or own is None or warm or sys.platform != "linux" or shutil.which("nvidia-smi"):
+    if jobs < JOBS or own is None or warm or not starts_warm():
         yield None
         return
     environment = os.environ | dict.fromkeys(_THREADS, str(threads))
@@ -165,10 +172,14 @@ def serve(arguments: Sequence[str], work: Callable[[Path, list[str]], object]) -
 
 def _die_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
     """Get a signal when the parent ends, which may have happened already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, how)
+    _prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:
         os.kill(os.getpid(), how)
+
+
+def _prctl(option: int, value: int | bytes) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
 
 
 def _load(libraries: Sequence[str]) -> None:
@@ -225,6 +236,7 @@ def _work(work: Callable[[Path, list[str]], object], program: Path, arguments: l
     status = 1
     try:
         sys.argv = [str(program), *arguments]
+        _prctl(_PR_SET_NAME, " ".join([program.name, *arguments[:1]]).encode())  # what `top` calls it
         status = work(program, arguments)
     except SystemExit as error:
         status = error.code

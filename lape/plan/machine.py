@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lape.machine.allocator import keep_freed_memory
+from lape.machine.warm import starts_warm
 from lape.model.decoder import decoder_of
 from lape.model.loading import DTYPES
 from lape.plan.shape import one_layer, shape_of
@@ -79,6 +80,8 @@ def measured(device: str, devices: int, threads: int, network: float, memory: fl
     # transformers imports the code of an architecture, and most of its own, where a model is loaded.
     start, base = _start("lape.model.loading", "transformers.models.llama.modeling_llama")
     light, light_base = _start("pandas")
+    if starts_warm():
+        start, light = (_start("lape.cli")[0],) * 2
     return Machine(
         device=device,
         devices=devices,
