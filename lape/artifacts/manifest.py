@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import platform
 import subprocess
@@ -33,13 +34,15 @@ def build_manifest(
     Raises:
         LapeError: a header or a data file is missing.
     """
+    # Many artifacts have one input, such as a tokenizer of megabytes; it is looked at once.
+    header = functools.cache(header_of)
     found: dict[str, dict] = {}
     waiting = [Path(path) for path in headers]
     while waiting:
         path = waiting.pop()
         if str(path) not in found:
             found[str(path)] = _entry(path, Path(run))
-            waiting += filter(None, map(header_of, found[str(path)]["inputs"]))
+            waiting += filter(None, map(header, found[str(path)]["inputs"]))
     return sealed(
         {
             "artifact": "manifest",
@@ -82,8 +85,9 @@ def is_as_written(path: str | Path, manifest: dict) -> bool:
 def header_of(name: str) -> Path | None:
     """The header of an input: the input itself, or the JSON file beside it that names it; None without a header."""
     path = Path(name)
-    for header in (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json")):
-        if header.suffix != ".json" or not header.is_file():
+    beside = (path, path.with_suffix(".json"), Path(f"{path}.json"), path.with_suffix("").with_suffix(".json"))
+    for header in dict.fromkeys(beside):
+        if header.suffix != ".json" or not header.is_file() or not _begins_as_header(header):
             continue
         try:
             content = read_json(header)
@@ -94,6 +98,12 @@ def header_of(name: str) -> Path | None:
         if str(path.relative_to(header.parent)) in content.get("outputs", {}):
             return header
     return None
+
+
+def _begins_as_header(path: Path) -> bool:
+    """Whether a JSON file may be a header, which names its artifact first. Others, such as a text, may be large."""
+    with open(path, "rb") as file:
+        return b'"artifact"' in file.read(64)
 
 
 def _entry(path: Path, run: Path) -> dict:
