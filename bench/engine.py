@@ -17,6 +17,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from bench.average_precision import precision_rows
+from bench.edits import edit_rows
 from bench.operators import operator_rows
 from bench.passes import pass_rows
 from bench.perplexity import perplexity_rows
@@ -46,6 +47,9 @@ def measure(this: Setting, sections: set[int]) -> Iterator[Row]:
         yield from stage_rows(this.run)
     if 8 in sections:
         yield from precision_rows(this.precision, this.turns)
+    if 9 in sections:
+        _release(this.device)
+        yield from edit_rows(this)
 
 
 def _release(device: str) -> None:

@@ -23,6 +23,7 @@ SECTIONS = {
     6: "Selection",
     7: "The workflow by stage, seconds summed over jobs",
     8: "Average precision of units",
+    9: "Neurons off and steered over the same edits in other tools, tokens/s",
 }
 _PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "transformer-lens", "nnsight")
 
