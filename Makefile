@@ -52,11 +52,13 @@ setup: .venv/built
 	$(BIN)/lape info
 	touch $@
 
+CPP = $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh tests/helpers/emulated_cuda/*)
+
 lint: setup
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile rules
-	clang-format --dry-run --Werror $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
+	clang-format --dry-run --Werror $(CPP)
 	snakemake --lint
 
 format: setup
@@ -64,7 +66,7 @@ format: setup
 	ruff format .
 	snakefmt Snakefile rules
 	$(BIN)/python tests/helpers/config_tables.py
-	clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh)
+	clang-format -i $(CPP)
 
 # What the engine costs beside what else counts activations: a table, and JSON in bench/results. Under 5 minutes.
 bench: setup .venv-bench/installed

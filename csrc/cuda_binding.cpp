@@ -119,6 +119,7 @@ at::Tensor token_nll(const at::Tensor& logits, const at::Tensor& target) {
   if (logits.size(0) == 0) return nll;
   const auto [readable, rows] = as_rows(logits);
   check_grid(rows.number());
+  TORCH_CHECK(rows.columns < int64_t{1} << 30, "logits has too many columns: ", rows.columns);
   const at::Tensor targets = target.contiguous();
   launch_token_nll(format_of(logits), readable.const_data_ptr(), rows, targets.const_data_ptr<int64_t>(),
                    nll.mutable_data_ptr<double>(), c10::cuda::getCurrentCUDAStream());

@@ -4,6 +4,7 @@
 // float32 before rounding. Eager torch stores the activation in the tensor's dtype, and the intermediate
 // steps of relu2 and quick_gelu too. Products that eager torch rounds to memory are __fmul_rn, which the
 // compiler may not contract with a following addition.
+#include "approximate.cuh"
 #include "sums.cuh"
 
 namespace lape {
@@ -19,9 +20,9 @@ __device__ __forceinline__ void divide(const float (&dividend)[width], const flo
 #pragma unroll
   for (int k = 0; k < width; ++k) {
     const float x = dividend[k], y = divisor[k];  // y is 1 or more, or NaN
-    ordinary = ordinary && fabsf(x) > kSmall && fabsf(x) < kLarge && y < kLarge;
-    float inverse;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(y));
+    // With `&&` each comparison would be a branch.
+    ordinary &= (fabsf(x) > kSmall) & (fabsf(x) < kLarge) & (y < kLarge);
+    float inverse = approximate_reciprocal(y);
     inverse = __fmaf_rn(inverse, __fmaf_rn(-y, inverse, 1.0f), inverse);
     const float near = __fmul_rn(x, inverse);
     quotient[k] = __fmaf_rn(inverse, __fmaf_rn(-y, near, x), near);
@@ -31,7 +32,8 @@ __device__ __forceinline__ void divide(const float (&dividend)[width], const flo
   for (int k = 0; k < width; ++k) quotient[k] = dividend[k] / divisor[k];
 }
 
-// Replaces the values of a row by their activations.
+// Replaces the values of a row by their activations, before they are rounded to the format. Of relu and relu2
+// words are computed, without conversions.
 template <typename Number, Activation activation, int width>
 __device__ __forceinline__ void activate(float (&values)[width]) {
   float divisor[width], dividend[width];
@@ -42,36 +44,33 @@ __device__ __forceinline__ void activate(float (&values)[width]) {
       divisor[k] = 1.0f + expf(-x);
     } else if constexpr (activation == Activation::gelu) {
       constexpr float kAlpha = 0.70710678118654752440;
-      x = rounded<Number>(x * 0.5f * (1.0f + erff(x * kAlpha)));
+      x = x * 0.5f * (1.0f + erff(x * kAlpha));
     } else if constexpr (activation == Activation::gelu_tanh) {
       constexpr float kBeta = 1.41421356237309504880 * 1.12837916709551257390 * 0.5, kKappa = 0.044715;
       const float cube = x * x * x;
       const float inner = kBeta * (x + kKappa * cube);
-      x = rounded<Number>(0.5f * x * (1.0f + tanhf(inner)));
+      x = 0.5f * x * (1.0f + tanhf(inner));
     } else if constexpr (activation == Activation::quick_gelu) {
       divisor[k] = 1.0f + expf(-rounded<Number>(__fmul_rn(x, static_cast<float>(1.702))));
       dividend[k] = 1.0f;
-    } else {
-      x = isnan(x) ? x : fmaxf(x, 0.0f);
-      if constexpr (activation == Activation::relu2) x = rounded<Number>(__fmul_rn(x, x));
     }
   }
   if constexpr (activation == Activation::silu) {
     float quotient[width];
     divide(values, divisor, quotient);
 #pragma unroll
-    for (int k = 0; k < width; ++k) values[k] = rounded<Number>(quotient[k]);
+    for (int k = 0; k < width; ++k) values[k] = quotient[k];
   } else if constexpr (activation == Activation::quick_gelu) {
     float quotient[width];
     divide(dividend, divisor, quotient);
 #pragma unroll
-    for (int k = 0; k < width; ++k)
-      values[k] = rounded<Number>(__fmul_rn(values[k], rounded<Number>(quotient[k])));
+    for (int k = 0; k < width; ++k) values[k] = __fmul_rn(values[k], rounded<Number>(quotient[k]));
   }
 }
 
-template <typename Number, Activation activation, int width_>
+template <typename Number_, Activation activation, int width_>
 struct Glu {
+  using Number = Number_;
   // Long activations leave registers for fewer rows, and give the reads more time to arrive.
   static constexpr bool kLong = activation == Activation::gelu || activation == Activation::gelu_tanh;
   static constexpr int width = width_, batch = kLong ? 2 : 4;
@@ -88,32 +87,43 @@ struct Glu {
   Bits* out;
 
   struct Place {
-    int64_t gate, up;
-    int32_t row;
+    const Bits *gate, *up;
+    Bits* out;
   };
   __device__ __forceinline__ Place place(int32_t row) const {
-    return {row_start(gate_rows, row), row_start(up_rows, row), row};
+    return {gate + row_start(gate_rows, row), up == nullptr ? nullptr : up + row_start(up_rows, row),
+            out + row * gate_rows.columns};
   }
-  __device__ __forceinline__ Loaded load(const Place& place, int lane, int column) const {
+  __device__ __forceinline__ Loaded load(const Place& place, int column) const {
     Loaded loaded;
-    loaded.gate = *reinterpret_cast<const Values*>(gate + of_lane(place.gate, lane) + column);
-    if (up != nullptr) loaded.up = *reinterpret_cast<const Values*>(up + of_lane(place.up, lane) + column);
+    loaded.gate = Values::read(place.gate + column);
+    if (up != nullptr) loaded.up = Values::read(place.up + column);
     return loaded;
   }
-  __device__ __forceinline__ void use(const Loaded& loaded, const Place& place, int lane, int column,
-                                      bool inside, float (&values)[width]) const {
-    Values result;
+  __device__ __forceinline__ Values use(const Loaded& loaded, const Place& place, int column,
+                                        bool inside) const {
+    Values active;
+    if constexpr (activation == Activation::relu || activation == Activation::relu2) {
 #pragma unroll
-    for (int k = 0; k < width; ++k) values[k] = loaded.gate.get(k);
-    activate<Number, activation>(values);
+      for (int j = 0; j < Values::number; ++j) {
+        const uint32_t word = rectified<Number>(loaded.gate.words[j]);
+        active.words[j] = activation == Activation::relu ? word : product<Number>(word, word);
+      }
+    } else {
+      float values[width];
 #pragma unroll
-    for (int k = 0; k < width; ++k) {
-      const float product = up == nullptr ? values[k] : __fmul_rn(values[k], loaded.up.get(k));
-      result.set(k, from_float<Number>(product));
+      for (int k = 0; k < width; ++k) values[k] = loaded.gate.get(k);
+      activate<Number, activation>(values);
+      active = Values::of(values);
     }
-    const int64_t row = of_lane(place.row, lane);
-    auto* target = reinterpret_cast<Values*>(out + row * gate_rows.columns + column);
-    if (inside) *target = result;
+    Values result = active;
+    if (up != nullptr) {
+#pragma unroll
+      for (int j = 0; j < Values::number; ++j)
+        result.words[j] = product<Number>(active.words[j], loaded.up.words[j]);
+    }
+    if (inside) result.write(place.out + column);
+    return active;
   }
 };
 

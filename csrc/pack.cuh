@@ -35,54 +35,132 @@ __device__ __forceinline__ int64_t row_start(const Rows& rows, int32_t row) {
   return number / inner * rows.outer_stride + number % inner * rows.inner_stride;
 }
 
-// The value of one lane, given to the whole warp.
-__device__ __forceinline__ int64_t of_lane(int64_t value, int lane) {
-  return __shfl_sync(0xffffffffu, static_cast<long long>(value), lane);
-}
-__device__ __forceinline__ int32_t of_lane(int32_t value, int lane) {
-  return __shfl_sync(0xffffffffu, value, lane);
-}
-
 template <typename Number>
 __device__ __forceinline__ float to_float(typename Number::Bits bits) {
   if constexpr (std::is_same_v<Number, Float16>) return __half2float(__ushort_as_half(bits));
   return Number::to_float(bits);
 }
 
-// Rounds to nearest even.
+// A word is 32 bits: one float32, or two neighbours of a 16-bit format with the first in the lower half.
 template <typename Number>
-__device__ __forceinline__ typename Number::Bits from_float(float value) {
-  if constexpr (std::is_same_v<Number, Float16>) return __half_as_ushort(__float2half_rn(value));
-  if constexpr (std::is_same_v<Number, BFloat16>) return __bfloat16_as_ushort(__float2bfloat16_rn(value));
-  if constexpr (std::is_same_v<Number, Float32>) return as_bits(value);
+constexpr int kEach = 4 / sizeof(typename Number::Bits);
+
+// Pairs as CUDA has them, and as words.
+template <typename Number>
+using PairOf = std::conditional_t<std::is_same_v<Number, BFloat16>, __nv_bfloat162, __half2>;
+
+template <typename Pair>
+__device__ __forceinline__ Pair pair_of(uint32_t word) {
+  Pair pair;
+  std::memcpy(&pair, &word, sizeof(pair));
+  return pair;
+}
+
+template <typename Pair>
+__device__ __forceinline__ uint32_t word_of_pair(Pair pair) {
+  uint32_t word;
+  std::memcpy(&word, &pair, sizeof(word));
+  return word;
+}
+
+// The word of two floats, each rounded to nearest even. A float32 has a word of its own, and `high` is
+// unused.
+template <typename Number>
+__device__ __forceinline__ uint32_t word_of(float low, float high) {
+  if constexpr (std::is_same_v<Number, BFloat16>) return word_of_pair(__floats2bfloat162_rn(low, high));
+  if constexpr (std::is_same_v<Number, Float16>) return word_of_pair(__floats2half2_rn(low, high));
+  return as_bits(low);
 }
 
 // The nearest number of the format.
 template <typename Number>
 __device__ __forceinline__ float rounded(float value) {
-  if constexpr (std::is_same_v<Number, BFloat16>) {  // converting the upper half of a pair is fast
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(0.0f, value);
-    float result;
-    std::memcpy(&result, &pair, sizeof(result));
-    return result;
-  }
-  return to_float<Number>(from_float<Number>(value));
+  if constexpr (kEach<Number> == 1) return value;
+  const uint32_t word = word_of<Number>(0.0f, value);  // the upper half of a pair is fast to convert
+  return std::is_same_v<Number, BFloat16> ? as_float(word) : to_float<Number>(word >> 16);
 }
 
-// A pack that stays in whole registers, with two 16-bit values in each, until a value is asked for. For a
-// Pack the compiler would use one register per value as soon as the pack is read.
-template <typename Number, int width>
-struct alignas(sizeof(typename Number::Bits) * width) Words {
-  using Bits = typename Number::Bits;
-  using Word = std::conditional_t<sizeof(Bits) * width == 2, uint16_t, uint32_t>;
-  static constexpr int kEach = sizeof(Word) / sizeof(Bits);
-  Word words[width / kEach];
-
-  __device__ __forceinline__ float get(int k) const {
-    return to_float<Number>(static_cast<Bits>(words[k / kEach] >> k % kEach * 16));
+// All bits set where a value of `word` is above that of `limit`, and none elsewhere or for NaN. Subnormals
+// are values like others.
+template <typename Number>
+__device__ __forceinline__ uint32_t mask_above(uint32_t word, uint32_t limit) {
+  if constexpr (kEach<Number> == 1) return as_float(word) > as_float(limit) ? 0xffffffffu : 0u;
+  if constexpr (kEach<Number> == 2) {
+    return __hgt2_mask(pair_of<PairOf<Number>>(word), pair_of<PairOf<Number>>(limit));
   }
-  __device__ __forceinline__ void set(int k, Bits bits) {  // the lower half of a word is set first
-    words[k / kEach] = k % kEach == 0 ? bits : words[k / kEach] | static_cast<Word>(bits) << 16;
+}
+
+// The values of a word, or zero where they are below. NaN stays NaN.
+template <typename Number>
+__device__ __forceinline__ uint32_t rectified(uint32_t word) {
+  if constexpr (kEach<Number> == 1) {
+    return isnan(as_float(word)) ? word : as_bits(fmaxf(as_float(word), 0.0f));
+  } else {
+    using Pair = PairOf<Number>;
+    return word_of_pair(__hmax2_nan(pair_of<Pair>(word), pair_of<Pair>(0)));
+  }
+}
+
+// The products of two words' values in their format. Eager torch rounds the float32 product. That product is
+// exact for 16-bit formats wherever the result is not zero, so that one rounding gives the same bits.
+template <typename Number>
+__device__ __forceinline__ uint32_t product(uint32_t a, uint32_t b) {
+  if constexpr (kEach<Number> == 1) return as_bits(__fmul_rn(as_float(a), as_float(b)));
+  if constexpr (kEach<Number> == 2) {
+    return word_of_pair(__hmul2_rn(pair_of<PairOf<Number>>(a), pair_of<PairOf<Number>>(b)));
+  }
+}
+
+// A pack that stays in whole words until a value is asked for. For a Pack the compiler would use one register
+// per value as soon as the pack is read. A single 16-bit value has a word whose upper half is zero.
+template <typename Number, int width>
+struct Words {
+  using Bits = typename Number::Bits;
+  static constexpr int number = (width + kEach<Number> - 1) / kEach<Number>;
+  uint32_t words[number];
+
+  // The compiler does not see that a pointer which comes from shared memory is one to global memory.
+  __device__ __forceinline__ static Words read(const Bits* place) {
+    __builtin_assume(__isGlobal(place));
+    Words result;
+    if constexpr (width % kEach<Number> != 0) {
+      result.words[0] = *place;
+    } else {
+      const auto pack = *reinterpret_cast<const Pack<uint32_t, number>*>(place);
+#pragma unroll
+      for (int j = 0; j < number; ++j) result.words[j] = pack.values[j];
+    }
+    return result;
+  }
+  __device__ __forceinline__ void write(Bits* place) const {
+    __builtin_assume(__isGlobal(place));
+    if constexpr (width % kEach<Number> != 0) {
+      *place = static_cast<Bits>(words[0]);
+    } else {
+      Pack<uint32_t, number> pack;
+#pragma unroll
+      for (int j = 0; j < number; ++j) pack.values[j] = words[j];
+      *reinterpret_cast<Pack<uint32_t, number>*>(place) = pack;
+    }
+  }
+  // The words of floats, each rounded to nearest even.
+  __device__ __forceinline__ static Words of(const float (&values)[width]) {
+    Words result;
+#pragma unroll
+    for (int j = 0; j < number; ++j) {
+      const int first = j * kEach<Number>, last = first + kEach<Number> - 1;
+      result.words[j] = word_of<Number>(values[first], last < width ? values[last] : 0.0f);
+    }
+    return result;
+  }
+  __device__ __forceinline__ static Words all(float value) {
+    Words result;
+#pragma unroll
+    for (int j = 0; j < number; ++j) result.words[j] = word_of<Number>(value, value);
+    return result;
+  }
+  __device__ __forceinline__ float get(int k) const {
+    return to_float<Number>(static_cast<Bits>(words[k / kEach<Number>] >> k % kEach<Number> * 16));
   }
 };
 

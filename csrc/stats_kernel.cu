@@ -8,24 +8,21 @@ namespace {
 constexpr int kSortThreads = 1024;
 constexpr int kSlices = 16;  // threads that share a column in the second pass
 
-template <typename Number, int width_>
+template <typename Number_, int width_>
 struct Activations {
-  static constexpr int width = width_, batch = 8;
+  using Number = Number_;
+  static constexpr int width = width_, batch = kFold;
   static constexpr bool writes = false;
   using Loaded = Words<Number, width>;
   const typename Number::Bits* x;
   Rows rows;
 
-  using Place = int64_t;
-  __device__ __forceinline__ Place place(int32_t row) const { return row_start(rows, row); }
-  __device__ __forceinline__ Loaded load(Place place, int lane, int column) const {
-    return *reinterpret_cast<const Loaded*>(x + of_lane(place, lane) + column);
+  using Place = const typename Number::Bits*;
+  __device__ __forceinline__ Place place(int32_t row) const { return x + row_start(rows, row); }
+  __device__ __forceinline__ Loaded load(Place place, int column) const {
+    return Loaded::read(place + column);
   }
-  __device__ __forceinline__ void use(const Loaded& loaded, Place, int, int, bool,
-                                      float (&values)[width]) const {
-#pragma unroll
-    for (int k = 0; k < width; ++k) values[k] = loaded.get(k);
-  }
+  __device__ __forceinline__ Loaded use(const Loaded& loaded, Place, int, bool) const { return loaded; }
 };
 
 // Thread block g lists the rows of group g in order. The last thread block lists the rows of no group.

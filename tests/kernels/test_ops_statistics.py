@@ -9,6 +9,7 @@ from op_cases import (
     LAYOUTS,
     NAN,
     SHORT_DTYPES,
+    VANISHING,
     assert_sums,
     copy_of,
     eighths,
@@ -16,6 +17,7 @@ from op_cases import (
     groups_of,
     normal,
     random_sums,
+    rounding_of,
     smallest,
     with_threads,
 )
@@ -163,7 +165,9 @@ def test_sums_of_real_values_are_close_to_reference_and_repeat(dtype, device):
     x = normal(dtype, device)(1500, 300)
     for group, groups in ((None, 1), (groups_of(x, -1, 3), 3)):
         sums = statistics_of(x, THRESHOLDS, groups, group)
-        assert_sums(sums, statistics_of(x, THRESHOLDS, groups, group, backend="reference"), atol=1e-9)
+        rounding = rounding_of(x, sums, group) if device == "cuda" else (0, 0)
+        expected = statistics_of(x, THRESHOLDS, groups, group, backend="reference")
+        assert_sums(sums, expected, atol=1e-9, rounding=rounding)
         for _ in range(3):
             assert_sums(statistics_of(x, THRESHOLDS, groups, group), sums)
 
@@ -196,9 +200,10 @@ def test_special_values_count_in_their_own_dtype(dtype, device):
     small = tiny.double().item()
     total = [NAN, NAN, INF, -INF, 0.0, 0.0, 9 * large, 9 * small, -9 * small]
     square = [NAN, NAN, INF, INF, 0.0, 0.0, 9 * large**2, 9 * small**2, 9 * small**2]
-    for actual, exact in ((sums.total, total), (sums.square, square)):
+    squares_vanish = device == "cuda" and dtype == torch.bfloat16  # below float32's smallest number
+    for actual, exact, atol in ((sums.total, total, 0), (sums.square, square, VANISHING if squares_vanish else 0)):
         exact = torch.tensor([exact], dtype=torch.float64)
-        torch.testing.assert_close(actual.cpu(), exact, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(actual.cpu(), exact, rtol=0, atol=atol, equal_nan=True)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -215,9 +220,10 @@ def test_infinities_of_both_signs_and_late_nans_make_nan(dtype, device):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", SHORT_DTYPES)
 def test_every_16_bit_pattern(dtype, device):
-    """Nine times the same value is exact in float64, and so is its square."""
+    """Nine times the same value is exact in float64, and so is its square; on CUDA four times in float32, too."""
     x = every_pattern(dtype, device).expand(9, -1)
-    assert_sums(statistics_of(x, THRESHOLDS), statistics_of(x, THRESHOLDS, backend="reference"))
+    expected = statistics_of(x, THRESHOLDS, backend="reference")
+    assert_sums(statistics_of(x, THRESHOLDS), expected, rounding=(0, VANISHING if device == "cuda" else 0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
