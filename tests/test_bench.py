@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_data import ROOT
 
+from bench import sass
 from lape.errors import LapeError
 
 
@@ -136,3 +137,47 @@ def test_a_folder_that_is_no_checkout_is_refused(bench, tmp_path):
     done = bench("startup", "--only", "help", "--beside", tmp_path, "--output", tmp_path / "s")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"bench: {tmp_path}: is no checkout")
+
+
+# A loop of two values. A rare branch does some work of its own, and another leaves out a value.
+LISTING = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;     /* 0x00 */
+        /*0010*/                   LDG.E.128 R4, [R2.64] ;    /* 0x00 */
+        /*0020*/                   BSSY B0, 0x80 ;            /* 0x00 */
+        /*0030*/              @!P0 BRA 0x70 ;                 /* 0x00 */
+        /*0040*/                   MUFU.EX2 R5, R4 ;          /* 0x00 */
+        /*0050*/                   F2F.F64.F32 R6, R5 ;       /* 0x00 */
+        /*0060*/                   DADD R8, R6, R8 ;          /* 0x00 */
+        /*0070*/                   BSYNC B0 ;                 /* 0x00 */
+        /*0080*/              @!P1 BRA 0xb0 ;                 /* 0x00 */
+        /*0090*/                   FMUL R4, R4, R4 ;          /* 0x00 */
+        /*00a0*/                   FADD R4, R4, 1 ;           /* 0x00 */
+        /*00b0*/                   MUFU.EX2 R5, R4 ;          /* 0x00 */
+        /*00c0*/               @P2 BRA 0x10 ;                 /* 0x00 */
+        /*00d0*/                   EXIT ;                     /* 0x00 */
+        /*00e0*/                   BRA 0xe0;                  /* 0x00 */
+"""
+
+
+def test_a_pass_is_the_cheapest_way_round_a_loop_that_does_its_work():
+    code = sass.instructions(LISTING)
+    passed = sass.one_pass(code, sass.Loop("", 2, {r"MUFU\.EX2": 2, r"LDG": 1}))
+    assert [text.split()[0] for text in passed] == [
+        *("LDG.E.128", "BSSY", "BRA", "MUFU.EX2", "F2F.F64.F32", "DADD", "BSYNC", "BRA", "MUFU.EX2", "BRA"),
+    ]
+    assert sum(map(sass.is_float64, passed)) == 1 and sum(map(sass.is_conversion, passed)) == 1
+    assert len(sass.one_pass(code, sass.Loop("", 1, {r"MUFU\.EX2": 1, r"LDG": 1}))) == 7
+    with pytest.raises(ValueError, match="work of 3 values"):
+        sass.one_pass(code, sass.Loop("", 3, {r"MUFU\.EX2": 3, r"LDG": 1}))
+
+
+def test_a_number_that_rose_is_one_line():
+    before = {"a": {"instructions": 4.8, "registers": 100}, "b": {"instructions": 3}}
+    assert sass.risen(before, before) == []
+    (line,) = sass.risen({"a": {"instructions": 4.9, "registers": 90}}, before)
+    assert line == "a: 4.9 instructions, and 4.8 in sass.json"
+    assert len(sass.risen({"c": {"instructions": 1}}, before)) == 1
+
+
+def test_every_counted_loop_has_a_row():
+    assert {*sass.read()[1]} == {*sass.LOOPS}

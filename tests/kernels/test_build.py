@@ -13,6 +13,8 @@ import pytest
 import torch
 from tiny_data import ROOT
 
+from bench import sass
+
 KERNELS = sorted((ROOT / "csrc").glob("*.cu"))
 # Of a kernel whose sources are those that were compiled for all of them, the tests compile one again.
 ARCHITECTURES = ("90", "80", "100")
@@ -39,14 +41,29 @@ def source_hash(kernel: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in (kernel, *own))).hexdigest()
 
 
+def counted(kernel: Path, folder: Path, log: str) -> str:
+    """Check that no loop takes more instructions than before, and tell how many a bfloat16 value takes."""
+    if name := sass.missing():
+        return f"; instructions not counted, since {name} is not here"
+    version, before = sass.read()
+    if version != sass.compiler():
+        return f"; instructions not compared, since those of {sass.RESULTS.name} are of nvcc {version}"
+    rows = sass.measured(kernel.name, folder / "kernel.o", log)
+    assert not sass.risen(rows, before)
+    return "".join(f"; {name} {row['instructions']:g}" for name, row in rows.items() if name.endswith("bfloat16"))
+
+
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on the path")
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.name)
 def test_kernels_compile_without_spills(kernel, tmp_path, record_property):
-    """The hash of a kernel that compiled for all architectures is kept where the environment has LAPE_KEEP."""
+    """The hash of a kernel that compiled for all architectures is kept where the environment has LAPE_KEEP.
+
+    The instructions of its loops are compared with `bench/results/sass.json`, which `python -m bench.sass` writes.
+    """
     compiled = json.loads(COMPILED.read_text(encoding="utf-8"))
     architectures = ARCHITECTURES[:1] if compiled.get(kernel.name) == source_hash(kernel) else ARCHITECTURES
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
-    command = ["nvcc", "-O3", "-std=c++17", *targets, "-Xptxas", "-v", "-c", kernel, "-o", tmp_path / "kernel.o"]
+    command = ["nvcc", *sass.FLAGS, *targets, kernel, "-o", tmp_path / "kernel.o"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
@@ -56,7 +73,8 @@ def test_kernels_compile_without_spills(kernel, tmp_path, record_property):
     # Shown after the test run: what CI tells of kernels that it cannot run.
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", result.stderr)]
     used = f"{len(registers)} kernels of {min(registers)} to {max(registers)} registers, no spills"
-    record_property("nvcc", f"{kernel.name} for sm_{', sm_'.join(architectures)}: {used}")
+    per_value = counted(kernel, tmp_path, result.stderr)
+    record_property("nvcc", f"{kernel.name} for sm_{', sm_'.join(architectures)}: {used}{per_value}")
     if "LAPE_KEEP" in os.environ:
         COMPILED.write_text(
             json.dumps(compiled | {kernel.name: source_hash(kernel)}, indent=1) + "\n", encoding="utf-8"
