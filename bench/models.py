@@ -119,10 +119,20 @@ def flops(model: PreTrainedModel, work: Work) -> float:
     square per head. The last layer's up and down projections are left out, as no count depends on them. (Gemma's
     attention window is not shorter than its chunks.)
     """
+    last = model.get_decoder().layers[-1].mlp
+    return _decoder_flops(model, work, without=last.up_proj.weight.numel() + last.down_proj.weight.numel())
+
+
+def perplexity_flops(model: PreTrainedModel, work: Work) -> float:
+    """The least number of floating-point operations that perplexity on a batch needs: decoder and LM head."""
+    predicted = work.batch * (work.length - 1)
+    return _decoder_flops(model, work) + 2.0 * predicted * model.get_output_embeddings().weight.numel()
+
+
+def _decoder_flops(model: PreTrainedModel, work: Work, without: int = 0) -> float:
+    """Operations of the decoder on a batch, without those of some weights."""
     decoder = model.get_decoder()
-    weights = sum(module.weight.numel() for module in decoder.modules() if isinstance(module, nn.Linear))
-    last = decoder.layers[-1].mlp
-    weights -= last.up_proj.weight.numel() + last.down_proj.weight.numel()
+    weights = sum(module.weight.numel() for module in decoder.modules() if isinstance(module, nn.Linear)) - without
     config = decoder.config
     attention = len(decoder.layers) * 2 * work.length * config.num_attention_heads * config.head_dim
     return work.tokens * (2.0 * weights + attention)

@@ -34,7 +34,7 @@ def pass_rows(work: Work, setting: Setting) -> list[Row]:
     def base() -> None:
         model.get_decoder()(input_ids=ids, use_cache=False)
 
-    multiply, multiply_flops, matrices = _ceiling(model, work, setting)
+    multiply, multiply_flops, matrices = ceiling(model, work, setting)
     contenders = {
         "base": base,
         "plain hooks": lambda: by_hooks(ids),
@@ -86,7 +86,7 @@ def _agreement(model, ids: Tensor, truth: Tensor, counts: Tensor, implementation
     return f"{differing}, by at most {most}; {(counts != own).sum()} under {implementation} attention, its own"
 
 
-def _ceiling(model, work: Work, setting: Setting) -> tuple[Callable, float, str]:
+def ceiling(model, work: Work, setting: Setting) -> tuple[Callable, float, str]:
     """The fastest of a few matrix products: the function, its number of operations, and its shape."""
     config = model.get_decoder().config
     hidden, neurons = config.hidden_size, config.intermediate_size

@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from bench.memory import in_fresh_process, peak_bytes
+from bench.models import perplexity_flops
+from bench.passes import ceiling
 from bench.report import Row
 from bench.setting import Setting, setting
 from bench.timing import Spread, alternate
@@ -37,13 +39,17 @@ def perplexity_rows(this: Setting) -> list[Row]:
     expected, nll = contenders["unhooked"](), chunk_nll(model, work.chunks(), work.batch)
     if not np.allclose(nll, expected, rtol=1e-3):
         raise LapeError(f"{work}: the negative log-likelihood is {nll}, and {expected} in plain torch; mend lape")
-    seconds = alternate(contenders, this.turns, this.device)
-    speed = {name: work.tokens / np.median(taken) for name, taken in seconds.items()}
+    multiply, operations, matrices = ceiling(model, work, this)
+    seconds = alternate(contenders | {"ceiling": multiply}, this.turns, this.device)
+    reached, possible = perplexity_flops(model, work) / seconds["deactivated"], operations / seconds["ceiling"]
+    share = f"{np.median(reached) / 1e9:,.0f} of {np.median(possible) / 1e9:,.0f} GFLOP/s ({matrices})"
+    speed = {name: work.tokens / np.median(seconds[name]) for name in contenders}
     peak = {name: _peak(this, name, function) for name, function in contenders.items()}
     note = f"{speed['deactivated']:,.0f} against {speed['unhooked']:,.0f} tokens/s"
     memory = f"{peak['deactivated']:.2f} against {peak['unhooked']:.2f} GB, {_what(this.device)}"
     return [
         Row(5, f"{work}", Spread.of(seconds["unhooked"] / seconds["deactivated"]), note=note),
+        Row(5, f"{work}, share of the matrix-product ceiling", Spread.of(reached / possible), note=share),
         Row(5, f"{work}, peak memory", Spread.of(np.array([peak["deactivated"] / peak["unhooked"]])), note=memory),
     ]
 
