@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from transformers import PreTrainedModel
 
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
@@ -20,7 +19,7 @@ from lape.interventions.steering import SteeringValues
 from lape.model.loading import check_found_on
 from lape.neurons.table import Neurons
 
-Begin = Callable[[PreTrainedModel], AbstractContextManager[Firing]]
+Begin = Callable[..., AbstractContextManager[Firing]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Condition(ABC):
     values: SteeringValues | None = None
     files: tuple[Path, ...] = ()
 
+    # Whether several parts can be written in one pass, each under its own perturbation.
+    joins: ClassVar[bool] = False
     # What reads each artifact that a setting may need.
     _kinds: ClassVar[dict[str, type]] = {"neurons": Neurons, "values": SteeringValues}
 
@@ -72,17 +73,18 @@ class Condition(ABC):
         return cls(name, setting, **loaded, files=(*headers, *tables))
 
     @abstractmethod
-    def begin(self, language: str, target: str, prompt_length: int, backend: str) -> Begin:
+    def begin(self, parts: Sequence[tuple[str, str]], prompt_length: int, backend: str) -> Begin:
         """What puts a model under the condition.
 
         Args:
-            language: of the question or the sentence; "" where there is none.
-            target: the language that is wanted.
+            parts: the language of the question or the sentence ("" where there is none) and the language that is
+                wanted, for each part that is written in one pass. There is one part unless the condition `joins`.
             prompt_length: positions of every prompt, padding included.
             backend: "extension" or "reference".
 
         Returns:
-            makes, of a model, the context in which the model writes; the context yields the record of what fired.
+            makes, of a model and `choice` (int64 [B], the part of each row; None for the first part), the context in
+            which the model writes; the context yields the record of what fired.
 
         Raises:
             LapeError: the neurons, units or values know no such language.
@@ -106,8 +108,10 @@ class Condition(ABC):
 class QuestionCondition(Condition):
     """The condition under which questions are answered, by a `Setting`."""
 
-    def begin(self, language: str, target: str, prompt_length: int, backend: str) -> Begin:
-        done = setting_perturbation(self.setting, language, target, self.neurons, self.values)
+    joins: ClassVar[bool] = True
+
+    def begin(self, parts: Sequence[tuple[str, str]], prompt_length: int, backend: str) -> Begin:
+        done = [setting_perturbation(self.setting, *part, self.neurons, self.values) for part in parts]
         return partial(perturbed, perturbations=done, prompt_length=prompt_length, backend=backend)
 
     def fields(self, languages: list[str], hooks: list[dict]) -> dict:

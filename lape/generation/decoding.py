@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 # Matrix products of fewer rows use other kernels, whose sums round differently. So a batch is filled up to a multiple
 # of this number of rows.
 _ROWS = 8
+# Attention sums over padding as over text, with weights of zero. Zeros change no bit of a sum if they shift its terms
+# by whole vectors. So prompts are padded to a multiple of this number of positions.
+_POSITIONS = 16
+# Probabilities that are added up before a drawn token is looked for among them.
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,10 @@ def greedy_answers(
 ) -> list[Answer]:
     """Greedy answers to some prompts.
 
-    In every batch, all prompts are padded on the left to the length of the longest prompt of the call, and a batch has
-    at least eight rows. An answer therefore does not depend on the other rows of its batch or on the size of the batch.
-    This holds where the device's matrix products compute a row in the same way for any number of rows, as they do in
-    bfloat16 on a CPU. In a call with other prompts the padding may have another length, and sums may round differently.
+    All prompts are padded on the left to the `padded_length` of the call, and a batch is filled up to a multiple of
+    eight rows. An answer therefore does not depend on other prompts or on the size of its batch. This holds where the
+    device's matrix products compute a row in the same way for any number of rows, as they do in bfloat16 on a CPU.
+    Elsewhere sums may round differently.
 
     Args:
         model: a Hugging Face causal LM.
@@ -86,11 +91,11 @@ def greedy_answers(
         an answer for each prompt.
     """
     device = input_device(model)
-    length = max(map(len, prompts), default=0)
+    length = padded_length(model, prompts, max_new_tokens)
     found = []
     for start in range(0, len(prompts), batch_size):
         places = list(range(start, min(start + batch_size, len(prompts))))
-        batch = [*places, *[places[-1]] * (-len(places) % _ROWS)]
+        batch = filled_up(places)
         filled = [prompts[place] for place in batch]
         # A prompt is padded with its own first token, so that the repetition penalty applies to no further token.
         ids = torch.tensor([[ids[0]] * (length - len(ids)) + list(ids) for ids in filled], device=device)
@@ -121,6 +126,23 @@ def greedy_answers(
         fed = length + passes - 1 if use_cache else passes * length + passes * (passes - 1) // 2
         on_batch(len(places), len(batch) * fed)
     return found
+
+
+def filled_up(rows: Sequence) -> list:
+    """The rows of a batch, filled up with its last row."""
+    return [*rows, *[rows[-1]] * (-len(rows) % _ROWS)]
+
+
+def padded_length(model: "PreTrainedModel", prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:
+    """The number of positions to which prompts are padded: a multiple of 16.
+
+    Prompts of one token, such as BOS, stay as they are. So do the longest prompts where the model's context has no room
+    for more.
+    """
+    longest = max(map(len, prompts), default=0)
+    padded = longest + -longest % _POSITIONS if longest > 1 else longest
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return padded if context is None or padded + max_new_tokens <= context else longest
 
 
 def sampled_answers(
@@ -203,9 +225,21 @@ class _Draw(LogitsProcessor):
 
 
 def _drawn(logits: Tensor, number: Tensor) -> Tensor:
-    """The first token at which the cumulative probability reaches a number; the number of tokens where none does."""
-    cumulative = (logits - logits.max()).exp_().cumsum(0, dtype=torch.float64)
-    return torch.searchsorted(cumulative, number * cumulative[-1])
+    """The first token at which the cumulative probability reaches a number; the number of tokens where none does.
+
+    Whole blocks of probabilities are added up first. The cumulative sum is then taken in one block.
+    """
+    weights = (logits - logits.max()).exp_()
+    blocks = nn.functional.pad(weights, (0, -len(weights) % _BLOCK)).view(-1, _BLOCK)
+    ends = blocks.sum(1, dtype=torch.float64).cumsum(0)
+    wanted = number * ends[-1]
+    found = torch.searchsorted(ends, wanted)
+    block = found.clamp(max=len(blocks) - 1)[None]
+    before = nn.functional.pad(ends, (1, 0)).index_select(0, block)
+    cumulative = before + blocks.index_select(0, block)[0].cumsum(0, dtype=torch.float64)
+    # A block's sum, rounded, may be above its cumulative sum's end.
+    token = block[0] * _BLOCK + torch.searchsorted(cumulative, torch.minimum(wanted, cumulative[-1]))
+    return torch.where(found < len(blocks), token, len(logits))
 
 
 def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None], stop: Sequence[str]) -> Answer:

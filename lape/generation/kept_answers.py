@@ -25,7 +25,7 @@ class KeptAnswers:
     """
 
     def __init__(self, output: Path, inputs: Iterable[Path], code: Iterable[str], **identity):
-        self._output, self._folder, self._files = output, output.with_suffix(".parts"), []
+        self._output, self._folder = output, output.with_suffix(".parts")
         self._identity = {
             **identity,
             "inputs": {str(path): sha256(path) for path in inputs},
@@ -34,27 +34,25 @@ class KeptAnswers:
         }
 
     def kept(self, name: str) -> dict | None:
-        """The notes on a part that an earlier run finished; None where there is none. The part then joins the whole."""
-        file = self._folder / f"{name}.jsonl"
-        notes = finished(file, self._identity)
-        if notes is not None:
-            self._files.append(file)
-        return notes
+        """The notes on a part that an earlier run finished; None where there is none."""
+        return finished(self._file(name), self._identity)
 
     def keep(self, name: str, rows: Iterable[dict], notes: dict) -> None:
-        """Write the next part of the whole, and notes on it."""
-        file = self._folder / f"{name}.jsonl"
+        """Write a part of the whole, and notes on it."""
+        file = self._file(name)
         with writing(file) as temporary, open(temporary, "w", encoding="utf-8") as lines:
             lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         mark_finished(file, self._identity, notes)
-        self._files.append(file)
 
-    def join(self) -> list[dict]:
-        """Write the whole; returns the `counts` of its answers."""
-        lines = b"".join(file.read_bytes() for file in self._files)
+    def join(self, names: Iterable[str]) -> list[dict]:
+        """Write the whole, from its parts in their order; returns the `counts` of its answers."""
+        lines = b"".join(self._file(name).read_bytes() for name in names)
         with writing(self._output) as temporary:
             temporary.write_bytes(lines)
         return counts(map(json.loads, lines.strip().split(b"\n")))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.jsonl"
 
     def remove(self) -> None:
         """Remove the parts, once the whole has its header."""

@@ -1,14 +1,17 @@
 """One pipeline for every generated text: an answer to a question, a text from BOS alone, or a translation.
 
 What is wanted is cut into parts. Each part is written under one perturbation, proves that the perturbation fired, and
-is kept over an interruption. In the end the parts are joined, and the header is written.
+is kept over an interruption. Parts that fit into one batch are written together. In the end all parts are joined, and
+the header is written.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
 
 from lape.artifacts.files import read_json, write_header
@@ -16,7 +19,7 @@ from lape.errors import LapeError
 from lape.generation import decoding
 from lape.generation.answers import split_thoughts
 from lape.generation.conditions import Condition
-from lape.generation.decoding import Answer
+from lape.generation.decoding import Answer, filled_up, padded_length
 from lape.generation.kept_answers import KeptAnswers
 from lape.kernels import ops
 from lape.model.architectures import ffn_entry
@@ -136,17 +139,18 @@ def write_answers(
             parameters=parameters,
             device=str(run.device),
         )
-        hooks = []
-        for part, texts in parts.items():
-            hook = kept.kept("-".join(part))
-            if hook is None:
-                rows, hook = _answered(run, condition, texts, decode, " to ".join(part), parameters["backend"])
+        found = {part: hook for part in parts if (hook := kept.kept("-".join(part))) is not None}
+        run.bar.update(sum(len({text.key for text in parts[part]}) for part in found))
+        missing = {part: texts for part, texts in parts.items() if part not in found}
+        for names in _passes(missing, parameters["batch_size"] if condition.joins else 0):
+            texts = [missing[part] for part in names]
+            written = _answered(run, condition, texts, decode, parameters)
+            for part, (rows, hook) in zip(names, written, strict=True):
                 kept.keep("-".join(part), rows, hook)
-            else:
-                run.bar.update(len({text.key for text in texts}))
-            hooks.append(hook)
+                found[part] = hook
+    hooks = [found[part] for part in parts]
     _check_changes(label, condition, dict(zip(map(" to ".join, parts), hooks, strict=True)))
-    rows = kept.join()
+    rows = kept.join(map("-".join, parts))
     write_header(
         output.with_suffix(".json"),
         "generations",
@@ -170,44 +174,81 @@ def write_answers(
     logger.info("%s: %d answers", label, len(wanted))
 
 
+def _passes(parts: dict[tuple[str, ...], list[Wanted]], rows: int) -> Iterator[list[tuple[str, ...]]]:
+    """The parts that are written together: neighbours that have at most a number of rows, or one part."""
+    names, taken = [], 0
+    for part, texts in parts.items():
+        own = len({text.key for text in texts})
+        if names and taken + own > rows:
+            yield names
+            names, taken = [], 0
+        names.append(part)
+        taken += own
+    if names:
+        yield names
+
+
 def _answered(
     run: Running,
     condition: Condition,
-    texts: Sequence[Wanted],
+    parts: Sequence[Sequence[Wanted]],
     decode: Callable[..., Sequence[Answer]],
-    name: str,
-    backend: str,
-) -> tuple[list[dict], dict]:
-    """The rows of a part, and the record of what fired, once every hook is seen to have fired at every token.
+    parameters: dict,
+) -> list[tuple[list[dict], dict]]:
+    """The rows of each part, and the record of what fired, once every hook is seen to have fired at every token."""
+    asked = [list({text.key: text for text in texts}.values()) for texts in parts]
+
+    def attempt(size: int) -> list[tuple[Sequence[Answer], dict]]:
+        # Where memory was too small for parts together, each is written by itself.
+        together = [asked] if sum(map(len, asked)) <= size else [[own] for own in asked]
+        return [found for group in together for found in _pass(run, condition, group, decode, size, parameters)]
+
+    names = ", ".join(" to ".join(texts[0].part) for texts in parts)
+    result = []
+    for texts, own, (answers, fired) in zip(parts, asked, run.batches(attempt, names), strict=True):
+        given = {text.key: answer for text, answer in zip(own, answers, strict=True)}
+        record = {"language": texts[0].language, "target": texts[0].target, **fired}
+        result.append(([text.row(given[text.key]) for text in texts], record))
+    return result
+
+
+def _pass(
+    run: Running,
+    condition: Condition,
+    parts: Sequence[Sequence[Wanted]],
+    decode: Callable[..., Sequence[Answer]],
+    size: int,
+    parameters: dict,
+) -> list[tuple[Sequence[Answer], dict]]:
+    """The answers of each part, written in one batch or, where there is one part, in batches of a size.
 
     The record counts over all layers. It includes the padding and the rows that fill a batch: they are fed and changed
     too.
     """
-    different = {text.key: text for text in texts}
-    asked, first = list(different.values()), texts[0]
-    begin = condition.begin(first.language, first.target, max(len(text.ids) for text in asked), backend)
+    asked = [text for part in parts for text in part]
+    numbers = filled_up([number for number, part in enumerate(parts) for _ in part])
+    length = padded_length(run.model, [text.ids for text in asked], parameters["max_new_tokens"])
+    begin = condition.begin([(part[0].language, part[0].target) for part in parts], length, parameters["backend"])
+    fed = []
 
-    def attempt(size: int) -> tuple[Sequence[Answer], dict]:
-        fed = []
+    def note(answered: int, tokens: int) -> None:
+        fed.append(tokens)
+        run.bar.update(answered)
 
-        def note(answered: int, tokens: int) -> None:
-            fed.append(tokens)
-            run.bar.update(answered)
-
-        with begin(run.model) as firing:
-            answers = decode(run.model, asked, batch_size=size, on_batch=note)
-        firing.check(sum(fed), must_change=condition.must_change == "each part")
-        return answers, {
+    with begin(run.model, choice=torch.tensor(numbers) if len(parts) > 1 else None) as firing:
+        answers = iter(decode(run.model, asked, batch_size=size, on_batch=note))
+    firing.check(sum(fed), must_change=condition.must_change == "each part")
+    rows, result = max(firing.rows.values(), default=0), []
+    for number, (part, (neurons, changed)) in enumerate(zip(parts, firing.by_perturbation, strict=True)):
+        fired = {
             "batch_size": size,
-            "layers": len(firing.neurons),
-            "neurons": sum(firing.neurons.values()),
-            "fed": max(firing.rows.values(), default=0),
-            "changed": sum(firing.changed.values()),
+            "layers": len(neurons),
+            "neurons": sum(neurons.values()),
+            "fed": rows * numbers.count(number) // len(numbers) if neurons else 0,
+            "changed": changed,
         }
-
-    answers, fired = run.batches(attempt, name)
-    given = dict(zip(different, answers, strict=True))
-    return [text.row(given[text.key]) for text in texts], {"language": first.language, "target": first.target, **fired}
+        result.append((list(islice(answers, len(part))), fired))
+    return result
 
 
 def _check_context(wanted: Sequence[Wanted], new_tokens: int, context: int | None, remedy: str) -> None:

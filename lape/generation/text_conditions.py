@@ -1,5 +1,6 @@
 """Conditions under which a model writes texts and translations: expert units or neurons are overwritten."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -27,10 +28,11 @@ class TextCondition(Condition):
 
     _kinds: ClassVar[dict[str, type]] = {"units": ExpertUnits, **Condition._kinds}
 
-    def begin(self, language: str, target: str, prompt_length: int, backend: str) -> Begin:
+    def begin(self, parts: Sequence[tuple[str, str]], prompt_length: int, backend: str) -> Begin:
+        ((_, target),) = parts
         done = text_perturbation(self.setting, target, self.units, self.neurons, self.values)
         if isinstance(done, UnitPerturbation):
-            return partial(overwritten, perturbation=done, backend=backend)
+            return lambda model, choice=None: overwritten(model, done, backend)
         return partial(perturbed, perturbations=done or Perturbation({}), backend=backend)
 
     def fields(self, languages: list[str], hooks: list[dict]) -> dict:

@@ -5,6 +5,7 @@ A perturbation is data and a context manager that proves that it fired.
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -85,8 +86,10 @@ class Firing:
         edits: dict[Place, list[ops.Edits]],
         saw: Callable[[Place, int, int], bool] = lambda place, rows, tokens: rows == tokens,
         spread: Collection[Place] = (),
+        each: Sequence[dict[Place, int]] | None = None,
     ):
         self.neurons = neurons
+        self._each = [neurons] if each is None else each  # of each perturbation, its neurons
         self._spread = spread  # whether each rank edits its own columns only
         self._saw = saw  # whether a place that was seen at some rows has seen all of some tokens
         self._edits = edits  # by layer and expert
@@ -108,9 +111,28 @@ class Firing:
     @property
     def changed(self) -> dict[Place, int]:
         """layer -> number of activations changed, over tokens and neurons. All ranks must ask for it together."""
-        own = {layer: sum(int(part.changed.sum()) for part in parts) for layer, parts in self._edits.items()}
+        return {layer: sum(counts) for layer, counts in self._changed().items()}
+
+    @property
+    def by_perturbation(self) -> list[tuple[dict[Place, int], int]]:
+        """For each perturbation its `neurons`, and the number of activations that it changed. See `changed`."""
+        changed = self._changed().values()
+        return [(neurons, sum(counts[number] for counts in changed)) for number, neurons in enumerate(self._each)]
+
+    def _changed(self) -> dict[Place, list[int]]:
+        """layer -> number of activations that each perturbation changed."""
+        several = len(self._each)  # a perturbation's edits at generated positions stand behind those of all at prompts
+        own = {
+            layer: torch.stack([part.changed.view(-1, several).sum(0) for part in parts]).sum(0).tolist()
+            for layer, parts in self._edits.items()
+        }
         parts = ranks.gathered(own)
-        return {layer: sum(p[layer] for p in parts) if layer in self._spread else own[layer] for layer in own}
+        return {
+            layer: [sum(counts) for counts in zip(*(part[layer] for part in parts), strict=True)]
+            if layer in self._spread
+            else own[layer]
+            for layer in own
+        }
 
     def edit(self, layer: Place, expert: int, x: Tensor, choice: Tensor | None, backend: str) -> Tensor:
         """Edit x [..., I] and count what changes. x is edited in place, unless a gradient is to flow through it."""
@@ -216,11 +238,18 @@ def perturbed(
     several = [perturbations] if isinstance(perturbations, Perturbation) else list(perturbations)
     parts = [part for perturbation in several for part in perturbation.parts]
     _check(ffn, several)
-    counts = {
-        site: sum(len(part.within(site.site.layer, site.first, site.site.neurons)[0]) for part in parts)
-        for site in ffn.parts
-    }
-    sites = [site for site, count in counts.items() if count]
+    each = [
+        {
+            site.place: count
+            for site in ffn.parts
+            if (count := sum(len(part.within(site.site.layer, site.first, site.site.neurons)[0]) for part in own.parts))
+        }
+        for own in several
+    ]
+    counts = Counter()
+    for neurons in each:
+        counts.update(neurons)
+    sites = [site for site in ffn.parts if site.place in counts]
     # Where positions matter, each perturbation becomes two: one for the prompt, and behind it one for the rest.
     phases = ("prompt", "generated") if any(part.positions != "all" for part in parts) else ("all",)
     lists = [
@@ -238,10 +267,11 @@ def perturbed(
         }
         places = {site.place: site for site in sites}
         firing = Firing(
-            {place: counts[site] for place, site in places.items()},
+            {place: counts[place] for place in places},
             edits,
             lambda place, rows, tokens: places[place].saw(rows, tokens),
             places if ffn.ranks > 1 else (),
+            each,
         )
     if not sites:
         yield firing

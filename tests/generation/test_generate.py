@@ -95,6 +95,19 @@ def test_no_strength_changes_no_token(stages, lape):
     assert [r["tokens"] for r in rows("steered")] == [r["tokens"] for r in rows("normal")]
 
 
+def test_languages_are_answered_together_as_one_by_one(stages, lape):
+    for setting in SETTINGS:
+        generate(lape, setting, folder="together")
+        generate(lape, setting, "--batch-size", "3")  # there are as many questions in each language
+        assert rows(setting) == rows(setting, "together")
+        one, other = (read_json(f"{folder}/{setting}.json") for folder in ("out", "together"))
+        for hook, joined in zip(one["hooks"], other["hooks"], strict=True):
+            for key in ("language", "target", "layers", "neurons"):
+                assert hook[key] == joined[key]
+            # Rows that fill a batch are fed and changed, too, and together there are fewer of them.
+            assert 0 < joined["fed"] <= hook["fed"] and 0 < joined["changed"] <= hook["changed"]
+
+
 def test_an_interrupted_run_goes_on_behind_what_it_finished(stages, lape, monkeypatch):
     generate(lape, "steered", folder="whole")
     answers, calls = decoding.greedy_answers, []
@@ -106,10 +119,11 @@ def test_an_interrupted_run_goes_on_behind_what_it_finished(stages, lape, monkey
         return answers(*words, **settings)
 
     monkeypatch.setattr(decoding, "greedy_answers", interrupted)
-    generate(lape, "steered", status=130)
+    one_by_one = ["--batch-size", "3"]
+    generate(lape, "steered", *one_by_one, status=130)
     parts = Path("out/steered.parts")
     assert not Path("out/steered.jsonl").exists() and not (parts / "ja-ja.jsonl").exists()
-    generate(lape, "steered")
+    generate(lape, "steered", *one_by_one)
     assert len(calls) == 3  # the part of fr was not asked again
     assert Path("out/steered.jsonl").read_bytes() == Path("whole/steered.jsonl").read_bytes()
     assert rows("steered")[0]["language"] == "fr" and not parts.exists()
@@ -117,10 +131,10 @@ def test_an_interrupted_run_goes_on_behind_what_it_finished(stages, lape, monkey
     for change in ("settings", "cut"):
         calls[:] = []
         shutil.rmtree("out")
-        generate(lape, "steered", status=130)
+        generate(lape, "steered", *one_by_one, status=130)
         if change == "cut":
             (parts / "fr-fr.jsonl").write_text("{}\n")
-        generate(lape, "steered", *(["--max-new-tokens", "3"] if change == "settings" else []))
+        generate(lape, "steered", *one_by_one, *(["--max-new-tokens", "3"] if change == "settings" else []))
         assert len(calls) == 4
 
 
