@@ -6,8 +6,8 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define LAPE_X86 1
-#define LAPE_AVX2 __attribute__((target("avx2,fma")))
-#define LAPE_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define LAPE_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define LAPE_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
 #endif
 
 namespace lape {
@@ -20,10 +20,15 @@ Simd simd_level();
 const char* simd_name(Simd level);
 
 #ifdef LAPE_X86
-// Body::run, and all that it calls, must be LAPE_INLINE: only inlined code is compiled for these targets.
+// Body::run, and all that it calls, must be LAPE_INLINE: only inlined code is compiled for these targets. A
+// body may have Body::avx2 besides, written by hand for AVX2, with the same result.
 template <typename Body, typename... Arguments>
 LAPE_AVX2 void run_avx2(Arguments... arguments) {
-  Body::run(arguments...);
+  if constexpr (requires { Body::avx2(arguments...); }) {
+    Body::avx2(arguments...);
+  } else {
+    Body::run(arguments...);
+  }
 }
 
 template <typename Body, typename... Arguments>

@@ -17,7 +17,8 @@ void add(const at::Tensor& x, const Rows& rows, const int64_t* group, const Sums
   const int64_t grain = std::max<int64_t>(64, kGrain / number);
   at::parallel_for(0, rows.columns, grain, [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += kStrip) {
-      Strip<Format> strip(sums, first, std::min(kStrip, end - first), rows.columns);
+      Strip<Format> strip(sums, first, std::min(kStrip, end - first), rows.columns,
+                          kRows * rows.inner_stride);
       for (int64_t r = 0; r < number; ++r) {
         strip.add(values + rows.offset(r) + first, group == nullptr ? 0 : group[r]);
       }
