@@ -1,6 +1,7 @@
 // lape::glu_stats on the CPU. A tile of activations stays in the cache while the activation function, the
 // statistics and the product pass over it.
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <torch/library.h>
@@ -54,6 +55,32 @@ LAPE_INLINE void look_up_8(const uint16_t* table, const uint16_t* values, uint16
 #endif
 }
 
+// Cache lines to fetch while the activations of a row are computed, which takes too long for the processor to
+// fetch them ahead by itself: those of the next row, and those that are about to be written.
+template <typename Bits>
+struct Ahead {
+  static constexpr int64_t kLine = 64 / sizeof(Bits);
+  const Bits *gate, *up, *out;
+
+  LAPE_INLINE void fetch(int64_t column) const {
+    __builtin_prefetch(gate + column);
+    __builtin_prefetch(up + column);
+    __builtin_prefetch(out + column, 1);
+  }
+};
+
+// activation = table[gate].
+inline void look_up(const uint16_t* table, const uint16_t* gate, const Ahead<uint16_t>& ahead,
+                    int64_t columns, uint16_t* activation) {
+  constexpr int64_t kLine = Ahead<uint16_t>::kLine;
+  int64_t c = 0;
+  for (; c + kLine <= columns; c += kLine) {
+    ahead.fetch(c);
+    for (int64_t k = c; k < c + kLine; k += 8) look_up_8(table, gate + k, activation + k);
+  }
+  for (; c < columns; ++c) activation[c] = table[gate[c]];
+}
+
 template <typename Format>
 struct Glu {
   using Bits = typename Format::Bits;
@@ -64,23 +91,11 @@ struct Glu {
   const Sums& sums;
   Simd level = simd_level();
 
-  // Writes table[gate]. Meanwhile it fetches the cache lines of the next row, and the lines that are about to
-  // be written, as this scalar loop is too slow for the processor to fetch them ahead.
-  void look_up(const Bits* table, int64_t row, int64_t next, int64_t first, int64_t columns,
-               Bits* activation) const {
-    constexpr int64_t kLine = 64 / sizeof(Bits);
-    const Bits* values = gate + gate_rows.offset(row) + first;
+  // What is read and written after row `row`, which is row `next` from column `first` on.
+  Ahead<Bits> ahead(int64_t row, int64_t next, int64_t first) const {
     const Bits* next_gate = gate + gate_rows.offset(next) + first;
-    const Bits* next_up = up == nullptr ? next_gate : up + up_rows.offset(next) + first;
-    const Bits* target = out + row * gate_rows.columns + first;
-    int64_t c = 0;
-    for (; c + kLine <= columns; c += kLine) {
-      __builtin_prefetch(next_gate + c);
-      __builtin_prefetch(next_up + c);
-      __builtin_prefetch(target + c, 1);
-      for (int64_t k = c; k < c + kLine; k += 8) look_up_8(table, values + k, activation + k);
-    }
-    for (; c < columns; ++c) activation[c] = table[values[c]];
+    return {next_gate, up == nullptr ? next_gate : up + up_rows.offset(next) + first,
+            out + row * gate_rows.columns + first};
   }
 
   int64_t group_of(int64_t row) const { return group == nullptr ? 0 : group[row]; }
@@ -97,20 +112,21 @@ struct Glu {
   }
 };
 
-// In 16-bit formats the activation is looked up in a table.
-template <typename Format>
-void run_lookup(const Glu<Format>& glu, const uint16_t* table) {
-  const int64_t number = glu.gate_rows.number();
-  const int64_t grain = std::max<int64_t>(64, kGrain / number);
+// Finishes the rows below `number`. activate(gate, ahead, columns, activation) writes a row's activations.
+template <typename Format, typename Activate>
+void run_rows(const Glu<Format>& glu, int64_t number, Activate activate) {
+  using Bits = typename Format::Bits;
+  const int64_t grain = std::max<int64_t>(64, kGrain / std::max<int64_t>(1, number));
   at::parallel_for(0, glu.gate_rows.columns, grain, [&](int64_t begin, int64_t end) {
-    std::vector<uint16_t> tile(kRows * kWide);
+    std::vector<Bits> tile(kRows * kWide);
     for (int64_t first = begin; first < end; first += kWide) {
       const int64_t columns = std::min(kWide, end - first);
       Strip<Format> strip(glu.sums, first, columns, glu.gate_rows.columns);
       for (int64_t r = 0; r < number; ++r) {
         if (r % kRows == 0) strip.finish();  // the tile is about to be written again
-        uint16_t* activation = tile.data() + r % kRows * kWide;
-        glu.look_up(table, r, std::min(r + 1, number - 1), first, columns, activation);
+        Bits* activation = tile.data() + r % kRows * kWide;
+        activate(glu.gate + glu.gate_rows.offset(r) + first, glu.ahead(r, std::min(r + 1, number - 1), first),
+                 columns, activation);
         glu.finish_row(activation, r, first, columns, strip);
       }
       strip.finish();
@@ -119,8 +135,8 @@ void run_lookup(const Glu<Format>& glu, const uint16_t* table) {
 }
 
 // In float32 eager torch computes the activation of a tile. Each thread has whole vectors of columns and all
-// rows, since starting and joining threads for every tile would take longer than the tile.
-void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
+// rows from `start` on, since starting and joining threads for every tile would take longer than the tile.
+void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous, int64_t start) {
   constexpr int64_t kUnit = 64;  // columns
   const Rows& gate = glu.gate_rows;
   const int64_t number = gate.number(), width = gate.columns, units = (width + kUnit - 1) / kUnit;
@@ -132,7 +148,7 @@ void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
     const at::Tensor outputs = at::empty({tile_rows, columns}, at::kFloat);
     const auto* activations = reinterpret_cast<const uint32_t*>(outputs.const_data_ptr<float>());
     Strip<Float32> strip(glu.sums, first, columns, width);
-    for (int64_t top = 0, rows; top < number; top += rows) {
+    for (int64_t top = start, rows; top < number; top += rows) {
       const int64_t left = gate.inner - top % gate.inner;  // rows at one stride
       rows = std::min(tile_rows, left);
       if (left == rows + 1) --rows;  // a single row would be contiguous, although the gate is not
@@ -156,6 +172,71 @@ void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous) {
   });
 }
 
+#ifdef LAPE_X86
+// Eager torch takes the last elements of a tensor one by one, which are too few for its two vectors of eight.
+// Before them lie whole groups of this many rows.
+constexpr int64_t kVectorRows = 16;
+
+// silu of eight values, with the bits of eager torch's AVX2 code: x / (1 + exp(-x)), where exp is Sleef's.
+LAPE_AVX2_INLINE __m256 silu_8(__m256 x) {
+  // Below -87, exp is lost beside 1; above 89, it is infinite. NaN, as the second operand, stays.
+  __m256 y = _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
+  y = _mm256_min_ps(_mm256_set1_ps(89.0f), _mm256_max_ps(_mm256_set1_ps(-87.0f), y));
+  // exp(y) = 2^n exp(r), where ln(2) has two parts.
+  const __m256i n = _mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(1.44269504f)));
+  const __m256 whole = _mm256_cvtepi32_ps(n);
+  __m256 r = _mm256_fnmadd_ps(whole, _mm256_set1_ps(0.693145752f), y);
+  r = _mm256_fnmadd_ps(whole, _mm256_set1_ps(1.42860677e-6f), r);
+  __m256 p = _mm256_fmadd_ps(r, _mm256_set1_ps(1.98527618e-4f), _mm256_set1_ps(1.39304355e-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.33336078e-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.16664854e-2f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.66666672e-1f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
+  p = _mm256_fmadd_ps(_mm256_mul_ps(r, r), p, r);
+  // 2 exp(r) times 2^(n - 1), because 2^n may be infinite where exp(y) is finite.
+  p = _mm256_fmadd_ps(p, _mm256_set1_ps(2.0f), _mm256_set1_ps(2.0f));
+  const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(126)), 23);
+  const __m256 exponential = _mm256_mul_ps(p, _mm256_castsi256_ps(power));
+  return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exponential));
+}
+
+LAPE_AVX2_INLINE void silu_16(const uint32_t* x, uint32_t* result) {
+  for (int k = 0; k < 16; k += 8) {
+    store_bits(result + k, _mm256_castps_si256(silu_8(_mm256_castsi256_ps(load_bits(x + k)))));
+  }
+}
+
+LAPE_AVX2 void silu_row(const uint32_t* gate, const Ahead<uint32_t>& ahead, int64_t columns,
+                        uint32_t* activation) {
+  int64_t c = 0;
+  for (; c + 16 <= columns; c += 16) {
+    ahead.fetch(c);
+    silu_16(gate + c, activation + c);
+  }
+  if (c == columns) return;
+  uint32_t rest[16] = {};
+  std::copy(gate + c, gate + columns, rest);
+  silu_16(rest, rest);
+  std::copy_n(rest, columns - c, activation + c);
+}
+
+// Whether eager torch runs its AVX2 code, and silu_row has its bits. It has those of torch 2.13 on
+// every float. Another torch might compute silu in another way, which one float of each upper half shows.
+bool has_silu() {
+  static const bool equal = [] {
+    if (simd_level() != Simd::avx2 || at::get_cpu_capability() != "AVX2") return false;
+    constexpr int64_t kFloats = int64_t{1} << 16;
+    std::vector<uint32_t> bits(kFloats), expected(kFloats), result(kFloats);
+    for (int64_t k = 0; k < kFloats; ++k) bits[k] = static_cast<uint32_t>(k << 16 | (k * 40503 & 0xffff));
+    at::Tensor output = at::from_blob(expected.data(), {kFloats}, at::kFloat);
+    eager_activation(Activation::silu, at::from_blob(bits.data(), {kFloats}, at::kFloat), output);
+    silu_row(bits.data(), {bits.data(), bits.data(), bits.data()}, kFloats, result.data());
+    return result == expected;
+  }();
+  return equal;
+}
+#endif
+
 template <typename Format>
 void run(Activation kind, const at::Tensor& gate, const Rows& gate_rows, const at::Tensor& up,
          const Rows& up_rows, bool contiguous, at::Tensor& out, const int64_t* group, const Sums& sums) {
@@ -168,9 +249,17 @@ void run(Activation kind, const at::Tensor& gate, const Rows& gate_rows, const a
                         group,
                         sums};
   if constexpr (std::is_same_v<Format, Float32>) {
-    run_eager(glu, kind, contiguous);
+    int64_t start = 0;
+#ifdef LAPE_X86
+    if (kind == Activation::silu && contiguous && has_silu()) {
+      start = gate_rows.number() / kVectorRows * kVectorRows;
+      run_rows(glu, start, silu_row);
+    }
+#endif
+    run_eager(glu, kind, contiguous, start);
   } else {
-    run_lookup(glu, activation_table(kind, gate.scalar_type(), contiguous));
+    const uint16_t* table = activation_table(kind, gate.scalar_type(), contiguous);
+    run_rows(glu, gate_rows.number(), [table](const auto&... arguments) { look_up(table, arguments...); });
   }
 }
 
