@@ -1,4 +1,4 @@
-// Loads of sixteen or eight values for loops that are written by hand for AVX2.
+// Vectors of values, for loops that are written by hand for AVX2.
 #pragma once
 
 #include "simd.h"
@@ -98,9 +98,14 @@ LAPE_AVX2_INLINE __m128i narrow_float16(__m256 value) {
   return _mm256_cvtps_ph(_mm256_blendv_ps(value, nan, is_nan), _MM_FROUND_TO_NEAREST_INT);
 }
 
-// The products of sixteen values of a 16-bit format, rounded once.
+// The products of kVector values, rounded once.
 template <typename Format>
 LAPE_AVX2_INLINE __m256i multiply(__m256i left, __m256i right);
+
+template <>
+LAPE_AVX2_INLINE __m256i multiply<Float32>(__m256i left, __m256i right) {
+  return _mm256_castps_si256(_mm256_mul_ps(_mm256_castsi256_ps(left), _mm256_castsi256_ps(right)));
+}
 
 template <>
 LAPE_AVX2_INLINE __m256i multiply<BFloat16>(__m256i left, __m256i right) {

@@ -31,9 +31,7 @@ struct Multiply {
     }
   }
 #ifdef LAPE_X86
-  static LAPE_AVX2_INLINE void avx2(const Bits* activation, const Bits* up, int64_t columns, Bits* out)
-    requires(sizeof(Bits) == 2)
-  {
+  static LAPE_AVX2_INLINE void avx2(const Bits* activation, const Bits* up, int64_t columns, Bits* out) {
     int64_t c = 0;
     for (; c + kVector<Format> <= columns; c += kVector<Format>) {
       store_bits(out + c, multiply<Format>(load_bits(activation + c), load_bits(up + c)));
@@ -56,7 +54,7 @@ LAPE_INLINE void look_up_8(const uint16_t* table, const uint16_t* values, uint16
 }
 
 // Cache lines to fetch while the activations of a row are computed, which takes too long for the processor to
-// fetch them ahead by itself: those of the next row, and those that are about to be written.
+// fetch them ahead by itself: those of the next row, and those of the result.
 template <typename Bits>
 struct Ahead {
   static constexpr int64_t kLine = 64 / sizeof(Bits);
@@ -91,7 +89,7 @@ struct Glu {
   const Sums& sums;
   Simd level = simd_level();
 
-  // What is read and written after row `row`, which is row `next` from column `first` on.
+  // What is fetched during row `row`: row `next`, which is read then, and the row's own result.
   Ahead<Bits> ahead(int64_t row, int64_t next, int64_t first) const {
     const Bits* next_gate = gate + gate_rows.offset(next) + first;
     return {next_gate, up == nullptr ? next_gate : up + up_rows.offset(next) + first,
@@ -173,13 +171,13 @@ void run_eager(const Glu<Float32>& glu, Activation kind, bool contiguous, int64_
 }
 
 #ifdef LAPE_X86
-// Eager torch takes the last elements of a tensor one by one, which are too few for its two vectors of eight.
-// Before them lie whole groups of this many rows.
+// Eager torch takes 16 elements at a time, and one by one the last ones that are fewer. They lie in the rows
+// after the last whole group of this many.
 constexpr int64_t kVectorRows = 16;
 
 // silu of eight values, with the bits of eager torch's AVX2 code: x / (1 + exp(-x)), where exp is Sleef's.
 LAPE_AVX2_INLINE __m256 silu_8(__m256 x) {
-  // Below -87, exp is lost beside 1; above 89, it is infinite. NaN, as the second operand, stays.
+  // Below -87, exp(y) is lost beside 1. Above 89, it is infinite. NaN stays, as it is the second operand.
   __m256 y = _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
   y = _mm256_min_ps(_mm256_set1_ps(89.0f), _mm256_max_ps(_mm256_set1_ps(-87.0f), y));
   // exp(y) = 2^n exp(r), where ln(2) has two parts.
@@ -220,8 +218,8 @@ LAPE_AVX2 void silu_row(const uint32_t* gate, const Ahead<uint32_t>& ahead, int6
   std::copy_n(rest, columns - c, activation + c);
 }
 
-// Whether eager torch runs its AVX2 code, and silu_row has its bits. It has those of torch 2.13 on
-// every float. Another torch might compute silu in another way, which one float of each upper half shows.
+// Whether eager torch runs its AVX2 code, and silu_row has its bits. It has those of torch 2.13 on every
+// float. Another torch may compute silu in another way, so that one float of each upper half is compared.
 bool has_silu() {
   static const bool equal = [] {
     if (simd_level() != Simd::avx2 || at::get_cpu_capability() != "AVX2") return false;
@@ -256,7 +254,7 @@ void run(Activation kind, const at::Tensor& gate, const Rows& gate_rows, const a
       run_rows(glu, start, silu_row);
     }
 #endif
-    run_eager(glu, kind, contiguous, start);
+    if (start < gate_rows.number()) run_eager(glu, kind, contiguous, start);
   } else {
     const uint16_t* table = activation_table(kind, gate.scalar_type(), contiguous);
     run_rows(glu, gate_rows.number(), [table](const auto&... arguments) { look_up(table, arguments...); });

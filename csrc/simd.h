@@ -2,6 +2,8 @@
 // chosen.
 #pragma once
 
+#include <type_traits>
+
 #include "number.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -20,11 +22,16 @@ Simd simd_level();
 const char* simd_name(Simd level);
 
 #ifdef LAPE_X86
-// Body::run, and all that it calls, must be LAPE_INLINE: only inlined code is compiled for these targets. A
-// body may have Body::avx2 besides, written by hand for AVX2, with the same result.
+// Whether a body has, besides Body::run, Body::avx2: the same loop, written by hand for AVX2.
+template <typename Body, typename = void>
+constexpr bool kHasAvx2 = false;
+template <typename Body>
+constexpr bool kHasAvx2<Body, std::void_t<decltype(&Body::avx2)>> = true;
+
+// Body::run, and all that it calls, must be LAPE_INLINE: only inlined code is compiled for these targets.
 template <typename Body, typename... Arguments>
 LAPE_AVX2 void run_avx2(Arguments... arguments) {
-  if constexpr (requires { Body::avx2(arguments...); }) {
+  if constexpr (kHasAvx2<Body>) {
     Body::avx2(arguments...);
   } else {
     Body::run(arguments...);
