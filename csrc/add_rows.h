@@ -36,24 +36,11 @@ struct AddRows {
     const Bits* row[number];
     for (int r = 0; r < number; ++r) row[r] = rows[r];
     // The conversion of a 16-bit format takes longer than the memory. Short parts would only slow it down.
-    const int64_t step = ahead == 0 || sizeof(Bits) == 2 ? columns : kPart;
-    for (int64_t first = 0; first < columns; first += step) {
-      const int64_t size = std::min(step, columns - first);
-      if (step != columns) fetch<number>(row, first, size, ahead);
-      for (int64_t c = first; c < first + size; ++c) {
-        double sum = total[c], squares = square[c];
-        uint32_t hits = 0;  // GCC 12 miscounts float16 in 16 bits when it vectorises for AVX2
-#pragma GCC unroll 8
-        for (int r = 0; r < number; ++r) {
-          const auto value = static_cast<double>(Format::to_float(row[r][c]));
-          sum += value;
-          squares += value * value;
-          hits += is_positive<Format>(row[r][c]);
-        }
-        total[c] = sum;
-        square[c] = squares;
-        count[c] += hits;
-      }
+    if (ahead == 0 || sizeof(Bits) == 2) return add(row, 0, columns, count, total, square);
+    for (int64_t first = 0; first < columns; first += kPart) {
+      const int64_t size = std::min(kPart, columns - first);
+      fetch<number>(row, first, size, ahead);
+      add(row, first, first + size, count, total, square);
     }
   }
 #ifdef LAPE_X86
@@ -73,7 +60,6 @@ struct AddRows {
     run(row, columns - c, 0, count + c, total + c, square + c);
   }
 
- private:
   // Adds kVector columns from `first` on. Their sums stay in registers, and hits are counted in as few bits
   // as a value has.
   static LAPE_AVX2_INLINE void add_vector(const Bits* const* row, int64_t first, int64_t* count,
@@ -96,6 +82,26 @@ struct AddRows {
     add_counts<Format>(hits, count);
   }
 #endif
+
+ private:
+  static LAPE_INLINE void add(const Bits* const* row, int64_t first, int64_t last,
+                              int64_t* __restrict__ count, double* __restrict__ total,
+                              double* __restrict__ square) {
+    for (int64_t c = first; c < last; ++c) {
+      double sum = total[c], squares = square[c];
+      uint32_t hits = 0;  // GCC 12 miscounts float16 in 16 bits when it vectorises for AVX2
+#pragma GCC unroll 8
+      for (int r = 0; r < number; ++r) {
+        const auto value = static_cast<double>(Format::to_float(row[r][c]));
+        sum += value;
+        squares += value * value;
+        hits += is_positive<Format>(row[r][c]);
+      }
+      total[c] = sum;
+      square[c] = squares;
+      count[c] += hits;
+    }
+  }
 };
 
 template <typename Format, int number>
