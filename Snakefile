@@ -126,4 +126,3 @@ onsuccess:
 
 onerror:
     end_warm()
-
