@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -85,9 +84,7 @@ def start_warm():
     """Let the jobs on this machine start from one process that has loaded what they need."""
     rules = [job.rule.name for job in workflow.dag.needrun_jobs()] if workflow.local_exec else []
     identifies = any(name.startswith("score") for name in rules)
-    folder = WARM.enter_context(warm_lape(len(rules), config["threads"], identifies))
-    if folder is not None:
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    WARM.enter_context(warm_lape(len(rules), config["threads"], identifies))
 
 
 def print_outputs():

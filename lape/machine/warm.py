@@ -82,26 +82,29 @@ def starts_warm() -> bool:
 
 
 @contextlib.contextmanager
-def warm_lape(jobs: int, threads: int, identifies: bool = False) -> Iterator[Path | None]:
-    """A folder with a warm `lape`, which works within the block.
+def warm_lape(jobs: int, threads: int, identifies: bool = False) -> Iterator[None]:
+    """Put a warm `lape` first on the PATH during the block.
+
+    Nothing is put there for a few jobs, where `lape` is warm already, or without `starts_warm`.
 
     Args:
         jobs: how many are to run.
         threads: of a job. A job with another number of threads starts by itself.
         identifies: whether jobs identify languages: lingua's models, some seconds and 1 GB, are loaded once then.
-
-    Returns:
-        None where jobs start by themselves: for a few jobs, where `lape` is warm already, or without `starts_warm`.
     """
-    own = shutil.which("lape")
+    own, path = shutil.which("lape"), os.environ.get("PATH", "")
     warm = own is not None and Path(own).parent.name.startswith(_FOLDER)
     if jobs < JOBS or own is None or warm or not starts_warm():
-        yield None
+        yield
         return
     environment = os.environ | dict.fromkeys(_THREADS, str(threads))
     libraries = (*LIBRARIES, "lingua") if identifies else LIBRARIES
     with serving(__file__, {"lape": own}, libraries, environment, str(threads)) as folder:
-        yield folder
+        os.environ["PATH"] = os.pathsep.join([str(folder), path])
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = path
 
 
 @contextlib.contextmanager
