@@ -62,7 +62,7 @@ def edit_rows(setting: Setting) -> list[Row]:
         seconds = alternate(contenders, setting.turns, setting.device)
         for name in PEERS:
             if name in absent:
-                rows.append(Row(9, f"{work}: {what}: {name}", None, ("at least", 1.0), "not installed"))
+                rows.append(Row(9, f"{work}: {what}: {name}", None, goal=("at least", 1.0), note="not installed"))
                 continue
             speeds = [tokens / np.median(seconds[each]) for each in ("lape", name)]
             note = f"{speeds[0]:,.0f} against {speeds[1]:,.0f} tokens/s; {_agreement(found['lape'], found[name])}"
