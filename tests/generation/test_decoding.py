@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from lape.errors import LapeError
 from lape.generation.answers import split_thoughts, trimmed
-from lape.generation.decoding import Answer, greedy_answers
+from lape.generation.decoding import Answer, greedy_answers, padded_length
 from lape.generation.pipeline import Wanted
 from lape.generation.prompts import Template, chat_tokenizer
 from lape.interventions.perturbation import Perturbation, perturbed
@@ -62,11 +62,21 @@ def test_eight_at_once_are_eight_one_by_one(tiny_model, tokenizer, dtype):
         assert texts(greedy_answers(tiny_model, tokenizer, PROMPTS, batch_size=size, **SETTINGS)) == together
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_answer_does_not_depend_on_longer_prompts(tiny_model, tokenizer, dtype):
+    tiny_model.to(dtype)
+    alone = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
+    longer = [*PROMPTS, [5] * 40]
+    lengths = [padded_length(tiny_model, prompts, 12) for prompts in (PROMPTS, longer)]
+    assert lengths[0] < lengths[1] and not any(length % 16 for length in lengths)
+    assert texts(greedy_answers(tiny_model, tokenizer, longer, **SETTINGS))[:-1] == alone
+
+
 @pytest.mark.parametrize("positions", ["all", "prompt", "generated"])
 def test_a_cache_changes_no_answer_under_a_perturbation(tiny_model, tokenizer, positions):
     edit = Perturbation({0: np.arange(8), 2: np.arange(16)}, "set", 2.0, positions)
     plain = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
-    with perturbed(tiny_model, edit, prompt_length=max(map(len, PROMPTS))):
+    with perturbed(tiny_model, edit, prompt_length=padded_length(tiny_model, PROMPTS, 12)):
         cached = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, **SETTINGS))
         whole = texts(greedy_answers(tiny_model, tokenizer, PROMPTS, use_cache=False, **SETTINGS))
     assert cached == whole != plain
@@ -120,7 +130,7 @@ def test_every_kind_of_position_bears_padding_and_a_cache(model_type, tokenizer)
     found = texts(greedy_answers(model, tokenizer, prompts, **SETTINGS))
     assert [tokens for tokens, *_ in found] == [plainly(model, prompt, 12, 1.3, 1) for prompt in prompts]
     assert texts(greedy_answers(model, tokenizer, prompts, batch_size=1, **SETTINGS)) == found
-    with perturbed(model, edit, prompt_length=max(map(len, prompts))):
+    with perturbed(model, edit, prompt_length=padded_length(model, prompts, 12)):
         cached = texts(greedy_answers(model, tokenizer, prompts, **SETTINGS))
         whole = texts(greedy_answers(model, tokenizer, prompts, use_cache=False, **SETTINGS))
     assert cached == whole != found
