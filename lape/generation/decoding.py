@@ -209,7 +209,7 @@ class _Stop(StoppingCriteria):
 
 
 class _Draw(LogitsProcessor):
-    """Leaves each row only the token that its random number chooses."""
+    """Makes the token that a row's random number chooses the row's most probable one."""
 
     def __init__(self, numbers: Tensor, prompt_length: int):
         self._numbers, self._prompt_length = numbers, prompt_length  # float64 [rows, max_new_tokens], in [0, 1)
@@ -221,7 +221,7 @@ class _Draw(LogitsProcessor):
         tokens = torch.stack([_drawn(row, number) for row, number in zip(scores, numbers, strict=True)])
         if (tokens == scores.shape[1]).any():
             raise LapeError("a token's probability is NaN or infinite; set the model's dtype to float32 or bfloat16")
-        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
+        return scores.scatter_(1, tokens[:, None], torch.inf)
 
 
 def _drawn(logits: Tensor, number: Tensor) -> Tensor:
