@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from bench.models import Work
-from bench.peers import PEERS
+from bench.peers import PEERS, bridge_of
+from bench.perplexity import random_neurons
 from bench.report import Row, installed
 from bench.setting import Setting
 from bench.timing import Spread, alternate
@@ -43,7 +43,8 @@ class Tool:
 def edit_rows(setting: Setting) -> list[Row]:
     """Tokens/s of lape over those of each other tool, on the last model that other tools run on."""
     work = next(work for work in reversed(setting.passes) if work.peers)
-    indices, model = _random_indices(work), work.model(setting.device)
+    model = work.model(setting.device)
+    indices = random_neurons(model).indices("random")
     ids = work.ids(setting.device)
     prompts = ids.repeat(_PROMPTS, 1)[:_PROMPTS, : min(_PROMPT, ids.shape[1])]
     tools, absent = {"lape": _lape(model, indices)}, []
@@ -71,14 +72,6 @@ def edit_rows(setting: Setting) -> list[Row]:
     return rows
 
 
-def _random_indices(work: Work) -> Indices:
-    """A random 1% of the neurons, by layer."""
-    layers, width = (work.shape.settings[key] for key in ("num_hidden_layers", "intermediate_size"))
-    drawn = np.random.default_rng(0).choice(layers * width, max(1, layers * width // 100), replace=False)
-    layer, index = np.divmod(np.sort(drawn), width)
-    return {each: index[layer == each] for each in np.unique(layer).tolist()}
-
-
 def _agreement(ours: np.ndarray | Tensor, theirs: np.ndarray | Tensor) -> str:
     if isinstance(ours, np.ndarray):
         return f"NLL differs by at most {np.abs(ours / theirs - 1).max():.1e} of it"
@@ -99,10 +92,7 @@ def _lape(model: PreTrainedModel, indices: Indices) -> Tool:
 
 def _transformer_lens(model: PreTrainedModel, indices: Indices) -> Tool:
     """Hooks of a TransformerBridge, which knows no point between activation and product: the product is edited."""
-    from transformer_lens.model_bridge.sources import build_bridge_from_module
-
-    own = copy.deepcopy(model)
-    bridge = build_bridge_from_module(own, type(own).__name__, hf_config=own.config)
+    bridge = bridge_of(model)
 
     def hooks(value: float) -> list:
         ups: dict[int, Tensor] = {}

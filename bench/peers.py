@@ -44,18 +44,23 @@ def plain_hooks(model: PreTrainedModel) -> Counter:
     return count
 
 
-def transformer_lens(model: PreTrainedModel) -> Counter:
-    """Hooks of a TransformerBridge around a copy of the model.
-
-    TransformerLens has no hook point after the activation function, so that the gate before it is counted, which has
-    the same sign. It computes attention eagerly in every model that it loads.
-    """
+def bridge_of(model: PreTrainedModel):
+    """TransformerLens's bridge around a copy of a model. It computes attention eagerly, as in every model it loads."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformer_lens.utilities.attn_implementation import force_eager_attention
 
     own = copy.deepcopy(model)
     force_eager_attention(own)
-    bridge = build_bridge_from_module(own, type(own).__name__, hf_config=own.config)
+    return build_bridge_from_module(own, type(own).__name__, hf_config=own.config)
+
+
+def transformer_lens(model: PreTrainedModel) -> Counter:
+    """Hooks of a TransformerBridge.
+
+    TransformerLens has no hook point after the activation function, so that the gate before it is counted, which has
+    the same sign.
+    """
+    bridge = bridge_of(model)
 
     @torch.inference_mode()
     def count(ids: Tensor) -> Tensor:

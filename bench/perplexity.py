@@ -57,7 +57,7 @@ def perplexity_rows(this: Setting) -> list[Row]:
 def _contenders(this: Setting, model: PreTrainedModel) -> dict[str, Callable[[], np.ndarray]]:
     work = this.perplexity
     chunks, ids = work.chunks(), work.ids(this.device)
-    neurons = _random_neurons(model)
+    neurons = random_neurons(model)
 
     def deactivated() -> np.ndarray:
         with deactivate(model, neurons, "random"):
@@ -79,7 +79,7 @@ def _plain_nll(model: PreTrainedModel, ids: torch.Tensor) -> np.ndarray:
     return torch.stack(sums).double().cpu().numpy()
 
 
-def _random_neurons(model: PreTrainedModel) -> Neurons:
+def random_neurons(model: PreTrainedModel) -> Neurons:
     """A random 1% of the neurons, from all layers."""
     config = model.get_decoder().config
     layers, width = config.num_hidden_layers, config.intermediate_size

@@ -12,6 +12,7 @@ Commands that load a model do so on one of three layers and a few hundred tokens
 
 import argparse
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
@@ -131,20 +132,18 @@ def _words(case: Case, data: Path, folder: str) -> list[str]:
     first, *_ = case.words
     if not first.startswith("STAGE:"):
         return [*case.words]
-    words = _stages().arguments(first.removeprefix("STAGE:"))
+    words = helper("stages").arguments(first.removeprefix("STAGE:"))
     words[-1] = f"outputs/{folder}/{words[-1]}"
     (data / words[-1]).parent.mkdir(parents=True, exist_ok=True)
     return ["-m", "lape", *words]
 
 
-def _stages():
-    """The module of the tests that knows a command line for each stage, and the tiny model and texts for them."""
+def helper(name: str):
+    """A module of the tests' helpers: `stages` knows a command line for each stage, and makes its tiny inputs."""
     helpers = str(ROOT / "tests" / "helpers")
     if helpers not in sys.path:
         sys.path.append(helpers)
-    import stages
-
-    return stages
+    return importlib.import_module(name)
 
 
 def markdown(rows: list[dict], names: Iterable[str]) -> str:
@@ -183,7 +182,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if any(case.words[0].startswith("STAGE:") for case in cases):
             with contextlib.chdir(folder):
-                _stages().finish(Path(folder), _NEEDED)
+                helper("stages").finish(Path(folder), _NEEDED)
         rows = measured(cases, checkouts, arguments.turns, Path(folder))
     commits = {name: checkout.commit() for name, checkout in checkouts.items()}
     content = {"machine": machine("cpu"), "versions": versions(), "commits": commits, "turns": arguments.turns}

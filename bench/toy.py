@@ -10,7 +10,6 @@ those that run this. It prints the seconds, and writes `results/toy.json`.
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -19,12 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.report import machine, versions
-from bench.startup import ROOT, Checkout
+from bench.startup import ROOT, Checkout, helper
 from bench.timing import Spread
 from lape.artifacts.files import write_json
 from lape.errors import LapeError
-
-sys.path.append(str(ROOT / "tests" / "helpers"))
 
 
 def seconds(checkout: Checkout, folder: Path) -> float:
@@ -33,11 +30,8 @@ def seconds(checkout: Checkout, folder: Path) -> float:
     Raises:
         LapeError: it failed.
     """
-    from tiny_data import make_model
-    from workflow_run import Workspace
-
-    workspace = Workspace.create(folder, Path(checkout.python).parent, source=checkout.folder)
-    make_model(folder / "toy", num_hidden_layers=4)
+    workspace = helper("workflow_run").Workspace.create(folder, Path(checkout.python).parent, source=checkout.folder)
+    helper("tiny_data").make_model(folder / "toy", num_hidden_layers=4)
     catalogue = {"tiny": {"source": "path", "path": "toy", "device": "cpu", "dtype": "float32"}}
     workspace.configure(languages=["en", "fr", "ja"], catalogue=catalogue)
     command = workspace.command("--cores", "1")

@@ -13,7 +13,6 @@ from workflow_run import Workspace
 
 from lape.machine import warm
 from lape.machine.usage import read_usage, usage_file
-from lape.machine.warm import serving
 
 WORK = "import os, subprocess, time; child = subprocess.Popen(['sleep', '600']); "
 WORK += "print(os.getpid(), child.pid, flush=True); time.sleep(600)"
@@ -98,7 +97,7 @@ def test_jobs_of_a_workflow_start_from_one_process_with_their_libraries(tmp_path
 
 def test_a_call_with_another_number_of_threads_is_a_process_of_its_own():
     echo = shutil.which("echo")
-    with serving(warm.__file__, {"lape": echo}, ["json"], threads="1") as folder:
+    with warm.serving(warm.__file__, {"lape": echo}, ["json"], threads="1") as folder:
         for threads, expected in (("2", "echoed\n"), ("1", "")):
             environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
             done = subprocess.run([folder / "lape", "echoed"], env=environment, capture_output=True, text=True)

@@ -92,7 +92,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
             ]
             for (layer, name), own in parts.items()
         }
-        firing = Firing(dict(units), edits, partial(_saw, mixtures), spread)
+        firing = Firing([dict(units)], edits, partial(_saw, mixtures), spread)
 
     def hook(place: Place) -> Callable:
         return lambda module, inputs, output: firing.edit(place, 0, output, None, backend)

@@ -5,7 +5,6 @@ A perturbation is data and a context manager that proves that it fired.
 
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -82,21 +81,18 @@ class Firing:
 
     def __init__(
         self,
-        neurons: dict[Place, int],
+        each: Sequence[dict[Place, int]],
         edits: dict[Place, list[ops.Edits]],
         saw: Callable[[Place, int, int], bool] = lambda place, rows, tokens: rows == tokens,
         spread: Collection[Place] = (),
-        each: Sequence[dict[Place, int]] | None = None,
     ):
-        self.neurons = neurons
-        self._each = [neurons] if each is None else each  # of each perturbation, its neurons
+        self.neurons = {layer: sum(neurons.get(layer, 0) for neurons in each) for layer in edits}
+        self._each = each  # `neurons` of each perturbation
         self._spread = spread  # whether each rank edits its own columns only
         self._saw = saw  # whether a place that was seen at some rows has seen all of some tokens
         self._edits = edits  # by layer and expert
         # The counters are on the device, so that no pass waits for them.
-        self._seen = {
-            layer: torch.zeros(2, dtype=torch.int64, device=edits[layer][0].index.device) for layer in neurons
-        }
+        self._seen = {layer: torch.zeros(2, dtype=torch.int64, device=edits[layer][0].index.device) for layer in edits}
 
     @property
     def calls(self) -> dict[Place, int]:
@@ -246,10 +242,7 @@ def perturbed(
         }
         for own in several
     ]
-    counts = Counter()
-    for neurons in each:
-        counts.update(neurons)
-    sites = [site for site in ffn.parts if site.place in counts]
+    sites = [site for site in ffn.parts if any(site.place in neurons for neurons in each)]
     # Where positions matter, each perturbation becomes two: one for the prompt, and behind it one for the rest.
     phases = ("prompt", "generated") if any(part.positions != "all" for part in parts) else ("all",)
     lists = [
@@ -267,11 +260,10 @@ def perturbed(
         }
         places = {site.place: site for site in sites}
         firing = Firing(
-            {place: counts[place] for place in places},
+            each,
             edits,
             lambda place, rows, tokens: places[place].saw(rows, tokens),
             places if ffn.ranks > 1 else (),
-            each,
         )
     if not sites:
         yield firing

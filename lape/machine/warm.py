@@ -142,12 +142,17 @@ def serving(
             process.wait()
 
 
-def serve(arguments: Sequence[str], work: Callable[[Path, list[str]], object]) -> None:
+def serve(
+    arguments: Sequence[str],
+    work: Callable[[Path, list[str]], object],
+    prepare: Callable[[Sequence[str]], object] = lambda libraries: None,
+) -> None:
     """Load the libraries, then answer calls until the parent ends.
 
     Args:
         arguments: that `serving` passes to the server.
         work: takes the path of a program and its arguments, and returns the program's exit status.
+        prepare: is called once the libraries are loaded, with their names.
     """
     listener, parent, libraries = socket.socket(fileno=int(arguments[0])), int(arguments[1]), arguments[2:]
     folder, server = os.path.dirname(listener.getsockname()), os.getpid()
@@ -162,6 +167,8 @@ def serve(arguments: Sequence[str], work: Callable[[Path, list[str]], object]) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent, which ends the server
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     _load(libraries)
+    prepare(libraries)
+    gc.freeze()  # a collection in a child would copy the memory that it shares with the server
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:
@@ -195,7 +202,6 @@ def _load(libraries: Sequence[str]) -> None:
     if "lingua" in libraries:
         # One text in the Latin alphabet loads nearly all models. No thread is started, which a fork would not copy.
         sys.modules["lingua"].LanguageDetectorBuilder.from_all_languages().build().detect_language_of("a text")
-    gc.freeze()  # a collection in a child would copy the memory that it shares with the server
 
 
 def _answer(connection: socket.socket, work: Callable[[Path, list[str]], object]) -> None:

@@ -81,7 +81,7 @@ def measured(device: str, devices: int, threads: int, network: float, memory: fl
     start, base = _start("lape.model.loading", "transformers.models.llama.modeling_llama")
     light, light_base = _start("pandas")
     if starts_warm():
-        start, light = (_start("lape.cli")[0],) * 2
+        start = light = _start("lape.cli")[0]
     return Machine(
         device=device,
         devices=devices,

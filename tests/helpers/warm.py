@@ -53,6 +53,12 @@ def warm_programs(libraries: Sequence[str] = LIBRARIES) -> Iterator[Path]:
         yield folder
 
 
+def _prepare(libraries: Sequence[str]) -> None:
+    """Let Snakemake look for its plugins, as it does at its first command line."""
+    if "snakemake.cli" in libraries:
+        sys.modules["snakemake.cli"].parse_args([])
+
+
 def _work(program: Path, arguments: list[str]) -> object:
     """Run one of the programs in this process."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "lape"]:
@@ -83,4 +89,4 @@ def _python(option: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    warm.serve(sys.argv[1:], _work)
+    warm.serve(sys.argv[1:], _work, _prepare)
