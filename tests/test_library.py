@@ -55,6 +55,46 @@ def test_from_a_model_to_a_perturbed_one(tiny_model):
     assert (lape.chunk_nll(tiny_model, chunks) == before).all()
 
 
+# What needs an operator: counting, deactivation and likelihood.
+STUDY = """
+import lape, torch
+ids = {"a": torch.arange(0, 64).view(4, 16), "b": torch.arange(64, 128).view(4, 16)}
+statistics = {name: lape.record_statistics(model, [batch]) for name, batch in ids.items()}
+neurons = lape.select_lape(statistics, ratio=0.2, quantile=0.8)
+with lape.deactivate(model, neurons, "a") as firing:
+    nll = lape.chunk_nll(model, ids["a"].numpy())
+numbers = [int(statistics["a"].count.sum()), sum(firing.changed.values()), float(nll.sum())]
+"""
+
+
+def test_without_the_extension_plain_torch_takes_its_place_with_one_warning(tiny_folder, tiny_model):
+    code = f"""
+import logging, sys
+sys.modules["lape.kernels._C"] = None  # imports as a missing module does
+logging.getLogger("lape.kernels").addHandler(logging.StreamHandler(sys.stdout))
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained({str(tiny_folder)!r})
+{STUDY}
+print(numbers)
+from lape.kernels import ops
+ops._info = {{"cuda": False}}  # as an extension that was compiled without CUDA
+print(ops.resolved("auto", "cuda"), ops.resolved("auto", "cpu", "cuda"), ops.resolved("auto", "cpu"))
+try:
+    ops.resolved("extension", "cuda")
+except lape.LapeError as error:
+    print("refused", error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    unbuilt, numbers, cuda, resolved, refused = run.stdout.splitlines()
+    assert unbuilt.startswith("lape.kernels._C: the compiled extension is not built; build it with `pip")
+    assert "built without CUDA" in cuda and refused.startswith("refused lape.kernels._C")
+    assert resolved == "reference reference extension"
+    expected = {"model": tiny_model}
+    exec(STUDY, expected)
+    assert json.loads(numbers) == pytest.approx(expected["numbers"], rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def imported() -> dict[str, list[str]]:
     """What the light modules import of the heavy ones, each what those before it had not; one process for all."""

@@ -24,7 +24,7 @@ def chunk_nll(
     model: nn.Module,
     chunks: np.ndarray,
     batch_size: int = 4,
-    backend: str = "extension",
+    backend: str = "auto",
     on_batch: Callable[[int], None] = lambda tokens: None,
     lengths: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -34,7 +34,7 @@ def chunk_nll(
         model: a Hugging Face causal LM.
         chunks: int32 [N, T], token ids.
         batch_size: chunks per forward pass.
-        backend: "extension" or "reference": the implementation of the operator that reduces the logits.
+        backend: the implementation of the operator that reduces the logits; see `lape.kernels.ops.resolved`.
         on_batch: called with the number of tokens of each batch, for progress.
         lengths: int [N], number of tokens of each chunk, for chunks that are padded on their right. The padding may
             have any ids: causal attention hides it from the tokens, and its predictions are not counted. None: T.
@@ -47,6 +47,7 @@ def chunk_nll(
     """
     decoder = decoder_of(model)
     device = input_device(model)
+    backend = ops.resolved(backend, device)
     # One array holds the result: a small tensor kept per batch would fragment the memory that later passes reuse.
     result = np.empty(len(chunks))
     for start in range(0, len(chunks), batch_size):

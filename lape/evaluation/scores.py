@@ -37,7 +37,7 @@ def fluency(
     answers: Sequence[Sequence[int]],
     bos: int | None,
     batch_size: int = 16,
-    backend: str = "extension",
+    backend: str = "auto",
     longest: int | None = None,
     on_batch: Callable[[int], None] = lambda tokens: None,
 ) -> np.ndarray:

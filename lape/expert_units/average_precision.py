@@ -14,7 +14,7 @@ from lape.model.linear import find_units
 def average_precision(
     responses: Responses,
     *,
-    backend: str = "extension",
+    backend: str = "auto",
     device: torch.device | str = "cpu",
     memory: int = 2**26,
     on_chunk: Callable[[int], None] = lambda units: None,
@@ -27,7 +27,7 @@ def average_precision(
 
     Args:
         responses: responses of U units to the sentences of K languages.
-        backend: "extension" or "reference". On a GPU the reference runs in either case.
+        backend: see `lape.kernels.ops.resolved`. On a GPU the reference always runs.
         device: device on which units are ranked.
         memory: bytes of the responses that are read at a time.
         on_chunk: called with the number of units of each chunk, for progress.
@@ -42,6 +42,7 @@ def average_precision(
     for language, positives in zip(languages, labels.bincount(minlength=len(languages)).tolist(), strict=True):
         if not positives:
             raise LapeError(f"responses: are to no sentence of {language}; add some, or leave the language out")
+    backend = ops.resolved(backend, device, cuda=False)
     result = np.empty((2, len(languages), responses.units))
     for first, chunk in responses.chunks(memory):
         try:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lape.errors import LapeError
 from lape.interventions.perturbation import Firing, Place, edits_of
+from lape.kernels import ops
 from lape.machine import ranks
 from lape.model.decoder import decoder_of, device_of
 from lape.model.ffn import find_ffn
@@ -39,13 +40,13 @@ class UnitPerturbation:
 
 
 @contextlib.contextmanager
-def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str = "extension") -> Iterator[Firing]:
+def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str = "auto") -> Iterator[Firing]:
     """Set the outputs of some units to fixed values, at every position, during the block.
 
     Args:
         model: a Hugging Face causal LM.
         perturbation: units of this model.
-        backend: "extension" or "reference".
+        backend: see `lape.kernels.ops.resolved`.
 
     Yields:
         the record of what fired, by (layer, name). It is not checked. The experts of a mixture share one entry per
@@ -93,6 +94,7 @@ def overwritten(model: nn.Module, perturbation: UnitPerturbation, backend: str =
             for (layer, name), own in parts.items()
         }
         firing = Firing([dict(units)], edits, partial(_saw, mixtures), spread)
+    backend = ops.resolved(backend, *{device_of(ffn.layers[layer]) for layer, _ in edits})
 
     def hook(place: Place) -> Callable:
         return lambda module, inputs, output: firing.edit(place, 0, output, None, backend)

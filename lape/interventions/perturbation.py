@@ -208,7 +208,7 @@ def perturbed(
     perturbations: Perturbation | Sequence[Perturbation],
     choice: Tensor | None = None,
     prompt_length: int | None = None,
-    backend: str = "extension",
+    backend: str = "auto",
 ) -> Iterator[Firing]:
     """Perturb activations during the block, before the up projection multiplies them. The hooks are always removed.
 
@@ -220,7 +220,7 @@ def perturbed(
         prompt_length: number of positions of every sequence that are the prompt, padding on the left included. Later
             positions are generated, with a cache and without. None: all positions of a pass that starts its sequences
             are prompt, and all positions of a pass that goes on from a cache are generated.
-        backend: "extension" or "reference".
+        backend: see `lape.kernels.ops.resolved`.
 
     Yields:
         the record of what fired. When the block ends without an error, every hook must have been called.
@@ -268,6 +268,7 @@ def perturbed(
     if not sites:
         yield firing
         return
+    backend = ops.resolved(backend, *{device_of(site.layer) for site in sites})
     edited = _Editor(firing, choice, prompt_length, len(several) if len(phases) > 1 else None, backend)
     with contextlib.ExitStack() as stack:
         stack.enter_context(traced_anew())

@@ -6,7 +6,9 @@ here whether or not the extension is built, so that an exported or compiled grap
 operator has a gradient.
 """
 
+import functools
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +20,8 @@ from torch import Tensor
 from lape.errors import LapeError
 from lape.kernels import reference
 from lape.kernels.source_hash import source_hash
+
+logger = logging.getLogger(__name__)
 
 BACKENDS = ("extension", "reference")
 # The activation functions that `glu_stats` knows. It computes them as transformers' modules do.
@@ -105,6 +109,39 @@ def active_backend(device: torch.device | str, backend: str = "extension", cuda:
     if kind not in ("cpu", "cuda"):
         raise LapeError(f"lape.kernels._C: the compiled extension has no kernel for {kind}; set backend: reference")
     return "cpp" if kind == "cpu" else "cuda"
+
+
+def resolved(backend: str, *devices: torch.device | str, cuda: bool = True) -> str:
+    """The backend that operators are called with, for tensors on some devices.
+
+    Args:
+        backend: "extension", "reference", or "auto": the extension where it has kernels for all the devices, else the
+            reference, with one warning per process that says how to build the extension.
+        *devices: where the tensors are.
+        cuda: see `active_backend`.
+
+    Returns:
+        "extension" or "reference".
+
+    Raises:
+        LapeError: the backend is unknown, or it is "extension" and the extension has no kernel for a device.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise LapeError(f"backend: {backend!r} is unknown; use one of auto, {', '.join(BACKENDS)}")
+    try:
+        for device in devices:
+            active_backend(device, "extension" if backend == "auto" else backend, cuda)
+    except LapeError as error:
+        if backend != "auto":
+            raise
+        _warn_of_reference(str(error))
+        return "reference"
+    return "extension" if backend == "auto" else backend
+
+
+@functools.cache
+def _warn_of_reference(fault: str) -> None:
+    logger.warning("%s. Until then plain torch takes its place: the same numbers, more slowly", fault)
 
 
 class Sums(NamedTuple):

@@ -173,7 +173,7 @@ class ActivationRecorder:
 @contextlib.contextmanager
 def record(
     model: nn.Module,
-    backend: str = "extension",
+    backend: str = "auto",
     groups: int = 1,
     thresholds: Sequence[float] = (),
     fused: bool = True,
@@ -183,7 +183,8 @@ def record(
 
     Args:
         model: a Hugging Face causal LM.
-        backend: "extension" (C++ or CUDA, by the tensor's device) or "reference" (plain torch).
+        backend: "extension" (C++ or CUDA, by the tensor's device), "reference" (plain torch), or "auto": the extension
+            where it is built, else the reference, with one warning.
         groups: kinds of tokens that are kept apart, such as languages; see `ActivationRecorder.group`.
         thresholds: at most 4. Tokens whose activation is above each threshold are counted, besides those above zero.
         fused: True lets the kernel compute the FFN's GLU step where that is possible; the model's output has the same
@@ -194,11 +195,11 @@ def record(
         the recorder; call its `end_batch()` after each pass and `statistics(tokens)` after the last.
 
     Raises:
-        LapeError: the architecture is not known, or the extension is not built.
+        LapeError: the architecture is not known, or the backend is "extension" and it is not built.
     """
     ffn = find_ffn(model)
     check_not_replaced(ffn.layers)
-    ops.active_backend(input_device(model), backend)
+    backend = ops.resolved(backend, *{device_of(part.layer) for part in ffn.parts})
     activations = fused_activations(ffn) if fused else {}
     # Where the last layer has several sites, one may read what another writes.
     last = ffn.parts[-1] if not complete and ffn.parts[-1].alone else None
@@ -217,7 +218,7 @@ def record(
 def record_statistics(
     model: nn.Module,
     batches: Iterable[Tensor | np.ndarray],
-    backend: str = "extension",
+    backend: str = "auto",
     on_batch: Callable[[int], None] = lambda tokens: None,
     **settings,
 ) -> ActivationStatistics:
@@ -239,7 +240,7 @@ def record_statistics(
 @contextlib.contextmanager
 def counting(
     model: nn.Module,
-    backend: str = "extension",
+    backend: str = "auto",
     thresholds: Sequence[float] = (),
     skip_first: int = 0,
     fused: bool = True,
