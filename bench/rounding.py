@@ -16,7 +16,7 @@ from bench.models import GEMMA, Work
 from lape.artifacts.files import read_array
 from lape.model.batches import shard_batches, token_batches
 from lape.model.loading import load_model
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 from lape.statistics.sums import ActivationStatistics
 
 

@@ -29,7 +29,8 @@ _PUBLIC = {
     "linear_layers": "lape.model.linear",
     "LinearLayer": "lape.model.linear",
     # Counting.
-    "record_statistics": "lape.statistics.recording",
+    "batches": "lape.statistics.feeding",
+    "record_statistics": "lape.statistics.feeding",
     "record": "lape.statistics.recording",
     "ActivationRecorder": "lape.statistics.recording",
     "counting": "lape.statistics.recording",
@@ -52,6 +53,8 @@ _PUBLIC = {
     "perturbed": "lape.interventions.perturbation",
     "Perturbation": "lape.interventions.perturbation",
     "Firing": "lape.interventions.perturbation",
+    "steer": "lape.interventions.switching",
+    "switch": "lape.interventions.switching",
     "steering_values": "lape.interventions.steering",
     "SteeringValues": "lape.interventions.steering",
     "setting_perturbation": "lape.generation.conditions",

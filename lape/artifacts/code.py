@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# These read options, write files, report, or find a place to run: an edit there changes no number.
+# These read options, write files, report, show results, or find a place to run: an edit there changes no number.
 # The last two are tables that are read entry by entry. An artifact depends on one entry alone: an item's entry is in
 # the item's rule, an architecture's entry is in the parameters of the rules that load a model.
 NOT_FOLLOWED = (
@@ -19,6 +19,7 @@ NOT_FOLLOWED = (
     "lape.errors",
     "lape.artifacts",
     "lape.commands.arguments",
+    "lape.display",
     "lape.machine.allocator",
     "lape.machine.device",
     "lape.machine.gpus",

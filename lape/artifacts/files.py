@@ -272,7 +272,7 @@ def write_header(
     /,
     *,
     parameters: dict,
-    inputs: Iterable[str | Path],
+    inputs: Iterable[str | Path] | Mapping[str, str],
     outputs: Iterable[str | Path],
     **fields,
 ) -> None:
@@ -282,7 +282,8 @@ def write_header(
         path: path of the header.
         artifact: kind of the artifact, such as "statistics".
         parameters: every setting that shaped the data.
-        inputs: files that were read. Their hashes are recorded under the paths as they are given.
+        inputs: files that were read. Their hashes are recorded under the paths as they are given. A mapping has the
+            hashes already, from the header that a copied artifact had.
         outputs: data files in the header's folder or below. Their hashes are recorded under paths relative to it.
         **fields: further fields that describe the artifact (languages, model, counts, ...).
     """
@@ -295,7 +296,7 @@ def write_header(
         **fields,
         **spread,
         "parameters": parameters,
-        "inputs": {str(name): sha256(name) for name in inputs},
+        "inputs": dict(inputs) if isinstance(inputs, Mapping) else {str(name): sha256(name) for name in inputs},
         "outputs": {str(Path(name).relative_to(folder)): sha256(name) for name in outputs},
         "versions": versions(),
     }

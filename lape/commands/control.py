@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from lape.artifacts.files import write_header
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neurons", type=Path, required=True, help="header of the selected neurons")
@@ -22,17 +20,13 @@ def run(arguments: argparse.Namespace) -> None:
     selected = Neurons.load(arguments.neurons)
     parameters = {"seed": arguments.seed, "layer_matched": arguments.layer_matched}
     control = random_control(selected, **parameters)
-    control.save(arguments.output)
-    write_header(
-        arguments.output.with_suffix(".json"),
-        "neurons",
+    control.save(
+        arguments.output,
         method=f"matched_{selected.summary['method']}" if arguments.layer_matched else "random",
         model=selected.summary["model"],
         model_revision=selected.summary["model_revision"],
         checkpoint=selected.summary.get("checkpoint"),
         languages=selected.summary["languages"],
-        **control.description(),
         parameters=parameters,
         inputs=[arguments.neurons, arguments.neurons.with_suffix(".tsv")],
-        outputs=[arguments.output],
     )

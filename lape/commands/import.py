@@ -68,17 +68,13 @@ def _neurons(arguments: argparse.Namespace) -> None:
     name = arguments.name or re.sub(r"(\.neurons?)?\.\w+$", "", file.name)
     source = Source.described(arguments.model) if arguments.model else Source.named(name, arguments.neurons_per_layer)
     neurons = read_neurons(file, arguments.languages, source)
-    neurons.save(output)
-    write_header(
-        output.with_suffix(".json"),
-        "neurons",
+    neurons.save(
+        output,
         method="lape",
         **_identity(source),
         languages=arguments.languages,
-        **neurons.description(),
         parameters={"languages": arguments.languages},
         inputs=[file, *([arguments.model] if arguments.model else [])],
-        outputs=[output],
     )
     logger.info("neurons %s: %d imported, %s", source.name, len(neurons.table), neurons.counts())
 

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifacts.files import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
 from lape.neurons.selection import ASSIGNMENTS, NEGATIVE, SELECTIONS
 
@@ -54,19 +54,15 @@ def run(arguments: argparse.Namespace) -> None:
     shared = ("minimum_tokens", "entropy_ceiling", "assignment", "quota")
     parameters = {name: getattr(arguments, name) for name in ("ratio", *own, *shared)}
     neurons = SELECTIONS[arguments.method](statistics, **parameters)
-    neurons.save(arguments.output)
-    write_header(
-        arguments.output.with_suffix(".json"),
-        "neurons",
+    neurons.save(
+        arguments.output,
         method=arguments.method,
         model=model,
         model_revision=revision,
         checkpoint=headers[0].get("checkpoint"),
         languages=languages,
         tokens={language: value.tokens for language, value in statistics.items()},
-        **neurons.description(),
         parameters=parameters,
         inputs=[*arguments.statistics, *data],
-        outputs=[arguments.output],
     )
     logger.info("neurons %s: %d selected, %s", model, neurons.summary["selected"], neurons.counts())

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifacts.files import read_json, write_header
+from lape.artifacts.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -20,19 +20,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     neurons = ap_neurons(arguments.average_precision, arguments.neurons)
     header, like = read_json(arguments.average_precision), read_json(arguments.neurons)
-    neurons.save(arguments.output)
     inputs = [arguments.average_precision, arguments.average_precision.with_suffix(".npy")]
-    write_header(
-        arguments.output.with_suffix(".json"),
-        "neurons",
+    neurons.save(
+        arguments.output,
         method="ap",
         model=header["model"],
         model_revision=header["model_revision"],
         checkpoint=like.get("checkpoint"),
         languages=like["languages"],
-        **neurons.description(),
         parameters={},
         inputs=[*inputs, arguments.neurons, arguments.neurons.with_suffix(".tsv")],
-        outputs=[arguments.output],
     )
     logger.info("neurons %s: %d by average precision, %s", header["model"], len(neurons.table), neurons.counts())

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifacts.files import checked, read_json, write_header
+from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -33,20 +33,13 @@ def run(arguments: argparse.Namespace) -> None:
     values = steering_values(
         neurons, {header["language"]: ActivationStatistics.load(files[path]) for path, header in headers.items()}
     )
-    values.save(arguments.output)
-    write_header(
-        arguments.output.with_suffix(".json"),
-        "steering",
+    values.save(
+        arguments.output,
         model=neurons.summary["model"],
         model_revision=revision,
         method=neurons.summary["method"],
         values="mean activation",
         tokens={header["language"]: header["tokens"] for header in headers.values()},
-        sets=list(values.sets),
-        **values.sites.description(),
-        counts=neurons.counts(),
-        parameters={},
         inputs=[arguments.neurons, checked(arguments.neurons, neurons.summary, ".tsv"), *files, *files.values()],
-        outputs=[arguments.output],
     )
     logger.info("steering %s %s: %d values", neurons.summary["model"], neurons.summary["method"], len(values.table))

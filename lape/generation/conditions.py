@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
 from lape.generation.settings import Setting
 from lape.interventions.perturbation import Firing, Perturbation, perturbed
 from lape.interventions.steering import SteeringValues
+from lape.interventions.switching import without_shared
 from lape.model.loading import check_found_on
 from lape.neurons.table import Neurons
 
@@ -148,7 +147,4 @@ def setting_perturbation(
         return Perturbation(neurons.indices(setting.language or language))
     if not setting.kind.startswith("cross"):
         return steered
-    # Neurons that the target language uses too are not switched off.
-    shared = neurons.indices(target)
-    off = {layer: np.setdiff1d(index, shared.get(layer, ())) for layer, index in neurons.indices(language).items()}
-    return Perturbation({layer: index for layer, index in off.items() if len(index)}) + steered
+    return without_shared(neurons.indices(language), neurons.indices(target)) + steered

@@ -7,11 +7,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lape.display.layers import ranges
+from lape.display.tables import Shown, Table
 from lape.errors import LapeError
 from lape.kernels import ops, reference
 from lape.machine import ranks
@@ -22,16 +25,21 @@ from lape.model.model_sites import FFN, ModelSite, why_unseen
 from lape.model.patching import check_not_replaced, traced_anew
 from lape.neurons.table import Neurons
 
+if TYPE_CHECKING:
+    from lape.interventions.steering import SteeringValues
+
 logger = logging.getLogger(__name__)
 
 POSITIONS = ("all", "prompt", "generated")
 # A place that is perturbed: the FFN of a decoder layer (its number); one of several FFNs, or a linear layer (layer,
 # path).
 Place = int | tuple[int, str]
+# What the modes of `lape.kernels.ops.MODES` do to an activation, in words.
+_DONE = {"set": "set to", "max": "raised to at least", "add": "raised by", "scale": "multiplied by"}
 
 
-@dataclass(frozen=True)
-class Perturbation:
+@dataclass(frozen=True, repr=False)
+class Perturbation(Shown):
     """What happens to some activations at every position, at the prompt's positions, or at the generated ones.
 
     Two perturbations that share no neuron add up to one: `deactivation + steering`.
@@ -60,6 +68,19 @@ class Perturbation:
         """The summands."""
         return (replace(self, others=()), *self.others)
 
+    def shown(self) -> Table:
+        """What is done to how many neurons of which layers, one row per summand."""
+        rows = []
+        for part in self.parts:
+            number = sum(map(len, part.indices.values()))
+            value = "a value each" if isinstance(part.values, Mapping) else f"{part.values:g}"
+            layers = ranges(layer for layer, index in part.indices.items() if len(index))
+            rows.append((f"{_DONE.get(part.mode, part.mode)} {value}", number, layers, part.positions))
+        number = sum(row[1] for row in rows)
+        return Table(
+            f"perturbation of {number:,} neurons", ("activation", "neurons", "layers, from 1", "positions"), rows
+        )
+
     def within(self, layer: int, first: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and values of the neurons `first` ... `first + width - 1` of a layer, counted from `first`."""
         index = np.asarray(self.indices.get(layer, ()), np.int64)
@@ -69,7 +90,7 @@ class Perturbation:
         return index[inside] - first, values[inside]
 
 
-class Firing:
+class Firing(Shown):
     """The record of what perturbations did, by layer. Layers without a perturbed neuron do not appear.
 
     Where a layer has several sites, the record is by (layer, path). Where units are overwritten, it is by linear layer,
@@ -93,6 +114,15 @@ class Firing:
         self._edits = edits  # by layer and expert
         # The counters are on the device, so that no pass waits for them.
         self._seen = {layer: torch.zeros(2, dtype=torch.int64, device=edits[layer][0].index.device) for layer in edits}
+
+    def shown(self) -> Table:
+        """What was perturbed, how often, and how many activations changed; of several ranks, without their changes."""
+        layers = ranges(_layer(place) for place in self.neurons)
+        title = f"{sum(self.neurons.values()):,} neurons or units in layers {layers or 'none'}, from 1"
+        if not self._spread:
+            title += f": {sum(self.changed.values()):,} activations changed"
+        title += f" in {max(self.calls.values(), default=0):,} forward passes"
+        return Table(f"{title} of {max(self.rows.values(), default=0):,} tokens")
 
     @property
     def calls(self) -> dict[Place, int]:
@@ -156,17 +186,25 @@ class Firing:
                 perturbation changed no activation at all.
         """
         calls, seen = self.calls, self.rows
+        if rows is None and calls and not any(calls.values()):
+            raise LapeError(
+                "no forward pass ran inside the block; run the model inside it (if it did run there, it bypasses its "
+                "activation modules: load it without fused kernels)"
+            )
         for layer in self.neurons:
             tokens = seen[layer]
             if not calls[layer] or (rows is not None and not self._saw(layer, tokens, rows)):
                 fed = "at least 1" if rows is None else rows
-                number = layer[0] if isinstance(layer, tuple) else layer
                 raise LapeError(
-                    f"layer {number}: the perturbation fired on {tokens} tokens of {fed}; "
+                    f"layer {_layer(layer)}: the perturbation fired on {tokens} tokens of {fed}; "
                     f"{why_unseen(layer, tokens, rows or 1)}"
                 )
         if rows and must_change and self.neurons and not any(self.changed.values()):
             raise LapeError(f"the perturbation changed no activation in {rows} tokens; its neurons never fire here")
+
+
+def _layer(place: Place) -> int:
+    return place[0] if isinstance(place, tuple) else place
 
 
 @contextlib.contextmanager
@@ -190,16 +228,25 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
         >>> with deactivate(model, neurons, "fr"):
         ...     model.generate(**prompt)
     """
-    sites = find_ffn(model).sites
-    if neurons.sites != sites:
-        raise LapeError(
-            f"{neurons.origin}: selected in a model of {neurons.sites}, this one has {sites}; select them on this model"
-        )
+    check_shape(model, neurons)
     indices = neurons.indices(sets)
     if not indices:
         logger.warning("%s: the set %s is empty: nothing is deactivated", neurons.origin, sets)
     with perturbed(model, Perturbation(indices)) as firing:
         yield firing
+
+
+def check_shape(model: nn.Module, found: "Neurons | SteeringValues") -> None:
+    """Check that neurons, or values of neurons, were found in a model of the shape of the one at hand.
+
+    Raises:
+        LapeError: they were not.
+    """
+    sites = find_ffn(model).sites
+    if found.sites != sites:
+        raise LapeError(
+            f"{found.origin}: selected in a model of {found.sites}, this one has {sites}; select them on this model"
+        )
 
 
 @contextlib.contextmanager

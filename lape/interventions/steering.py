@@ -1,7 +1,7 @@
 """Steering: raise a language's neurons to their mean activation on that language (section 3.3.4 of the paper)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lape.artifacts.files import checked, read_json, writing
+from lape.artifacts.files import checked, read_json, write_header, writing
+from lape.artifacts.pairs import named_pair
+from lape.display.layers import ranges
+from lape.display.tables import Shown, Table
 from lape.errors import LapeError
 from lape.interventions.dose import Dose
 from lape.model.sites import PLACE, Sites
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
     from lape.interventions.perturbation import Perturbation
 
 
-@dataclass(frozen=True)
-class SteeringValues:
+@dataclass(frozen=True, repr=False)
+class SteeringValues(Shown):
     """The mean activation of every language's neurons on that language.
 
     Attributes:
@@ -40,19 +43,57 @@ class SteeringValues:
     sites: Sites
     origin: str = "steering values"
 
-    def save(self, path: str | Path) -> None:
-        """Write the table as TSV, in full precision."""
-        with writing(path) as temporary:
-            self.table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    def shown(self) -> Table:
+        """The languages, the numbers of their neurons, in which layers these are, and their mean activation."""
+        rows = []
+        for language in self.sets:
+            own = self.table[self.table["language"] == language]
+            counts = np.bincount(own["layer"], minlength=self.sites.layers)
+            rows.append((language, len(own), float(own["mean"].mean()), ranges(np.flatnonzero(counts)), counts))
+        return Table(
+            f"steering values: mean activations of {len(self.table):,} neurons in a model of {self.sites}",
+            ("language", "neurons", "mean", "layers, from 1", "per layer"),
+            rows,
+        )
 
-    @classmethod
-    def load(cls, header_path: str | Path) -> "SteeringValues":
-        """Read a steering artifact by its header; the table lies beside it.
+    def save(self, path: str | Path, *, parameters: dict | None = None, inputs: Iterable = (), **fields) -> None:
+        """Write the table as TSV, in full precision, and the header beside it.
+
+        Args:
+            path: `<name>.tsv` or `<name>.json`; both files are written.
+            parameters, inputs, **fields: what the header says beside sets and sites; see
+                `lape.artifacts.files.write_header`.
 
         Raises:
-            LapeError: the header is missing or of another kind of artifact, or the table holds no steering values.
+            LapeError: the path has another suffix, or cannot be written.
         """
-        header_path = Path(header_path)
+        header, data = named_pair(path, ".tsv", "steering values")
+        with writing(data) as temporary:
+            self.table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+        sizes = self.table["language"].value_counts()
+        write_header(
+            header,
+            "steering",
+            **fields,
+            sets=list(self.sets),
+            **self.sites.description(),
+            counts={language: int(sizes.get(language, 0)) for language in self.sets},
+            parameters=parameters or {},
+            inputs=inputs,
+            outputs=[data],
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SteeringValues":
+        """Read what `save` or the workflow wrote.
+
+        Args:
+            path: the table, `<name>.tsv`, or the header beside it, `<name>.json`.
+
+        Raises:
+            LapeError: a file is missing or of another kind, or the table holds no steering values.
+        """
+        header_path, _ = named_pair(path, ".tsv", "steering values")
         header = read_json(header_path, "steering")
         path = checked(header_path, header, ".tsv")
         try:
@@ -74,8 +115,7 @@ class SteeringValues:
         """
         from lape.interventions.perturbation import Perturbation
 
-        known_sets(language, self.sets, self.origin)
-        rows = self.table[self.table["language"] == language]
+        rows = self._rows(language)
         if dose.share < 1:
             if rows["entropy"].isna().any():
                 raise LapeError(f"{self.origin}: its neurons have no entropy to rank them by; take all (share 1)")
@@ -89,6 +129,18 @@ class SteeringValues:
             return Perturbation(indices, "scale", 1 + dose.strength, dose.positions)
         values = (dose.strength * rows["mean"].to_numpy()).astype(np.float32)
         return Perturbation(indices, dose.mode, {each: values[layer == each] for each in indices}, dose.positions)
+
+    def indices(self, language: str) -> dict[int, np.ndarray]:
+        """The neurons of a language: layer -> sorted int64 places in the layer; see `Neurons.indices`.
+
+        Raises:
+            LapeError: the language is unknown.
+        """
+        return self.sites.by_layer(self.sites.numbers(self._rows(language)))
+
+    def _rows(self, language: str) -> pd.DataFrame:
+        known_sets(language, self.sets, self.origin)
+        return self.table[self.table["language"] == language]
 
 
 def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatistics]) -> SteeringValues:

@@ -1,7 +1,8 @@
 """The tokenizer of a model artifact: text as text, prompts that a model goes on with, and the BOS token."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -30,6 +31,43 @@ def load_tokenizer(path: str | Path, threads: int | None = None) -> Tokenizer:
         raise LapeError(f"{path}: is not a tokenizer ({error}); run the model step again") from error
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def backend_of(tokenizer: object) -> Tokenizer:
+    """The tokenizer of the library tokenizers: itself, or what is behind a fast tokenizer of transformers.
+
+    Raises:
+        LapeError: it is neither.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(backend, Tokenizer):
+        raise LapeError(
+            f"tokenizer: a {type(tokenizer).__name__} is no fast tokenizer; load one with transformers' AutoTokenizer, "
+            "or pass token ids"
+        )
+    return backend
+
+
+@contextlib.contextmanager
+def as_text(tokenizer: object) -> Iterator[Tokenizer]:
+    """Yield the tokenizer of `backend_of`, which takes text as text in the block: whole, without padding.
+
+    Raises:
+        LapeError: see `backend_of`.
+    """
+    backend = backend_of(tokenizer)
+    special, truncation, padding = backend.encode_special_tokens, backend.truncation, backend.padding
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield backend
+    finally:
+        backend.encode_special_tokens = special
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str, begin: bool = True) -> list[int]:

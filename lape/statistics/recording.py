@@ -215,28 +215,6 @@ def record(
         yield recorder
 
 
-def record_statistics(
-    model: nn.Module,
-    batches: Iterable[Tensor | np.ndarray],
-    backend: str = "auto",
-    on_batch: Callable[[int], None] = lambda tokens: None,
-    **settings,
-) -> ActivationStatistics:
-    """Activation statistics of a model over batches of tokens. Nothing behind the last activation is computed.
-
-    Args:
-        model: a Hugging Face causal LM.
-        batches: token ids without padding, integers [B, T] as tensors, arrays or nested lists.
-        on_batch: called with the number of tokens of each batch, for progress. A GPU may still be at work on them.
-        backend, settings: see `counting`.
-
-    Raises:
-        LapeError: see `record` and `ActivationRecorder.statistics`.
-    """
-    with counting(model, backend, **settings) as count:
-        return count(batches, on_batch)
-
-
 @contextlib.contextmanager
 def counting(
     model: nn.Module,
@@ -245,7 +223,10 @@ def counting(
     skip_first: int = 0,
     fused: bool = True,
 ) -> Iterator[Callable[..., ActivationStatistics]]:
-    """Yield a function of (batches, on_batch) that does what `record_statistics` does, to be called several times.
+    """Yield a function that counts batches, to be called several times. Nothing behind the last activation is run.
+
+    The function takes batches and returns their statistics. A batch has token ids [B, T] without padding, as a tensor,
+    an array or nested lists. A second argument, `on_batch`, is called with the number of tokens of each batch.
 
     Args:
         model, backend, thresholds, fused: see `record`.

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lape.artifacts.files import writing
+from lape.artifacts.files import checked, read_json, writing
+from lape.artifacts.pairs import named_pair
+from lape.display.tables import Shown, Table
 from lape.errors import LapeError
 from lape.model.sites import KINDS, Site, Sites
 
@@ -20,8 +22,8 @@ from lape.model.sites import KINDS, Site, Sites
 FRACTION_BITS = 40
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActivationStatistics:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ActivationStatistics(Shown):
     """Sums over tokens for N neurons. `+` adds the statistics of two lots of tokens exactly.
 
     [N] stands for the shape of an array of neurons. It is (L, I) in a model of L layers of I neurons, and (N,) in one
@@ -94,8 +96,19 @@ class ActivationStatistics:
             thresholds=thresholds,
         )
 
+    def shown(self) -> Table:
+        """The number of tokens, and the share of them at which the neurons of each layer fire on average."""
+        sizes = np.diff(self.sites.starts)
+        layer = np.repeat(np.arange(self.sites.layers), sizes)
+        fired = np.bincount(layer, self.count.ravel() / np.maximum(self.denominator.ravel(), 1), self.sites.layers)
+        return Table(
+            f"activation statistics of {self.tokens:,} tokens on {self.sites}",
+            ("", "share of tokens at which a neuron fires", "per layer, from 1"),
+            [("all layers", f"{fired.sum() / self.sites.neurons:.1%}", fired / np.maximum(sizes, 1))],
+        )
+
     def save(self, path: str | Path) -> None:
-        """Write an uncompressed npz file, atomically. The same statistics give the same bytes.
+        """Write an uncompressed npz file, atomically. It needs no header. The same statistics give the same bytes.
 
         Where layers differ, the array `sites`, int64 [S + 1, 4], lists the sites, each kind by its number in `KINDS`,
         after a row that begins with the number of layers.
@@ -117,11 +130,18 @@ class ActivationStatistics:
 
     @classmethod
     def load(cls, path: str | Path) -> "ActivationStatistics":
-        """Read what `save` wrote.
+        """Read what `save` or the workflow wrote.
+
+        Args:
+            path: `<name>.npz`; or the header that the workflow writes beside it, `<name>.json`.
 
         Raises:
-            LapeError: the file is missing, or holds no statistics.
+            LapeError: the file is missing or of another kind, or is not the one that its header was written for.
         """
+        header, data = named_pair(path, ".npz", "activation statistics")
+        if header == Path(path):
+            data = checked(header, read_json(header, "statistics"), ".npz")
+        path = data
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 if "sites" in arrays:
@@ -138,7 +158,9 @@ class ActivationStatistics:
         except OSError as error:
             raise LapeError(f"{path}: cannot be read ({error.strerror}); run the statistics step") from error
         except Exception as error:  # a truncated or foreign file fails in many ways
-            raise LapeError(f"{path}: holds no activation statistics; delete it and run again") from error
+            raise LapeError(
+                f"{path}: holds no activation statistics; pass the .npz file that `save` or `lape statistics` wrote"
+            ) from error
 
 
 def carried(pairs: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from lape.interventions.steering import SteeringValues, steering_values
 from lape.model.ffn import find_ffn
 from lape.model.sites import Sites
 from lape.neurons.table import Neurons
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 
 SETS = ("en", "fr", "no")
 

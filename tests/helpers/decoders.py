@@ -24,7 +24,7 @@ from lape.errors import LapeError
 from lape.interventions.perturbation import Perturbation, perturbed
 from lape.model.ffn import find_ffn
 from lape.model.model_sites import FFN, ModelSite
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
 _SECONDS = 300  # that one type may take

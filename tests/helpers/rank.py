@@ -22,7 +22,7 @@ from lape.model.ffn import find_ffn
 from lape.model.linear import linear_layers
 from lape.model.loading import load_model
 from lape.parameter_variation.parameters import Parameters
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 
 # The second half of the columns in the first layer, which is another rank's than the first half, and some of both.
 NEURONS = {0: np.arange(16, 32), 2: np.array([3, 17, 31])}

@@ -165,10 +165,12 @@ def test_what_did_not_fire_fails_by_name():
     model = tiny("llama")
     with overwritten(model, of_units({(1, "mlp.up_proj"): {0: 1.0}})) as firing:
         pass
+    with pytest.raises(LapeError, match="no forward pass ran inside the block"):
+        firing.check()
     with pytest.raises(
         LapeError, match=r"layer 1: the perturbation fired on 0 tokens .* bypasses mlp.up_proj: load it"
     ):
-        firing.check()
+        firing.check(TOKENS)
     with overwritten(model, of_units({(1, "mlp.up_proj"): {0: 1.0}})) as firing:
         model(input_ids=ids())
     with pytest.raises(LapeError, match=f"fired on {TOKENS} tokens of 22"):

@@ -10,7 +10,8 @@ from lape.interventions.perturbation import Perturbation, deactivate, perturbed
 from lape.model.ffn import find_ffn
 from lape.model.sites import Sites
 from lape.neurons.table import Neurons
-from lape.statistics.recording import record, record_statistics
+from lape.statistics.feeding import record_statistics
+from lape.statistics.recording import record
 
 
 def neurons(layers=3, width=32) -> Neurons:
@@ -56,7 +57,7 @@ def test_an_empty_set_changes_no_bit(tiny_model):
 
 def test_a_perturbation_that_never_fires_fails(tiny_model):
     with (
-        pytest.raises(LapeError, match="layer 0: the perturbation fired on 0 tokens"),
+        pytest.raises(LapeError, match="no forward pass ran inside the block; run the model inside it"),
         deactivate(tiny_model, neurons(), "fr"),
     ):
         pass
@@ -227,7 +228,7 @@ def test_a_model_that_was_compiled_and_called_is_perturbed(tiny_model, what):
 
 
 def test_a_perturbation_that_nothing_runs_is_no_silent_no_op(tiny_model):
-    with pytest.raises(LapeError, match="layer 0: the perturbation fired on 0 tokens of at least 1"):
+    with pytest.raises(LapeError, match="no forward pass ran inside the block"):
         with perturbed(tiny_model, Perturbation({0: np.arange(8)})):
             pass
     with perturbed(tiny_model, Perturbation({})):

@@ -16,7 +16,8 @@ from lape.model import fused
 from lape.model.architectures import ARCHITECTURES
 from lape.model.ffn import find_ffn
 from lape.model.sites import Sites
-from lape.statistics.recording import record, record_statistics
+from lape.statistics.feeding import record_statistics
+from lape.statistics.recording import record
 
 # Their activation is a formula of transformers', no function that the fused kernel knows.
 HOOKED = ("bloom", "gpt2", "gptj", "phi")

@@ -21,7 +21,7 @@ from lape.interventions.perturbation import Perturbation, perturbed
 from lape.kernels import ops
 from lape.machine import device
 from lape.model import loading as models
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 
 FLAGS = ["--device", "cpu", "--dtype", "float32"]
 

@@ -23,7 +23,7 @@ from lape.model.ffn import find_ffn
 from lape.model.loading import load_model
 from lape.model.sites import Sites
 from lape.neurons.table import Neurons
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 from lape.statistics.sums import ActivationStatistics
 
 # A dense layer, then two of experts with a shared expert.

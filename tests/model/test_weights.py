@@ -10,7 +10,7 @@ from tiny_data import make_model
 from lape.artifacts.files import read_json, write_json
 from lape.errors import LapeError
 from lape.model.loading import load_model
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 
 BATCH = torch.arange(2, 42).view(4, 10)
 

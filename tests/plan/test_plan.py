@@ -23,7 +23,7 @@ from lape.plan.costs import COSTS, ON_DEVICE, Cost, Loaded
 from lape.plan.jobs import Job, parsed
 from lape.plan.machine import forward_rate, given
 from lape.plan.shape import one_layer, read_config, shape_of
-from lape.statistics.recording import record_statistics
+from lape.statistics.feeding import record_statistics
 
 CATALOGUE = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text(encoding="utf-8"))["catalogue"]
 # A model that is small enough to run here and large enough to be slowed by its matrix products alone.

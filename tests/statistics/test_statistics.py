@@ -12,7 +12,8 @@ from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.model.batches import filling_batch_size, fitting_batch_size, passes, shard_batches, token_batches
 from lape.model.ffn import find_ffn
-from lape.statistics.recording import counting, record, record_statistics
+from lape.statistics.feeding import record_statistics
+from lape.statistics.recording import counting, record
 from lape.statistics.sums import ActivationStatistics
 
 
@@ -127,7 +128,7 @@ def test_batches_fill_a_pass_as_far_as_memory_allows(tiny_model, monkeypatch, me
 
 def test_backends_agree(tiny_model):
     batches = [torch.from_numpy(chunks().astype(np.int64))]
-    fast, plain = (record_statistics(tiny_model, batches, backend) for backend in ("extension", "reference"))
+    fast, plain = (record_statistics(tiny_model, batches, backend=backend) for backend in ("extension", "reference"))
     assert (fast.count == plain.count).all() and fast.tokens == plain.tokens
     np.testing.assert_allclose(fast.total, plain.total, rtol=1e-12)
 
