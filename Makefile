@@ -66,6 +66,7 @@ format: setup
 	ruff format .
 	snakefmt Snakefile rules
 	$(BIN)/python tests/helpers/config_tables.py
+	$(BIN)/python tests/helpers/item_list.py
 	clang-format -i $(CPP)
 
 # What the engine costs beside what else counts activations: a table, and JSON in bench/results. Under 5 minutes.

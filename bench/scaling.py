@@ -135,7 +135,7 @@ def dry_run(axis: str, value: int) -> dict:
     names = [f"l{number:03}" for number in range(value)]
     catalogue = {f"m{number}": {"source": "hub", "hub": f"o/m{number}", "revision": "r"} for number in range(_MODELS)}
     sections = dict(corpus={"source": "hub"}, translation={"source": names[0]}, generation={"prompts": ["plain"]})
-    experiments = {"figure3": {"more_models": []}, "table4": {"more_models": []}}
+    experiments = {"deactivation_by_model": {"more_models": []}, "answers_steered": {"more_models": []}}
     config = dict(run="many", models=list(catalogue), languages=names, catalogue=catalogue, experiments=experiments)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "many.yaml")

@@ -15,7 +15,11 @@ from lape.interventions.dose import Dose
 # Names of rows of tables, which no language may have.
 RESERVED = ("baseline", "all")
 # Experiments that take one of the languages, and the keys that name it.
-_LANGUAGES = {"figure4": ("language",), "table2": ("language",), "table5": ("source", "target")}
+_LANGUAGES = {
+    "deactivation_by_ratio": ("language",),
+    "example_deactivated": ("language",),
+    "example_cross_lingual": ("source", "target"),
+}
 _LANGUAGES |= {"dose_response": ("language",)}
 
 
@@ -123,16 +127,16 @@ def check_models(config: dict) -> None:
 
 
 def check_experiments(config: dict) -> None:
-    """An experiment in one language takes one of the run's, and Table 5 takes two different ones."""
+    """An experiment in one language takes one of the run's, and `example_cross_lingual` takes two different ones."""
     experiments = config["experiments"]
     for item, keys in _LANGUAGES.items():
         for key in keys:
             language = experiments[item][key]
             if language is not None and language not in config["languages"]:
                 raise LapeError(f"config experiments.{item}.{key}: {language!r} is not in languages; name one of them")
-    source, target = (experiments["table5"][key] for key in ("source", "target"))
+    source, target = (experiments["example_cross_lingual"][key] for key in ("source", "target"))
     if target is not None and target == source:
-        raise LapeError("config experiments.table5.target: is the source's language; name another")
+        raise LapeError("config experiments.example_cross_lingual.target: is the source's language; name another")
 
 
 def check_questions(config: dict) -> None:

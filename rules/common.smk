@@ -12,7 +12,7 @@ sys.path.insert(0, workflow.basedir)
 from lape.config import check_config, expand_paths, expert_languages, named_models
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
-from lape.items.registry import ITEMS
+from lape.items.registry import ITEMS, name_items
 from lape.machine.warm import warm_lape
 from lape.model.checkpoint import checkpoint_files
 from lape.workflow import names, repository, targets
@@ -40,6 +40,7 @@ def in_one_line(function):
 @in_one_line
 def check():
     """Refuse a configuration, or a model's folder, before any job runs."""
+    name_items(config)
     check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
     expand_paths(config)
     for name in named_models(config):

@@ -2,14 +2,15 @@
 
 Input: for a table the headers that its entry names, and the data beside them; for a figure its table and nothing else.
 Output: for a table tidy CSV with one observation per row, Markdown and LaTeX; for a figure PDF, SVG and PNG. The same
-inputs and seed give the same bytes. The name of an item is a target that makes its table and its figure.
+inputs and seed give the same bytes. The name of an item is a target that makes its table and its figure, and so is each
+alias, such as `figure2`.
 """
 
-for item in ITEMS:
+for name, item in ((name, item) for item in ITEMS for name in (item.name, *item.aliases)):
 
     rule:
         name:
-            item.name
+            name
         input:
             targets.of_item(item),
         localrule: True

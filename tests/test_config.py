@@ -56,7 +56,10 @@ def test_config_readme_says_what_the_schema_says():
         ({"catalogue.gemma3-270m": {"source": "embedded", "download": "x"}}, "catalogue.gemma3-270m.download: 'x'"),
         ({"catalogue.gemma3-270m": {"source": "hub", "hub": "a/b"}}, "key 'revision' is missing"),
         ({"catalogue.gemma3-270m.languages": ["en", "sw"]}, "catalogue.gemma3-270m.languages: fewer than two"),
-        ({"experiments.models": {"figure3": ["x"]}}, "config experiments.models.figure3: 'x' is not in the catalogue"),
+        (
+            {"experiments.models": {"deactivation_by_model": ["x"]}},
+            "config experiments.models.deactivation_by_model: 'x' is not in the catalogue",
+        ),
         ({"experiments.models": {"figur3": ["x"]}}, "config experiments.models: 'figur3' is not one of"),
         ({"catalogue.gemma3-270m.device": "mps"}, "'mps' does not match; write one of auto, cpu, cuda and cuda:N"),
         ({"models": ["Qwen/Qwen3-1.7B"]}, "'Qwen/Qwen3-1.7B' does not match; write a name of letters, digits"),

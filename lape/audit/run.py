@@ -99,7 +99,7 @@ def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str
     for path, header in headers.items():
         if header["artifact"] == "perplexity":
             done.setdefault(str(Path(path).parent), set()).add(header["deactivated"])
-    folders = [f"results/{config['run']}/perplexity/{model}" for model in item_models(config, "deactivation")]
+    folders = [f"results/{config['run']}/perplexity/{model}" for model in item_models(config, "deactivation_matrix")]
     wanted = {f"{folder}/{method}" for folder in folders for method in ("lape", "matched_lape")}
     wanted |= {folder for folder, rows in done.items() if rows != {"baseline"} and "/sweep-" not in folder}
     for folder in sorted(wanted):

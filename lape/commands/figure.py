@@ -7,12 +7,14 @@ from lape.artifacts.files import checked, read_json, write_header
 from lape.errors import LapeError
 from lape.items.drawing.style import save
 from lape.items.figures import draw
-from lape.items.registry import FIGURES
+from lape.items.registry import FIGURES, item_name
 from lape.items.tables import read, subjects
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("item", choices=FIGURES, help="the item of the paper")
+    parser.add_argument(
+        "item", type=item_name, choices=FIGURES, metavar="ITEM", help=f"what to draw: {', '.join(FIGURES)}"
+    )
     parser.add_argument("table", type=Path, metavar="TABLE.csv", help="the tidy table that `lape table` wrote")
     parser.add_argument(
         "--output", required=True, type=Path, metavar="ITEM.pdf", help="the PDF to write; SVG and PNG go beside it"

@@ -48,21 +48,24 @@ def matrices(item: str, *methods: str) -> Headers:
 
 def every_method(config: dict) -> list[str]:
     """Figure 2: every method and its control."""
-    methods = config["experiments"]["figure2"]["methods"]
+    methods = config["experiments"]["deactivation_by_method"]["methods"]
     pairs = [row for method in methods for row in (method, f"matched_{method}")]
-    return perplexity(config, item_models(config, "figure2"), pairs)
+    return perplexity(config, item_models(config, "deactivation_by_method"), pairs)
 
 
 def every_matrix(config: dict) -> list[str]:
     """The matrices of Figures 2, 3 and 8."""
-    others = matrices("figure3", "lape", "matched_lape"), matrices("figure8", "random", "matched_lape")
+    others = (
+        matrices("deactivation_by_model", "lape", "matched_lape"),
+        matrices("deactivation_random", "random", "matched_lape"),
+    )
     return list(dict.fromkeys([*every_method(config), *(header for other in others for header in other(config))]))
 
 
 def every_ratio(config: dict) -> list[str]:
     """Figure 4: one language deactivated at every ratio."""
-    neurons, ratios = config["neurons"], config["experiments"]["figure4"]["ratios"]
-    language = language_of(config, "figure4", "language", "fr")
+    neurons, ratios = config["neurons"], config["experiments"]["deactivation_by_ratio"]["ratios"]
+    language = language_of(config, "deactivation_by_ratio", "language", "fr")
 
     def selected(ratio: float) -> str:
         # The matrix of LAPE has the row at the configured ratio already.
@@ -70,7 +73,7 @@ def every_ratio(config: dict) -> list[str]:
 
     return [
         f"<results>/perplexity/{model}/{row}.json"
-        for model in _that_know(config, item_models(config, "figure4"), language)
+        for model in _that_know(config, item_models(config, "deactivation_by_ratio"), language)
         for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
     ]
 
@@ -91,34 +94,34 @@ def left_out(config: dict) -> list[str]:
     return [f"<results>/stability/{model}.json" for model in models if len(model_languages(config, model)) > 2]
 
 
-def table1(config: dict) -> list[str]:
+def answers_deactivated(config: dict) -> list[str]:
     """Answers with nothing deactivated, with a control of the question's language, and with every language."""
     return [
         header
-        for model in item_models(config, "table1")
+        for model in item_models(config, "answers_deactivated")
         for header in _scores(
             config, [model], ["normal", "random", *(f"deactivated-{k}" for k in model_languages(config, model))]
         )
     ]
 
 
-def table2(config: dict) -> list[str]:
+def example_deactivated(config: dict) -> list[str]:
     """Normal answers, and answers with the neurons of one language deactivated."""
-    language = _table2_languages(config)["language"]
-    models = _that_know(config, item_models(config, "table2"), language)
+    language = _example_deactivated_languages(config)["language"]
+    models = _that_know(config, item_models(config, "example_deactivated"), language)
     return _scores(config, models, ["normal", f"deactivated-{language}"], ratings=False)
 
 
-def table4(config: dict) -> list[str]:
+def answers_steered(config: dict) -> list[str]:
     """Normal answers, steered answers and answers under the control of steering, with every prompt."""
-    models, prompts = item_models(config, "table4"), config["generation"]["prompts"]
+    models, prompts = item_models(config, "answers_steered"), config["generation"]["prompts"]
     return _scores(config, models, ["normal", "steered", "steered_random"], prompts)
 
 
-def table5(config: dict) -> list[str]:
+def example_cross_lingual(config: dict) -> list[str]:
     """Normal answers, and answers that are steered from the question's language to another one."""
-    source, target = _table5_languages(config).values()
-    models = _that_know(config, item_models(config, "table5"), source, target)
+    source, target = _example_cross_lingual_languages(config).values()
+    models = _that_know(config, item_models(config, "example_cross_lingual"), source, target)
     return _scores(config, models, ["normal", f"cross-{source}"], ratings=False)
 
 
@@ -147,15 +150,15 @@ def dose_response(config: dict) -> list[str]:
     return _scores(config, models, settings, ratings=False)
 
 
-def figure6(config: dict) -> list[str]:
+def similarity_by_layer(config: dict) -> list[str]:
     """The sentence embeddings of every language, and the neurons."""
-    models = item_models(config, "figure6")
+    models = item_models(config, "similarity_by_layer")
     return [*_embeddings(config, models), *_neurons(models, ["lape"])]
 
 
-def figure7(config: dict) -> list[str]:
+def dominance_by_layer(config: dict) -> list[str]:
     """The sentence embeddings of every language."""
-    return _embeddings(config, item_models(config, "figure7"))
+    return _embeddings(config, item_models(config, "dominance_by_layer"))
 
 
 def expert_units(*stems: str) -> Headers:
@@ -317,27 +320,35 @@ def bootstrap(section: str) -> Options:
     return Options(names, lambda config: {name: config[section][name] for name in names})
 
 
-def _table2_languages(config: dict) -> dict[str, object]:
+def _example_deactivated_languages(config: dict) -> dict[str, object]:
     """The option for the language of Table 2's question: the configured one, zh, or the first that is not en."""
-    return {"language": language_of(config, "table2", "language", "zh", "en")}
+    return {"language": language_of(config, "example_deactivated", "language", "zh", "en")}
 
 
-def _table5_languages(config: dict) -> dict[str, object]:
+def _example_cross_lingual_languages(config: dict) -> dict[str, object]:
     """The options for the languages of Table 5's question and answer.
 
     They are the configured languages, else es and zh, else the first languages of the models.
     """
-    source = language_of(config, "table5", "source", "es", other_than=config["experiments"]["table5"]["target"])
-    target = language_of(config, "table5", "target", "zh", other_than=source)
+    source = language_of(
+        config,
+        "example_cross_lingual",
+        "source",
+        "es",
+        other_than=config["experiments"]["example_cross_lingual"]["target"],
+    )
+    target = language_of(config, "example_cross_lingual", "target", "zh", other_than=source)
     if target == source:
-        raise LapeError(f"config experiments.table5.target: {target!r} is the question's language; name another")
+        raise LapeError(
+            f"config experiments.example_cross_lingual.target: {target!r} is the question's language; name another"
+        )
     return {"source": source, "target": target}
 
 
 NO_OPTIONS = Options()
 UNITS = Options(("size",), lambda config: {"size": config["expert_units"]["size"]})
-QUESTION = Options(("language",), _table2_languages)
-QUESTION_AND_ANSWER = Options(("source", "target"), _table5_languages)
+QUESTION = Options(("language",), _example_deactivated_languages)
+QUESTION_AND_ANSWER = Options(("source", "target"), _example_cross_lingual_languages)
 
 
 def language_of(config: dict, item: str, key: str, paper: str, other_than: str | None = None) -> str:

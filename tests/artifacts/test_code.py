@@ -63,7 +63,7 @@ def test_closures_follow_imports_wherever_they_stand_and_take_data_and_kernels()
 
 
 def test_one_item_depends_on_no_other():
-    matrix = names(*TABLES["figure2"].modules, "lape.commands.table")
+    matrix = names(*TABLES["deactivation_by_method"].modules, "lape.commands.table")
     assert "lape/items/perplexity/rows.py" in matrix and "lape/items/neurons/counts.py" not in matrix
 
 

@@ -104,9 +104,18 @@ def test_nan_never_reaches_a_header(tmp_path):
 
 
 def test_the_recorded_command_has_no_log_and_no_mirror(lape, tmp_path):
-    status, _ = lape("table", "--log", tmp_path / "log", "figure2", "--output", "x.csv", tmp_path / "missing.json")
+    status, _ = lape(
+        "table", "--log", tmp_path / "log", "deactivation_by_method", "--output", "x.csv", tmp_path / "missing.json"
+    )
     assert status == 1 and str(tmp_path / "log") not in files.command
-    assert files.command == ["lape", "table", "figure2", "--output", "x.csv", str(tmp_path / "missing.json")]
+    assert files.command == [
+        "lape",
+        "table",
+        "deactivation_by_method",
+        "--output",
+        "x.csv",
+        str(tmp_path / "missing.json"),
+    ]
     # A mirror's address may hold a password.
     options = ["--package", "p", "--version", "1", "--file", "f", "--sha256", "0", "--output", str(tmp_path / "o")]
     lape("download", "--index", "ftp://user:secret@127.0.0.1/simple", *options)

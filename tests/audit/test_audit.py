@@ -233,11 +233,13 @@ def test_matrix_without_a_row(tampered, faults, missing):
 
 @pytest.mark.parametrize("suffix", [".csv", ".md", ".tex"])
 def test_table_that_does_not_follow(tampered, faults, suffix):
-    path = RUN / f"tables/table3{suffix}"
+    path = RUN / f"tables/neurons_per_language{suffix}"
     counts = read_json(RUN / "neurons/tiny/lape.json")["counts"]
     path.write_text(path.read_text().replace(str(counts["ja"]), str(counts["ja"] + 1), 1))
     reseal()
-    assert [what for named, what in faults() if named == str(RUN / "tables/table3.json") and path.name in what]
+    assert [
+        what for named, what in faults() if named == str(RUN / "tables/neurons_per_language.json") and path.name in what
+    ]
 
 
 def test_unreadable_artifacts_under_forged_hashes_are_named(tampered, faults):
@@ -246,8 +248,8 @@ def test_unreadable_artifacts_under_forged_hashes_are_named(tampered, faults):
     for name in [*broken, "perplexity/tiny/lape/fr.tsv"]:
         (RUN / name).write_bytes(b"")
     rewrite(RUN / "perplexity/tiny/matched_lape/fr.json", hooks=[])
-    rewrite(RUN / "tables/table3.json", item="table99")
+    rewrite(RUN / "tables/neurons_per_language.json", item="table99")
     reseal()
     named = {path for path, fault in faults() if fault.startswith("cannot be checked")}
     assert {str((RUN / name).with_suffix(".json")) for name in [*broken, "perplexity/tiny/matched_lape/fr.x"]} <= named
-    assert str(RUN / "tables/table3.json") in named
+    assert str(RUN / "tables/neurons_per_language.json") in named

@@ -172,7 +172,7 @@ def edit_manifest(change, seal: bool) -> None:
 
 
 FR = str(RUN / "statistics/tiny/fr.json")
-FIGURE = str(RUN / "figures/figure5.json")
+FIGURE = str(RUN / "figures/neurons_per_layer.json")
 
 
 @pytest.mark.parametrize(

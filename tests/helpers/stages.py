@@ -58,9 +58,9 @@ STAGES = {
     "translate": "translate --model models/model.json --setting both-4 --units expert_units/units.json "
     "--pairs pairs/fr.json --template {source} --max-new-tokens 4 --output generations/translated.jsonl",
     "embed": "embed --model models/model.json --sentences questions/fr.json --output embeddings/fr.npy",
-    "table": "table tables6_10 neurons/lape.json --output tables/tables6_10.csv",
-    "figure": "figure figure5 tables/tables6_10.csv --output figures/figure5.pdf",
-    "manifest": "manifest tables/tables6_10.json --config config.json --output manifest.json",
+    "table": "table neurons_per_layer neurons/lape.json --output tables/neurons_per_layer.csv",
+    "figure": "figure neurons_per_layer tables/neurons_per_layer.csv --output figures/neurons_per_layer.pdf",
+    "manifest": "manifest tables/neurons_per_layer.json --config config.json --output manifest.json",
 }
 
 

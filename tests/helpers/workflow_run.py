@@ -40,9 +40,9 @@ CONFIG = {
     "expert_units": {"max_length": 32, "size": 5, "sizes": [4], "seeds": 3, "max_new_tokens": 6},
     "translation": {"template": "{source} =", "number": 2, "max_new_tokens": 6},
     "experiments": {
-        "figure3": {"more_models": ["other"]},
-        "figure4": {"language": "fr", "ratios": [0.05, 0.2]},
-        "table4": {"more_models": []},
+        "deactivation_by_model": {"more_models": ["other"]},
+        "deactivation_by_ratio": {"language": "fr", "ratios": [0.05, 0.2]},
+        "answers_steered": {"more_models": []},
         "dose_response": {"doses": ["add-prompt-2-0.5"]},
     },
 }

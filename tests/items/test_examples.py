@@ -67,8 +67,8 @@ def crossing(folder, language, nll, placed=None, languages=LANGUAGES, **options)
         ({1: None, 2: 1.0, 3: 3.0, 4: 2.0}, None, 4, 3),
     ],
 )
-def test_table2_shows_the_question_of_the_median_rise(tmp_path, rises, placed, number, candidates):
-    frame = TABLES["table2"].rows(deactivated(tmp_path, rises, placed), language="nan")
+def test_example_deactivated_shows_the_question_of_the_median_rise(tmp_path, rises, placed, number, candidates):
+    frame = TABLES["example_deactivated"].rows(deactivated(tmp_path, rises, placed), language="nan")
     assert set(frame["number"]) == {number} and set(frame["candidates"]) == {candidates}
     assert frame["part"].tolist() == ["question", "normal", "deactivated"]
     assert frame["text"].tolist() == [f"Question {number} in nan?", f"normal {number}", f"nan off: {number}"]
@@ -79,23 +79,23 @@ def test_table2_shows_the_question_of_the_median_rise(tmp_path, rises, placed, n
 @pytest.mark.parametrize(
     ("languages", "language"), [(["en", "fr", "zh"], "zh"), (["en", "no", "nan"], "no"), (["ja", "en"], "ja")]
 )
-def test_table2_takes_chinese_or_the_first_that_is_not_english(tmp_path, languages, language):
-    frame = TABLES["table2"].rows(deactivated(tmp_path, {1: 1.0}, languages=languages))
+def test_example_deactivated_takes_chinese_or_the_first_that_is_not_english(tmp_path, languages, language):
+    frame = TABLES["example_deactivated"].rows(deactivated(tmp_path, {1: 1.0}, languages=languages))
     assert set(frame["language"]) == {language}
 
 
-def test_table5_shows_the_median_nll_of_those_in_the_target(tmp_path):
+def test_example_cross_lingual_shows_the_median_nll_of_those_in_the_target(tmp_path):
     paths = crossing(tmp_path, "en", {1: 4.0, 2: 1.0, 3: 2.0, 4: 3.0, 5: 9.0}, placed={1, 2, 4, 5})
-    frame = TABLES["table5"].rows(paths, source="en", target="nan")
+    frame = TABLES["example_cross_lingual"].rows(paths, source="en", target="nan")
     assert frame["part"].tolist() == ["question", "cross"]
     assert frame["text"].tolist() == ["Question 4 in en?", "nan 4"]
     row = frame.iloc[1]
     assert (row["language"], row["target"], row["number"], row["nll"]) == ("en", "nan", 4, 3.0)
     assert (row["succeeded"], row["answers"], row["candidates"]) == (4, 5, 4)
-    (section,) = TABLES["table5"].sections(frame)
+    (section,) = TABLES["example_cross_lingual"].sections(frame)
     assert "tiny, plain prompt: en to nan, 4 of 5 answers in nan; question 4" in section.title
     # Where no answer is in the target, all are candidates.
-    frame = TABLES["table5"].rows(crossing(tmp_path, "en", {1: 4.0, 2: 1.0, 3: 2.0}, placed=set()))
+    frame = TABLES["example_cross_lingual"].rows(crossing(tmp_path, "en", {1: 4.0, 2: 1.0, 3: 2.0}, placed=set()))
     assert set(frame["number"]) == {3} and set(frame["succeeded"]) == {0}
 
 
@@ -109,9 +109,11 @@ def test_table5_shows_the_median_nll_of_those_in_the_target(tmp_path):
         (["en", "zh", "es"], {"target": "es"}, ("en", "es")),
     ],
 )
-def test_table5_goes_from_spanish_to_chinese_or_between_the_first_two(tmp_path, languages, wanted, found):
+def test_example_cross_lingual_goes_from_spanish_to_chinese_or_between_the_first_two(
+    tmp_path, languages, wanted, found
+):
     paths = [path for k in languages for path in crossing(tmp_path, k, {1: 1.0}, languages=languages)]
-    frame = TABLES["table5"].rows(paths, **wanted)
+    frame = TABLES["example_cross_lingual"].rows(paths, **wanted)
     assert (frame.at[0, "language"], frame.at[0, "target"]) == found
 
 
@@ -120,18 +122,18 @@ def test_every_model_and_prompt_has_an_example_and_other_settings_are_passed_ove
     paths += deactivated(tmp_path, {1: 3.0, 2: 2.0, 3: 1.0, 4: 0.0}, prompt="suffix")
     paths += write_setting(tmp_path, "steered", questions=[1, 2, 3])
     paths += crossing(tmp_path, "no", {1: 1.0, 2: 2.0, 3: 3.0})
-    frame = TABLES["table2"].rows(paths)
+    frame = TABLES["example_deactivated"].rows(paths)
     found = frame[["prompt", "number"]].drop_duplicates().to_numpy().tolist()
     assert found == [["plain", 2], ["suffix", 3]]
-    assert len(TABLES["table2"].sections(frame)) == 2
-    assert TABLES["table5"].rows(paths)["prompt"].unique().tolist() == ["plain"]
+    assert len(TABLES["example_deactivated"].sections(frame)) == 2
+    assert TABLES["example_cross_lingual"].rows(paths)["prompt"].unique().tolist() == ["plain"]
 
 
 def test_text_survives_markdown_latex_and_csv(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [str(path) for path in crossing(Path(), "no", {1: 1.0}, output=ODD)]
-    output = tmp_path / "table5.csv"
-    assert main(["table", "table5", *names, "--output", str(output), "--target", "en"]) == 0
+    output = tmp_path / "example_cross_lingual.csv"
+    assert main(["table", "example_cross_lingual", *names, "--output", str(output), "--target", "en"]) == 0
     # The audit reads the file as text, which must not change its line breaks.
     header = read_json(output.with_suffix(".json"), "table")
     assert list(_check_table(output.with_suffix(".json"), header)) == []
@@ -155,11 +157,15 @@ def test_text_survives_markdown_latex_and_csv(tmp_path, monkeypatch):
 
 
 def test_sections_name_what_was_found_and_how(tmp_path):
-    sections = TABLES["table2"].sections(TABLES["table2"].rows(deactivated(tmp_path, {1: 5.0, 2: 1.0, 3: 3.0})))
+    sections = TABLES["example_deactivated"].sections(
+        TABLES["example_deactivated"].rows(deactivated(tmp_path, {1: 5.0, 2: 1.0, 3: 3.0}))
+    )
     assert "no, question 3, of 3 the one of median rise of NLL when no is deactivated" in sections[0].title
     labels = ["question", "normal output (no, NLL 1.00)", "output with no deactivated (fr, NLL 4.00)"]
     assert sections[0].cells.index.tolist() == labels
-    assert "| question | Question 3 in no? |" in markdown(sections) and "Question 3 in no?" in latex(sections, "table2")
+    assert "| question | Question 3 in no? |" in markdown(sections) and "Question 3 in no?" in latex(
+        sections, "example_deactivated"
+    )
 
 
 def refused(item, paths, *names, **options):
@@ -173,14 +179,14 @@ def refused(item, paths, *names, **options):
 
 def test_what_cannot_be_shown_is_refused(tmp_path):
     paths = deactivated(tmp_path, {1: 1.0, 2: None})
-    refused("table2", paths, "'de'", "name one of en, no, nan", language="de")
-    refused("table2", paths[:1], "no scores of a deactivated language")
-    refused("table2", paths[1:], "tiny, plain, normal: missing")
-    refused("table5", paths, "no scores of a setting 'cross'")
+    refused("example_deactivated", paths, "'de'", "name one of en, no, nan", language="de")
+    refused("example_deactivated", paths[:1], "no scores of a deactivated language")
+    refused("example_deactivated", paths[1:], "tiny, plain, normal: missing")
+    refused("example_cross_lingual", paths, "no scores of a setting 'cross'")
     crossed = crossing(tmp_path, "no", {1: 1.0})
-    refused("table5", crossed, "name one of en, nan", target="no")
-    refused("table5", crossed, "name one of no", source="en")
-    refused("table2", deactivated(tmp_path, {1: None, 2: None}), "every answer is empty")
+    refused("example_cross_lingual", crossed, "name one of en, nan", target="no")
+    refused("example_cross_lingual", crossed, "name one of no", source="en")
+    refused("example_deactivated", deactivated(tmp_path, {1: None, 2: None}), "every answer is empty")
 
 
 def test_answers_that_were_not_scored_are_refused(tmp_path):
@@ -188,16 +194,16 @@ def test_answers_that_were_not_scored_are_refused(tmp_path):
     lines = tmp_path / "generations/tiny/plain/cross-no.jsonl"
     whole, header = lines.read_text(encoding="utf-8"), json.loads(scores.read_text())
     lines.write_text(whole.replace("en 2", "en two"), encoding="utf-8")
-    refused("table5", [scores], "cross-no.jsonl", "is not what")
+    refused("example_cross_lingual", [scores], "cross-no.jsonl", "is not what")
     scores.write_text(json.dumps(header | {"inputs": {}}))
-    refused("table5", [scores], "cross-no.json", "does not name the answers")
+    refused("example_cross_lingual", [scores], "cross-no.json", "does not name the answers")
     # Scores of a question that was not answered, under the right hashes.
     lines.write_text("".join(whole.splitlines(keepends=True)[3:]), encoding="utf-8")
     answers = lines.with_suffix(".json")
     own = json.loads(answers.read_text())
     answers.write_text(json.dumps(own | {"outputs": {lines.name: sha256(lines)}}))
     scores.write_text(json.dumps(header | {"inputs": {str(lines): sha256(lines)}}))
-    refused("table5", [scores], "scores an answer that cross-no has not", target="en")
+    refused("example_cross_lingual", [scores], "scores an answer that cross-no has not", target="en")
 
 
 def test_numbers_are_no_prose():

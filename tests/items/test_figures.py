@@ -67,13 +67,13 @@ def titles(figure):
 LANGUAGES = ["en", "no", "nan"]
 METHODS = [f"{control}{method}" for control in ("", "matched_") for method in ("lape", "lap", "lave", "pv")]
 TABLES = {
-    "deactivation": change_table(LANGUAGES),
+    "deactivation_matrix": change_table(LANGUAGES),
     "deactivation_log_ratio": change_table(LANGUAGES),
-    "figure2": change_table(LANGUAGES, methods=["lape", "pv", "matched_pv"]),
-    "figure3": change_table(LANGUAGES),
-    "figure4": sweep_table(LANGUAGES),
-    "figure5": layer_table(LANGUAGES, 6),
-    "figure8": change_table(LANGUAGES, methods=["random", "matched_lape"]),
+    "deactivation_by_method": change_table(LANGUAGES, methods=["lape", "pv", "matched_pv"]),
+    "deactivation_by_model": change_table(LANGUAGES),
+    "deactivation_by_ratio": sweep_table(LANGUAGES),
+    "neurons_per_layer": layer_table(LANGUAGES, 6),
+    "deactivation_random": change_table(LANGUAGES, methods=["random", "matched_lape"]),
 }
 
 
@@ -91,9 +91,9 @@ def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     assert set(header["outputs"]) == {f"{item}{suffix}" for suffix in SUFFIXES}
 
 
-def test_figure5_keeps_methods_apart():
-    frame = TABLES["figure5"]
-    one = draw("figure5", frame)
+def test_neurons_per_layer_keeps_methods_apart():
+    frame = TABLES["neurons_per_layer"]
+    one = draw("neurons_per_layer", frame)
     both = draw("layers_by_method", pd.concat([frame, frame.assign(method="lap", ours=frame["ours"] + 1)]))
     assert [part.get_suptitle() for part in one.subfigs] == list(frame["model"].unique())
     assert [part.get_suptitle() for part in both.subfigs] == [
@@ -104,9 +104,9 @@ def test_figure5_keeps_methods_apart():
 
 
 def test_files_do_not_depend_on_the_users_matplotlib_settings(tmp_path):
-    plain = save(draw("figure5", TABLES["figure5"]), tmp_path / "a.pdf")
+    plain = save(draw("neurons_per_layer", TABLES["neurons_per_layer"]), tmp_path / "a.pdf")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path", "savefig.dpi": 30}):
-        changed = save(draw("figure5", TABLES["figure5"]), tmp_path / "b.pdf")
+        changed = save(draw("neurons_per_layer", TABLES["neurons_per_layer"]), tmp_path / "b.pdf")
     assert [path.read_bytes() for path in plain] == [path.read_bytes() for path in changed]
 
 
@@ -127,20 +127,20 @@ def test_cells_show_the_matrix_beside_its_control_and_what_differs_in_bold():
     np.testing.assert_allclose(mesh.get_array(), np.where(np.eye(3), 2.0, 0.05))
 
 
-def test_figure2_leaves_the_controls_out_and_puts_methods_side_by_side():
+def test_deactivation_by_method_leaves_the_controls_out_and_puts_methods_side_by_side():
     frame = change_table(LANGUAGES, methods=METHODS)
-    figure = draw("figure2", frame)
+    figure = draw("deactivation_by_method", frame)
     assert titles(figure) == ["tiny, LAPE", "tiny, LAP", "tiny, LAVE", "tiny, PV"]
     assert [axis.get_subplotspec().colspan.start for axis in figure.axes[:4]] == [0, 1, 2, 3]
     # A model a block of lines, also where a method is missing.
-    figure = draw("figure2", change_table(codes(7), ["a", "b"], ["lape", "lave", "pv"]))
+    figure = draw("deactivation_by_method", change_table(codes(7), ["a", "b"], ["lape", "lave", "pv"]))
     columns = [axis.get_subplotspec().colspan.start for axis in figure.axes[:-1]]
     assert titles(figure) == ["a, LAPE", "a, LAVE", "a, PV", "b, LAPE", "b, LAVE", "b, PV"]
     assert columns == [0, 1, 0, 0, 1, 0]
 
 
-def test_figure3_has_one_scale_for_each_measure():
-    figure = draw("figure3", change_table(LANGUAGES, ["a", "b"]))
+def test_deactivation_by_model_has_one_scale_for_each_measure():
+    figure = draw("deactivation_by_model", change_table(LANGUAGES, ["a", "b"]))
     ppl_a, bits_a, ppl_b, bits_b, ppl_bar, bits_bar = figure.axes
     assert titles(figure) == ["a, LAPE", "a, LAPE", "b, LAPE", "b, LAPE"]
     assert ppl_a.collections[0].norm is ppl_b.collections[0].norm
@@ -152,7 +152,7 @@ def test_figure3_has_one_scale_for_each_measure():
 def test_models_and_methods_share_one_scale_that_shows_small_and_large():
     frame = change_table(["en", "fr"], ["a", "b"], ["lape", "lap"])
     frame.loc[0, "ppl_change"] = 500_000
-    figure = draw("figure2", frame)
+    figure = draw("deactivation_by_method", frame)
     panels, bar = figure.axes[:-1], figure.axes[-1]
     norms = [mesh.norm for axis in panels for mesh in axis.collections]
     assert len(norms) == 4 and all(norm is norms[0] for norm in norms)
@@ -162,26 +162,31 @@ def test_models_and_methods_share_one_scale_that_shows_small_and_large():
     assert panels[0].texts[0].get_text() == "5.0e5"
     # Enormous changes have no more labels than there is room for.
     frame.loc[0, "ppl_change"] = 1e30
-    assert len(draw("figure2", frame).axes[-1].get_yticklabels()) <= 10
+    assert len(draw("deactivation_by_method", frame).axes[-1].get_yticklabels()) <= 10
 
 
 def test_noise_does_not_look_like_an_effect():
     frame = change_table(["en", "fr"])
     frame["nll_change"], frame["ppl_change"], frame["bits_change"] = 0.001, 0.01, 0.0005
-    for item, most in (("deactivation", 0.05), ("deactivation_log_ratio", 0.05), ("figure3", 0.05), ("figure8", 0.03)):
+    for item, most in (
+        ("deactivation_matrix", 0.05),
+        ("deactivation_log_ratio", 0.05),
+        ("deactivation_by_model", 0.05),
+        ("deactivation_random", 0.03),
+    ):
         for axis in draw(item, frame).axes[:2]:
             mesh = axis.collections[0]
             assert mesh.norm(mesh.get_array()).max() < most
 
 
-def test_figure8_draws_random_sets_on_the_scale_of_effects():
-    figure = draw("figure8", TABLES["figure8"])
+def test_deactivation_random_draws_random_sets_on_the_scale_of_effects():
+    figure = draw("deactivation_random", TABLES["deactivation_random"])
     assert titles(figure) == ["tiny, random (RS)", "tiny, control of LAPE"]
     assert figure.axes[0].collections[0].norm.vmax == 100
 
 
-def test_figure4_names_each_line_at_its_end_and_bands_its_interval():
-    figure = draw("figure4", TABLES["figure4"])
+def test_deactivation_by_ratio_names_each_line_at_its_end_and_bands_its_interval():
+    figure = draw("deactivation_by_ratio", TABLES["deactivation_by_ratio"])
     (axis,) = figure.axes
     figure.canvas.draw()
     lines = [line for line in axis.get_lines() if len(line.get_xdata()) == 3]
@@ -207,11 +212,11 @@ def test_names_are_moved_apart_as_little_as_needed():
     np.testing.assert_allclose(apart(np.array([0.5, 0.5, 0.56]), 0.1), [0.42, 0.52, 0.62])
 
 
-def test_figure5_bars_are_the_counts_from_layer_one():
+def test_neurons_per_layer_bars_are_the_counts_from_layer_one():
     frame = layer_table(["en", "fr", "ja"], 6, ["a", "b"])
     frame = frame.astype({"ours": "Int64"})
     frame.loc[0, "ours"], frame.loc[7, "ours"] = 9, pd.NA  # the second layer of fr has no FFN
-    figure = draw("figure5", frame)
+    figure = draw("neurons_per_layer", frame)
     assert len(figure.axes) == 6
     assert np.isnan(figure.axes[1].patches[0].get_data().values[1])
     values, edges, _ = figure.axes[0].patches[0].get_data()
@@ -225,38 +230,41 @@ def test_figure5_bars_are_the_counts_from_layer_one():
 
 @pytest.mark.parametrize(("languages", "models"), [(2, 1), (40, 1), (3, 10)])
 def test_matrices_scale(tmp_path, languages, models):
-    figure = draw("figure2", change_table(codes(languages), codes(models)))
-    figure.savefig(tmp_path / "figure2.png", dpi=40)
+    figure = draw("deactivation_by_method", change_table(codes(languages), codes(models)))
+    figure.savefig(tmp_path / "deactivation_by_method.png", dpi=40)
     assert len(figure.axes) == models + 1
     # Numbers stand in the cells as long as they can be read.
     assert bool(figure.axes[0].texts) == (languages <= 20)
 
 
 @pytest.mark.parametrize(("languages", "layers", "models"), [(2, 1, 1), (40, 24, 1), (3, 80, 3)])
-def test_figure5_scales(tmp_path, languages, layers, models):
-    figure = draw("figure5", layer_table(codes(languages), layers, codes(models)))
-    figure.savefig(tmp_path / "figure5.png", dpi=40)
+def test_neurons_per_layer_scales(tmp_path, languages, layers, models):
+    figure = draw("neurons_per_layer", layer_table(codes(languages), layers, codes(models)))
+    figure.savefig(tmp_path / "neurons_per_layer.png", dpi=40)
     assert len(figure.axes) == languages * models
 
 
 @pytest.mark.parametrize(("languages", "models"), [(2, 1), (25, 3)])
-def test_figure4_scales(tmp_path, languages, models):
-    figure = draw("figure4", sweep_table(codes(languages), codes(models)))
-    figure.savefig(tmp_path / "figure4.png", dpi=40)
+def test_deactivation_by_ratio_scales(tmp_path, languages, models):
+    figure = draw("deactivation_by_ratio", sweep_table(codes(languages), codes(models)))
+    figure.savefig(tmp_path / "deactivation_by_ratio.png", dpi=40)
     assert [len(axis.texts) for axis in figure.axes] == [languages] * models
 
 
 def test_a_page_is_as_wide_as_two_columns():
-    for item in ("deactivation", "figure2", "figure3"):
+    for item in ("deactivation_matrix", "deactivation_by_method", "deactivation_by_model"):
         frame = change_table(codes(7), methods=["lape", "matched_lape", "lap"])
         assert draw(item, frame).get_figwidth() < 7.4
 
 
 def test_another_items_table_and_another_suffix_are_refused(tmp_path, capsys):
-    table = tmp_path / "figure5.csv"
-    TABLES["figure5"].to_csv(table, index=False)
-    assert main(["figure", "figure2", str(table), "--output", str(tmp_path / "figure2.pdf")]) == 1
+    table = tmp_path / "neurons_per_layer.csv"
+    TABLES["neurons_per_layer"].to_csv(table, index=False)
+    assert (
+        main(["figure", "deactivation_by_method", str(table), "--output", str(tmp_path / "deactivation_by_method.pdf")])
+        == 1
+    )
     assert "has no column 'deactivated'" in capsys.readouterr().err
-    assert main(["figure", "figure5", str(table), "--output", str(tmp_path / "figure5.png")]) == 1
+    assert main(["figure", "neurons_per_layer", str(table), "--output", str(tmp_path / "neurons_per_layer.png")]) == 1
     assert "ends in .pdf" in capsys.readouterr().err
-    assert not (tmp_path / "figure5.json").exists()
+    assert not (tmp_path / "neurons_per_layer.json").exists()

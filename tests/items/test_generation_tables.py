@@ -37,8 +37,8 @@ from lape.paper import paper_model
 PAPER = ["en", "zh", "fr", "es", "vi", "id", "ja"]
 
 
-def test_table1_holds_every_setting_metric_and_language_with_intervals(tmp_path):
-    frame = TABLES["table1"].rows(every_setting(tmp_path))
+def test_answers_deactivated_holds_every_setting_metric_and_language_with_intervals(tmp_path):
+    frame = TABLES["answers_deactivated"].rows(every_setting(tmp_path))
     columns = "model,prompt,setting,deactivated,language,metric,answers,ours,low,high,paper,difference"
     assert ",".join(frame.columns) == columns
     rows = [("normal", ""), ("random", ""), *(("deactivated", language) for language in LANGUAGES)]
@@ -57,11 +57,11 @@ def test_table1_holds_every_setting_metric_and_language_with_intervals(tmp_path)
         assert (row.low, row.high) == pytest.approx(percentiles([expected]))
 
 
-def test_table1_sections_are_a_matrix_a_metric_with_languages_across(tmp_path):
+def test_answers_deactivated_sections_are_a_matrix_a_metric_with_languages_across(tmp_path):
     # A language may be called as a setting is.
     languages = ("no", "normal")
-    frame = TABLES["table1"].rows(every_setting(tmp_path, languages))
-    sections = TABLES["table1"].sections(frame)
+    frame = TABLES["answers_deactivated"].rows(every_setting(tmp_path, languages))
+    sections = TABLES["answers_deactivated"].sections(frame)
     assert len(sections) == 5
     assert sections[0].title.startswith("tiny, plain prompt: language accuracy (langdetect)")
     assert sections[0].cells.columns.tolist() == ["no", "normal"]
@@ -78,7 +78,7 @@ def test_content_quality_is_there_where_it_was_judged_and_leaves_out_what_has_no
     paths = [*every_setting(tmp_path), *write_setting(tmp_path, "normal", unclear, judged=True)[1:]]
     # The judgements belong to the answers that `unclear` gave: score those.
     paths[0] = write_setting(tmp_path, "normal", unclear)[0]
-    frame = TABLES["table1"].rows(paths)
+    frame = TABLES["answers_deactivated"].rows(paths)
     quality = frame[(frame["metric"] == "content_quality") & (frame["setting"] == "normal")]
     assert quality["answers"].tolist() == [QUESTIONS - 1] * 3
     assert quality["ours"].tolist() == pytest.approx([(sum(range(1, 13)) - 3) / 11] * 3)
@@ -92,7 +92,7 @@ def test_values_that_answers_lack_are_left_out_of_means_and_draws(tmp_path):
 
     paths = write_setting(tmp_path, "normal", empty)
     paths += [path for k in LANGUAGES for path in write_setting(tmp_path, f"deactivated-{k}")]
-    frame = TABLES["table1"].rows(paths, resamples=500, seed=4)
+    frame = TABLES["answers_deactivated"].rows(paths, resamples=500, seed=4)
     row = one(frame[frame["setting"] == "normal"], language="no", metric="nll")
     assert row.answers == 10 and row.ours == pytest.approx(7.5)
     values = np.array([np.nan, np.nan, *range(3, 13)])
@@ -108,7 +108,7 @@ def test_short_answers_fail_and_a_language_no_identifier_knows_has_no_accuracy(t
         return {"langdetect": found, "lingua": {1: "short", 3: "da"}.get(number, target)}
 
     paths = [path for name in ("normal", "steered") for path in write_setting(tmp_path, name, short, unknown=["nan"])]
-    frame = TABLES["table4"].rows(paths)
+    frame = TABLES["answers_steered"].rows(paths)
     own = frame[frame["setting"] == "normal"]
     assert one(own, language="no", metric="language_accuracy").ours == pytest.approx(10 / 12)
     assert one(own, language="no", metric="lingua_accuracy").ours == pytest.approx(10 / 12)
@@ -120,11 +120,11 @@ def test_short_answers_fail_and_a_language_no_identifier_knows_has_no_accuracy(t
     assert row.answers == 0 and all(map(math.isnan, (row.ours, row.low, row.high)))
     # The mean is over the languages that it can tell.
     assert one(own, language="", metric="language_accuracy").answers == 2 * QUESTIONS
-    assert TABLES["table4"].sections(frame)[0].cells.at["normal", "nan"] == ""
+    assert TABLES["answers_steered"].sections(frame)[0].cells.at["normal", "nan"] == ""
 
 
-def test_table4_pairs_every_change_with_the_normal_answer_to_the_same_question(tmp_path):
-    frame = TABLES["table4"].rows(every_setting(tmp_path), seed=2)
+def test_answers_steered_pairs_every_change_with_the_normal_answer_to_the_same_question(tmp_path):
+    frame = TABLES["answers_steered"].rows(every_setting(tmp_path), seed=2)
     assert frame["setting"].unique().tolist() == ["normal", "steered", "steered_random"]
     assert frame["language"].unique().tolist() == [*LANGUAGES, ""]
     changes = "change,change_low,change_high,p_value,p_holm".split(",")
@@ -155,7 +155,7 @@ def test_table4_pairs_every_change_with_the_normal_answer_to_the_same_question(t
 
 def test_a_mean_without_a_miss_is_no_point(tmp_path):
     paths = [path for name in ("normal", "steered") for path in write_setting(tmp_path, name)]
-    frame = TABLES["table4"].rows(paths)
+    frame = TABLES["answers_steered"].rows(paths)
     row = one(frame[frame["setting"] == "normal"], language="", metric="language_accuracy")
     # As many answers as questions: those to one question are no samples of their own.
     assert (row.ours, row.low, row.high) == pytest.approx((1, *wilson(1, QUESTIONS)))
@@ -167,7 +167,7 @@ def test_intervals_do_not_depend_on_what_else_is_measured(tmp_path):
     everything = every_setting(tmp_path)
     few = [path for path in everything if path.stem in ("normal", "steered")]
     keys = ["setting", "language", "metric"]
-    both = [TABLES["table4"].rows(paths).set_index(keys) for paths in (everything, few)]
+    both = [TABLES["answers_steered"].rows(paths).set_index(keys) for paths in (everything, few)]
     pd.testing.assert_frame_equal(both[0].loc[both[1].index].drop(columns="p_holm"), both[1].drop(columns="p_holm"))
 
 
@@ -175,7 +175,7 @@ def test_the_order_of_the_headers_does_not_matter(tmp_path):
     paths = every_setting(tmp_path, judged=True)
     paths += write_setting(tmp_path, "steered@add-all-2-1", answering("more"), judged=True)
     shuffled = noise("order").sample(paths, len(paths))
-    for item in ("table1", "table4", "cross_lingual", "dose_response"):
+    for item in ("answers_deactivated", "answers_steered", "cross_lingual", "dose_response"):
         both = [TABLES[item].rows(order, resamples=50) for order in (paths, shuffled)]
         pd.testing.assert_frame_equal(*both)
 
@@ -185,14 +185,14 @@ def test_models_and_prompts_stand_apart_and_may_have_other_languages(tmp_path):
     for name in ("normal", "steered"):
         paths += write_setting(tmp_path, name, prompt="suffix")
         paths += write_setting(tmp_path, name, model="other", languages=["de", "fr"])
-    frame = TABLES["table4"].rows(paths)
+    frame = TABLES["answers_steered"].rows(paths)
     found = frame[["model", "prompt", "language"]].drop_duplicates().groupby(["model", "prompt"], sort=False)
     languages = {key: block["language"].tolist() for key, block in found}
     every = [*LANGUAGES, ""]
     assert languages == {("tiny", "plain"): every, ("tiny", "suffix"): every, ("other", "plain"): ["de", "fr", ""]}
     # Table 1 is of those that were deactivated.
-    table1 = TABLES["table1"].rows(paths)
-    assert table1[["model", "prompt"]].drop_duplicates().to_numpy().tolist() == [["tiny", "plain"]]
+    answers_deactivated = TABLES["answers_deactivated"].rows(paths)
+    assert answers_deactivated[["model", "prompt"]].drop_duplicates().to_numpy().tolist() == [["tiny", "plain"]]
 
 
 def paper_settings(folder, model="llama-2-70b", languages=PAPER, judged=True):
@@ -203,22 +203,22 @@ def paper_settings(folder, model="llama-2-70b", languages=PAPER, judged=True):
 
 def test_the_papers_model_has_its_numbers_beside_ours(tmp_path):
     paths = paper_settings(tmp_path, languages=PAPER[1:])
-    frame = TABLES["table1"].rows(paths)
+    frame = TABLES["answers_deactivated"].rows(paths)
     quality = frame[frame["metric"] == "content_quality"]
     assert one(quality, setting="random", language="id").paper == 4.42
     row = one(quality, setting="deactivated", deactivated="zh", language="ja")
     assert (row.ours, row.paper, row.difference) == (5, 2.31, pytest.approx(2.69))
     assert frame.loc[frame["metric"] != "content_quality", "paper"].isna().all()
-    ours, printed, difference = TABLES["table1"].sections(frame)[-3:]
+    ours, printed, difference = TABLES["answers_deactivated"].sections(frame)[-3:]
     assert (ours.cells.at["normal", "zh"], printed.cells.at["normal", "zh"]) == ("5.00", "4.30")
     assert difference.cells.at["ja deactivated", "ja"] == "3.16" and "ours less the paper's" in difference.title
 
-    frame = TABLES["table4"].rows(paths)
+    frame = TABLES["answers_steered"].rows(paths)
     row = one(frame, setting="steered", language="id", metric="language_accuracy")
     assert (row.ours, row.paper, row.difference) == (1, 0.99, pytest.approx(0.01))
     assert one(frame, setting="normal", language="ja", metric="content_quality").paper == 2.86
     assert frame.loc[(frame["language"] == "") | (frame["metric"] == "nll"), "paper"].isna().all()
-    cells = TABLES["table4"].sections(frame)[0].cells
+    cells = TABLES["answers_steered"].sections(frame)[0].cells
     assert cells.loc[["normal, paper", "steered, paper", "steered, difference"], "id"].tolist() == [
         "0.40",
         "0.99",
@@ -227,14 +227,14 @@ def test_the_papers_model_has_its_numbers_beside_ours(tmp_path):
 
 
 def test_answers_to_english_questions_have_no_number_of_the_paper(tmp_path):
-    frame = TABLES["table4"].rows(paper_settings(tmp_path))
+    frame = TABLES["answers_steered"].rows(paper_settings(tmp_path))
     printed = frame[frame["metric"] == "language_accuracy"].set_index(["setting", "language"])["paper"]
     assert printed["normal"].drop("").isna().to_dict() == {name: name == "en" for name in PAPER}
 
 
 @pytest.mark.parametrize("other", [{"model": "llama-2-7b"}, {"model": "tiny"}, {"languages": [*PAPER, "de"]}])
 def test_another_model_or_language_list_is_not_compared(tmp_path, other):
-    for item in ("table1", "table4"):
+    for item in ("answers_deactivated", "answers_steered"):
         assert TABLES[item].rows(paper_settings(tmp_path, **other), resamples=10)["paper"].isna().all()
 
 
@@ -251,7 +251,7 @@ def test_the_papers_tables_are_whole():
 
 def test_few_questions_have_no_interval_of_a_mean(tmp_path):
     paths = [p for name in ("normal", "steered") for p in write_setting(tmp_path, name, questions=[4, 7, 9])]
-    frame = TABLES["table4"].rows(paths)
+    frame = TABLES["answers_steered"].rows(paths)
     row = one(frame[frame["setting"] == "steered"], language="no", metric="nll")
     assert row.ours == 2 and all(map(math.isnan, (row.low, row.high, row.change_low, row.change_high)))
     row = one(frame[frame["setting"] == "steered"], language="no", metric="language_accuracy")
@@ -279,7 +279,7 @@ def test_command_writes_what_the_audit_makes_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = every_setting(tmp_path, judged=True)
     names = [str(path.relative_to(tmp_path)) for path in paths]
-    for item in ("table1", "table4", "cross_lingual", "dose_response"):
+    for item in ("answers_deactivated", "answers_steered", "cross_lingual", "dose_response"):
         output = tmp_path / f"{item}.csv"
         assert main(["table", item, *names, "--output", str(output), "--resamples", "50", "--seed", "3"]) == 0
         header = read_json(output.with_suffix(".json"), "table")
@@ -291,7 +291,7 @@ def test_command_writes_what_the_audit_makes_again(tmp_path, monkeypatch):
         again = read(output, ["model"])
         assert set(again["target" if "target" in again else "language"]) == {
             *LANGUAGES,
-            *([""] if item != "table1" else []),
+            *([""] if item != "answers_deactivated" else []),
         }
         assert subjects(again)["languages"] == list(LANGUAGES)
 
@@ -310,27 +310,30 @@ def test_what_is_missing_comes_twice_or_differs_is_named(tmp_path):
     by_name = {(path.parts[-4], path.stem): path for path in paths}
     normal, judged = by_name["scores", "normal"], by_name["judgements", "normal"]
     others = [path for path in paths if path != normal and path != judged]
-    refused("table1", others, "scores of tiny, plain, normal: missing")
-    refused("table4", [normal], "no scores of a setting 'steered'")
+    refused("answers_deactivated", others, "scores of tiny, plain, normal: missing")
+    refused("answers_steered", [normal], "no scores of a setting 'steered'")
     refused("dose_response", [normal], "no scores of a setting that steers")
     refused("cross_lingual", [by_name["scores", "cross-en"]], "tiny, plain, cross-no: missing")
     without = [path for path in paths if path.stem != "cross_random-nan"]
     refused("cross_lingual", without, "cross_random-nan: missing")
-    refused("table1", [*paths, normal], str(normal), "tiny, plain, normal")
-    refused("table1", [*others, judged], str(judged), "no scores")
-    refused("table1", [*paths, tmp_path / "generations/tiny/plain/normal.json"], "'generations'")
+    refused("answers_deactivated", [*paths, normal], str(normal), "tiny, plain, normal")
+    refused("answers_deactivated", [*others, judged], str(judged), "no scores")
+    refused("answers_deactivated", [*paths, tmp_path / "generations/tiny/plain/normal.json"], "'generations'")
 
     with pytest.raises(LapeError, match="0 resamples"):
-        TABLES["table4"].rows(paths, resamples=0)
+        TABLES["answers_steered"].rows(paths, resamples=0)
 
 
 def test_answers_to_other_questions_or_in_other_languages_do_not_pair(tmp_path):
     normal = write_setting(tmp_path, "normal")
     refused(
-        "table4", normal + write_setting(tmp_path, "steered", questions=range(2, 14)), "steered.json", "questions of"
+        "answers_steered",
+        normal + write_setting(tmp_path, "steered", questions=range(2, 14)),
+        "steered.json",
+        "questions of",
     )
     steered = write_setting(tmp_path, "steered", languages=LANGUAGES[:2])
-    refused("table4", normal + steered, "steered.json", "other languages")
+    refused("answers_steered", normal + steered, "steered.json", "other languages")
     # Languages may differ in their questions, as long as the settings agree.
     paths = [*normal, *write_setting(tmp_path, "steered")]
     for path in paths:
@@ -338,7 +341,7 @@ def test_answers_to_other_questions_or_in_other_languages_do_not_pair(tmp_path):
         lines = [line for line in table.read_text().splitlines() if not line.startswith("no\tno\t5\t")]
         table.write_text("\n".join(lines) + "\n")
         path.write_text(json.dumps(json.loads(path.read_text()) | {"outputs": {}}))
-    frame = TABLES["table4"].rows(paths)
+    frame = TABLES["answers_steered"].rows(paths)
     assert frame.loc[frame["metric"] == "nll", "answers"].tolist() == 2 * [12, 11, 12, 35]
 
 
@@ -353,16 +356,16 @@ def test_a_changed_or_foreign_table_is_refused(tmp_path):
         normal.write_text(json.dumps(header | {"outputs": {}}))
 
     forge(whole + whole.splitlines()[-1] + "\n")
-    refused("table4", [normal, steered], "normal.tsv", "answer 12 to nan in nan comes twice")
+    refused("answers_steered", [normal, steered], "normal.tsv", "answer 12 to nan in nan comes twice")
     forge(whole.replace("number", "chunk"))
-    refused("table4", [normal, steered], "normal.tsv", "is not a table of scores")
+    refused("answers_steered", [normal, steered], "normal.tsv", "is not a table of scores")
     forge(whole.replace("2.0", "much"))
-    refused("table4", [normal, steered], "normal.tsv", "is not a table of scores")
+    refused("answers_steered", [normal, steered], "normal.tsv", "is not a table of scores")
     normal.with_suffix(".tsv").unlink()
-    refused("table4", [normal, steered], "normal.tsv", "cannot be read")
+    refused("answers_steered", [normal, steered], "normal.tsv", "cannot be read")
     normal.write_text(json.dumps(header))
     normal.with_suffix(".tsv").write_text(whole.replace("2.0", "1.0"))
-    refused("table4", [normal, steered], "normal.tsv", "is not the file")
+    refused("answers_steered", [normal, steered], "normal.tsv", "is not the file")
 
 
 def test_judgements_of_other_answers_are_refused(tmp_path):
@@ -370,11 +373,11 @@ def test_judgements_of_other_answers_are_refused(tmp_path):
     (steered,) = write_setting(tmp_path, "steered")
     rows = pd.read_csv(normal.with_suffix(".tsv"), sep="\t", keep_default_na=False).assign(rating=4.0)
     fewer = write_judgements(tmp_path, normal, rows.iloc[1:].to_dict("records"))
-    refused("table4", [normal, steered, fewer], str(fewer), "judges other answers")
+    refused("answers_steered", [normal, steered, fewer], str(fewer), "judges other answers")
     again = write_judgements(tmp_path, normal, rows.to_dict("records"))
-    assert TABLES["table4"].rows([normal, steered, again])["metric"].isin(["content_quality"]).any()
+    assert TABLES["answers_steered"].rows([normal, steered, again])["metric"].isin(["content_quality"]).any()
     # The same numbers of questions, but other answers to them.
     header = json.loads(again.read_text())
     again.write_text(json.dumps(header | {"inputs": dict.fromkeys(header["inputs"], "0" * 64)}))
-    refused("table4", [normal, steered, again], str(again), "judges other answers")
+    refused("answers_steered", [normal, steered, again], str(again), "judges other answers")
     assert [group.model for group in load([normal, steered])] == ["tiny"]

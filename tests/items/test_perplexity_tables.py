@@ -70,7 +70,7 @@ def chunk_columns(path, language):
 
 
 def test_every_cell_stands_beside_its_baseline_in_the_languages_order(tmp_path, headers):
-    frame = TABLES["deactivation"].rows(headers, resamples=100, seed=0)
+    frame = TABLES["deactivation_matrix"].rows(headers, resamples=100, seed=0)
     assert frame[["method", "deactivated", "evaluated"]].to_numpy().tolist() == [
         [method, deactivated, evaluated]
         for method in ("lape", "matched_lape")
@@ -107,7 +107,7 @@ def test_intervals_are_over_the_chunks_that_pair_whatever_their_order(tmp_path, 
     shuffled = pd.read_csv(headers[0].with_suffix(".tsv"), sep="\t", keep_default_na=False).sample(frac=1)
     shuffled.to_csv(headers[0].with_suffix(".tsv"), sep="\t", index=False)
     headers[0].write_text(json.dumps(json.loads(headers[0].read_text()) | {"outputs": {}}))
-    frame = TABLES["deactivation"].rows(headers, resamples=150, seed=3)
+    frame = TABLES["deactivation_matrix"].rows(headers, resamples=150, seed=3)
     cell = frame.set_index(["method", "deactivated", "evaluated"]).loc[("lape", "nan", "no")]
     for change, bounds in expected.items():
         assert (cell[f"{change}_low"], cell[f"{change}_high"]) == pytest.approx(bounds, rel=1e-9)
@@ -119,8 +119,8 @@ def test_a_cells_interval_does_not_depend_on_the_other_languages(tmp_path, heade
         (tmp_path / folder).mkdir()
     two = matrix(tmp_path / "a", "lape", {"no": [1, 1], "nan": [1, 1]})
     three = matrix(tmp_path / "b", "lape", {name: [1, 1, 1] for name in names}, languages=names)
-    few = TABLES["figure2"].rows([*two, baseline(tmp_path / "a")])
-    more = TABLES["figure2"].rows([*three, baseline(tmp_path / "b", names)])
+    few = TABLES["deactivation_by_method"].rows([*two, baseline(tmp_path / "a")])
+    more = TABLES["deactivation_by_method"].rows([*three, baseline(tmp_path / "b", names)])
     # The level of a language's NLL differs between the two: the rise does not.
     bounds = ["nll_change_low", "nll_change_high"]
     more = more.set_index(["deactivated", "evaluated"]).loc[list(itertools.product(LANGUAGES, LANGUAGES)), bounds]
@@ -128,7 +128,7 @@ def test_a_cells_interval_does_not_depend_on_the_other_languages(tmp_path, heade
 
 
 def test_every_cell_is_tested_against_its_control_and_corrected_over_the_matrix(tmp_path, headers):
-    frame = TABLES["deactivation"].rows(headers)
+    frame = TABLES["deactivation_matrix"].rows(headers)
     lape, control = frame[:4], frame[4:]
     assert control[["control_nll", "p_value", "p_holm"]].isna().all(axis=None)
     assert lape["control_nll"].tolist() == control["nll"].tolist()
@@ -151,9 +151,9 @@ def test_every_cell_is_tested_against_its_control_and_corrected_over_the_matrix(
 
 def test_what_suffers_less_than_under_the_control_is_not_marked(tmp_path):
     paths = [baseline(tmp_path), *matrix(tmp_path, "lape", WEAK), *matrix(tmp_path, "matched_lape", RISES)]
-    frame = TABLES["figure2"].rows(paths)
+    frame = TABLES["deactivation_by_method"].rows(paths)
     assert (frame["p_holm"] < 0.05).any()
-    assert "*" not in "".join(TABLES["figure2"].sections(frame)[0].cells.to_numpy().ravel())
+    assert "*" not in "".join(TABLES["deactivation_by_method"].sections(frame)[0].cells.to_numpy().ravel())
     scores = TABLES["diagonality"].rows(paths).set_index("method")
     assert scores.loc["lape", ["significant_diagonal", "significant_off_diagonal"]].tolist() == [0, 0]
 
@@ -168,22 +168,22 @@ def test_too_few_chunks_count_no_significant_cell(tmp_path):
 def test_rows_of_several_ratios_are_no_matrix(tmp_path):
     rows = [row(tmp_path, "lape", name, RISES[name], ratio=ratio) for name, ratio in (("no", 0.01), ("nan", 0.1))]
     with pytest.raises(LapeError, match=r"rows of the ratios .* are no matrix; pass those of one"):
-        TABLES["figure2"].rows([baseline(tmp_path), *rows])
+        TABLES["deactivation_by_method"].rows([baseline(tmp_path), *rows])
 
 
 def test_a_control_alone_is_a_matrix_like_others(tmp_path):
     paths = [baseline(tmp_path), *matrix(tmp_path, "matched_lape", WEAK), *matrix(tmp_path, "random", WEAK)]
-    frame = TABLES["figure8"].rows(paths)
+    frame = TABLES["deactivation_random"].rows(paths)
     assert frame["method"].unique().tolist() == ["matched_lape", "random"]
     assert frame["p_value"].isna().all()
-    titles = [section.title for section in TABLES["figure8"].sections(frame)]
+    titles = [section.title for section in TABLES["deactivation_random"].sections(frame)]
     assert sum("tiny, matched_lape" in title for title in titles) == 3
     assert not any("suffers more" in title for title in titles[:-1])
 
 
 def test_models_keep_the_order_of_the_inputs_and_their_matrices_stay_together(tmp_path, headers):
     other = [baseline(tmp_path, model="a-second"), *matrix(tmp_path, "lave", RISES, model="a-second")]
-    frame = TABLES["figure2"].rows([*headers[:3], *other, *headers[3:]])
+    frame = TABLES["deactivation_by_method"].rows([*headers[:3], *other, *headers[3:]])
     assert frame["model"].tolist() == ["tiny"] * 8 + ["a-second"] * 4
     assert frame["method"].unique().tolist() == ["lape", "matched_lape", "lave"]
 
@@ -194,7 +194,7 @@ def test_models_keep_the_order_of_the_inputs_and_their_matrices_stay_together(tm
 )
 def test_a_missing_row_is_named(headers, lacking, named):
     del headers[lacking]
-    for item in ("figure2", "diagonality"):
+    for item in ("deactivation_by_method", "diagonality"):
         with pytest.raises(LapeError, match=f"perplexity of {named}: missing; run "):
             TABLES[item].rows(headers)
 
@@ -203,11 +203,11 @@ def test_a_missing_cell_is_named(headers):
     header = json.loads(headers[0].read_text())
     headers[0].write_text(json.dumps(header | {"rows": header["rows"][:1]}))
     with pytest.raises(LapeError, match="tiny, lape, nan deactivated, nan evaluated: missing; run"):
-        TABLES["figure2"].rows(headers)
+        TABLES["deactivation_by_method"].rows(headers)
 
 
 def test_duplicates_strangers_and_other_languages_are_refused(tmp_path, headers):
-    rows = TABLES["figure2"].rows
+    rows = TABLES["deactivation_by_method"].rows
     with pytest.raises(LapeError, match="tiny, lape, nan deactivated: comes twice; pass"):
         rows([*headers, headers[0]])
     with pytest.raises(LapeError, match="tiny, baseline: comes twice; pass"):
@@ -228,7 +228,7 @@ def test_runs_on_other_chunks_are_refused(tmp_path, headers, method, named, othe
     assert row(tmp_path, method, "nan", [1, 1], **other) in headers  # in the place of the fixture's
     fault = rf"lape, nan deactivated, no evaluated: measured on other chunks than .*{named}-None\.json; run"
     with pytest.raises(LapeError, match=fault):
-        TABLES["figure2"].rows(headers)
+        TABLES["deactivation_by_method"].rows(headers)
 
 
 def test_chunks_must_be_those_that_the_header_was_written_for(headers):
@@ -236,7 +236,7 @@ def test_chunks_must_be_those_that_the_header_was_written_for(headers):
     whole = table.read_text()
     table.write_text("\n".join(whole.splitlines()[:-1]) + "\n")
     with pytest.raises(LapeError, match=r"nan-None\.tsv: is not the file that .* was written for; run"):
-        TABLES["figure2"].rows(headers)
+        TABLES["deactivation_by_method"].rows(headers)
     headers[0].write_text(json.dumps(json.loads(headers[0].read_text()) | {"outputs": {}}))
     for text, match in (
         ("\n".join(line for line in whole.splitlines() if not line.startswith("no\t")), "has no chunk of no; run"),
@@ -245,29 +245,29 @@ def test_chunks_must_be_those_that_the_header_was_written_for(headers):
     ):
         table.write_text(text)
         with pytest.raises(LapeError, match=match):
-            TABLES["figure2"].rows(headers)
+            TABLES["deactivation_by_method"].rows(headers)
     table.unlink()
     with pytest.raises(LapeError, match=r"nan-None\.tsv: cannot be read .*; run"):
-        TABLES["figure2"].rows(headers)
+        TABLES["deactivation_by_method"].rows(headers)
 
 
 def test_the_header_of_another_stage_is_refused(tmp_path, headers):
     neurons = tmp_path / "neurons.json"
     neurons.write_text('{"artifact": "neurons"}')
     with pytest.raises(LapeError, match="'neurons', not of 'perplexity'"):
-        TABLES["figure2"].rows([*headers, neurons])
+        TABLES["deactivation_by_method"].rows([*headers, neurons])
     with pytest.raises(LapeError, match="'perplexity', not of 'neurons'"):
-        TABLES["table3"].rows(headers[:1])
+        TABLES["neurons_per_language"].rows(headers[:1])
 
 
 def test_with_few_chunks_there_is_no_interval(tmp_path):
     paths = [baseline(tmp_path, chunks=3), *matrix(tmp_path, "lape", RISES, chunks=3)]
-    frame = TABLES["figure2"].rows(paths)
+    frame = TABLES["deactivation_by_method"].rows(paths)
     assert frame["ppl_change"].notna().all()
     assert frame[["ppl_change_low", "bits_change_high"]].isna().all(axis=None)
-    assert "[" not in texts("figure2", frame)[".md"].replace("[95% interval]", "")
-    table = tmp_path / "figure2.csv"
-    table.write_text(texts("figure2", frame)[".csv"])
+    assert "[" not in texts("deactivation_by_method", frame)[".md"].replace("[95% interval]", "")
+    table = tmp_path / "deactivation_by_method.csv"
+    table.write_text(texts("deactivation_by_method", frame)[".csv"])
     pd.testing.assert_frame_equal(read(table, ["p_holm"]), frame, check_exact=True)
 
 
@@ -287,7 +287,7 @@ def test_baseline_needs_no_matrix_and_no_chunks(tmp_path, headers):
 def test_a_sweep_rises_from_the_baseline(tmp_path):
     base = baseline(tmp_path)
     paths = [row(tmp_path, "lape", "nan", [10 * ratio, 50 * ratio], ratio=ratio) for ratio in (0.05, 0.01)]
-    frame = TABLES["figure4"].rows([*paths, base], resamples=100, seed=0)
+    frame = TABLES["deactivation_by_ratio"].rows([*paths, base], resamples=100, seed=0)
     assert frame["ratio"].tolist() == [0, 0, 0.01, 0.01, 0.05, 0.05]
     assert frame["neurons"].tolist() == [0, 0, 20, 20, 60, 60]
     assert frame["evaluated"].tolist() == LANGUAGES * 3
@@ -298,11 +298,11 @@ def test_a_sweep_rises_from_the_baseline(tmp_path):
     assert frame["ppl"].iat[5] == measured
     assert frame["ppl_change"].iat[5] == measured - json.loads(base.read_text())["rows"][1]["ppl"]
     assert frame["ppl_change_low"].iat[5] < frame["ppl_change"].iat[5] < frame["ppl_change_high"].iat[5]
-    sections = TABLES["figure4"].sections(frame)
+    sections = TABLES["deactivation_by_ratio"].sections(frame)
     assert [section.cells.index.tolist() for section in sections] == [["0%", "1%", "5%"]] * 2
     assert sections[0].cells["neurons"].tolist() == ["0", "20", "60"]
 
-    rows = TABLES["figure4"].rows
+    rows = TABLES["deactivation_by_ratio"].rows
     with pytest.raises(LapeError, match=r"at ratio 0\.01: comes twice; pass"):
         rows([base, *paths, paths[1]])
     with pytest.raises(LapeError, match="names no ratio of LAPE; pass"):
@@ -314,7 +314,7 @@ def test_a_sweep_rises_from_the_baseline(tmp_path):
 def test_diagonality_of_each_matrix_in_the_order_given(tmp_path, headers):
     frame = TABLES["diagonality"].rows(headers)
     assert frame[["model", "method"]].to_numpy().tolist() == [["tiny", "lape"], ["tiny", "matched_lape"]]
-    cells = TABLES["deactivation"].rows(headers)
+    cells = TABLES["deactivation_matrix"].rows(headers)
     for method, line in frame.set_index("method").iterrows():
         own = cells[cells["method"] == method].set_index(["deactivated", "evaluated"])["nll_change"]
         on = (own["no", "no"] + own["nan", "nan"]) / 2
@@ -343,8 +343,8 @@ def test_diagonality_is_infinite_where_the_others_gain(tmp_path):
 
 
 def test_tables_for_people_mark_what_differs_and_sum_up_the_controls(headers):
-    frame = TABLES["figure2"].rows(headers)
-    sections = TABLES["figure2"].sections(frame)
+    frame = TABLES["deactivation_by_method"].rows(headers)
+    sections = TABLES["deactivation_by_method"].sections(frame)
     assert [section.title.split(",")[0] + section.title.split(",")[1].split(";")[0] for section in sections[:3]] == [
         "tiny lape: PPL change",
         "tiny lape: PPL change [95% interval]",
@@ -361,14 +361,24 @@ def test_tables_for_people_mark_what_differs_and_sum_up_the_controls(headers):
     assert overview.at["lape", "significant on diagonal"] == "2 of 2"
     assert overview.at["matched_lape", "significant on diagonal"] == ""
     # Bits per byte in place of nats where models are compared.
-    assert "bits per byte" in TABLES["figure3"].sections(frame)[2].title
+    assert "bits per byte" in TABLES["deactivation_by_model"].sections(frame)[2].title
 
 
 def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(tmp_path, headers, capsys):
-    output = tmp_path / "tables" / "figure2.csv"
-    arguments = ["table", "figure2", *map(str, headers), "--resamples", "200", "--seed", "5", "--output", str(output)]
+    output = tmp_path / "tables" / "deactivation_by_method.csv"
+    arguments = [
+        "table",
+        "deactivation_by_method",
+        *map(str, headers),
+        "--resamples",
+        "200",
+        "--seed",
+        "5",
+        "--output",
+        str(output),
+    ]
     assert main(arguments) == 0
-    frame = TABLES["figure2"].rows(headers, resamples=200, seed=5)
+    frame = TABLES["deactivation_by_method"].rows(headers, resamples=200, seed=5)
     pd.testing.assert_frame_equal(read(output, ["model"]), frame, check_exact=True)
 
     largest = frame["ppl_change"].max()
@@ -376,21 +386,25 @@ def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(
     assert output.with_suffix(".tex").read_text().count(r"\bottomrule") == 4
 
     header = json.loads(output.with_suffix(".json").read_text())
-    assert (header["artifact"], header["item"], header["rows"]) == ("table", "figure2", 8)
+    assert (header["artifact"], header["item"], header["rows"]) == ("table", "deactivation_by_method", 8)
     assert (header["models"], header["languages"]) == (["tiny"], LANGUAGES)
     assert header["parameters"] == {"resamples": 200, "seed": 5}
     files = [path.with_suffix(suffix) for path in headers for suffix in (".json", ".tsv")]
     assert header["inputs"] == {str(path): sha256(path) for path in files}
-    assert set(header["outputs"]) == {"figure2.csv", "figure2.md", "figure2.tex"}
+    assert set(header["outputs"]) == {
+        "deactivation_by_method.csv",
+        "deactivation_by_method.md",
+        "deactivation_by_method.tex",
+    }
     # What the audit does.
-    again = texts("figure2", TABLES["figure2"].rows(headers, **header["parameters"]))
+    again = texts("deactivation_by_method", TABLES["deactivation_by_method"].rows(headers, **header["parameters"]))
     assert {suffix: output.with_suffix(suffix).read_text() for suffix in again} == again
 
     before = {path.name: path.read_bytes() for path in output.parent.iterdir()}
     assert main(arguments) == 0
     assert before == {path.name: path.read_bytes() for path in output.parent.iterdir()}
     assert main([*arguments, "--seed", "6"]) == 0
-    assert before["figure2.csv"] != output.read_bytes()
+    assert before["deactivation_by_method.csv"] != output.read_bytes()
 
     for wrong in (["--resamples", "0"], ["--seed", "-1"]):
         assert main([*arguments, *wrong]) == 1

@@ -1,13 +1,17 @@
 """The registry of items: every entry names what is there, and every list of items elsewhere says the same."""
 
+import copy
 import re
 
 import pytest
 import yaml
-from default_config import DEFAULTS
+from default_config import DEFAULTS, SCHEMA
+from item_list import PAGE, with_items
 from tiny_data import ROOT
 
-from lape.items.registry import ITEMS, TABLES
+from lape.config import check_config
+from lape.errors import LapeError
+from lape.items.registry import ITEMS, TABLES, name_items
 from lape.workflow import targets
 
 
@@ -27,8 +31,36 @@ def test_every_caption_is_an_items():
 
 
 def test_names_are_told_once():
-    names = [item.name for item in ITEMS]
+    names = [name for item in ITEMS for name in (item.name, *item.aliases)]
     assert len(set(names)) == len(names)
+
+
+def test_a_configuration_may_call_items_as_the_papers_do():
+    given = {"figure2": {"methods": ["lape"]}, "models": {"figure5": ["smollm2-135m"], "table3": ["gemma3-270m"]}}
+    config = copy.deepcopy(DEFAULTS)
+    config["experiments"] |= given | {"deactivation_by_method": {"methods": ["lave"]}}
+    name_items(config)
+    assert config["experiments"]["deactivation_by_method"] == {"methods": ["lape"]}
+    assert config["experiments"]["models"] == {
+        "neurons_per_layer": ["smollm2-135m"],
+        "neurons_per_language": ["gemma3-270m"],
+    }
+    check_config(config, SCHEMA)
+    config["experiments"]["models"] |= {"tables6_10": ["other"]}
+    with pytest.raises(LapeError, match=r"experiments.models.tables6_10: is another name of neurons_per_layer; leave"):
+        name_items(config)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"experiments": None}, {"experiments": {"models": 1}}, {"experiments": {"figure2": 1}}]
+)
+def test_what_is_no_mapping_is_left_to_the_schema(config):
+    name_items(config)
+
+
+def test_the_page_of_results_lists_every_item():
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_items(page) == page, "run `make format`"
 
 
 def test_targets_make_every_item_of_the_default_configuration():
@@ -51,16 +83,20 @@ def test_the_schema_lists_the_items_whose_models_may_be_named():
 
 
 def test_pages_name_no_item_that_is_not_there():
-    """Pages say where the list is and give examples, which look like `figure2`, `tables6_10` or `expert_share`."""
-    known = {item.name for item in ITEMS} | {"expert_units"}
+    """Items are known by a few first words of their names, or by what the papers call them."""
+    known = {name for item in ITEMS for name in (item.name, *item.aliases)} | {"expert_units"}
+    like = "deactivation|answers|example|neurons_per|similarity_by|dominance_by|expert"
     for file in ("README.md", "config/README.md", "docs/results.md"):
-        named = re.findall(r"`((?:figure|tables?)\d[\d_]*|expert_\w+)`", (ROOT / file).read_text(encoding="utf-8"))
+        page = (ROOT / file).read_text(encoding="utf-8")
+        named = re.findall(rf"`((?:figure|tables?)\d[\d_]*|(?:{like})_\w+)`", page)
         assert named and set(named) <= known, file
 
 
 def test_a_table_waits_for_what_its_command_reads():
     """The data of the headers of a perplexity, neurons, stability and embeddings table, by path."""
-    data = TABLES["figure6"].data(DEFAULTS, ["<results>/embeddings/m/fr.json", "<results>/neurons/m/lape.json"])
+    data = TABLES["similarity_by_layer"].data(
+        DEFAULTS, ["<results>/embeddings/m/fr.json", "<results>/neurons/m/lape.json"]
+    )
     assert data == ["<results>/embeddings/m/fr.npy", "<results>/neurons/m/lape.tsv"]
     assert len(TABLES["stability"].data(DEFAULTS, ["<results>/stability/m.json"])) == 4
     scores = "<results>/scores/m/unconditional/none"

@@ -52,10 +52,10 @@ def test_the_histogram_counts_every_neuron_once(tmp_path):
     assert section.cells.index.tolist() == ["tiny", "empty, lap"]
 
 
-def test_table7_sets_given_shares_beside_measured_neurons(tmp_path):
+def test_pretraining_shares_sets_given_shares_beside_measured_neurons(tmp_path):
     owners = {(0, place): "en" for place in range(1)} | {(1, place): "fr" for place in range(3)}
     owners |= {(2, place): "id" for place in range(2)} | {(3, 0): "sv"}
-    frame = TABLES["table7"].rows([neurons_header(tmp_path, "tiny", owners, sets=["en", "fr", "id", "sv"])])
+    frame = TABLES["pretraining_shares"].rows([neurons_header(tmp_path, "tiny", owners, sets=["en", "fr", "id", "sv"])])
     columns = ["language", "neurons", "corpus", "share_percent"]
     assert frame[columns].to_numpy().tolist() == [
         ["en", 1, "LLaMA-2", 89.7],
@@ -69,20 +69,20 @@ def test_table7_sets_given_shares_beside_measured_neurons(tmp_path):
     np.testing.assert_allclose(frame["spearman"], -0.5)
     np.testing.assert_allclose(frame["p_value"], 1.0)
     assert set(frame["n"]) == {3}
-    (section,) = TABLES["table7"].sections(frame)
+    (section,) = TABLES["pretraining_shares"].sections(frame)
     assert "n = 3" in section.title
     assert section.cells.iloc[-1].to_list() == ["\N{MINUS SIGN}0.50 (p 1.00)", "\N{MINUS SIGN}0.50 (p 1.00)", ""]
     assert section.cells.loc["fr"].to_list() == ["0.16", "14.46", "3"]
 
 
-def test_table7_without_its_languages_or_with_equal_counts_says_nothing(tmp_path):
-    equal = TABLES["table7"].rows([neurons_header(tmp_path, "tiny", {(0, 0): "en,fr"}, sets=["en", "fr"])])
+def test_pretraining_shares_without_its_languages_or_with_equal_counts_says_nothing(tmp_path):
+    equal = TABLES["pretraining_shares"].rows([neurons_header(tmp_path, "tiny", {(0, 0): "en,fr"}, sets=["en", "fr"])])
     assert equal["spearman"].isna().all() and equal["p_value"].isna().all() and set(equal["n"]) == {2}
-    assert TABLES["table7"].sections(equal)[0].cells.iloc[-1, 0] == "undefined"
-    strange = TABLES["table7"].rows([neurons_header(tmp_path, "tiny", {(0, 0): "sv"}, sets=["sv", "de"])])
-    assert strange.empty and TABLES["table7"].sections(strange) == []
-    output = tmp_path / "table7.csv"
-    assert main(["table", "table7", str(tmp_path / "tiny-lape.json"), "--output", str(output)]) == 0
+    assert TABLES["pretraining_shares"].sections(equal)[0].cells.iloc[-1, 0] == "undefined"
+    strange = TABLES["pretraining_shares"].rows([neurons_header(tmp_path, "tiny", {(0, 0): "sv"}, sets=["sv", "de"])])
+    assert strange.empty and TABLES["pretraining_shares"].sections(strange) == []
+    output = tmp_path / "pretraining_shares.csv"
+    assert main(["table", "pretraining_shares", str(tmp_path / "tiny-lape.json"), "--output", str(output)]) == 0
     assert output.read_text().startswith("model,method,language,neurons,corpus,share_percent,spearman,p_value,n")
 
 

@@ -46,9 +46,9 @@ def write_neurons(folder, model="tiny", layers=3, revision="1", sets=LANGUAGES, 
     return path
 
 
-def test_figure6_puts_ses_beside_the_neurons_of_each_pair(tmp_path):
+def test_similarity_by_layer_puts_ses_beside_the_neurons_of_each_pair(tmp_path):
     paths = [*write_embeddings(tmp_path), write_neurons(tmp_path)]
-    frame = TABLES["figure6"].rows(paths)
+    frame = TABLES["similarity_by_layer"].rows(paths)
     expected = ses(aligned(0, LANGUAGES))
     assert frame["layer"].equals(expected["layer"] + 1)
     pd.testing.assert_frame_equal(frame[expected.columns.drop("layer")], expected.drop(columns="layer"))
@@ -60,12 +60,12 @@ def test_figure6_puts_ses_beside_the_neurons_of_each_pair(tmp_path):
         assert row.neurons == sum(not set(wanted).isdisjoint(names) for names in there)
 
 
-def test_figure7_is_the_dominance_of_every_model(tmp_path):
+def test_dominance_by_layer_is_the_dominance_of_every_model(tmp_path):
     first, second = (
         write_embeddings(tmp_path),
         write_embeddings(tmp_path, "other", embeddings=aligned(1, LANGUAGES[:2])),
     )
-    frame = TABLES["figure7"].rows([second[0], *first, second[1]])
+    frame = TABLES["dominance_by_layer"].rows([second[0], *first, second[1]])
     assert list(frame["model"].unique()) == ["other", "tiny"]
     expected = dominance(aligned(0, LANGUAGES))
     own = frame[frame["model"] == "tiny"].reset_index(drop=True)
@@ -75,7 +75,7 @@ def test_figure7_is_the_dominance_of_every_model(tmp_path):
 
 def test_the_order_of_the_headers_is_that_of_the_languages_and_changes_no_number(tmp_path):
     paths = [*write_embeddings(tmp_path), write_neurons(tmp_path)]
-    frames = [TABLES["figure6"].rows(each) for each in (paths, paths[::-1])]
+    frames = [TABLES["similarity_by_layer"].rows(each) for each in (paths, paths[::-1])]
     assert [list(frame["language"].unique()) for frame in frames] == [["", *LANGUAGES], ["", *LANGUAGES[::-1]]]
     keys = ["layer", "language", "other"]
     there, back = (frame.set_index(keys).sort_index().drop(columns=["model", "pooling"]) for frame in frames)
@@ -94,7 +94,7 @@ def test_the_order_of_the_headers_is_that_of_the_languages_and_changes_no_number
 def test_embeddings_that_do_not_fit_are_refused(tmp_path, changed, fault):
     paths = write_embeddings(tmp_path)
     write_json(paths[2], read_json(paths[2]) | changed)
-    for item in ("figure6", "figure7"):
+    for item in ("similarity_by_layer", "dominance_by_layer"):
         with pytest.raises(LapeError, match=fault) as refusal:
             TABLES[item].rows(paths)
         assert str(paths[2]) in str(refusal.value)
@@ -103,29 +103,29 @@ def test_embeddings_that_do_not_fit_are_refused(tmp_path, changed, fault):
 def test_neurons_that_are_missing_or_of_another_checkpoint_are_refused(tmp_path):
     paths = write_embeddings(tmp_path)
     with pytest.raises(LapeError, match="neurons of tiny: missing; pass"):
-        TABLES["figure6"].rows(paths)
+        TABLES["similarity_by_layer"].rows(paths)
     for settings in ({"revision": "2"}, {"layers": 4}):
         path = write_neurons(tmp_path, **settings)
         with pytest.raises(LapeError, match=f"{path}: not found on the checkpoint of {paths[0]}; select"):
-            TABLES["figure6"].rows([*paths, path])
+            TABLES["similarity_by_layer"].rows([*paths, path])
     # A released file names no revision; one that lacks a language says so.
-    TABLES["figure6"].rows([*paths, write_neurons(tmp_path, revision=None)])
+    TABLES["similarity_by_layer"].rows([*paths, write_neurons(tmp_path, revision=None)])
     path = write_neurons(tmp_path, sets=["no", "nan"], owners={(0, 3): "no"})
     with pytest.raises(LapeError, match="no set 'fr'"):
-        TABLES["figure6"].rows([*paths, path])
+        TABLES["similarity_by_layer"].rows([*paths, path])
 
 
 def test_an_array_that_changed_is_refused(tmp_path):
     paths = write_embeddings(tmp_path)
     np.save(paths[1].with_suffix(".npy"), np.zeros((3, 6, 10), np.float32))
     with pytest.raises(LapeError, match=r"nan\.npy: is not the file that"):
-        TABLES["figure7"].rows(paths)
+        TABLES["dominance_by_layer"].rows(paths)
 
 
 def test_sections_show_layers_and_the_pairs_of_the_peak(tmp_path):
     paths = [*write_embeddings(tmp_path), write_neurons(tmp_path)]
-    frame = TABLES["figure6"].rows(paths)
-    layers, raw, corrected = TABLES["figure6"].sections(frame)
+    frame = TABLES["similarity_by_layer"].rows(paths)
+    layers, raw, corrected = TABLES["similarity_by_layer"].sections(frame)
     assert "6 sentences, mean over tokens" in layers.title
     first = frame.iloc[0]
     assert layers.cells.loc[1].tolist() == [
@@ -142,18 +142,18 @@ def test_sections_show_layers_and_the_pairs_of_the_peak(tmp_path):
         assert section.cells.at["no", "fr"].startswith(f"{pairs['no', 'fr']:.{digits}f} [")
         assert section.cells.at["fr", "fr"] == ""
 
-    frame = TABLES["figure7"].rows(paths[:-1])
+    frame = TABLES["dominance_by_layer"].rows(paths[:-1])
     for section, column, digits in zip(
-        TABLES["figure7"].sections(frame), ("dominance", "corrected"), (4, 3), strict=True
+        TABLES["dominance_by_layer"].sections(frame), ("dominance", "corrected"), (4, 3), strict=True
     ):
         assert section.cells.columns.tolist() == list(LANGUAGES) and section.cells.index.tolist() == [1, 2, 3]
         means = frame[frame["language"] == ""].set_index(["layer", "target"])[column]
         assert section.cells.at[2, "nan"].startswith(f"{means[2, 'nan']:.{digits}f} [")
 
 
-@pytest.mark.parametrize("item", ["figure6", "figure7"])
+@pytest.mark.parametrize("item", ["similarity_by_layer", "dominance_by_layer"])
 def test_commands_write_table_and_figure_and_the_same_bytes_twice(tmp_path, item):
-    paths = [*write_embeddings(tmp_path), *([write_neurons(tmp_path)] if item == "figure6" else [])]
+    paths = [*write_embeddings(tmp_path), *([write_neurons(tmp_path)] if item == "similarity_by_layer" else [])]
     found = []
     for _ in range(2):
         assert main(["table", item, *map(str, paths), "--output", str(tmp_path / f"t/{item}.csv")]) == 0
@@ -161,7 +161,9 @@ def test_commands_write_table_and_figure_and_the_same_bytes_twice(tmp_path, item
         found.append({file.name: file.read_bytes() for part in "tf" for file in (tmp_path / part).iterdir()})
     assert found[0] == found[1]
     svg = found[0][f"{item}.svg"].decode()
-    assert ">tiny" in svg and ("no-" in svg if item == "figure6" else all(f">{name}<" in svg for name in LANGUAGES))
+    assert ">tiny" in svg and (
+        "no-" in svg if item == "similarity_by_layer" else all(f">{name}<" in svg for name in LANGUAGES)
+    )
 
     header = read_json(tmp_path / f"t/{item}.json", "table")
     assert sorted(header["languages"]) == sorted(LANGUAGES) and header["parameters"] == {}
@@ -171,14 +173,14 @@ def test_commands_write_table_and_figure_and_the_same_bytes_twice(tmp_path, item
     pd.testing.assert_frame_equal(read(tmp_path / f"t/{item}.csv", ["language"]), TABLES[item].rows(paths))
 
 
-def test_figure6_draws_means_intervals_pairs_and_neurons(tmp_path):
+def test_similarity_by_layer_draws_means_intervals_pairs_and_neurons(tmp_path):
     paths = [*write_embeddings(tmp_path), write_neurons(tmp_path)]
     more = [
         *write_embeddings(tmp_path, "other", embeddings=aligned(1, LANGUAGES[:2])),
         write_neurons(tmp_path, "other"),
     ]
-    frame = TABLES["figure6"].rows([*paths, *more])
-    figure = draw("figure6", frame)
+    frame = TABLES["similarity_by_layer"].rows([*paths, *more])
+    figure = draw("similarity_by_layer", frame)
     raw, corrected, _, single, *bars = figure.axes
     mean = frame[(frame["model"] == "tiny") & (frame["language"] == "")]
     misaligned, whole = (line.get_ydata().tolist() for line in raw.lines)
@@ -200,10 +202,10 @@ def test_figure6_draws_means_intervals_pairs_and_neurons(tmp_path):
 
 
 @pytest.mark.parametrize(("languages", "spread"), [(LANGUAGES, 1.0), ([f"l{place}" for place in range(30)], 1e-3)])
-def test_figure7_names_a_line_for_every_target(tmp_path, languages, spread):
+def test_dominance_by_layer_names_a_line_for_every_target(tmp_path, languages, spread):
     embeddings = {name: 1 + spread * array for name, array in aligned(2, languages).items()}
-    frame = TABLES["figure7"].rows(write_embeddings(tmp_path, embeddings=embeddings))
-    figure = draw("figure7", frame)
+    frame = TABLES["dominance_by_layer"].rows(write_embeddings(tmp_path, embeddings=embeddings))
+    figure = draw("dominance_by_layer", frame)
     for axis, measure in zip(figure.axes, ("dominance", "corrected"), strict=True):
         assert [text.get_text() for text in axis.texts] == sorted(languages, key=dict(last(frame, measure)).get)
         for line, target in zip(axis.lines, languages, strict=True):
@@ -233,17 +235,17 @@ def run(tmp_path, monkeypatch, tiny_folder):
         )
         words = ["embed", "--model", "model.json", "--sentences", f"q/{language}.json"]
         assert main([*words, "--output", f"e/{language}.npy"]) == 0
-    assert main(["table", "figure7", "e/no.json", "e/fr.json", "--output", "t/figure7.csv"]) == 0
+    assert main(["table", "dominance_by_layer", "e/no.json", "e/fr.json", "--output", "t/dominance_by_layer.csv"]) == 0
     config = {"run": "tiny", "models": [], "languages": ["no", "fr"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
 
     def faults() -> list[tuple[str, str]]:
-        for path in ("e/no.json", "e/fr.json", "t/figure7.json"):
+        for path in ("e/no.json", "e/fr.json", "t/dominance_by_layer.json"):
             header = read_json(path)
             header["outputs"] = {name: sha256(tmp_path / path[0] / name) for name in header["outputs"]}
             header["inputs"] = {name: sha256(name) for name in header["inputs"]}
             write_json(path, header)
-        return list(audit(build_manifest(["t/figure7.json"], ".", "config.json")))
+        return list(audit(build_manifest(["t/dominance_by_layer.json"], ".", "config.json")))
 
     return faults
 
@@ -263,15 +265,15 @@ def test_audit_finds_embeddings_that_are_not_those_of_their_header(run):
 
 def test_audit_makes_the_table_again_from_all_its_inputs(run):
     np.save("e/fr.npy", np.load("e/fr.npy")[:, ::-1])
-    assert {path for path, _ in run()} == {"t/figure7.json"}
+    assert {path for path, _ in run()} == {"t/dominance_by_layer.json"}
 
 
 def test_a_table_of_two_kinds_of_artifacts_is_made_again_in_its_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [*write_embeddings(tmp_path), write_neurons(tmp_path)]
-    assert main(["table", "figure6", *map(str, paths[::-1]), "--output", "t/figure6.csv"]) == 0
-    header = read_json("t/figure6.json", "table")
-    assert list(_check_table(tmp_path / "t/figure6.json", header)) == []
-    text = (tmp_path / "t/figure6.csv").read_text()
-    (tmp_path / "t/figure6.csv").write_text(text.replace("no,nan", "nan,no", 1))
-    assert len(list(_check_table(tmp_path / "t/figure6.json", header))) == 1
+    assert main(["table", "similarity_by_layer", *map(str, paths[::-1]), "--output", "t/similarity_by_layer.csv"]) == 0
+    header = read_json("t/similarity_by_layer.json", "table")
+    assert list(_check_table(tmp_path / "t/similarity_by_layer.json", header)) == []
+    text = (tmp_path / "t/similarity_by_layer.csv").read_text()
+    (tmp_path / "t/similarity_by_layer.csv").write_text(text.replace("no,nan", "nan,no", 1))
+    assert len(list(_check_table(tmp_path / "t/similarity_by_layer.json", header))) == 1

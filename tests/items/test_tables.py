@@ -20,7 +20,7 @@ OWNERS = {(0, 3): "no", (0, 5): "no,nan", (3, 1): "nan", (3, 2): "nan"}
 
 
 def test_layers_count_from_one_with_zeros_and_shared_neurons_for_each_owner(tmp_path):
-    frame = TABLES["tables6_10"].rows([neurons_header(tmp_path, "tiny", OWNERS)])
+    frame = TABLES["neurons_per_layer"].rows([neurons_header(tmp_path, "tiny", OWNERS)])
     assert list(frame.columns) == ["model", "method", "language", "layer", "ours", "paper", "difference"]
     assert frame[["paper", "difference"]].isna().all(axis=None)
     assert frame["language"].tolist() == ["no"] * 4 + ["nan"] * 4
@@ -33,9 +33,9 @@ def test_a_layer_without_an_ffn_is_blank(tmp_path):
     header = json.loads(path.read_text())
     del header["neurons_per_layer"]
     path.write_text(json.dumps(header | {"sites": [[0, "dense", 1, 8], [2, "dense", 1, 8]]}))
-    frame = TABLES["tables6_10"].rows([path])
+    frame = TABLES["neurons_per_layer"].rows([path])
     assert frame.set_index(["language", "layer"])["ours"].tolist() == [1, pd.NA, 1, 0, pd.NA, 1]
-    (section,) = TABLES["tables6_10"].sections(frame)
+    (section,) = TABLES["neurons_per_layer"].sections(frame)
     assert section.cells.loc[2].tolist() == ["", ""]
 
 
@@ -72,13 +72,13 @@ def test_a_corpus_of_other_text_is_marked(tmp_path):
         TABLES["corpora"].rows([paths[0], paths[0]])
 
 
-def test_table3_counts_every_set_of_every_model(tmp_path):
+def test_neurons_per_language_counts_every_set_of_every_model(tmp_path):
     paths = [
         neurons_header(tmp_path, "tiny", OWNERS),
         neurons_header(tmp_path, "tiny", {(2, 0): "no"}, method="random"),
         neurons_header(tmp_path, "other", {(1, 1): "en,no"}, sets=["en", "no"]),
     ]
-    frame = TABLES["table3"].rows(paths)
+    frame = TABLES["neurons_per_language"].rows(paths)
     assert frame[["model", "method", "language", "ours"]].to_numpy().tolist() == [
         ["tiny", "lape", "no", 2],
         ["tiny", "lape", "nan", 3],
@@ -88,7 +88,7 @@ def test_table3_counts_every_set_of_every_model(tmp_path):
         ["other", "lape", "no", 1],
     ]
     # A language that a model lacks is blank, not 0.
-    cells = TABLES["table3"].sections(frame)[0].cells
+    cells = TABLES["neurons_per_language"].sections(frame)[0].cells
     assert cells.index.tolist() == ["tiny", "tiny, random", "other"]
     assert cells.columns.tolist() == ["no", "nan", "en"]
     assert cells.to_numpy().tolist() == [["2", "3", ""], ["1", "0", ""], ["1", "", "1"]]
@@ -100,18 +100,18 @@ LLAMA = {"sets": PAPER, "layers": 32, "neurons_per_layer": 11008}
 
 def test_the_papers_models_have_its_numbers_and_the_difference_beside_ours(tmp_path):
     path = neurons_header(tmp_path, "Llama-2-7b-hf", {(0, 5): "zh,fr", (31, 7): "fr"}, **LLAMA)
-    frame = TABLES["tables6_10"].rows([path]).set_index(["language", "layer"])
+    frame = TABLES["neurons_per_layer"].rows([path]).set_index(["language", "layer"])
     assert frame.loc["fr", 1].to_list()[2:] == [1, 220, -219]
     assert frame.loc["zh", 32].to_list()[2:] == [0, 49, -49]
     assert frame["paper"].sum() == 95 + 583 + 1022 + 838 + 836 + 1068 + 582
-    sections = TABLES["tables6_10"].sections(frame.reset_index())
+    sections = TABLES["neurons_per_layer"].sections(frame.reset_index())
     assert [section.cells.at[1, "fr"] for section in sections] == ["1", "220", "\N{MINUS SIGN}219"]
     assert [section.cells.at[4, "fr"] for section in sections] == ["0", "0", "0"]
 
-    frame = TABLES["table3"].rows([path])
+    frame = TABLES["neurons_per_language"].rows([path])
     assert frame["paper"].tolist() == [95, 583, 1022, 838, 836, 1068, 582]
     assert frame["difference"].tolist() == [-95, -582, -1020, -838, -836, -1068, -582]
-    (section,) = TABLES["table3"].sections(frame)
+    (section,) = TABLES["neurons_per_language"].sections(frame)
     assert section.cells["zh"].to_dict() == {
         "Llama-2-7b-hf": "1",
         "Llama-2-7b-hf, paper": "583",
@@ -121,14 +121,14 @@ def test_the_papers_models_have_its_numbers_and_the_difference_beside_ours(tmp_p
 
 def test_a_partial_table_of_the_paper_leaves_its_missing_rows_empty(tmp_path):
     path = neurons_header(tmp_path, "LLaMA-2-70B", {(3, 5): "zh"}, sets=PAPER, layers=80, neurons_per_layer=28672)
-    frame = TABLES["tables6_10"].rows([path]).set_index(["language", "layer"])
+    frame = TABLES["neurons_per_layer"].rows([path]).set_index(["language", "layer"])
     assert frame.loc[("zh", 4), ["paper", "difference"]].isna().all()
     assert frame.loc["zh", 5].to_list()[2:] == [0, 17, -17]
     assert frame["paper"].notna().sum() == 45 * 7
-    section = TABLES["tables6_10"].sections(frame.reset_index())[2]
+    section = TABLES["neurons_per_layer"].sections(frame.reset_index())[2]
     assert section.cells["zh"].loc[[4, 5]].to_list() == ["", "\N{MINUS SIGN}17"]
     # The totals are those of Table 3, not the sums of the rows at hand.
-    assert TABLES["table3"].rows([path])["paper"].tolist() == [836, 5153, 6082, 6154, 4980, 6106, 5216]
+    assert TABLES["neurons_per_language"].rows([path])["paper"].tolist() == [836, 5153, 6082, 6154, 4980, 6106, 5216]
 
 
 @pytest.mark.parametrize(
@@ -143,22 +143,22 @@ def test_a_partial_table_of_the_paper_leaves_its_missing_rows_empty(tmp_path):
 )
 def test_another_method_language_set_or_shape_is_not_compared(tmp_path, other):
     path = neurons_header(tmp_path, "LLaMA-2-7B", {(0, 5): "zh"}, **(LLAMA | other))
-    frame = TABLES["table3"].rows([path])
+    frame = TABLES["neurons_per_language"].rows([path])
     assert frame[["paper", "difference"]].isna().all(axis=None)
-    assert len(TABLES["table3"].sections(frame)[0].cells) == 1
+    assert len(TABLES["neurons_per_language"].sections(frame)[0].cells) == 1
 
 
 def test_a_repository_of_the_hub_names_the_papers_model(tmp_path):
     path = neurons_header(tmp_path, "mine", {(0, 5): "zh"}, **LLAMA)
-    assert TABLES["table3"].rows([path])["paper"].isna().all()
+    assert TABLES["neurons_per_language"].rows([path])["paper"].isna().all()
     path.write_text(json.dumps({**json.loads(path.read_text()), "checkpoint": "meta-llama/Llama-2-7b-hf"}))
-    assert TABLES["table3"].rows([path])["paper"].tolist() == [95, 583, 1022, 838, 836, 1068, 582]
+    assert TABLES["neurons_per_language"].rows([path])["paper"].tolist() == [95, 583, 1022, 838, 836, 1068, 582]
 
 
 def test_a_neurons_table_must_agree_with_its_header(tmp_path):
     path = neurons_header(tmp_path, "tiny", OWNERS)
     header, table = json.loads(path.read_text()), path.with_suffix(".tsv")
-    rows = TABLES["tables6_10"].rows
+    rows = TABLES["neurons_per_layer"].rows
     with pytest.raises(LapeError, match="second set of tiny lape"):
         rows([path, path])
     path.write_text(json.dumps({**header, "counts": {"no": 2, "nan": 9}}))
@@ -177,17 +177,17 @@ def test_a_neurons_table_must_agree_with_its_header(tmp_path):
 
 def test_command_records_the_neurons_tsv_and_refuses_another_suffix(tmp_path, capsys):
     path = neurons_header(tmp_path, "tiny", OWNERS)
-    assert main(["table", "tables6_10", str(path), "--output", str(tmp_path / "tables6_10.csv")]) == 0
-    header = json.loads((tmp_path / "tables6_10.json").read_text())
+    assert main(["table", "tables6_10", str(path), "--output", str(tmp_path / "neurons_per_layer.csv")]) == 0
+    header = json.loads((tmp_path / "neurons_per_layer.json").read_text())
     assert set(header["inputs"]) == {str(path), str(path.with_suffix(".tsv"))}
-    assert "| 4       |    0 |     2 |" in (tmp_path / "tables6_10.md").read_text()
-    assert r"4 & 0 & 2 \\" in (tmp_path / "tables6_10.tex").read_text()
-    assert main(["table", "tables6_10", str(path), "--output", str(tmp_path / "tables6_10.tsv")]) == 1
+    assert "| 4       |    0 |     2 |" in (tmp_path / "neurons_per_layer.md").read_text()
+    assert r"4 & 0 & 2 \\" in (tmp_path / "neurons_per_layer.tex").read_text()
+    assert main(["table", "neurons_per_layer", str(path), "--output", str(tmp_path / "neurons_per_layer.tsv")]) == 1
     assert "ends in .csv" in capsys.readouterr().err
 
 
 def test_read_refuses_what_is_not_the_table(tmp_path):
-    path = tmp_path / "figure2.csv"
+    path = tmp_path / "deactivation_by_method.csv"
     with pytest.raises(LapeError, match="cannot be read"):
         read(path, ["model"])
     path.write_text("")

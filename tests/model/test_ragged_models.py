@@ -85,7 +85,7 @@ def test_a_selection_says_where_its_neurons_are_and_a_control_lies_in_the_same_s
             for each in (neurons, control)
         ]
         assert sizes[0].to_dict() == sizes[1].to_dict()
-    table = pd.read_csv("tables/tables6_10.csv")
+    table = pd.read_csv("tables/neurons_per_layer.csv")
     assert table["ours"].sum() == sum(neurons.counts().values()) and sorted(set(table["layer"])) == [1, 2, 3]
 
 

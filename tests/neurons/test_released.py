@@ -89,8 +89,8 @@ def test_released_files_equal_the_papers_tables_cell_by_cell(folder, lape, name)
     assert neurons.sites.shape == shape
     assert union == round(shape[0] * shape[1] * 0.01)
 
-    assert lape("table", "tables6_10", "lape.json", "--output", "tables6_10.csv")[0] == 0
-    ours = pd.read_csv("tables6_10.csv", keep_default_na=False)
+    assert lape("table", "neurons_per_layer", "lape.json", "--output", "neurons_per_layer.csv")[0] == 0
+    ours = pd.read_csv("neurons_per_layer.csv", keep_default_na=False)
     printed = pd.read_csv(REFERENCE / "paper_tables" / table).set_index("layer")
     for column in ("ours", "paper"):
         cells = ours.pivot(index="layer", columns="language", values=column)[list(counts)]
@@ -199,7 +199,7 @@ def test_an_export_read_back_deactivates_and_counts_the_same(stages, lape):
     ours, back = Neurons.load("neurons/lape.json"), Neurons.load("imported/lape.json")
     pd.testing.assert_frame_equal(back.table, ours.table[["layer", "index", "languages"]])
     assert len(back.table) and (back.sets, back.layers) == (ours.sets, ours.layers)
-    for item in ("tables6_10", "table3", "sharing"):
+    for item in ("neurons_per_layer", "neurons_per_language", "sharing"):
         same = [TABLES[item].rows([f"{folder}/lape.json"]) for folder in ("neurons", "imported")]
         pd.testing.assert_frame_equal(*same)
     row = arguments("perplexity", neurons="imported/lape.json")

@@ -60,14 +60,16 @@ def test_data_file_that_is_broken(refused, stage, file, fault):
 
 
 def test_figure_without_its_table(refused):
-    Path("tables/tables6_10.csv").write_text("")
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv")
-    Path("tables/tables6_10.csv").write_text("model,language\ntiny,fr\n")
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv", "was written for")
-    Path("tables/tables6_10.json").unlink()  # a table of the user's own has no header
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv", "no column 'method'")
-    Path("tables/tables6_10.csv").unlink()
-    refused(arguments("figure", output="out/figure5.pdf"), "tables/tables6_10.csv")
+    Path("tables/neurons_per_layer.csv").write_text("")
+    refused(arguments("figure", output="out/neurons_per_layer.pdf"), "tables/neurons_per_layer.csv")
+    Path("tables/neurons_per_layer.csv").write_text("model,language\ntiny,fr\n")
+    refused(arguments("figure", output="out/neurons_per_layer.pdf"), "tables/neurons_per_layer.csv", "was written for")
+    Path("tables/neurons_per_layer.json").unlink()  # a table of the user's own has no header
+    refused(
+        arguments("figure", output="out/neurons_per_layer.pdf"), "tables/neurons_per_layer.csv", "no column 'method'"
+    )
+    Path("tables/neurons_per_layer.csv").unlink()
+    refused(arguments("figure", output="out/neurons_per_layer.pdf"), "tables/neurons_per_layer.csv")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_figure_without_its_table(refused):
         ("pairs", "questions/fr.json"),
         ("translate", "pairs/fr.json"),
         ("table", "neurons/lape.json"),
-        ("manifest", "tables/tables6_10.json"),
+        ("manifest", "tables/neurons_per_layer.json"),
     ],
 )
 @pytest.mark.parametrize("fault", ["not JSON", "another header", "no dictionary", "missing"])
@@ -285,7 +287,7 @@ def test_read_only_results(read_only, refused, stage):
 
 @pytest.mark.parametrize(
     "stage, file",
-    [("figure", "tables/tables6_10.csv"), ("perplexity", "neurons/lape.tsv"), ("control", "neurons/lape.tsv")],
+    [("figure", "tables/neurons_per_layer.csv"), ("perplexity", "neurons/lape.tsv"), ("control", "neurons/lape.tsv")],
 )
 def test_table_that_is_cut_between_rows(refused, stage, file):
     lines = Path(file).read_text().splitlines(keepends=True)

@@ -29,7 +29,7 @@ TWO = ("fr", "ja")
 PAPER = {
     "languages": list(LANGUAGES),
     "catalogue": {"other": {**CONFIG["catalogue"]["other"], "languages": list(TWO)}},
-    "experiments": {"models": {"tables6_10": ["other", "tiny"]}},
+    "experiments": {"models": {"neurons_per_layer": ["other", "tiny"]}},
 }
 METHODS = ("lape", "lap", "lave", "pv")
 TABLES = [item.name for item in ITEMS if item.table]
@@ -95,8 +95,8 @@ def test_every_item_is_there(paper_run):
     assert {"paper/manifest.json", "paper/report.html"} <= names
 
 
-def test_figure2_holds_every_method_and_its_control(paper_run):
-    frame = table(paper_run, "figure2")
+def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
+    frame = table(paper_run, "deactivation_by_method")
     assert set(frame["method"]) == {*METHODS, *(f"matched_{method}" for method in METHODS)}
     assert (frame.groupby("method").size() == len(LANGUAGES) ** 2).all()
     tested = frame[frame["method"].isin(METHODS)]
@@ -105,15 +105,15 @@ def test_figure2_holds_every_method_and_its_control(paper_run):
 
 
 def test_what_the_other_items_compare(paper_run):
-    cells = table(paper_run, "figure3")
+    cells = table(paper_run, "deactivation_by_model")
     for model, languages in (("tiny", LANGUAGES), ("other", TWO)):
         found = cells[(cells["model"] == model) & (cells["method"] == "lape")]
         assert list(zip(found["deactivated"], found["evaluated"], strict=True)) == list(product(languages, languages))
-    counts = table(paper_run, "tables6_10").groupby("model", sort=False)["language"].unique().map(tuple)
+    counts = table(paper_run, "neurons_per_layer").groupby("model", sort=False)["language"].unique().map(tuple)
     assert counts.to_dict() == {"other": TWO, "tiny": LANGUAGES}
-    sweep = table(paper_run, "figure4")
+    sweep = table(paper_run, "deactivation_by_ratio")
     assert sorted(set(sweep["ratio"])) == [0, 0.05, 0.2] and set(sweep["deactivated"]) == {"fr"}
-    assert set(table(paper_run, "figure8")["method"]) == {"random", "matched_lape"}
+    assert set(table(paper_run, "deactivation_random")["method"]) == {"random", "matched_lape"}
     scores = table(paper_run, "diagonality")
     assert len(scores) == len(METHODS) * 2 + 1 + 2  # with controls and random; two matrices of the other model
 
@@ -210,7 +210,7 @@ def test_two_languages_leave_out_what_needs_three(complete_run):
 def test_a_language_that_is_not_there_is_named(run):
     run.configure(experiments={"figure4": {"language": "de", "ratios": [0.1]}})
     output = run.snakemake("--cores", "1", "figure4", status=1)
-    assert "config experiments.figure4.language: 'de' is not in languages; name one of them" in output
+    assert "config experiments.deactivation_by_ratio.language: 'de' is not in languages; name one of them" in output
 
 
 def edited_table(path, edit) -> None:

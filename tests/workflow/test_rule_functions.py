@@ -162,7 +162,7 @@ def test_items_need_what_the_configuration_has(config):
     config["languages"], config["catalogue"]["m"]["languages"] = ["fr", "de"], ["fr", "de"]
     assert "<results>/tables/left_out.csv" not in targets.of_target(config, "paper")
     config["languages"] = ["xx", "yy"]
-    assert "<results>/tables/table7.csv" not in targets.of_target(config, "paper")
+    assert "<results>/tables/pretraining_shares.csv" not in targets.of_target(config, "paper")
 
 
 def test_a_models_architecture_is_known_once_its_header_lies_there(config, tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from workflow_run import CONFIG, ENVIRONMENT, LANGUAGES, TIMED, Workspace
 
 pytestmark = pytest.mark.workflow
 
-TABLES = ("corpora", "baseline", "deactivation", "table3", "tables6_10")
-FIGURES = ("deactivation", "deactivation_log_ratio", "figure5")
+TABLES = ("corpora", "baseline", "deactivation_matrix", "neurons_per_language", "neurons_per_layer")
+FIGURES = ("deactivation_matrix", "deactivation_log_ratio", "neurons_per_layer")
 METHODS = ("lape", "matched_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
 # Jobs that follow when the numbers of one stage change.
@@ -24,9 +24,9 @@ TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
 MATRIX_FIGURES = {"deactivation_figure", "deactivation_log_ratio_figure"}
 END = {"manifest", "report"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
-TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/figure5.svg")
+TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
 UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
-ENDS = ("perplexity/tiny/matched_lape/fr", "tables/tables6_10", "figures/figure5")
+ENDS = ("perplexity/tiny/matched_lape/fr", "tables/neurons_per_layer", "figures/neurons_per_layer")
 
 
 def _declared() -> set[str]:
@@ -129,7 +129,12 @@ def test_another_folder_and_number_of_cores_give_the_same_bytes(complete_run, pr
 def test_processes_of_their_own_make_the_bytes_of_forks(run, tmp_path):
     """A job of each kind: it counts, evaluates, tabulates or draws."""
     again = run.copy(tmp_path / "again", ENVIRONMENT)
-    made = ("statistics/tiny/fr.npz", "perplexity/tiny/lape/fr.tsv", "tables/table3.csv", "figures/figure5.svg")
+    made = (
+        "statistics/tiny/fr.npz",
+        "perplexity/tiny/lape/fr.tsv",
+        "tables/neurons_per_language.csv",
+        "figures/neurons_per_layer.svg",
+    )
     before, written = again.hashes(), again.times()
     again.snakemake("--cores", "2", "--force", "--", *(f"results/tiny/{name}" for name in made))
     assert all(again.times()[name] != written[name] for name in made)
@@ -197,7 +202,7 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("rules/captions/figure5.rst", END),
+        ("rules/captions/neurons_per_layer.rst", END),
         ("lape/items/drawing/style.py", {*FIGURE_RULES, *END}),
         ("lape/commands/table.py", {*TABLES_AND_FIGURES, *END}),
         (
@@ -228,7 +233,7 @@ def test_another_entry_of_the_models_architecture_makes_anew_what_the_model_made
 
 def test_an_edited_caption_changes_only_the_report_and_its_hash(run):
     before = run.hashes()
-    caption = run.folder / "rules" / "captions" / "table3.rst"
+    caption = run.folder / "rules" / "captions" / "neurons_per_language.rst"
     caption.write_text(caption.read_text(encoding="utf-8") + "\nA sentence of this test.\n", encoding="utf-8")
     run.run()
     after = run.hashes()

@@ -19,7 +19,7 @@ def data(header: str | Path) -> list[Path]:
     return [Path(header).with_suffix(".tsv"), path, path.with_suffix(".jsonl")]
 
 
-def table2(paths: Sequence[str | Path], language: str | None = None) -> pd.DataFrame:
+def example_deactivated(paths: Sequence[str | Path], language: str | None = None) -> pd.DataFrame:
     """A question and its answers, normal and with the neurons of its language deactivated (Table 2).
 
     Nobody picks the question. The candidates are the questions whose normal answer both identifiers place in the
@@ -59,7 +59,9 @@ def table2(paths: Sequence[str | Path], language: str | None = None) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def table5(paths: Sequence[str | Path], source: str | None = None, target: str | None = None) -> pd.DataFrame:
+def example_cross_lingual(
+    paths: Sequence[str | Path], source: str | None = None, target: str | None = None
+) -> pd.DataFrame:
     """A question in one language and its answer in another, steered across (Table 5).
 
     Nobody picks the question. The candidates are the questions whose answer langdetect places in the target language;
@@ -68,16 +70,16 @@ def table5(paths: Sequence[str | Path], source: str | None = None, target: str |
     smaller number.
 
     Args:
-        paths: scores headers of the settings cross-k, with the files that `table2` needs. Headers of other settings are
-            passed over.
+        paths: scores headers of the settings cross-k, with the files that `example_deactivated` needs. Headers of other
+            settings are passed over.
         source: the language k of the question. None means es or, where there is no setting cross-es, the first language
             that has such a setting.
         target: the language of the answer. None means zh or, where zh is no target, the first other language.
 
     Returns:
-        two rows per model and prompt, with the parts question and cross. The columns are those of `table2`, with target
-        after language, and two more: answers (how many there are from source to target) and succeeded (how many of the
-        answers are in the target language).
+        two rows per model and prompt, with the parts question and cross. The columns are those of
+        `example_deactivated`, with target after language, and two more: answers (how many there are from source to
+        target) and succeeded (how many of the answers are in the target language).
 
     Raises:
         LapeError: there are no such settings, or no question has an answer.
@@ -102,7 +104,7 @@ def table5(paths: Sequence[str | Path], source: str | None = None, target: str |
     return pd.DataFrame(rows)
 
 
-def table2_sections(frame: pd.DataFrame) -> list[Section]:
+def example_deactivated_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model and prompt the question and its two answers."""
     return [
         _section(
@@ -115,7 +117,7 @@ def table2_sections(frame: pd.DataFrame) -> list[Section]:
     ]
 
 
-def table5_sections(frame: pd.DataFrame) -> list[Section]:
+def example_cross_lingual_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model and prompt the question and its answer."""
     return [
         _section(

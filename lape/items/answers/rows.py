@@ -14,14 +14,14 @@ from lape.paper import PaperModel, paper_model
 # The language in a row that is the mean over all languages, or over all pairs of languages.
 ALL = ""
 
-TABLE1_METRICS = ("language_accuracy", "lingua_accuracy", "nll", "distinct_2", "chrf", "content_quality")
-TABLE4_METRICS = ("language_accuracy", "lingua_accuracy", "short", "disagreement", "nll", "distinct_2")
-TABLE4_METRICS += ("content_quality",)
+DEACTIVATED_METRICS = ("language_accuracy", "lingua_accuracy", "nll", "distinct_2", "chrf", "content_quality")
+STEERED_METRICS = ("language_accuracy", "lingua_accuracy", "short", "disagreement", "nll", "distinct_2")
+STEERED_METRICS += ("content_quality",)
 
 _Measured = Mapping[str, np.ndarray]
 
 
-def table1(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Answers in every language: normal, under a random control, and with one language's neurons deactivated (Table 1).
 
     Args:
@@ -51,7 +51,7 @@ def table1(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) ->
         settings |= {("deactivated", language): f"deactivated-{language}" for language in group.languages}
         for (kind, code), name in settings.items():
             measured = group.measure(name, _own(group))
-            for metric in [metric for metric in TABLE1_METRICS if metric in measured]:
+            for metric in [metric for metric in DEACTIVATED_METRICS if metric in measured]:
                 for language, values in zip(group.languages, measured[metric], strict=True):
                     paper = printed.get((code or kind, language), np.nan) if metric == "content_quality" else np.nan
                     rows.append(
@@ -67,26 +67,27 @@ def table1(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) ->
     return pd.DataFrame(rows)
 
 
-def table4(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Answers in every language, normal and steered towards it (Table 4).
 
     Args:
-        paths: as for `table1`, with the settings normal, steered, and steered_random where it was measured.
-        resamples: see `table1`.
+        paths: as for `answers_deactivated`, with the settings normal, steered, and steered_random where it was
+            measured.
+        resamples: see `answers_deactivated`.
         seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
         one row per model, prompt, setting, language and metric, and one for the mean over the languages. Columns:
         - model, prompt, setting, language (`ALL` in the row of the mean), metric;
-        - answers, ours, low, high, paper and difference as in `table1`. The paper has language accuracy and content
-          quality;
+        - answers, ours, low, high, paper and difference as in `answers_deactivated`. The paper has language accuracy
+          and content quality;
         - change (mean difference to the normal answers to the same questions) with change_low and change_high
           (bootstrap), p_value (`uncertainty.sign_flip_test` over questions) and p_holm (Holm's correction over the
           languages of a setting and metric; the mean over the languages is not corrected). These five columns are
           empty for the setting normal.
 
     Raises:
-        LapeError: see `table1`.
+        LapeError: see `answers_deactivated`.
     """
     blocks = []
     for group in _with(load(paths), "steered"):
@@ -97,7 +98,7 @@ def table4(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) ->
         rows, added = [], []
         for setting in [name for name in ("normal", "steered", "steered_random") if name in group.settings]:
             measured = group.measure(setting, _own(group))
-            for metric in [metric for metric in TABLE4_METRICS if metric in measured]:
+            for metric in [metric for metric in STEERED_METRICS if metric in measured]:
                 for language in [*group.languages, ALL]:
                     part = slice(None) if language == ALL else [group.languages.index(language)]
                     values = measured[metric][part]
@@ -128,9 +129,9 @@ def cross_lingual(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
     The neurons of k are deactivated, and those of m are steered.
 
     Args:
-        paths: as for `table1`, with the settings cross-k for every language k, and cross_random-k where the control was
-            measured.
-        resamples: see `table1`.
+        paths: as for `answers_deactivated`, with the settings cross-k for every language k, and cross_random-k where
+            the control was measured.
+        resamples: see `answers_deactivated`.
         seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
@@ -144,7 +145,7 @@ def cross_lingual(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
           These six columns are empty in the rows of the control, and where there is no control.
 
     Raises:
-        LapeError: see `table1`.
+        LapeError: see `answers_deactivated`.
     """
     blocks = []
     for group in _with(load(paths), "cross"):
@@ -197,9 +198,9 @@ def dose_response(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
     """Language accuracy and fluency at every dose of steering, from none (the setting normal).
 
     Args:
-        paths: as for `table1`, with the settings normal, steered or cross-k, and steered and cross-k at other doses
-            (steered@..., cross-k@...).
-        resamples: see `table1`.
+        paths: as for `answers_deactivated`, with the settings normal, steered or cross-k, and steered and cross-k at
+            other doses (steered@..., cross-k@...).
+        resamples: see `answers_deactivated`.
         seed: seed of the draws of the resamples.
 
     Returns:
@@ -215,7 +216,7 @@ def dose_response(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
           accuracy is the share of normal answers that are in the target.
 
     Raises:
-        LapeError: see `table1`; or the doses have no pair of languages in common.
+        LapeError: see `answers_deactivated`; or the doses have no pair of languages in common.
     """
     rows = []
     groups = load(paths)

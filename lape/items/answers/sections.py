@@ -14,7 +14,7 @@ from lape.items.perplexity.rows import SIGNIFICANT
 MEAN = "all (mean)"
 
 
-def table1_sections(frame: pd.DataFrame) -> list[Section]:
+def answers_deactivated_sections(frame: pd.DataFrame) -> list[Section]:
     """One table per model, prompt and metric: settings down, languages across, the paper's numbers where it has any."""
     # The suffix keeps the row of a language called "normal" apart from the row of the setting normal.
     deactivated = frame["setting"].where(frame["deactivated"] == "", frame["deactivated"] + " deactivated")
@@ -29,16 +29,16 @@ def table1_sections(frame: pd.DataFrame) -> list[Section]:
     return sections
 
 
-def table4_sections(frame: pd.DataFrame) -> list[Section]:
+def answers_steered_sections(frame: pd.DataFrame) -> list[Section]:
     """One table per model, prompt and metric: settings down, languages and their mean across, intervals and changes."""
     return change_sections(frame, METRICS, "normal")
 
 
 def change_sections(frame: pd.DataFrame, titles: Mapping[str, str], baseline: str) -> list[Section]:
-    """Tables laid out as by `table4_sections`, of any metrics and of changes from any setting.
+    """Tables laid out as by `answers_steered_sections`, of any metrics and of changes from any setting.
 
     Args:
-        frame: has the columns of `lape.items.answers.rows.table4`.
+        frame: has the columns of `lape.items.answers.rows.answers_steered`.
         titles: metric -> what a title calls it.
         baseline: the setting from which changes are measured.
     """

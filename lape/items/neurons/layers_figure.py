@@ -13,7 +13,7 @@ from lape.items.drawing.style import BLUE, method_name
 COLUMNS = ("model", "method", "language", "layer", "ours")
 
 
-def figure5(frame: pd.DataFrame) -> Figure:
+def neurons_per_layer(frame: pd.DataFrame) -> Figure:
     """Neurons per layer and language (Fig. 5): one panel per language, the panels of a set on one scale.
 
     A set is a model's, or where the table has several methods a model's and a method's.

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lape import paper
 from lape.items.layout import Section, rounded
 from lape.items.neurons.counts import blocks, counts
-from lape.paper import pretraining_shares
 
 
-def table7(paths: Sequence[str | Path]) -> pd.DataFrame:
+def pretraining_shares(paths: Sequence[str | Path]) -> pd.DataFrame:
     """The paper's pre-training shares beside the neurons of every model, with their rank correlation.
 
     Args:
@@ -27,7 +27,7 @@ def table7(paths: Sequence[str | Path]) -> pd.DataFrame:
         LapeError: a set comes twice, or a TSV disagrees with its header.
     """
     measured = counts(paths)[["model", "method", "language", "ours"]].rename(columns={"ours": "neurons"})
-    shares = pretraining_shares().melt(var_name="corpus", value_name="share_percent", ignore_index=False)
+    shares = paper.pretraining_shares().melt(var_name="corpus", value_name="share_percent", ignore_index=False)
     frame = measured.merge(shares.reset_index(), on="language")
     correlations = [
         {**dict(zip(_GROUP, key, strict=True)), **rank_correlation(block["share_percent"], block["neurons"])}
@@ -60,7 +60,7 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> dict[str, float]
     return {"spearman": float(stats.spearmanr(a, b).statistic), "p_value": float(test.pvalue), "n": len(a)}
 
 
-def table7_sections(frame: pd.DataFrame) -> list[Section]:
+def pretraining_shares_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model: languages down, shares and neurons across, and the correlation in the last row."""
     sections = []
     for title, block in blocks(frame):

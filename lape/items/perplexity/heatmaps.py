@@ -13,7 +13,7 @@ from lape.items.perplexity.inputs import CONTROL
 from lape.items.perplexity.rows import matrix, methods_and_controls, significant
 
 COLUMNS = ("model", "method", "deactivated", "evaluated", "nll", "control_nll", "ppl_change", "nll_change", "p_holm")
-FIGURE3_COLUMNS = (*COLUMNS, "bits_change")
+BY_MODEL_COLUMNS = (*COLUMNS, "bits_change")
 
 _Scale = Callable[[pd.Series], Normalize]
 
@@ -24,7 +24,7 @@ _LABELS = {
 }
 
 
-def deactivation(frame: pd.DataFrame) -> Figure:
+def deactivation_matrix(frame: pd.DataFrame) -> Figure:
     """PPL change of each method beside its control, one row of panels per model.
 
     In a panel a row is the deactivated language and a column the evaluated one. The scale is linear up to 1 and
@@ -38,7 +38,7 @@ def deactivation(frame: pd.DataFrame) -> Figure:
 
 
 def deactivation_log_ratio(frame: pd.DataFrame) -> Figure:
-    """ln(PPL / baseline PPL), the NLL change in nats per token, in the layout of `deactivation`.
+    """ln(PPL / baseline PPL), the NLL change in nats per token, in the layout of `deactivation_matrix`.
 
     Unlike PPL changes, NLL changes of different languages can be compared.
 
@@ -48,7 +48,7 @@ def deactivation_log_ratio(frame: pd.DataFrame) -> Figure:
     return _panels(frame, "nll_change", _linear_scale)
 
 
-def figure2(frame: pd.DataFrame) -> Figure:
+def deactivation_by_method(frame: pd.DataFrame) -> Figure:
     """PPL change of every method side by side on one scale (Fig. 2). Controls are left out.
 
     Args:
@@ -57,7 +57,7 @@ def figure2(frame: pd.DataFrame) -> Figure:
     return _panels(frame[~frame["method"].isin(methods_and_controls(frame)[1])], "ppl_change", _ppl_scale)
 
 
-def figure3(frame: pd.DataFrame) -> Figure:
+def deactivation_by_model(frame: pd.DataFrame) -> Figure:
     """Per model the change of PPL and that of bits per byte, each on one scale (Fig. 3).
 
     Bits per byte can be compared between models of different tokenizers.
@@ -83,7 +83,7 @@ def figure3(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def figure8(frame: pd.DataFrame) -> Figure:
+def deactivation_random(frame: pd.DataFrame) -> Figure:
     """PPL change of the random sets side by side (Fig. 8).
 
     Args:

@@ -15,7 +15,7 @@ COLUMNS = ("model", "deactivated", "ratio", "evaluated", "ppl_change", "ppl_chan
 _OTHERS = [colour for colour in COLOURS if colour != BLUE]
 
 
-def figure4(frame: pd.DataFrame) -> Figure:
+def deactivation_by_ratio(frame: pd.DataFrame) -> Figure:
     """PPL change of every language against the ratio, one panel per model and deactivated language, with 95% bands.
 
     The axis is linear up to 1 and logarithmic above, as in Fig. 2. Lines are named at their ends; the deactivated

@@ -13,12 +13,12 @@ from lape.items.drawing.style import BLUE, GREY
 _KEYS = ("model", "layer", "language")
 _CORRECTED = ("corrected", "corrected_low", "corrected_high")
 COLUMNS = (*_KEYS, "other", "ses", "ses_low", "ses_high", "misaligned", *_CORRECTED, "neurons")
-FIGURE7_COLUMNS = (*_KEYS, "target", "dominance", "dominance_low", "dominance_high", *_CORRECTED)
+DOMINANCE_COLUMNS = (*_KEYS, "target", "dominance", "dominance_low", "dominance_high", *_CORRECTED)
 
 _BARS = "#E0E0E0"
 
 
-def figure6(frame: pd.DataFrame) -> Figure:
+def similarity_by_layer(frame: pd.DataFrame) -> Figure:
     """One row per model: mean SES against the layer, uncorrected on the left and corrected on the right.
 
     Bars behind the lines are the neurons of each layer. On the left the grey line is the mean SES of sentences that are
@@ -26,7 +26,7 @@ def figure6(frame: pd.DataFrame) -> Figure:
     are named in the layer where the mean is highest.
 
     Args:
-        frame: the table of `lape.items.structure.rows.figure6`.
+        frame: the table of `lape.items.structure.rows.similarity_by_layer`.
     """
     figure, axes = _panels(frame)
     for (raw, corrected), (model, block) in zip(axes, frame.groupby("model", sort=False), strict=True):
@@ -45,13 +45,13 @@ def figure6(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def figure7(frame: pd.DataFrame) -> Figure:
+def dominance_by_layer(frame: pd.DataFrame) -> Figure:
     """One row per model: dominance of every target language against the layer, uncorrected and corrected.
 
     Uncorrected values lie near 1, so their axis is logarithmic in the distance from 1.
 
     Args:
-        frame: the table of `lape.items.structure.rows.figure7`.
+        frame: the table of `lape.items.structure.rows.dominance_by_layer`.
     """
     figure, axes = _panels(frame)
     for row, (model, block) in zip(axes, frame.groupby("model", sort=False), strict=True):

@@ -25,7 +25,7 @@ def data(header: str | Path) -> list[Path]:
     return [Path(header).with_suffix(suffix)]
 
 
-def figure6(paths: Sequence[str | Path]) -> pd.DataFrame:
+def similarity_by_layer(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Mean SES of aligned sentences, over all pairs of languages and for each pair, beside neurons (Fig. 6).
 
     Args:
@@ -67,7 +67,7 @@ def figure6(paths: Sequence[str | Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def figure7(paths: Sequence[str | Path]) -> pd.DataFrame:
+def dominance_by_layer(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Dominance of every language (Eq. 6, Fig. 7).
 
     Args:
@@ -85,7 +85,7 @@ def figure7(paths: Sequence[str | Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def figure6_sections(frame: pd.DataFrame) -> list[Section]:
+def similarity_by_layer_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model: a table with layers down; then the pairs of languages in the layers of highest (corrected) SES."""
     sections = []
     for title, block in _blocks(frame):
@@ -109,7 +109,7 @@ def figure6_sections(frame: pd.DataFrame) -> list[Section]:
     return sections
 
 
-def figure7_sections(frame: pd.DataFrame) -> list[Section]:
+def dominance_by_layer_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model: layers down, targets across, means over the other languages in cells; uncorrected, then corrected."""
     sections = []
     for title, block in _blocks(frame):
