@@ -9,6 +9,7 @@ from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
 from lape.kernels import ops
 from lape.model.linear import find_units
+from lape.model.sites import layer_label
 
 
 def average_precision(
@@ -61,5 +62,6 @@ def _refuse_nan(first: int, chunk: np.ndarray, responses: Responses, error: Runt
     if len(rows):
         place = {key: column[0] for key, column in find_units(responses.linear_layers, first + rows[:1]).items()}
         raise LapeError(
-            f"responses: unit {place['index']} of {place['name']} in layer {place['layer']} has a NaN; record again"
+            f"responses: unit {place['index']} of {place['name']} in {layer_label(place['layer'])} has a NaN; "
+            "record again"
         ) from error

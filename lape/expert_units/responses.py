@@ -18,6 +18,7 @@ from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, find_units, mixture_of
 from lape.model.model_sites import FFN, ModelSite
 from lape.model.patching import check_not_replaced
+from lape.model.sites import layer_label
 
 __all__ = ["Responses", "responses"]
 
@@ -80,7 +81,8 @@ def responses(
                     found[linear.first : linear.first + linear.width, places] = mean.T
                 elif (linear.layer, linear.name) in outside:
                     raise LapeError(
-                        f"layer {linear.layer}, {linear.name}: the model bypasses it; load it without fused kernels"
+                        f"{layer_label(linear.layer)}, {linear.name}: the model bypasses it; load it without "
+                        "fused kernels"
                     )
             on_batch(int(lengths.sum()))
     if not np.isfinite(found).all():
@@ -88,8 +90,8 @@ def responses(
         where = find_units(layers, np.array([unit]))
         name = f"sentence {place}" if names is None else names[place]
         raise LapeError(
-            f"layer {where['layer'][0]}, {where['name'][0]}: a response to {name} is NaN or infinite; set the model's "
-            "dtype to float32 or bfloat16, or check its weights"
+            f"{layer_label(where['layer'][0])}, {where['name'][0]}: a response to {name} is NaN or infinite; set the "
+            "model's dtype to float32 or bfloat16, or check its weights"
         )
     return found
 

@@ -20,6 +20,7 @@ from lape.model.fused import experts_seen
 from lape.model.linear import LinearLayer, linear_layers, mixture_of
 from lape.model.model_sites import ModelSite
 from lape.model.patching import check_not_replaced, traced_anew
+from lape.model.sites import layer_label
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _check(
     values: Mapping[tuple[int, str], tuple[np.ndarray, np.ndarray]], known: Mapping[tuple[int, str], LinearLayer]
 ) -> None:
     for (layer, name), (index, value) in values.items():
-        label = f"layer {layer}, {name}"
+        label = f"{layer_label(layer)}, {name}"
         if (layer, name) not in known:
             raise LapeError(f"{label}: the model has no such linear layer; select units of this model")
         if np.asarray(index).dtype.kind not in "iu" or np.shape(index) != np.shape(value):

@@ -23,6 +23,7 @@ from lape.model.decoder import decoder_of, device_of
 from lape.model.ffn import find_ffn
 from lape.model.model_sites import FFN, ModelSite, why_unseen
 from lape.model.patching import check_not_replaced, traced_anew
+from lape.model.sites import layer_label
 from lape.neurons.table import Neurons
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class Firing(Shown):
             if not calls[layer] or (rows is not None and not self._saw(layer, tokens, rows)):
                 fed = "at least 1" if rows is None else rows
                 raise LapeError(
-                    f"layer {_layer(layer)}: the perturbation fired on {tokens} tokens of {fed}; "
+                    f"{layer_label(_layer(layer))}: the perturbation fired on {tokens} tokens of {fed}; "
                     f"{why_unseen(layer, tokens, rows or 1)}"
                 )
         if rows and must_change and self.neurons and not any(self.changed.values()):
@@ -404,16 +405,18 @@ def _check(ffn: FFN, perturbations: list[Perturbation]) -> None:
             for layer, index in part.indices.items():
                 index = np.asarray(index)
                 if len(index) and index.dtype.kind not in "iu":
-                    raise LapeError(f"perturbation: indices of layer {layer} are no integers; pass such")
+                    raise LapeError(f"perturbation: indices of {layer_label(layer)} are no integers; pass such")
                 if isinstance(part.values, Mapping) and np.shape(part.values.get(layer)) != index.shape:
-                    raise LapeError(f"perturbation: layer {layer} has no value for each of its indices; pass as many")
+                    raise LapeError(
+                        f"perturbation: {layer_label(layer)} has no value for each of its indices; pass as many"
+                    )
                 known = 0 <= layer < len(widths)
                 if not known or (len(index) and not (index.min() >= 0 and index.max() < widths[layer])):
                     raise LapeError(
-                        f"perturbation: layer {layer} or one of its neurons is outside the model's {ffn.sites}; select "
-                        "neurons of this model"
+                        f"perturbation: {layer_label(layer)} or one of its neurons is outside the model's {ffn.sites}; "
+                        "select neurons of this model"
                     )
         for layer in {layer for part in perturbation.parts for layer in part.indices}:
             index = np.concatenate([part.indices.get(layer, ()) for part in perturbation.parts])
             if len(np.unique(index)) != len(index):
-                raise LapeError(f"perturbation: a neuron of layer {layer} comes twice; name each once")
+                raise LapeError(f"perturbation: a neuron of {layer_label(layer)} comes twice; name each once")

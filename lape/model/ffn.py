@@ -20,7 +20,7 @@ from lape.model.ffn_trial import check_sites
 from lape.model.model_sites import FFN, ModelSite
 from lape.model.modules import experts_of, input_width
 from lape.model.patching import traced_anew
-from lape.model.sites import Site
+from lape.model.sites import Site, layer_label
 
 # Decoder -> the FFNs that a trace found in it, and whether they were tried on its weights.
 _traced: weakref.WeakKeyDictionary[nn.Module, tuple[list[Found], bool]] = weakref.WeakKeyDictionary()
@@ -135,7 +135,9 @@ def _by_layer(
     for number, group in by_layer.items():
         modules = dict(layers[number].named_modules())
         if any(path and path not in modules for one in group for path in one.modules):
-            raise LapeError(f"architecture {model_type!r}: the FFN of layer {number} shares modules with another")
+            raise LapeError(
+                f"architecture {model_type!r}: the FFN of {layer_label(number)} shares modules with another"
+            )
     _check_alike(layers, by_layer, model_type)
     return layers, dict(sorted(by_layer.items()))
 
@@ -149,8 +151,8 @@ def _check_alike(layers: list[nn.Module], by_layer: dict[int, list[Found]], mode
         other, wanted = first.setdefault(modules, (number, found))
         if found != wanted:
             raise LapeError(
-                f"architecture {model_type!r}: layers {other} and {number} have the same modules, and a trace found "
-                "different FFNs in them; its FFN is not understood"
+                f"architecture {model_type!r}: {layer_label(other)} and {layer_label(number)} have the same modules, "
+                "and a trace found different FFNs in them; its FFN is not understood"
             )
 
 

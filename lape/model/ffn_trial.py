@@ -11,6 +11,7 @@ from lape.model.activations import activations_seen
 from lape.model.decoder import decoder_of, input_device
 from lape.model.ffn_search import run_on
 from lape.model.model_sites import FFN, ModelSite
+from lape.model.sites import layer_label
 
 # Every third neuron is set to zero.
 _STEP = 3
@@ -75,7 +76,9 @@ def check_sites(model: nn.Module, ffn: FFN, model_type: str) -> None:
         faults[unseen[0]] = "it did not run"
     for part, fault in faults.items():
         path = part.paths.experts or part.paths.down
-        raise LapeError(f"architecture {model_type!r}, layer {part.site.layer}, {path}: no FFN that is known ({fault})")
+        raise LapeError(
+            f"architecture {model_type!r}, {layer_label(part.site.layer)}, {path}: no FFN that is known ({fault})"
+        )
     if not _alike(now, was):
         raise LapeError(f"architecture {model_type!r}: no FFN that is known (activations have another way out)")
 

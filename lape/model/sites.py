@@ -22,6 +22,11 @@ KINDS = ("dense", "experts", "shared")
 PLACE = ("layer", "kind", "expert", "index")
 
 
+def layer_label(index: int) -> str:
+    """A layer as messages and pages name it: its number from 1, as in the papers, and its index from 0, as in files."""
+    return f"layer {index + 1} (index {index})"
+
+
 class Site(NamedTuple):
     """One place of a model where FFN activations are computed.
 

@@ -9,7 +9,7 @@ import pandas as pd
 from lape.artifacts.files import checked, read_array, read_json
 from lape.errors import LapeError
 from lape.model.linear import LinearLayer
-from lape.model.sites import Sites
+from lape.model.sites import Sites, layer_label
 from lape.neurons.table import Neurons
 
 
@@ -36,8 +36,8 @@ def neuron_units(linear_layers: Sequence[LinearLayer], part: str, sites: Sites) 
     for layer, (row, wanted) in enumerate(zip(rows, np.diff(sites.starts), strict=True)):
         if len(row) != wanted:
             raise LapeError(
-                f"linear layers: have {len(row)} units of part {part!r} in layer {layer}, the neurons' model {wanted} "
-                "neurons; take both from one model"
+                f"linear layers: have {len(row)} units of part {part!r} in {layer_label(layer)}, the neurons' model "
+                f"{wanted} neurons; take both from one model"
             )
     return np.concatenate(rows)
 

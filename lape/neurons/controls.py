@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lape.errors import LapeError
-from lape.model.sites import Sites
+from lape.model.sites import Sites, layer_label
 from lape.neurons.table import Neurons
 
 
@@ -56,7 +56,8 @@ def _others(generator: np.random.Generator, sites: Sites, number: int, own: np.n
     others = np.setdiff1d(np.arange(first, end), own)
     if len(others) < len(own):
         raise LapeError(
-            f"neurons: {name} owns {len(own)} of the {end - first} neurons of layer {sites.sites[number].layer}, more "
-            "than half, so that no control fits beside them; lower neurons.ratio"
+            f"neurons: {name} owns {len(own)} of the {end - first} neurons of "
+            f"{layer_label(sites.sites[number].layer)}, more than half, so that no control fits "
+            "beside them; lower neurons.ratio"
         )
     return generator.choice(others, len(own), replace=False)

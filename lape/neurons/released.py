@@ -16,7 +16,7 @@ import torch
 
 from lape.artifacts.files import read_json, writing
 from lape.errors import LapeError
-from lape.model.sites import Sites
+from lape.model.sites import Sites, layer_label
 from lape.neurons.table import Neurons
 from lape.paper import MODELS, key, paper_model
 from lape.statistics.sums import ActivationStatistics
@@ -118,7 +118,7 @@ def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> 
             first, end = sites.starts[layer : layer + 2].tolist()
             fault = _fault(index, end - first)
             if fault:
-                raise LapeError(f"{path}: {language}, layer {layer} (from 0) {fault}; pass the file of {source.name}")
+                raise LapeError(f"{path}: {language}, {layer_label(layer)} {fault}; pass the file of {source.name}")
             for place in index.tolist():
                 owners.setdefault(first + int(place), []).append(language)
     chosen = np.array(sorted(owners), np.int64)

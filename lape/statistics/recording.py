@@ -16,6 +16,7 @@ from lape.model.ffn import find_ffn
 from lape.model.fused import fused_activations, stepped, without_projection
 from lape.model.model_sites import FFN, ModelSite, why_unseen
 from lape.model.patching import check_not_replaced, traced_anew
+from lape.model.sites import layer_label
 from lape.statistics.sums import FRACTION_BITS, ActivationStatistics, carried
 
 
@@ -159,13 +160,13 @@ class ActivationRecorder:
         for part, seen in zip(self._ffn.parts, rows, strict=True):
             if not part.saw(int(seen.sum()), tokens):
                 raise LapeError(
-                    f"layer {part.site.layer}: its activation was seen at {seen.sum()} of {tokens} tokens; "
+                    f"{layer_label(part.site.layer)}: its activation was seen at {seen.sum()} of {tokens} tokens; "
                     f"{why_unseen(part.place, int(seen.sum()), tokens)}"
                 )
         if broken.any():
             layers = sorted({part.site.layer for part, fault in zip(self._ffn.parts, broken, strict=True) if fault})
             raise LapeError(
-                f"activations are NaN or infinite in layers {', '.join(map(str, layers))}; set the model's dtype to "
+                f"activations are NaN or infinite in {', '.join(map(layer_label, layers))}; set the model's dtype to "
                 "float32 or bfloat16, or check its weights"
             )
 

@@ -72,7 +72,7 @@ def test_a_nan_is_refused_and_its_unit_named(lape, tmp_path):
     header = write_responses(tmp_path / "responses.json", values, labels)
     output = tmp_path / "average_precision.npy"
     status, messages = lape("average_precision", "--responses", header, "--output", output)
-    check_refusal(status, messages, "average_precision", "unit 3 of mlp.up in layer 1", "NaN")
+    check_refusal(status, messages, "average_precision", "unit 3 of mlp.up in layer 2 (index 1)", "NaN")
     assert not output.exists()
 
 

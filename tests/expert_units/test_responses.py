@@ -128,13 +128,13 @@ def test_refuses_no_token_what_is_not_finite_and_what_is_bypassed():
     with pytest.raises(LapeError, match="sentence 1: has no token"):
         responses(model, [[9], []], layers, bos=BOS)
     model.model.layers[1].self_attn.forward = lambda hidden_states, **others: (hidden_states, None)
-    with pytest.raises(LapeError, match=r"layer 1, self_attn.q_proj: the model bypasses it; load"):
+    with pytest.raises(LapeError, match=r"layer 2 .index 1., self_attn.q_proj: the model bypasses it; load"):
         responses(model, SENTENCES, layers, bos=BOS)
     del model.model.layers[1].self_attn.forward
     # Row 3 of the embedding reaches one sentence alone.
     model.get_input_embeddings().weight.data[20, 0] = torch.nan
     with pytest.raises(
-        LapeError, match=r"layer 0, self_attn.q_proj: a response to the bad one is NaN or infinite; set"
+        LapeError, match=r"layer 1 .index 0., self_attn.q_proj: a response to the bad one is NaN or infinite; set"
     ):
         responses(model, SENTENCES, layers, bos=BOS, names=["a", "b", "c", "the bad one", "d"])
     assert not any(part._forward_hooks for part in model.modules())

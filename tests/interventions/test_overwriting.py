@@ -168,7 +168,7 @@ def test_what_did_not_fire_fails_by_name():
     with pytest.raises(LapeError, match="no forward pass ran inside the block"):
         firing.check()
     with pytest.raises(
-        LapeError, match=r"layer 1: the perturbation fired on 0 tokens .* bypasses mlp.up_proj: load it"
+        LapeError, match=r"layer 2 .index 1.: the perturbation fired on 0 tokens .* bypasses mlp.up_proj: load it"
     ):
         firing.check(TOKENS)
     with overwritten(model, of_units({(1, "mlp.up_proj"): {0: 1.0}})) as firing:
@@ -185,15 +185,15 @@ def test_what_did_not_fire_fails_by_name():
 @pytest.mark.parametrize(
     ("place", "index", "values", "message"),
     [
-        ((2, "mlp.up_proj"), [0], [1.0], "layer 2, mlp.up_proj: the model has no such linear layer"),
-        ((0, "mlp.fc1"), [0], [1.0], "layer 0, mlp.fc1: the model has no such linear layer"),
+        ((2, "mlp.up_proj"), [0], [1.0], "layer 3 .index 2., mlp.up_proj: the model has no such linear layer"),
+        ((0, "mlp.fc1"), [0], [1.0], "layer 1 .index 0., mlp.fc1: the model has no such linear layer"),
         ((0, "mlp.up_proj"), [32], [1.0], "a unit is outside its 32"),
         ((0, "mlp.up_proj"), [-1], [1.0], "a unit is outside its 32"),
         ((0, "mlp.up_proj"), [1, 1], [1.0, 2.0], "a unit comes twice"),
         ((0, "mlp.up_proj"), [1, 2], [1.0], "no integers with a value for each"),
         ((0, "mlp.up_proj"), [1.0], [1.0], "no integers with a value for each"),
-        ((0, "mlp.up_proj"), [1, 2], [1.0, np.nan], "layer 0, mlp.up_proj: a value is NaN or infinite"),
-        ((0, "mlp.up_proj"), [1, 2], [-np.inf, 1.0], "layer 0, mlp.up_proj: a value is NaN or infinite"),
+        ((0, "mlp.up_proj"), [1, 2], [1.0, np.nan], "layer 1 .index 0., mlp.up_proj: a value is NaN or infinite"),
+        ((0, "mlp.up_proj"), [1, 2], [-np.inf, 1.0], "layer 1 .index 0., mlp.up_proj: a value is NaN or infinite"),
     ],
 )
 def test_units_that_the_model_does_not_have_are_refused(place, index, values, message):

@@ -239,12 +239,18 @@ def test_a_perturbation_that_nothing_runs_is_no_silent_no_op(tiny_model):
     ("perturbation", "message"),
     [
         (Perturbation({}, "clamp"), "mode: 'clamp' is unknown; use one of set, max, add, scale"),
-        (Perturbation({3: np.array([0])}), "layer 3 or one of its neurons is outside the model's 3 layers x 32"),
-        (Perturbation({0: np.array([32])}), "layer 0 or one of its neurons is outside"),
-        (Perturbation({0: np.array([-1])}), "layer 0 or one of its neurons is outside"),
+        (
+            Perturbation({3: np.array([0])}),
+            "layer 4 .index 3. or one of its neurons is outside the model's 3 layers x 32",
+        ),
+        (Perturbation({0: np.array([32])}), "layer 1 .index 0. or one of its neurons is outside"),
+        (Perturbation({0: np.array([-1])}), "layer 1 .index 0. or one of its neurons is outside"),
         (Perturbation({}, positions="answer"), "positions: 'answer' is unknown; use one of all, prompt, generated"),
-        (Perturbation({0: np.array([1, 1])}), "a neuron of layer 0 comes twice"),
-        (Perturbation({0: np.array([1])}) + Perturbation({0: np.array([2, 1])}), "a neuron of layer 0 comes twice"),
+        (Perturbation({0: np.array([1, 1])}), "a neuron of layer 1 .index 0. comes twice"),
+        (
+            Perturbation({0: np.array([1])}) + Perturbation({0: np.array([2, 1])}),
+            "a neuron of layer 1 .index 0. comes twice",
+        ),
     ],
 )
 def test_bad_perturbations_are_refused(tiny_model, perturbation, message):

@@ -50,9 +50,17 @@ def test_similarity_by_layer_puts_ses_beside_the_neurons_of_each_pair(tmp_path):
     paths = [*write_embeddings(tmp_path), write_neurons(tmp_path)]
     frame = TABLES["similarity_by_layer"].rows(paths)
     expected = ses(aligned(0, LANGUAGES))
-    assert frame["layer"].equals(expected["layer"] + 1)
+    assert frame["layer"].equals(expected["layer"] + 1) and frame["layer_index"].equals(expected["layer"])
     pd.testing.assert_frame_equal(frame[expected.columns.drop("layer")], expected.drop(columns="layer"))
-    assert list(frame.columns) == ["model", "pooling", "sentences", *expected.columns, "neurons"]
+    assert list(frame.columns) == [
+        "model",
+        "pooling",
+        "sentences",
+        "layer",
+        "layer_index",
+        *expected.columns[1:],
+        "neurons",
+    ]
     assert frame[["model", "pooling", "sentences"]].drop_duplicates().to_numpy().tolist() == [["tiny", "mean", 6]]
     for row in frame.itertuples():
         there = [names.split(",") for (layer, _), names in OWNERS.items() if layer + 1 == row.layer]
@@ -136,7 +144,7 @@ def test_sections_show_layers_and_the_pairs_of_the_peak(tmp_path):
     ]
     for section, column, digits in ((raw, "ses", 4), (corrected, "corrected", 3)):
         mean = frame[frame["language"] == ""].set_index("layer")[column]
-        assert f"in layer {mean.idxmax()}," in section.title
+        assert f"in layer {mean.idxmax()} (index {mean.idxmax() - 1})," in section.title
         assert section.cells.index.tolist() == section.cells.columns.tolist() == list(LANGUAGES)
         pairs = frame[frame["layer"] == mean.idxmax()].set_index(["language", "other"])[column]
         assert section.cells.at["no", "fr"].startswith(f"{pairs['no', 'fr']:.{digits}f} [")

@@ -21,10 +21,11 @@ OWNERS = {(0, 3): "no", (0, 5): "no,nan", (3, 1): "nan", (3, 2): "nan"}
 
 def test_layers_count_from_one_with_zeros_and_shared_neurons_for_each_owner(tmp_path):
     frame = TABLES["neurons_per_layer"].rows([neurons_header(tmp_path, "tiny", OWNERS)])
-    assert list(frame.columns) == ["model", "method", "language", "layer", "ours", "paper", "difference"]
+    assert list(frame.columns) == ["model", "method", "language", "layer", "layer_index", "ours", "paper", "difference"]
     assert frame[["paper", "difference"]].isna().all(axis=None)
     assert frame["language"].tolist() == ["no"] * 4 + ["nan"] * 4
     assert frame["layer"].tolist() == [1, 2, 3, 4] * 2
+    assert frame["layer_index"].tolist() == [0, 1, 2, 3] * 2
     assert frame["ours"].tolist() == [2, 0, 0, 0, 1, 0, 0, 2]
 
 
@@ -101,8 +102,8 @@ LLAMA = {"sets": PAPER, "layers": 32, "neurons_per_layer": 11008}
 def test_the_papers_models_have_its_numbers_and_the_difference_beside_ours(tmp_path):
     path = neurons_header(tmp_path, "Llama-2-7b-hf", {(0, 5): "zh,fr", (31, 7): "fr"}, **LLAMA)
     frame = TABLES["neurons_per_layer"].rows([path]).set_index(["language", "layer"])
-    assert frame.loc["fr", 1].to_list()[2:] == [1, 220, -219]
-    assert frame.loc["zh", 32].to_list()[2:] == [0, 49, -49]
+    assert frame.loc["fr", 1].to_list()[3:] == [1, 220, -219]
+    assert frame.loc["zh", 32].to_list()[3:] == [0, 49, -49]
     assert frame["paper"].sum() == 95 + 583 + 1022 + 838 + 836 + 1068 + 582
     sections = TABLES["neurons_per_layer"].sections(frame.reset_index())
     assert [section.cells.at[1, "fr"] for section in sections] == ["1", "220", "\N{MINUS SIGN}219"]
@@ -123,7 +124,7 @@ def test_a_partial_table_of_the_paper_leaves_its_missing_rows_empty(tmp_path):
     path = neurons_header(tmp_path, "LLaMA-2-70B", {(3, 5): "zh"}, sets=PAPER, layers=80, neurons_per_layer=28672)
     frame = TABLES["neurons_per_layer"].rows([path]).set_index(["language", "layer"])
     assert frame.loc[("zh", 4), ["paper", "difference"]].isna().all()
-    assert frame.loc["zh", 5].to_list()[2:] == [0, 17, -17]
+    assert frame.loc["zh", 5].to_list()[3:] == [0, 17, -17]
     assert frame["paper"].notna().sum() == 45 * 7
     section = TABLES["neurons_per_layer"].sections(frame.reset_index())[2]
     assert section.cells["zh"].loc[[4, 5]].to_list() == ["", "\N{MINUS SIGN}17"]
@@ -180,7 +181,7 @@ def test_command_records_the_neurons_tsv_and_refuses_another_suffix(tmp_path, ca
     assert main(["table", "tables6_10", str(path), "--output", str(tmp_path / "neurons_per_layer.csv")]) == 0
     header = json.loads((tmp_path / "neurons_per_layer.json").read_text())
     assert set(header["inputs"]) == {str(path), str(path.with_suffix(".tsv"))}
-    assert "| 4       |    0 |     2 |" in (tmp_path / "neurons_per_layer.md").read_text()
+    assert "| 4               |    0 |     2 |" in (tmp_path / "neurons_per_layer.md").read_text()
     assert r"4 & 0 & 2 \\" in (tmp_path / "neurons_per_layer.tex").read_text()
     assert main(["table", "neurons_per_layer", str(path), "--output", str(tmp_path / "neurons_per_layer.tsv")]) == 1
     assert "ends in .csv" in capsys.readouterr().err

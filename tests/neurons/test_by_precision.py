@@ -77,5 +77,7 @@ def test_ties_go_by_layer_and_place():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(LapeError, match="not scored for fr; add it to expert_units"):
         neurons_by_average_precision({"en": np.ones(18)}, LAYERS, "gate", lape({"fr": 1}))
-    with pytest.raises(LapeError, match="have 4 units of part 'gate' in layer 0, the neurons' model 5 neurons"):
+    with pytest.raises(
+        LapeError, match=r"have 4 units of part 'gate' in layer 1 .index 0., the neurons' model 5 neurons"
+    ):
         neuron_units(LAYERS, "gate", Sites.rectangle(2, 5))

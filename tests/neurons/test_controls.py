@@ -55,5 +55,5 @@ def test_every_neuron_is_as_likely(layer_matched):
 
 
 def test_a_set_of_more_than_half_a_layer_has_no_matched_control():
-    with pytest.raises(LapeError, match="en owns 30 of the 50 neurons of layer 0"):
+    with pytest.raises(LapeError, match=r"en owns 30 of the 50 neurons of layer 1 .index 0."):
         random_control(selected(width=50), seed=0, layer_matched=True)

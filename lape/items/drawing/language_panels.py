@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 def language_panels(
     frame: pd.DataFrame,
     draw: Callable[[Sequence[Axes], pd.DataFrame], None],
-    xlabel: str,
+    xlabel: Callable[[pd.DataFrame], str],
     ylabel: str,
     *,
     width: float = 0.0,
@@ -22,7 +22,8 @@ def language_panels(
     Args:
         frame: has the columns model and language.
         draw: fills a model's panels from the model's rows. There may be more panels than languages.
-        xlabel, ylabel: labels that all panels of a model share.
+        xlabel: from a model's rows to the label that its panels share.
+        ylabel: the label that all panels share.
         width: least width in inches of a row of panels.
         legend: height in inches that is left for a legend.
     """
@@ -43,6 +44,6 @@ def language_panels(
             if number >= languages:
                 axis.remove()
         part.suptitle(model, fontsize=9)
-        part.supxlabel(xlabel, fontsize=8)
+        part.supxlabel(xlabel(block), fontsize=8)
         part.supylabel(ylabel, fontsize=8)
     return figure

@@ -15,6 +15,7 @@ from lape.items.drawing.language_panels import language_panels
 from lape.items.drawing.lines import COLOURS, DASHES, name_ends
 from lape.items.drawing.style import BLUE, GREY, LABELLED, method_name
 from lape.items.expert_units.texts import ALL, NONE, SHARES
+from lape.items.layers import heading
 from lape.items.perplexity.inputs import CONTROL
 
 LAYER_COLUMNS = ("model", "ranking", "language", "layer", "kind", "count", "expected")
@@ -56,13 +57,12 @@ def expert_layers(frame: pd.DataFrame) -> Figure:
             chance = own.groupby("layer")["expected"].sum()
             axis.stairs(chance, np.append(layers - 0.5, layers[-1] + 0.5), color="black", linestyle="--", baseline=None)
             axis.set_title(f"{model}, {ranking}: {own['count'].sum():,} units")
+            axis.set_xlabel(heading(layers))
             axis.set_xlim(0.4, layers[-1] + 0.6)
             axis.xaxis.get_major_locator().set_params(integer=True, nbins=9, min_n_ticks=1)
             axis.yaxis.get_major_locator().set_params(integer=True, nbins=5)
             axis.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel("units")
-    for axis in axes[-1]:
-        axis.set_xlabel("layer")
     handles = axes[0, 0].get_legend_handles_labels()[0] + [Line2D([], [], color="black", linestyle="--", linewidth=1)]
     _legend(figure, handles, [*_NAMES.values(), "by chance"])
     return figure
@@ -76,7 +76,7 @@ def expert_histogram(frame: pd.DataFrame) -> Figure:
     Args:
         frame: the table of `lape.items.expert_units.units.histogram`.
     """
-    figure = language_panels(frame, _histograms, "average precision", "units", width=3.6, legend=0.25)
+    figure = language_panels(frame, _histograms, lambda block: "average precision", "units", width=3.6, legend=0.25)
     handles = [Line2D([], [], color="black", linestyle=style, linewidth=0.9) for style in (":", "-")]
     _legend(figure, handles, ["chance", "lowest of the top units"])
     return figure

@@ -5,6 +5,7 @@ import pandas as pd
 
 from lape.items.answers.sections import MEAN, change_sections, groups, text_matrix
 from lape.items.expert_units.texts import ALL, NONE
+from lape.items.layers import heading
 from lape.items.layout import Section, rounded, with_interval
 
 _TITLES = {
@@ -109,11 +110,12 @@ def layer_sections(frame: pd.DataFrame) -> list[Section]:
     for (model, ranking), block in frame.groupby(["model", "ranking"], sort=False):
         title = f"{model}, {ranking}: number of units"
         block = block.assign(place=block["kind"] + " " + block["part"])
-        for what, row in (("part of a layer", "place"), ("layer", "layer")):
+        corners = {"place": "part of a layer", "layer": heading(block["layer"])}
+        for row, what in (("place", "part of a layer"), ("layer", "layer")):
             sums = block.groupby([row, "language"], sort=False)[["count", "expected"]].sum()
             cells = text_matrix(sums.reset_index().assign(text=sums["count"].map(_whole).to_list()), row, "language")
             cells["by chance"] = sums["expected"].groupby(row, sort=False).mean().map(rounded)
-            sections.append(Section(f"{title} by {what}", what, cells))
+            sections.append(Section(f"{title} by {what}", corners[row], cells))
     return sections
 
 

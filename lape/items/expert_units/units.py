@@ -10,6 +10,7 @@ import pandas as pd
 
 from lape.artifacts.files import checked, read_array, read_json, sha256
 from lape.errors import LapeError
+from lape.items.layers import with_index
 from lape.paper import expert_units as paper
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def layers(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFrame
 
     Returns:
         one row per model, ranking, language and part of a layer, also where the part holds no expert unit. Columns:
-        model, ranking (top, bottom, random), language, layer (from 1), kind (attention, ffn), part (q, k, up, ...),
-        count, units (all units of the part in the layer) and expected (count by chance).
+        model, ranking (top, bottom, random), language, layer (from 1), layer_index (from 0), kind (attention, ffn),
+        part (q, k, up, ...), count, units (all units of the part in the layer) and expected (count by chance).
 
     Raises:
         LapeError: see `overlap`.
@@ -164,7 +165,7 @@ def layers(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFrame
                 frame["layer"] += 1
                 names = {"model": own.model, "ranking": ranking, "language": language}
                 frames.append(frame.assign(**names)[[*names, *frame.columns]])
-    return pd.concat(frames, ignore_index=True)
+    return with_index(pd.concat(frames, ignore_index=True))
 
 
 def histogram(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFrame:

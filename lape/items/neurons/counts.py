@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lape.errors import LapeError
+from lape.items.layers import heading, with_index
 from lape.items.layout import Section
 from lape.model.sites import Sites
 from lape.neurons.table import Neurons
@@ -54,14 +55,14 @@ def layer_counts(paths: Sequence[str | Path]) -> pd.DataFrame:
 
     Returns:
         one row per model, method, language and layer, also where the layer has no neuron. Columns: model, method,
-        language, layer (from 1, as in the paper), ours (number of neurons; empty in a layer without an FFN), paper and
-        difference (ours less paper). The last two are empty except for LAPE on a model and the languages of the paper;
-        they are empty too in the rows that Table 10 lacks.
+        language, layer (from 1, as in the paper), layer_index (from 0), ours (number of neurons; empty in a layer
+        without an FFN), paper and difference (ours less paper). The last two are empty except for LAPE on a model and
+        the languages of the paper; they are empty too in the rows that Table 10 lacks.
 
     Raises:
         LapeError: a set comes twice, or a TSV disagrees with its header.
     """
-    return _compared(paths, ["language", "layer"], PaperModel.layer_counts)
+    return with_index(_compared(paths, ["language", "layer"], PaperModel.layer_counts))
 
 
 def counts(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -99,7 +100,9 @@ def layer_sections(frame: pd.DataFrame) -> list[Section]:
         for column, format in _columns(block).items():
             cells = block.pivot(index="layer", columns="language", values=column)[block["language"].unique()]
             what = {"ours": "", "paper": ", the paper's", "difference": ", ours less the paper's"}[column]
-            sections.append(Section(f"{title}: number of neurons per layer{what}", "layer", cells.map(format)))
+            sections.append(
+                Section(f"{title}: number of neurons per layer{what}", heading(cells.index), cells.map(format))
+            )
     return sections
 
 

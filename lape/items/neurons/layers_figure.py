@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lape.items.drawing.language_panels import language_panels
 from lape.items.drawing.style import BLUE, method_name
+from lape.items.layers import heading
 
 COLUMNS = ("model", "method", "language", "layer", "ours")
 
@@ -27,7 +28,7 @@ def neurons_per_layer(frame: pd.DataFrame) -> Figure:
     titles = frame["model"]
     if frame["method"].nunique() > 1:
         titles = titles + ", " + frame["method"].map(method_name)
-    return language_panels(frame.assign(model=titles), _panels, "layer", "neurons")
+    return language_panels(frame.assign(model=titles), _panels, lambda block: heading(block["layer"]), "neurons")
 
 
 def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:

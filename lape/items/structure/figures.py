@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from lape.items.drawing.heatmap import PAGE
 from lape.items.drawing.lines import COLOURS, DASHES, name_ends
 from lape.items.drawing.style import BLUE, GREY
+from lape.items.layers import heading
 
 _KEYS = ("model", "layer", "language")
 _CORRECTED = ("corrected", "corrected_low", "corrected_high")
@@ -81,7 +82,7 @@ def _panels(frame: pd.DataFrame) -> tuple[Figure, np.ndarray]:
         for axis in row:
             axis.set_xlim(0.5, depth + 0.5)
             axis.xaxis.get_major_locator().set_params(integer=True, nbins=8)
-            axis.set_xlabel("layer")
+            axis.set_xlabel(heading([depth]))
             axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
 

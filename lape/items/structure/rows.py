@@ -9,8 +9,10 @@ import pandas as pd
 from lape.artifacts.files import checked, read_array, read_json
 from lape.errors import LapeError
 from lape.evaluation.similarity import dominance, ses
+from lape.items.layers import heading, with_index
 from lape.items.layout import Section
 from lape.items.neurons.counts import read_sets
+from lape.model.sites import layer_label
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import Neurons
 
@@ -33,9 +35,9 @@ def similarity_by_layer(paths: Sequence[str | Path]) -> pd.DataFrame:
             Each header has its data beside it.
 
     Returns:
-        the columns model, pooling and sentences; the columns of `lape.evaluation.similarity.ses`, with layers from 1;
-        and neurons. In the rows of all languages, neurons is the number of selected neurons in the layer, each counted
-        once. In the rows of a pair, it is the number of neurons of either language.
+        the columns model, pooling and sentences; the columns of `lape.evaluation.similarity.ses`, with layer from 1 and
+        layer_index from 0; and neurons. In the rows of all languages, neurons is the number of selected neurons in the
+        layer, each counted once. In the rows of a pair, it is the number of neurons of either language.
 
     Raises:
         LapeError: a language or a model's neurons come twice or are missing, embeddings of a model do not fit one
@@ -74,8 +76,8 @@ def dominance_by_layer(paths: Sequence[str | Path]) -> pd.DataFrame:
         paths: embeddings headers, one for a model and language, each with its array beside it.
 
     Returns:
-        the columns model, pooling and sentences, and those of `lape.evaluation.similarity.dominance`, with layers from
-        1.
+        the columns model, pooling and sentences, and those of `lape.evaluation.similarity.dominance`, with layer from 1
+        and layer_index from 0.
 
     Raises:
         LapeError: a language comes twice, embeddings of a model do not fit one another, or an array changed.
@@ -98,14 +100,17 @@ def similarity_by_layer_sections(frame: pd.DataFrame) -> list[Section]:
                 "neurons": mean["neurons"].map("{:,}".format),
             }
         )
-        sections.append(Section(f"{title}: mean SES of all pairs of languages, and neurons", "layer", cells))
+        sections.append(
+            Section(f"{title}: mean SES of all pairs of languages, and neurons", heading(cells.index), cells)
+        )
         for column, what, digits in (("ses", "SES", 4), ("corrected", "corrected SES", 3)):
             peak = int(mean[column].idxmax())
             pairs = block[(block["layer"] == peak) & (block["language"] != "")]
             pairs = pairs.assign(text=_with_interval(pairs, column, digits))
             languages = pairs["language"].unique()
             cells = pairs.pivot(index="language", columns="other", values="text").loc[languages, languages].fillna("")
-            sections.append(Section(f"{title}: {what} in layer {peak}, where its mean is highest", "language", cells))
+            where = f"{layer_label(peak - 1)}, where its mean is highest"
+            sections.append(Section(f"{title}: {what} in {where}", "language", cells))
     return sections
 
 
@@ -117,7 +122,7 @@ def dominance_by_layer_sections(frame: pd.DataFrame) -> list[Section]:
         for column, what, digits in (("dominance", "dominance", 4), ("corrected", "corrected dominance", 3)):
             cells = mean.assign(text=_with_interval(mean, column, digits))
             cells = cells.pivot(index="layer", columns="target", values="text")[mean["target"].unique()]
-            sections.append(Section(f"{title}: {what} of a target language, column", "layer", cells))
+            sections.append(Section(f"{title}: {what} of a target language, column", heading(cells.index), cells))
     return sections
 
 
@@ -150,7 +155,7 @@ def _arrays(headers: dict[str, tuple[Path, dict]]) -> dict[str, np.ndarray]:
 
 def _named(frame: pd.DataFrame, header: dict) -> pd.DataFrame:
     names = {"model": header["model"], "pooling": header["pooling"], "sentences": header["sentences"]}
-    return frame.assign(**names, layer=frame["layer"] + 1)[[*names, *frame.columns]]
+    return with_index(frame.assign(**names, layer=frame["layer"] + 1)[[*names, *frame.columns]])
 
 
 def _neurons(frame: pd.DataFrame, neurons: Neurons, languages: list[str]) -> np.ndarray:
