@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
+from lape.artifacts.code import code_hash
 from lape.config import check_config, expand_paths, expert_languages, named_models
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
@@ -19,7 +20,7 @@ from lape.workflow import names, repository, targets
 from lape.workflow.flags import Flags, optional, optional_list
 from lape.workflow.inputs import Inputs
 from lape.workflow.names import one_of
-from lape.workflow.repository import code, repository_files
+from lape.workflow.repository import repository_files
 from lape.workflow.resources import Booking
 from snakemake.exceptions import WorkflowError
 

@@ -12,7 +12,6 @@ rule responses:
         model="<results>/models/{model}/model.json",
         headers=expand("<results>/sentences/{language}.json", language=EXPERT_LANGUAGES),
         sentences=expand("<results>/sentences/{language}.jsonl", language=EXPERT_LANGUAGES),
-        code=code("lape.commands.responses"),
     output:
         table="<results>/expert_units/{model}/responses.tsv",
         header="<results>/expert_units/{model}/responses.json",
@@ -26,6 +25,7 @@ rule responses:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.responses"),
         torchrun=flags.torchrun,
         architecture=architecture,
         bos=lambda wildcards: flags.bos("expert_units", wildcards),
@@ -43,7 +43,6 @@ rule average_precision:
     input:
         header="<results>/expert_units/{model}/responses.json",
         table="<results>/expert_units/{model}/responses.tsv",
-        code=code("lape.commands.average_precision"),
     output:
         values="<results>/expert_units/{model}/average_precision.npy",
         header="<results>/expert_units/{model}/average_precision.json",
@@ -56,6 +55,8 @@ rule average_precision:
     resources:
         mem_mb=mem_mb,
         runtime=runtime,
+    params:
+        code=code_hash("lape.commands.average_precision"),
     shell:
         "lape average_precision --log {log} --rule average_precision --responses {input.header} --threads {threads} "
         "--output {output.values}"
@@ -67,7 +68,6 @@ rule select_units:
         values="<results>/expert_units/{model}/average_precision.npy",
         responses="<results>/expert_units/{model}/responses.json",
         table="<results>/expert_units/{model}/responses.tsv",
-        code=code("lape.commands.select_units"),
     output:
         units="<results>/expert_units/{model}/units.tsv",
         header="<results>/expert_units/{model}/units.json",
@@ -76,6 +76,7 @@ rule select_units:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.select_units"),
         number=flags.expert_number(),
         seed=config["expert_units"]["seed"],
         bottom=config["expert_units"]["bottom"],

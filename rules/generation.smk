@@ -14,7 +14,6 @@ rule generate:
         questions=inputs.of_languages("<results>/questions/{language}.json"),
         lines=inputs.of_languages("<results>/questions/{language}.jsonl"),
         perturbing=inputs.perturbing,
-        code=code("lape.commands.generate"),
     output:
         answers="<results>/generations/{model}/{prompt}/{setting}.jsonl",
         header="<results>/generations/{model}/{prompt}/{setting}.json",
@@ -28,6 +27,7 @@ rule generate:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.generate"),
         torchrun=flags.torchrun,
         architecture=architecture,
         perturbing=flags.perturbing,
@@ -49,7 +49,6 @@ rule sample:
     input:
         model="<results>/models/{model}/model.json",
         selected=inputs.selected,
-        code=code("lape.commands.sample"),
     output:
         texts="<results>/generations/{model}/unconditional/{selection}.jsonl",
         header="<results>/generations/{model}/unconditional/{selection}.json",
@@ -63,6 +62,7 @@ rule sample:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.sample"),
         torchrun=flags.torchrun,
         architecture=architecture,
         languages=EXPERT_LANGUAGES,
@@ -82,7 +82,6 @@ rule translate:
         selected=inputs.selected,
         pairs=inputs.pairs_headers,
         rows=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in inputs.pairs_headers(wildcards)],
-        code=code("lape.commands.translate"),
     output:
         texts="<results>/generations/{model}/translation-{corpus}/{selection}.jsonl",
         header="<results>/generations/{model}/translation-{corpus}/{selection}.json",
@@ -96,6 +95,7 @@ rule translate:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.translate"),
         torchrun=flags.torchrun,
         architecture=architecture,
         selected=flags.selected,

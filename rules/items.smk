@@ -24,7 +24,6 @@ for item in (item for item in ITEMS if item.table):
         input:
             headers=in_one_line(tables.headers(item)),
             data=in_one_line(tables.data(item)),
-            code=code(*item.table.modules, "lape.commands.table"),
         output:
             csv=report(
                 f"<results>/tables/{item.name}.csv",
@@ -40,6 +39,7 @@ for item in (item for item in ITEMS if item.table):
         conda:
             "../envs/lape.yaml"
         params:
+            code=code_hash(*item.table.modules, "lape.commands.table"),
             rule=f"{item.name}_table",
             item=item.name,
             options=in_one_line(tables.options(item)),
@@ -54,7 +54,6 @@ for item in (item for item in ITEMS if item.figure):
             f"{item.name}_figure"
         input:
             table=f"<results>/tables/{item.figure.table or item.name}.csv",
-            code=code(*item.figure.modules, "lape.commands.figure"),
         output:
             svg=report(
                 f"<results>/figures/{item.name}.svg",
@@ -71,6 +70,7 @@ for item in (item for item in ITEMS if item.figure):
         conda:
             "../envs/lape.yaml"
         params:
+            code=code_hash(*item.figure.modules, "lape.commands.figure"),
             rule=f"{item.name}_figure",
             item=item.name,
         shell:

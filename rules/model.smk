@@ -9,7 +9,6 @@ pickles, the output also has the checkpoint converted to safetensors.
 rule model_gguf:
     input:
         gguf=inputs.gguf,
-        code=code("lape.commands.model"),
     output:
         weights=directory("<results>/models/{model}/weights"),
         header="<results>/models/{model}/model.json",
@@ -25,6 +24,7 @@ rule model_gguf:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.model"),
         architecture=another_architecture,
         flags=flags.model,
     shell:
@@ -35,7 +35,6 @@ rule model_gguf:
 rule model_path:
     input:
         files=inputs.checkpoint,
-        code=code("lape.commands.model"),
     output:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
@@ -50,6 +49,7 @@ rule model_path:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.model"),
         folder=lambda wildcards: config["catalogue"][wildcards.model]["path"],
         architecture=another_architecture,
         flags=flags.model,
@@ -59,8 +59,6 @@ rule model_path:
 
 
 rule model_hub:
-    input:
-        code=code("lape.commands.model"),
     output:
         header="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
@@ -76,6 +74,7 @@ rule model_hub:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.model"),
         rule="model_hub",
         repository=lambda wildcards: config["catalogue"][wildcards.model]["hub"],
         revision=lambda wildcards: config["catalogue"][wildcards.model]["revision"],

@@ -13,7 +13,6 @@ rule select:
     input:
         headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
         sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
-        code=code("lape.commands.select"),
     output:
         neurons="<results>/neurons/{model}/{method}.tsv",
         header="<results>/neurons/{model}/{method}.json",
@@ -24,6 +23,7 @@ rule select:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.select"),
         ratio=config["neurons"]["ratio"],
         flags=flags.selection,
     shell:
@@ -35,7 +35,6 @@ rule sweep:
     input:
         headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
         sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
-        code=code("lape.commands.select"),
     output:
         neurons="<results>/neurons/{model}/sweep-{ratio}.tsv",
         header="<results>/neurons/{model}/sweep-{ratio}.json",
@@ -44,6 +43,7 @@ rule sweep:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.select"),
         flags=flags.selection,
     shell:
         "lape select --log {log} --rule sweep --statistics {input.headers} --method lape "
@@ -56,7 +56,6 @@ rule select_ap:
         values="<results>/expert_units/{model}/average_precision.npy",
         neurons="<results>/neurons/{model}/lape.json",
         table="<results>/neurons/{model}/lape.tsv",
-        code=code("lape.commands.select_ap"),
     output:
         neurons="<results>/neurons/{model}/ap.tsv",
         header="<results>/neurons/{model}/ap.json",
@@ -64,6 +63,8 @@ rule select_ap:
         "<logs>/neurons/{model}/ap.log",
     conda:
         "../envs/lape.yaml"
+    params:
+        code=code_hash("lape.commands.select_ap"),
     shell:
         "lape select_ap --log {log} --rule select_ap --average-precision {input.header} --neurons {input.neurons} "
         "--output {output.neurons}"
@@ -73,7 +74,6 @@ rule random_control:
     input:
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
-        code=code("lape.commands.control"),
     output:
         neurons="<results>/neurons/{model}/random.tsv",
         header="<results>/neurons/{model}/random.json",
@@ -82,6 +82,7 @@ rule random_control:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.control"),
         seed=config["neurons"]["control_seed"],
     shell:
         "lape control --log {log} --rule random_control --neurons {input.header} --seed {params.seed} --output {output.neurons}"
@@ -91,7 +92,6 @@ rule matched_control:
     input:
         neurons="<results>/neurons/{model}/{method}.tsv",
         header="<results>/neurons/{model}/{method}.json",
-        code=code("lape.commands.control"),
     output:
         neurons="<results>/neurons/{model}/matched_{method}.tsv",
         header="<results>/neurons/{model}/matched_{method}.json",
@@ -102,6 +102,7 @@ rule matched_control:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.control"),
         seed=config["neurons"]["control_seed"],
     shell:
         "lape control --log {log} --rule matched_control --neurons {input.header} --layer-matched --seed {params.seed} "
@@ -113,7 +114,6 @@ rule measure_stability:
         statistics=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
         neurons="<results>/neurons/{model}/lape.tsv",
         header="<results>/neurons/{model}/lape.json",
-        code=code("lape.commands.stability"),
     output:
         header="<results>/stability/{model}.json",
         parts=multiext(
@@ -124,6 +124,7 @@ rule measure_stability:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.stability"),
         resamples=config["stability"]["resamples"],
         seed=config["stability"]["seed"],
     shell:
@@ -137,7 +138,6 @@ rule steering:
         table="<results>/neurons/{model}/{method}.tsv",
         headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
         sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
-        code=code("lape.commands.steering"),
     output:
         values="<results>/steering/{model}/{method}.tsv",
         header="<results>/steering/{model}/{method}.json",
@@ -147,6 +147,8 @@ rule steering:
         method="lape|matched_lape|ap",
     conda:
         "../envs/lape.yaml"
+    params:
+        code=code_hash("lape.commands.steering"),
     shell:
         "lape steering --log {log} --rule steering --neurons {input.neurons} --statistics {input.headers} "
         "--output {output.values}"

@@ -15,7 +15,6 @@ rule finetune:
         instructions="<results>/instructions/{language}.json",
         data="<results>/instructions/{language}.jsonl",
         launcher=config["parameter_variation"]["launcher"] or [],
-        code=code("lape.commands.finetune"),
     output:
         weights="<results>/parameters/{model}/finetuned/{language}.safetensors",
         header="<results>/parameters/{model}/finetuned/{language}.json",
@@ -31,6 +30,7 @@ rule finetune:
         # It is no parameter of the rule: it changes no number of the result, and changing it must not rerun a training.
         checkpoint_steps=config["parameter_variation"]["checkpoint_steps"] or 0,
     params:
+        code=code_hash("lape.commands.finetune"),
         # These are functions because Snakemake would replace text in braces in plain strings.
         launcher=lambda wildcards: flags.launcher(),
         architecture=architecture,
@@ -46,7 +46,6 @@ rule select_parameters:
         model="<results>/models/{model}/model.json",
         headers=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
         weights=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
-        code=code("lape.commands.select_parameters"),
     output:
         parameters="<results>/parameters/{model}/pv.safetensors",
         header="<results>/parameters/{model}/pv.json",
@@ -58,6 +57,7 @@ rule select_parameters:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.select_parameters"),
         ratio=config["parameter_variation"]["ratio"],
     shell:
         "lape select_parameters --log {log} --rule select_parameters --model {input.model} --finetuned {input.headers} "
@@ -68,7 +68,6 @@ rule control_parameters:
     input:
         parameters="<results>/parameters/{model}/pv.safetensors",
         header="<results>/parameters/{model}/pv.json",
-        code=code("lape.commands.control_parameters"),
     output:
         parameters="<results>/parameters/{model}/matched_pv.safetensors",
         header="<results>/parameters/{model}/matched_pv.json",
@@ -80,6 +79,7 @@ rule control_parameters:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.control_parameters"),
         seed=config["neurons"]["control_seed"],
     shell:
         "lape control_parameters --log {log} --rule control_parameters --parameters {input.header} "

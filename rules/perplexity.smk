@@ -11,7 +11,6 @@ rule baseline_perplexity:
     input:
         model="<results>/models/{model}/model.json",
         tokens="<results>/tokens/{model}/valid.sha256",
-        code=code("lape.commands.perplexity"),
     output:
         chunks="<results>/perplexity/{model}/none/baseline.tsv",
         header="<results>/perplexity/{model}/none/baseline.json",
@@ -25,6 +24,7 @@ rule baseline_perplexity:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
         architecture=architecture,
         tokens=inputs.valid_tokens,
@@ -43,7 +43,6 @@ rule perplexity:
         tokens="<results>/tokens/{model}/valid.sha256",
         neurons="<results>/neurons/{model}/{method}.json",
         table="<results>/neurons/{model}/{method}.tsv",
-        code=code("lape.commands.perplexity"),
     output:
         chunks="<results>/perplexity/{model}/{method}/{deactivated}.tsv",
         header="<results>/perplexity/{model}/{method}/{deactivated}.json",
@@ -59,6 +58,7 @@ rule perplexity:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
         architecture=architecture,
         tokens=inputs.valid_tokens,
@@ -79,10 +79,10 @@ use rule perplexity as perplexity_parameters with:
         tokens="<results>/tokens/{model}/valid.sha256",
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
-        code=code("lape.commands.perplexity"),
     wildcard_constraints:
         method="pv|matched_pv",
     params:
+        code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
         architecture=architecture,
         tokens=inputs.valid_tokens,
@@ -101,10 +101,10 @@ use rule perplexity as perplexity_units with:
         table="<results>/expert_units/{model}/units.tsv",
         like="<results>/neurons/{model}/lape.json",
         counts="<results>/neurons/{model}/lape.tsv",
-        code=code("lape.commands.perplexity"),
     wildcard_constraints:
         method="expert_units",
     params:
+        code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
         architecture=architecture,
         tokens=inputs.valid_tokens,

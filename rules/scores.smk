@@ -14,7 +14,6 @@ rule score:
         reference="<results>/generations/{model}/{prompt}/normal.json",
         normal="<results>/generations/{model}/{prompt}/normal.jsonl",
         fasttext=config["scores"]["fasttext"] or [],
-        code=code("lape.commands.score"),
     output:
         scores="<results>/scores/{model}/{prompt}/{setting}.tsv",
         header="<results>/scores/{model}/{prompt}/{setting}.json",
@@ -28,6 +27,7 @@ rule score:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.score"),
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="score",
@@ -49,13 +49,13 @@ use rule score as score_sample with:
         reference=expand("<results>/sentences/{language}.json", language=EXPERT_LANGUAGES),
         normal=expand("<results>/sentences/{language}.jsonl", language=EXPERT_LANGUAGES),
         fasttext=config["scores"]["fasttext"] or [],
-        code=code("lape.commands.score"),
     output:
         scores="<results>/scores/{model}/unconditional/{selection}.tsv",
         header="<results>/scores/{model}/unconditional/{selection}.json",
     log:
         "<logs>/scores/{model}/unconditional/{selection}.log",
     params:
+        code=code_hash("lape.commands.score"),
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="score_sample",
@@ -72,13 +72,13 @@ use rule score as score_translation with:
         reference=inputs.pairs_headers,
         normal=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in inputs.pairs_headers(wildcards)],
         fasttext=config["scores"]["fasttext"] or [],
-        code=code("lape.commands.score"),
     output:
         scores="<results>/scores/{model}/translation-{corpus}/{selection}.tsv",
         header="<results>/scores/{model}/translation-{corpus}/{selection}.json",
     log:
         "<logs>/scores/{model}/translation-{corpus}/{selection}.log",
     params:
+        code=code_hash("lape.commands.score"),
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="score_translation",
@@ -92,7 +92,6 @@ rule judge:
         header="<results>/generations/{model}/{prompt}/{setting}.json",
         answers="<results>/generations/{model}/{prompt}/{setting}.jsonl",
         template=config["judge"]["template"] or [],
-        code=code("lape.commands.judge"),
     output:
         ratings="<results>/judgements/{model}/{prompt}/{setting}.tsv",
         header="<results>/judgements/{model}/{prompt}/{setting}.json",
@@ -101,6 +100,7 @@ rule judge:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.judge"),
         settings=lambda wildcards: json.dumps(config["judge"]),
     shell:
         "lape judge --log {log} --rule judge --generations {input.header} --settings {params.settings:q} "

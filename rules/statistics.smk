@@ -12,7 +12,6 @@ rule count:
         model="<results>/models/{model}/model.json",
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
-        code=code("lape.commands.statistics"),
     output:
         temp("<results>/statistics/{model}/{language}.{job}.json"),
     log:
@@ -25,6 +24,7 @@ rule count:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.statistics"),
         torchrun=flags.torchrun,
         architecture=architecture,
         flags=flags.counting(),
@@ -42,7 +42,6 @@ rule statistics:
         chunks="<results>/tokens/{model}/{language}/train.npy",
         tokens="<results>/tokens/{model}/{language}/train.json",
         counted=inputs.counted,
-        code=code("lape.commands.statistics"),
     output:
         sums="<results>/statistics/{model}/{language}.npz",
         header="<results>/statistics/{model}/{language}.json",
@@ -56,6 +55,7 @@ rule statistics:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.statistics"),
         torchrun=lambda wildcards: "" if inputs.counted(wildcards) else flags.torchrun(wildcards),
         architecture=architecture,
         flags=flags.counting(),

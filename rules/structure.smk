@@ -10,7 +10,6 @@ rule embed:
         model="<results>/models/{model}/model.json",
         header="<results>/aligned/{language}.json",
         sentences="<results>/aligned/{language}.jsonl",
-        code=code("lape.commands.embed"),
     output:
         embeddings="<results>/embeddings/{model}/{language}.npy",
         header="<results>/embeddings/{model}/{language}.json",
@@ -24,6 +23,7 @@ rule embed:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.embed"),
         torchrun=flags.torchrun,
         architecture=architecture,
         pooling=config["structure"]["pooling"],

@@ -13,7 +13,6 @@ of their own.
 rule corpus:
     input:
         text=inputs.corpus,
-        code=code("lape.commands.corpus"),
     output:
         documents="<results>/corpus/{language}.parquet",
         header="<results>/corpus/{language}.json",
@@ -26,6 +25,7 @@ rule corpus:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.corpus"),
         source=config["corpus"]["source"],
         # This is a function because Snakemake would replace {language} in a plain string.
         settings=lambda wildcards: json.dumps(inputs.corpus_settings()),
@@ -46,7 +46,6 @@ rule corpus:
 rule sentences:
     input:
         texts=inputs.sentences,
-        code=code("lape.commands.sentences"),
     output:
         sentences="<results>/sentences/{language}.jsonl",
         header="<results>/sentences/{language}.json",
@@ -55,6 +54,7 @@ rule sentences:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.sentences"),
         source=config["sentences"]["source"],
         settings=lambda wildcards: json.dumps(inputs.sentences_settings(wildcards)),
         flags=flags.sentences,
@@ -69,7 +69,6 @@ rule sentences:
 rule questions:
     input:
         rows=inputs.questions,
-        code=code("lape.commands.questions"),
     output:
         questions="<results>/questions/{language}.jsonl",
         header="<results>/questions/{language}.json",
@@ -78,6 +77,7 @@ rule questions:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.questions"),
         rule="questions",
         settings=lambda wildcards: json.dumps(inputs.questions_settings(wildcards)),
         number=optional("--number", config["questions"]["number"]),
@@ -89,13 +89,13 @@ rule questions:
 use rule questions as aligned with:
     input:
         rows=inputs.aligned,
-        code=code("lape.commands.questions"),
     output:
         questions="<results>/aligned/{language}.jsonl",
         header="<results>/aligned/{language}.json",
     log:
         "<logs>/aligned/{language}.log",
     params:
+        code=code_hash("lape.commands.questions"),
         rule="aligned",
         settings=lambda wildcards: json.dumps(inputs.aligned_settings(wildcards)),
         number="",
@@ -104,7 +104,6 @@ use rule questions as aligned with:
 rule instructions:
     input:
         rows=inputs.instructions,
-        code=code("lape.commands.instructions"),
     output:
         examples="<results>/instructions/{language}.jsonl",
         header="<results>/instructions/{language}.json",
@@ -113,6 +112,7 @@ rule instructions:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.instructions"),
         source=config["instructions"]["source"],
         settings=lambda wildcards: json.dumps(inputs.instructions_settings(wildcards)),
         examples=optional("--examples", config["instructions"]["examples"]),
@@ -124,7 +124,6 @@ rule instructions:
 rule pairs:
     input:
         texts=inputs.pairs,
-        code=code("lape.commands.pairs"),
     output:
         pairs="<results>/pairs/{corpus}/{language}.jsonl",
         header="<results>/pairs/{corpus}/{language}.json",
@@ -133,6 +132,7 @@ rule pairs:
     conda:
         "../envs/lape.yaml"
     params:
+        code=code_hash("lape.commands.pairs"),
         origin=lambda wildcards: config["translation"]["corpora"][wildcards.corpus]["source"],
         settings=lambda wildcards: json.dumps(inputs.pairs_settings(wildcards)),
         questions=flags.pairs,
@@ -150,7 +150,6 @@ rule tokens:
         corpus_header="<results>/corpus/{language}.json",
         model="<results>/models/{model}/model.json",
         tokenizer="<results>/models/{model}/tokenizer.json",
-        code=code("lape.commands.tokens"),
     output:
         chunks="<results>/tokens/{model}/{language}/{split}.npy",
         bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",
@@ -164,6 +163,7 @@ rule tokens:
         mem_mb=mem_mb,
         runtime=runtime,
     params:
+        code=code_hash("lape.commands.tokens"),
         budget=lambda wildcards: config["tokens"][wildcards.split],
         chunk_length=flags.chunk_length,
         bos=lambda wildcards: flags.bos("tokens", wildcards),

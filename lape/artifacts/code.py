@@ -1,7 +1,8 @@
 """Which code an artifact depends on: the import closure of the modules that make it, read from their sources.
 
-Snakemake does not watch imported modules. A part that is kept over an interruption knows nothing of the code that made
-it. Both depend on the files of `code_of`. No module is imported to find them, as the workflow asks while it starts.
+Snakemake does not watch imported modules, so every rule that calls `lape` has the hash of its code among its parameters.
+A part that is kept over an interruption has the hash in its header. No module is imported to find the files, because
+the workflow asks while it starts.
 """
 
 import ast
@@ -62,8 +63,14 @@ def code_hash(*modules: str) -> str:
     """Hash of the names and the contents of the files of `code_of`."""
     digest = hashlib.sha256()
     for file in code_of(*modules):
-        digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + _digest(file, file.stat().st_mtime_ns))
     return digest.hexdigest()
+
+
+@functools.cache
+def _digest(file: Path, written: int) -> bytes:
+    """Hash of the contents of a file that was written at some time. A hundred rules have most files in common."""
+    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def _source(module: str) -> Path:

@@ -1,21 +1,17 @@
 """Dependencies of rules beside the artifacts: files of the repository, and a model's entry in its FFN table."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
-from lape.artifacts.code import ROOT, code_of
+from lape.artifacts.code import ROOT
 from lape.model.architectures import ffn_entry
 
 
-def code(*modules: str) -> list[str]:
-    """The files of code that some modules are made of, by `code_of`. Snakemake watches files, but no imports."""
-    return _from_here(code_of(*modules))
-
-
 def repository_files(*patterns: str) -> list[str]:
-    """The files of the repository that match some patterns."""
-    return _from_here(file for pattern in patterns for file in sorted(ROOT.glob(pattern)))
+    """The files of the repository that match some patterns; relative paths where they lie below the working directory."""
+    here = Path.cwd().resolve()
+    files = (file for pattern in patterns for file in sorted(ROOT.glob(pattern)))
+    return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
 
 
 def architecture(config: dict, wildcards) -> str:
@@ -47,9 +43,3 @@ def _model(config: dict, wildcards) -> dict:
         return header if isinstance(header["model_type"], str) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _from_here(files: Iterable[Path]) -> list[str]:
-    """Paths, relative where they lie below the working directory."""
-    here = Path.cwd().resolve()
-    return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
