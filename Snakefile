@@ -116,12 +116,13 @@ include: "rules/report.smk"
 
 onstart:
     lift_rate_limit()
+    say_what_runs()
     start_warm()
 
 
 onsuccess:
     end_warm()
-    print_outputs()
+    say_what_to_open()
 
 
 onerror:

@@ -148,11 +148,14 @@ def _log_to(path: Path | None) -> None:
         try:
             os.makedirs(path.parent, exist_ok=True)
             first = ranks.rank() == 0
-            handlers.append(logging.FileHandler(path, mode="w" if first else "a", encoding="utf-8", delay=not first))
+            log = logging.FileHandler(path, mode="w" if first else "a", encoding="utf-8", delay=not first)
+            log.setFormatter(progress.LogFormatter())
+            handlers = [log] if progress.CONSOLE in os.environ else [*handlers, log]
         except OSError as error:
             raise LapeError(
                 f"{path}: the log cannot be written ({error.strerror}); make its folder writable"
             ) from error
+    logging.captureWarnings(progress.CONSOLE in os.environ)
     quiet = ranks.rank() > 0
     level = logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)

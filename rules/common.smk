@@ -1,8 +1,9 @@
-"""The checked configuration, and the names, input functions, flags and resources that all rules share."""
+"""The checked configuration, and the names, input functions, flags, resources and console that all rules share."""
 
 import contextlib
 import functools
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -17,12 +18,15 @@ from lape.items.registry import ITEMS, name_items
 from lape.machine.warm import warm_lape
 from lape.model.checkpoint import checkpoint_files
 from lape.workflow import names, repository, targets
+from lape.workflow.console import PLAN, attach, expected
 from lape.workflow.flags import Flags, optional, optional_list
 from lape.workflow.inputs import Inputs
 from lape.workflow.names import one_of
 from lape.workflow.repository import repository_files
 from lape.workflow.resources import Booking
 from snakemake.exceptions import WorkflowError
+
+console = attach(workflow, config["run"])
 
 
 def in_one_line(function):
@@ -33,6 +37,8 @@ def in_one_line(function):
         try:
             return function(*arguments, **named)
         except LapeError as error:
+            if console:
+                console.refuse(str(error))
             raise WorkflowError(str(error)) from None
 
     return call
@@ -82,6 +88,16 @@ def lift_rate_limit():
         workflow.scheduler.job_rate_limiter = None
 
 
+def say_what_runs():
+    """Say the jobs and, where the environment asks for it, how long they take on this machine."""
+    if console:
+        line, seconds = "", {}
+        if PLAN in os.environ and workflow.local_exec:
+            line, seconds = expected(config, sorted(workflow.dag_settings.targets) or ["all"])
+        wanted = set(workflow.dag.needrun_jobs())
+        console.begin([job for level in workflow.dag.toposorted() for job in level if job in wanted], line, seconds)
+
+
 def start_warm():
     """Let the jobs on this machine start from one process that has loaded what they need."""
     rules = [job.rule.name for job in workflow.dag.needrun_jobs()] if workflow.local_exec else []
@@ -89,10 +105,14 @@ def start_warm():
     WARM.enter_context(warm_lape(len(rules), config["threads"], identifies))
 
 
-def print_outputs():
-    """Say where the results are."""
+def say_what_to_open():
+    """Name one path: the report of the target, or the run's folder where the target has no report."""
     run = Path("results", config["run"])
-    reports = [run / "report.html", *(run / target / "report.html" for target in ("paper", "expert_units"))]
-    print(f"\nTables   {run / 'tables'}\nFigures  {run / 'figures'}")
-    for path in filter(Path.exists, reports):
-        print(f"Report   {path}")
+    made = {str(path) for job in workflow.dag.jobs for path in job.output}
+    reports = [str(run / folder / "report.html") for folder in ("paper", "expert_units", "")]
+    line = f"open {next((path for path in reports if path in made), run)}"
+    if console:
+        console.end()
+        console.say(line)
+    else:
+        print(line, file=sys.stderr)

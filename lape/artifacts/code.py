@@ -1,8 +1,8 @@
 """Which code an artifact depends on: the import closure of the modules that make it, read from their sources.
 
-Snakemake does not watch imported modules, so every rule that calls `lape` has the hash of its code among its parameters.
-A part that is kept over an interruption has the hash in its header. No module is imported to find the files, because
-the workflow asks while it starts.
+Snakemake does not watch imported modules, so a rule that calls `lape` has the hash of its code among its parameters. A
+part that is kept over an interruption has the hash in its header. No module is imported to find the files, because the
+workflow asks while it starts.
 """
 
 import ast

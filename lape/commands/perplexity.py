@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
         ],
         outputs=[arguments.output],
     )
-    logger.info("%s: %s", label, ", ".join(f"{row['evaluated']} {row['ppl']:.2f}" for row in rows))
+    own_first = sorted(rows, key=lambda row: row["evaluated"] != deactivated)
+    logger.info("%s: %s", label, ", ".join(f"{row['evaluated']} {row['ppl']:.2f}" for row in own_first))
 
 
 class _Text(NamedTuple):

@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     total = sums["total"]
     where = "GPUs" if machine.device == "cuda" else "jobs of the CPU"
     hours = f"on {machine.devices} {where} {in_time(total['hours_at_least'])} at the least"
+    if arguments.output:
+        write_json(arguments.output, {"targets": targets, "assumptions": ASSUMPTIONS, **as_json(sums, priced, machine)})
     if arguments.brief:
         print(f"{' '.join(targets)} of run {config['run']}: {hours}; `lape plan` says it by stage")
         return
@@ -68,8 +70,6 @@ def run(arguments: argparse.Namespace) -> None:
         if stages == ["finetune"]:
             remedy = "parameter_variation.launcher"
         print(f"{model} does not fit a device of {in_bytes(machine.memory)} in {', '.join(stages)}; set {remedy}")
-    if arguments.output:
-        write_json(arguments.output, {"targets": targets, "assumptions": ASSUMPTIONS, **as_json(sums, priced, machine)})
 
 
 def _machine(arguments: argparse.Namespace, config: dict):

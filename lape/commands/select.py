@@ -65,4 +65,19 @@ def run(arguments: argparse.Namespace) -> None:
         parameters=parameters,
         inputs=[*arguments.statistics, *data],
     )
-    logger.info("neurons %s: %d selected, %s", model, neurons.summary["selected"], neurons.counts())
+    logger.info("neurons %s %s: %d selected", model, arguments.method, neurons.summary["selected"])
+    for language, member in zip(neurons.sets, neurons.membership().T, strict=True):
+        own = neurons.table["layer"][member]
+        logger.info("  %s: %d neurons%s", language, len(own), _layers(sorted(set(own))))
+
+
+def _layers(layers: list[int]) -> str:
+    """Layers for people, who count from 1: ", layers 1 and 12-18"; empty without a layer."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    *others, last = ["-".join(map(str, sorted({first + 1, end + 1}))) for first, end in runs] or [""]
+    return last and f", layer{'s' * (len(layers) > 1)} {' and '.join(filter(None, [', '.join(others), last]))}"

@@ -1,6 +1,7 @@
-"""The progress bar of every long step: units, units per second and time left."""
+"""The progress bar of every long step: units, units per second and time left. The marks by which a log is read."""
 
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,23 @@ if TYPE_CHECKING:
 
 # True logs a line every ten seconds instead of redrawing one bar. It is set where several jobs share a terminal.
 AS_LINES = False
+# By this environment variable the workflow's console, which reads the logs, asks jobs to write to their logs alone.
+CONSOLE = "LAPE_CONSOLE"
+# How a warning begins in a log.
+WARNING = "warning: "
 logger = logging.getLogger(__name__)
+
+
+class LogFormatter(logging.Formatter):
+    """The message of a record; a warning is marked as one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return (WARNING if record.levelno == logging.WARNING else "") + super().format(record)
+
+
+def is_progress(line: str) -> bool:
+    """Whether a line of a log is the state of a bar."""
+    return re.search(r"\[[\d:]+(<[\d:?]+)?, .*\]$", line) is not None
 
 
 class _Log:

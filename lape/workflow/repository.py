@@ -8,7 +8,7 @@ from lape.model.architectures import ffn_entry
 
 
 def repository_files(*patterns: str) -> list[str]:
-    """The files of the repository that match some patterns; relative paths where they lie below the working directory."""
+    """The files of the repository that match some patterns, as relative paths below the working directory."""
     here = Path.cwd().resolve()
     files = (file for pattern in patterns for file in sorted(ROOT.glob(pattern)))
     return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -151,7 +152,10 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     }
     assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
-    run.run(*TARGETS)
+    lines = run.run(*TARGETS).splitlines()
+    told = [re.sub(r"^ *\d+%  ", "", line) for line in lines if not line.startswith("warning: ")]
+    assert "neurons tiny lape: 19 selected" in told and told[-1] == "open results/tiny"  # no report was asked for
+    assert len(told) < 20 and not any("lape/commands" in line or "--rule" in line for line in told)
     after = run.times()
     rewritten = {name for name in after if after[name] != before[name]}
     assert rewritten == {name for name in _declared() if name.startswith(("neurons", *ENDS))}
