@@ -1,5 +1,5 @@
 # `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
-.PHONY: run test test-kill test-cluster setup lint format bench gpu-check clean
+.PHONY: run test test-kill test-cluster setup lint format docs bench gpu-check clean
 
 PYTHON ?= python3
 CORES ?= all
@@ -68,6 +68,11 @@ format: setup
 	$(BIN)/python tests/helpers/config_tables.py
 	$(BIN)/python tests/helpers/item_list.py
 	clang-format -i $(CPP)
+
+# The site of docs/, in build/site; NO_MKDOCS_2_WARNING: without the advertisement of MkDocs' successor.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 # What the engine costs beside what else counts activations: a table, and JSON in bench/results. Under 5 minutes.
 bench: setup .venv-bench/installed
