@@ -1,96 +1,117 @@
-"""Find the neurons a language model uses for one language, switch them off, and measure what happens.
+"""Find the neurons that a language model uses for one language, switch them off or on, and measure what happens.
 
 In a notebook, on any Hugging Face causal LM:
 
     >>> import lape
+    >>> model, tokenizer = lape.example_model()  # or your own
     >>> statistics = {
-    ...     language: lape.record_statistics(model, batches[language])  # iterables of token ids [B, T]
-    ...     for language in ("en", "fr", "ja")
+    ...     code: lape.record_statistics(model, lape.example_texts(code), tokenizer) for code in ("en", "fr", "zh")
     ... }
     >>> neurons = lape.select_lape(statistics)
     >>> with lape.deactivate(model, neurons, "fr"):
-    ...     output = model.generate(**prompt)
+    ...     print(lape.answer(model, tokenizer, "Quelle est la recette de la mousse au chocolat ?"))
+    >>> values = lape.steering_values(neurons, statistics)
+    >>> with lape.steer(model, values, "fr"):
+    ...     print(lape.answer(model, tokenizer, "How do I bake bread?"))
 
-The names are imported on first use, so that `import lape` costs nothing.
+The names are imported on first use, so that `import lape` costs nothing. They are, group by group:
+
 """
 
 import importlib
 
-# Each public name and the module that defines it, in the order in which a study uses them.
-_PUBLIC = {
-    "LapeError": "lape.errors",
-    # A model and where its activations are.
-    "load_model": "lape.model.loading",
-    "load_tokenizer": "lape.model.tokenizer",
-    "find_ffn": "lape.model.ffn",
-    "FFN": "lape.model.model_sites",
-    "Site": "lape.model.sites",
-    "Sites": "lape.model.sites",
-    "linear_layers": "lape.model.linear",
-    "LinearLayer": "lape.model.linear",
-    # Counting.
-    "batches": "lape.statistics.feeding",
-    "record_statistics": "lape.statistics.feeding",
-    "record": "lape.statistics.recording",
-    "ActivationRecorder": "lape.statistics.recording",
-    "counting": "lape.statistics.recording",
-    "ActivationStatistics": "lape.statistics.sums",
-    # Neurons of a language.
-    "activation_probabilities": "lape.neurons.selection",
-    "mean_activations": "lape.neurons.selection",
-    "entropies": "lape.neurons.selection",
-    "select_lape": "lape.neurons.selection",
-    "select_lave": "lape.neurons.selection",
-    "select_lap": "lape.neurons.selection",
-    "random_control": "lape.neurons.controls",
-    "Neurons": "lape.neurons.table",
-    "read_neurons": "lape.neurons.released",
-    "read_counts": "lape.neurons.released",
-    "write_neurons": "lape.neurons.released",
-    "Source": "lape.neurons.released",
-    # Neurons switched off and steered.
-    "deactivate": "lape.interventions.perturbation",
-    "perturbed": "lape.interventions.perturbation",
-    "Perturbation": "lape.interventions.perturbation",
-    "Firing": "lape.interventions.perturbation",
-    "steer": "lape.interventions.switching",
-    "switch": "lape.interventions.switching",
-    "steering_values": "lape.interventions.steering",
-    "SteeringValues": "lape.interventions.steering",
-    "setting_perturbation": "lape.generation.conditions",
-    "Dose": "lape.interventions.dose",
-    "Setting": "lape.generation.settings",
-    # What the model says then, and how likely a text is.
-    "Template": "lape.generation.prompts",
-    "greedy_answers": "lape.generation.decoding",
-    "sampled_answers": "lape.generation.decoding",
-    "Answer": "lape.generation.decoding",
-    "identify": "lape.text.identification",
-    "fluency": "lape.evaluation.scores",
-    "distinct": "lape.evaluation.scores",
-    "chunk_nll": "lape.evaluation.perplexity",
-    "likelihood_measures": "lape.evaluation.perplexity",
-    # Parameters of a language (PV).
-    "select_parameters": "lape.parameter_variation.selection",
-    "control_parameters": "lape.parameter_variation.selection",
-    "Parameters": "lape.parameter_variation.parameters",
-    "zeroed": "lape.interventions.zeroing",
-    "Zeroing": "lape.interventions.zeroing",
-    # Expert units.
-    "responses": "lape.expert_units.responses",
-    "Responses": "lape.expert_units.blocks",
-    "average_precision": "lape.expert_units.average_precision",
-    "neuron_part": "lape.model.linear",
-    "select_units": "lape.expert_units.selection",
-    "ExpertUnits": "lape.expert_units.selection",
-    "overwritten": "lape.interventions.overwriting",
-    "UnitPerturbation": "lape.interventions.overwriting",
-    # How alike languages are inside the model.
-    "sentence_embeddings": "lape.model.embeddings",
-    "ses": "lape.evaluation.similarity",
-    "dominance": "lape.evaluation.similarity",
+# Each group of public names, in the order in which a study uses them, and the module that defines each name.
+_GROUPS = {
+    "A model and text to begin with": {
+        "example_model": "lape.embedded.model",
+        "example_texts": "lape.embedded.texts",
+    },
+    "A model and where its activations are": {
+        "load_model": "lape.model.loading",
+        "load_tokenizer": "lape.model.tokenizer",
+        "find_ffn": "lape.model.ffn",
+        "FFN": "lape.model.model_sites",
+        "Site": "lape.model.sites",
+        "Sites": "lape.model.sites",
+        "linear_layers": "lape.model.linear",
+        "LinearLayer": "lape.model.linear",
+    },
+    "Counting": {
+        "batches": "lape.statistics.feeding",
+        "record_statistics": "lape.statistics.feeding",
+        "record": "lape.statistics.recording",
+        "ActivationRecorder": "lape.statistics.recording",
+        "counting": "lape.statistics.recording",
+        "ActivationStatistics": "lape.statistics.sums",
+    },
+    "Neurons of a language": {
+        "activation_probabilities": "lape.neurons.selection",
+        "mean_activations": "lape.neurons.selection",
+        "entropies": "lape.neurons.selection",
+        "select_lape": "lape.neurons.selection",
+        "select_lave": "lape.neurons.selection",
+        "select_lap": "lape.neurons.selection",
+        "random_control": "lape.neurons.controls",
+        "Neurons": "lape.neurons.table",
+        "read_neurons": "lape.neurons.released",
+        "read_counts": "lape.neurons.released",
+        "write_neurons": "lape.neurons.released",
+        "Source": "lape.neurons.released",
+    },
+    "Neurons switched off and steered": {
+        "deactivate": "lape.interventions.perturbation",
+        "perturbed": "lape.interventions.perturbation",
+        "Perturbation": "lape.interventions.perturbation",
+        "Firing": "lape.interventions.perturbation",
+        "steer": "lape.interventions.switching",
+        "switch": "lape.interventions.switching",
+        "steering_values": "lape.interventions.steering",
+        "SteeringValues": "lape.interventions.steering",
+        "setting_perturbation": "lape.generation.conditions",
+        "Dose": "lape.interventions.dose",
+        "Setting": "lape.generation.settings",
+    },
+    "What the model says then, and how likely a text is": {
+        "answer": "lape.generation.asking",
+        "Template": "lape.generation.prompts",
+        "greedy_answers": "lape.generation.decoding",
+        "sampled_answers": "lape.generation.decoding",
+        "Answer": "lape.generation.decoding",
+        "identify": "lape.text.identification",
+        "fluency": "lape.evaluation.scores",
+        "distinct": "lape.evaluation.scores",
+        "chunk_nll": "lape.evaluation.perplexity",
+        "likelihood_measures": "lape.evaluation.perplexity",
+    },
+    "Parameters of a language (PV)": {
+        "select_parameters": "lape.parameter_variation.selection",
+        "control_parameters": "lape.parameter_variation.selection",
+        "Parameters": "lape.parameter_variation.parameters",
+        "zeroed": "lape.interventions.zeroing",
+        "Zeroing": "lape.interventions.zeroing",
+    },
+    "Expert units": {
+        "responses": "lape.expert_units.responses",
+        "Responses": "lape.expert_units.blocks",
+        "average_precision": "lape.expert_units.average_precision",
+        "neuron_part": "lape.model.linear",
+        "select_units": "lape.expert_units.selection",
+        "ExpertUnits": "lape.expert_units.selection",
+        "overwritten": "lape.interventions.overwriting",
+        "UnitPerturbation": "lape.interventions.overwriting",
+    },
+    "How alike languages are inside the model": {
+        "sentence_embeddings": "lape.model.embeddings",
+        "ses": "lape.evaluation.similarity",
+        "dominance": "lape.evaluation.similarity",
+    },
+    "What bad input raises": {
+        "LapeError": "lape.errors",
+    },
 }
+_PUBLIC = {name: module for names in _GROUPS.values() for name, module in names.items()}
 __all__ = list(_PUBLIC)
+__doc__ += "".join(f"{group}: {', '.join(names)}.\n" for group, names in _GROUPS.items())
 
 
 def __getattr__(name: str):
@@ -102,8 +123,7 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
-    return sorted([*special, "__version__", *__all__])
+    return [*__all__, "__version__"]
 
 
 def _version() -> str:

@@ -122,11 +122,12 @@ def test_names_hide_no_module_and_each_says_what_it_is():
         assert getattr(lape, name).__doc__
 
 
-def test_dir_shows_the_public_names_and_nothing_else():
+def test_dir_and_help_show_the_public_names_and_nothing_else():
     import lape.statistics.sums  # a submodule becomes an attribute of the package
 
-    assert {name for name in dir(lape) if not name.startswith("__")} == set(lape.__all__)
-    assert {"__all__", "__doc__", "__version__"} <= set(dir(lape))
+    assert dir(lape) == sorted([*lape.__all__, "__version__"])
     assert lape.__version__ == metadata.version("lape")
+    listed = [line.partition(": ")[2].rstrip(".") for line in lape.__doc__.partition("group by group:")[2].splitlines()]
+    assert ", ".join(filter(None, listed)).split(", ") == lape.__all__
     with pytest.raises(AttributeError, match="no attribute 'select'"):
         _ = lape.select

@@ -3,12 +3,11 @@
 import argparse
 import hashlib
 import logging
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lape.artifacts.files import flush, folder_beside, write_header
+from lape.artifacts.files import write_header
 from lape.commands.arguments import json_object, positive
 from lape.errors import LapeError
 from lape.model.checkpoint import checkpoint_files
@@ -100,8 +99,10 @@ def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
     if arguments.path:
         return _Checkpoint("path", arguments.path, arguments.path, inputs=checkpoint_files(arguments.path))
     weights = arguments.weights
+    if weights is None and (arguments.gguf or arguments.pickled):
+        raise LapeError("--gguf and --pickled need --weights; name the folder for the converted checkpoint")
     if arguments.gguf:
-        _convert(weights, lambda folder: conversion.convert_gguf(arguments.gguf, folder, dtype))
+        conversion.converted(weights, lambda folder: conversion.convert_gguf(arguments.gguf, folder, dtype))
         return _Checkpoint("gguf", weights, weights, inputs=[arguments.gguf], outputs=checkpoint_files(weights))
     if not arguments.revision:
         raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
@@ -109,27 +110,5 @@ def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
     commit = fetched.name
     if not arguments.pickled:
         return _Checkpoint("hub", arguments.hub, fetched, commit)
-    _convert(weights, lambda folder: conversion.convert_pickled(fetched, folder, dtype))
+    conversion.converted(weights, lambda folder: conversion.convert_pickled(fetched, folder, dtype))
     return _Checkpoint("pickled", weights, weights, commit, outputs=checkpoint_files(weights))
-
-
-def _convert(folder: Path | None, convert: Callable[[Path], None]) -> None:
-    """Convert into a temporary folder and rename it, so that a kill leaves no half checkpoint."""
-    from safetensors import SafetensorError
-
-    if folder is None:
-        raise LapeError("--gguf and --pickled need --weights; name the folder for the converted checkpoint")
-    try:
-        with folder_beside(folder) as beside:
-            temporary = beside / folder.name
-            temporary.mkdir()
-            convert(temporary)
-            for written in (*temporary.iterdir(), temporary):
-                flush(written)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-            flush(folder.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise LapeError(
-            f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
-        ) from error

@@ -3,13 +3,42 @@
 import contextlib
 import functools
 import pickle
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
+from lape.artifacts.files import flush, folder_beside
 from lape.errors import LapeError, first_line
 from lape.model.weights import check_report
+
+
+def converted(folder: Path, convert: Callable[[Path], None]) -> None:
+    """Convert a checkpoint into a temporary folder and rename it, so that a kill leaves no half checkpoint.
+
+    Args:
+        folder: where the checkpoint is to be; what is there is replaced.
+        convert: writes the checkpoint into an empty folder.
+
+    Raises:
+        LapeError: the folder cannot be written, or `convert` raises it.
+    """
+    try:
+        with folder_beside(folder) as beside:
+            temporary = beside / folder.name
+            temporary.mkdir()
+            convert(temporary)
+            for written in (*temporary.iterdir(), temporary):
+                flush(written)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            flush(folder.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise LapeError(
+            f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
+        ) from error
 
 
 def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:

@@ -26,7 +26,7 @@ from lape.model.tokenizer import begins_with
 from lape.model.weights import check_hashes, check_report, unreadable, weight_hashes
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.distributed import DistributedConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -205,6 +205,25 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
     return model.eval(), header
 
 
+def load_folder(
+    folder: str | Path, device: str, dtype: torch.dtype, attn_implementation: str | None = None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Load the model and the tokenizer of a checkpoint folder, without a `model` artifact, in evaluation mode.
+
+    Raises:
+        LapeError: files are missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        model, report = _loaded(folder, dtype=dtype, attn_implementation=attn_implementation)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # damaged files fail in many ways
+        raise unreadable(folder, error) from error
+    check_report(folder, model, report)
+    return model.to(device).eval(), tokenizer
+
+
 def _tensor_parallel(ranks: int) -> "DistributedConfig":
     """The transformers configuration of a model that is spread over a number of ranks."""
     from transformers.distributed import DistributedConfig
@@ -303,20 +322,27 @@ def check_found_on(description: dict, path: str | Path, header: dict) -> None:
 def location(model_json: str | Path, header: dict) -> tuple[str, str | None]:
     """Where the checkpoint of a model artifact is: (repository, commit), or (folder, None).
 
-    The files of a folder are compared with the artifact by their sizes.
+    The files of a folder are compared with the artifact by their sizes. A relative folder was written in the folder in
+    which the workflow ran. That folder is looked for among the working directory and the folders above the artifact,
+    so that a model loads from everywhere.
 
     Raises:
         LapeError: a file of the folder is missing or has changed.
     """
     if header["source"] == "hub":
         return header["path"], header["revision"]
+    above = Path(model_json).resolve().parents
+    roots = [Path(), *above] if Path.cwd() in above else [*above, Path()]
+    folder = next((root / header["path"] for root in roots if (root / header["path"]).is_dir()), Path(header["path"]))
     for name, size in header["sizes"].items():
-        file = Path(header["path"]) / name
+        file = folder / name
         if not file.is_file():
-            raise LapeError(f"{file}: missing, though {model_json} names it; delete {model_json} and run again")
+            raise LapeError(f"{file}: missing, though {model_json} names it; put it back, or run the model step again")
         if file.stat().st_size != size:
-            raise LapeError(f"{file}: changed since {model_json} was written; delete {model_json} and run again")
-    return header["path"], None
+            raise LapeError(
+                f"{file}: changed since {model_json} was written; put the old one back, or run the model step again"
+            )
+    return str(folder), None
 
 
 def folder_identity(folder: str | Path) -> tuple[dict[str, str], dict[str, int]]:

@@ -42,6 +42,23 @@ def test_a_model_folder_is_identified_by_its_files(tmp_path, lape):
     assert not model.training and model.dtype == torch.float32
 
 
+def test_a_model_under_a_relative_path_loads_from_any_folder(tmp_path, lape, monkeypatch):
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    make_model(work / "models" / "tiny")
+    make_model(elsewhere / "models" / "tiny", seed=1)  # another checkpoint at the same relative path
+    monkeypatch.chdir(work)
+    lape("model", "--name", "tiny", "--path", "models/tiny", *FLAGS, "--output", "results/run/model.json")
+    header = read_json("results/run/model.json")
+    assert models.location("results/run/model.json", header) == ("models/tiny", None)
+    expected = load_file(work / "models" / "tiny" / "model.safetensors")
+    monkeypatch.chdir(elsewhere)
+    model, _ = models.load_model("../work/results/run/model.json")
+    assert torch.equal(model.lm_head.weight, expected["lm_head.weight"])
+    (work / "models" / "tiny" / "config.json").unlink()
+    with pytest.raises(LapeError, match=r"config.json: missing, though .*; put it back, or run the model step again"):
+        models.load_model(work / "results/run/model.json")
+
+
 def test_padding_and_truncation_that_a_tokenizer_brings_are_left_out(tmp_path):
     make_model(tmp_path)
     stored = json.loads((tmp_path / "tokenizer.json").read_text())
