@@ -1,4 +1,6 @@
-"""Builds `lape.kernels._C`; all metadata lives in pyproject.toml.
+"""Builds `lape.kernels._C`, and puts the workflow's files into the wheel; all metadata lives in pyproject.toml.
+
+An extension runs with the torch that it was compiled for, and with no other. A wheel therefore asks for that torch.
 
 The CUDA kernels are built where torch was built for CUDA and a matching toolkit is installed, whether or not
 a GPU is visible; the C++ extension alone is built elsewhere. LAPE_CUDA=0 leaves CUDA out, LAPE_CUDA=1 makes
@@ -7,16 +9,26 @@ its absence an error.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
-from setuptools import setup
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+
+try:
+    import torch
+except ImportError:
+    sys.exit(
+        "lape: torch is missing, and the extension is compiled against it; install it first (pip install torch), or "
+        "leave out --no-build-isolation"
+    )
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
 sys.path.insert(0, str(Path(__file__).parent))  # a build front end does not put it there
 
+from lape.artifacts.shipped import FOLDER, SHIPPED
 from lape.kernels.source_hash import source_hash
 
 _OPERATORS = ("stats", "glu", "edit", "nll", "average_precision")
@@ -68,9 +80,12 @@ def extension() -> CppExtension:
     """The extension with the flags of this platform."""
     toolkit = nvcc_version()
     cuda = with_cuda(toolkit)
-    flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
-    # at::parallel_for runs serially in a file compiled without OpenMP; Apple's compiler has none.
-    openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
+    if sys.platform == "win32":  # never tried
+        flags, openmp = ["/O2", "/openmp"], []
+    else:
+        flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
+        # at::parallel_for runs serially in a file compiled without OpenMP; Apple's compiler has none.
+        openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
     options = {
         "define_macros": [("LAPE_SOURCE", f'"{source_hash("csrc")}"')],
         "extra_compile_args": {"cxx": flags + openmp, "nvcc": ["-O3"]},
@@ -86,4 +101,33 @@ def extension() -> CppExtension:
     return CUDAExtension("lape.kernels._C", CPP + CUDA, **options)
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExtension})
+class WithWorkflow(build_py):
+    """Copies the files of `SHIPPED` into the package; an editable install reads them where they are."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        folder = Path(self.build_lib, FOLDER.relative_to(Path(__file__).resolve().parent))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in SHIPPED:
+            copy = shutil.copytree if Path(name).is_dir() else shutil.copy2
+            copy(name, folder / name)
+
+
+class ForThisTorch(Distribution):
+    """Asks for the torch that the extension is compiled against, in place of any that is new enough."""
+
+    def parse_config_files(self, *arguments, **keywords) -> None:
+        super().parse_config_files(*arguments, **keywords)
+        own = f"torch=={torch.__version__.split('+')[0]}"
+        needs = [own if need.startswith("torch>") else need for need in self.install_requires]
+        self.install_requires = self.metadata.install_requires = needs
+
+
+setup(
+    distclass=ForThisTorch,
+    ext_modules=[extension()],
+    cmdclass={"build_ext": BuildExtension, "build_py": WithWorkflow},
+)

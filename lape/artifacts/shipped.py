@@ -7,7 +7,7 @@ from lape.artifacts.code import ROOT
 from lape.errors import LapeError
 
 # setup.py puts them into the wheel, below `FOLDER`.
-SHIPPED = ("Snakefile", "config", "profiles", "rules")
+SHIPPED = ("Snakefile", "config", "envs", "profiles", "rules")
 FOLDER = Path(__file__).parents[1] / "shipped"
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lape.artifacts.shipped import repository
 from lape.cli import COMMANDS, command_parser
 from lape.errors import LapeError
 
-SNAKEFILE = Path(__file__).resolve().parents[2] / "Snakefile"
+SNAKEFILE = repository() / "Snakefile"
 # Where no target is named, the first of these lists is planned for which the configuration is complete.
 TARGETS = (("all", "paper"), ("all", "expert_units"), ("all",))
 

@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from lape.artifacts.code import ROOT
+from lape.artifacts.shipped import repository
 from lape.model.architectures import ffn_entry
 
 
 def repository_files(*patterns: str) -> list[str]:
     """The files of the repository that match some patterns, as relative paths below the working directory."""
     here = Path.cwd().resolve()
-    files = (file for pattern in patterns for file in sorted(ROOT.glob(pattern)))
+    files = (file for pattern in patterns for file in sorted(repository().glob(pattern)))
     return [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
 
 
