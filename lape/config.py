@@ -1,6 +1,5 @@
 """The workflow's configuration: defaults, a schema that refuses what it does not know, and clear messages."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from lape.errors import LapeError
+from lape.errors import LapeError, nearest
 from lape.interventions.dose import Dose
 
 # Names of rows of tables, which no language may have.
@@ -116,7 +115,7 @@ def check_models(config: dict) -> None:
     """Every model that is named is in the catalogue, with a known download and two of the run's languages."""
     for model, key in named_models(config).items():
         if model not in config["catalogue"]:
-            raise LapeError(f"config {key}: {model!r} is not in the catalogue{_nearest(model, config['catalogue'])}")
+            raise LapeError(f"config {key}: {model!r} is not in the catalogue{nearest(model, config['catalogue'])}")
         if "download" in config["catalogue"][model]:
             _known_download(config, f"catalogue.{model}", config["catalogue"][model]["download"])
         if len(model_languages(config, model)) < 2:
@@ -331,7 +330,7 @@ def _all_globs(key: str, given: str | dict[str, str] | None, languages: list[str
 def _known_download(config: dict, section: str, name: str) -> None:
     known = config["downloads"]
     if name not in known:
-        raise LapeError(f"config {section}.download: {name!r} is not in downloads{_nearest(name, known)}")
+        raise LapeError(f"config {section}.download: {name!r} is not in downloads{nearest(name, known)}")
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -340,7 +339,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         unknown = next(key for key in error.instance if key not in known)
-        return f"config {place}: unknown key {unknown!r}{_nearest(unknown, known)}; config/README.md lists every key"
+        return f"config {place}: unknown key {unknown!r}{nearest(unknown, known)}; config/README.md lists every key"
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"config {place}: key {missing!r} is missing; config/README.md describes it"
@@ -350,6 +349,9 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
         # YAML 1.1 reads 1e-5 as text, 1.0e-5 as a number.
         return f"config {place}: YAML reads {error.instance} as text; write {float(error.instance):.1e}"
+    if error.validator == "minItems":
+        why = f", as {error.schema['$comment']}" if "$comment" in error.schema else ""
+        return f"config {place}: has {len(error.instance)}; name {error.validator_value} or more{why}"
     if error.validator == "pattern" and "$comment" in error.schema:
         return f"config {place}: {error.instance!r} does not match; write {error.schema['$comment']}"
     return f"config {place}: {error.message}"
@@ -361,9 +363,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _nearest(name: str, known) -> str:
-    """A hint at the most similar known name, or the list of names."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

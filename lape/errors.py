@@ -1,4 +1,7 @@
-"""The one exception that the command line turns into a single clear line."""
+"""The one exception that the command line turns into a single clear line, and words that messages share."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class LapeError(Exception):
@@ -15,3 +18,15 @@ class LapeError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's text; the name of its class where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the most similar known name, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as "1 fault" and "2,000 faults"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

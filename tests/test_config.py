@@ -47,7 +47,7 @@ def test_config_readme_says_what_the_schema_says():
         ({"langauges": ["en", "fr"]}, "unknown key 'langauges'; did you mean 'languages'"),
         ({"tokens.trian": 5}, "config tokens: unknown key 'trian'; did you mean 'train'"),
         ({"languages": ["en", "xx"]}, "config languages: the embedded text has no 'xx'"),
-        ({"languages": ["en"]}, "config languages"),
+        ({"languages": ["en"]}, "config languages: has 1; name 2 or more, as neurons are found by comparing languages"),
         ({"languages": ["en", False]}, "YAML reads the word there as False; put it in quotes"),
         ({"corpus.language_check": False}, "config corpus.language_check: YAML reads the word"),
         ({"corpus.source": "hub", "corpus.hub.newest": 9, "corpus.hub.id_column": None}, "name the id_column"),

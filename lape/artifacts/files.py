@@ -189,18 +189,50 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=functools.partial(Header, path))
     except OSError as error:
-        raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
+        remedy = "run the step that makes it" if path.suffix == ".json" else _pass_instead(path, artifact)
+        raise LapeError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:
-        raise LapeError(f"{path}: is not valid JSON ({error}); delete it and run the step again") from error
+        if path.suffix == ".json":
+            raise LapeError(f"{path}: is not valid JSON ({error}); run the step that makes it again") from error
+        raise LapeError(f"{path}: is not the header of an artifact; {_pass_instead(path, artifact)}") from error
     if not isinstance(content, dict):
-        raise LapeError(f"{path}: is not an artifact header; pass the .json file that lies beside the data")
-    if artifact is not None and content.get("artifact") != artifact:
-        raise LapeError(
-            f"{path}: is the header of {content.get('artifact')!r}, not of {artifact!r}; pass the {artifact} artifact"
-        )
+        raise LapeError(f"{path}: is not the header of an artifact; {_pass_instead(path, artifact)}")
+    found = content.get("artifact")
+    if artifact is not None and found != artifact:
+        what = "no artifact" if found is None else repr(found)
+        raise LapeError(f"{path}: is the header of {what}, not of {artifact!r}; {_pass_instead(path, artifact)}")
     if "artifact" in content:
         check_fields(path, content)
     return content
+
+
+def _pass_instead(path: Path, artifact: str | None) -> str:
+    """The remedy where another file than a header was given, or the header of another artifact.
+
+    It names the header that lies beside the given data, the manifest of the run, or a header that the given artifact
+    was made from. It is in general terms where there is none of these.
+    """
+    stems = (path.name, path.stem, Path(path.stem).stem)  # of x, x.tsv and x.bytes.npy
+    beside = [path, *(path.parent / f"{stem}.json" for stem in stems)]
+    if artifact == "manifest":
+        beside = [folder / "manifest.json" for folder in (path, *path.parents[:3])]
+    headers = {name: _content(name) for name in beside}
+    inputs = [content.get("inputs") for content in headers.values()]
+    sources = [Path(name) for names in inputs if isinstance(names, dict) for name in names if name.endswith(".json")]
+    headers |= {name: _content(name) for name in sources}
+    for name, content in headers.items():
+        if name != path and "artifact" in content and artifact in (None, content["artifact"]):
+            return f"pass {name}"
+    return f"pass the .json header of {artifact!r}" if artifact else "pass the .json file that lies beside the data"
+
+
+def _content(path: Path) -> dict:
+    """The object in a JSON file; empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_array(path: str | Path, mmap: bool = False) -> "np.ndarray":
@@ -219,7 +251,7 @@ def read_array(path: str | Path, mmap: bool = False) -> "np.ndarray":
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror or error}); run the step that makes it") from error
     except Exception as error:  # a foreign file fails in many ways
-        raise LapeError(f"{path}: is not a whole array ({error}); delete it and run the step again") from error
+        raise LapeError(f"{path}: is not a whole array ({error}); run the step that makes it again") from error
 
 
 def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
@@ -239,7 +271,7 @@ def read_rows(path: str | Path, kinds: Mapping[str, type]) -> list[dict]:
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run the step that makes it") from error
     except (ValueError, RecursionError) as error:
-        raise LapeError(f"{path}: is no file of JSON lines ({error}); delete it and run the step again") from error
+        raise LapeError(f"{path}: is no file of JSON lines ({error}); run the step that makes it again") from error
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or any(type(row.get(key)) is not kind for key, kind in kinds.items()):
             raise LapeError(f"{path}: line {number} is no object with {', '.join(kinds)}; run the step again")

@@ -111,7 +111,9 @@ def _entry(path: Path, run: Path) -> dict:
     needed = ("artifact", "rule", "command", "inputs", "outputs", "parameters", "versions")
     missing = [key for key in needed if key not in header]
     if missing:
-        raise LapeError(f"{path}: is not an artifact header (no {missing[0]!r}); delete it and run the step again")
+        raise LapeError(
+            f"{path}: is not the header of an artifact (no {missing[0]!r}); pass the .json file beside the data"
+        )
     written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     files = {str(path.parent / name): digest for name, digest in header["outputs"].items()}
     entry = {

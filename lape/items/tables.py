@@ -29,13 +29,20 @@ def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     except OSError as error:
         raise LapeError(f"{path}: cannot be read ({error.strerror}); run `lape table` first") from error
     except ValueError as error:
-        raise LapeError(f"{path}: is not a table ({error}); delete it and run `lape table` again") from error
+        raise LapeError(f"{path}: is not a table ({error}); {_pass_csv(path)}") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing or frame.empty:
         what = f"has no column {missing[0]!r}" if missing else "has no row"
-        raise LapeError(f"{path}: {what}; pass the CSV that `lape table` wrote for this figure")
+        raise LapeError(f"{path}: {what}; {_pass_csv(path)}")
     # A row of all languages names no language. Its cell is an empty text, not a missing number.
     return frame.fillna(dict.fromkeys(_TEXT, ""))
+
+
+def _pass_csv(path: str | Path) -> str:
+    """The remedy where another file than the table of a figure was given."""
+    table = Path(path).with_suffix(".csv")
+    beside = table != Path(path) and table.is_file()
+    return f"pass {table}" if beside else "pass the CSV that `lape table` wrote for this figure"
 
 
 def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:

@@ -85,7 +85,7 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, at_most: int, memory
     if one is None or one > allowed:
         taken = "more than there is" if one is None else f"{one / 2**30:.1f} GiB"
         raise LapeError(
-            f"a chunk of {chunk_length} tokens takes {taken} of the {allowed / 2**30:.1f} GiB that it may; lower "
+            f"a chunk of {chunk_length} tokens takes {taken} of the {allowed / 2**30:.3g} GiB that it may; lower "
             "tokens.chunk_length, raise statistics.memory, or spread the model (`device_map: auto`)"
         )
     fitting = max(1, min(at_most, int(allowed // max(one, 1))))

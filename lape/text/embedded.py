@@ -42,7 +42,7 @@ def read_embedded(
     except OSError as error:
         raise LapeError(f"{file}: cannot be read ({error.strerror}); run the step that downloads it") from error
     except (ValueError, RecursionError) as error:
-        raise LapeError(f"{file}: is not valid JSON ({error}); delete it and download it again") from error
+        raise LapeError(f"{file}: is not valid JSON ({error}); name another download") from error
     examples = content.get("examples") if isinstance(content, dict) else None
     if not isinstance(examples, list):
         raise LapeError(f"{file}: has no list named 'examples'; name another download")

@@ -57,9 +57,13 @@ def read_files(
         try:
             yield from reader(path, os.path.relpath(path, folder), reading, text_column, id_column)
         except OSError as error:
-            raise LapeError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
+            raise LapeError(
+                f"{path}: cannot be read ({error.strerror or error}); mend it, or name files without it"
+            ) from error
         except pa.ArrowException as error:
-            raise LapeError(f"{path}: is not a readable Parquet file ({error}); mend or remove it") from error
+            raise LapeError(
+                f"{path}: is not a readable Parquet file ({error}); mend it, or name files without it"
+            ) from error
 
 
 def matching_paths(pattern: str | Mapping[str, str], language: str) -> list[Path]:

@@ -77,7 +77,9 @@ def read_files(language: str, reading: Reading, *, pattern: str | Mapping[str, s
         try:
             yield from reader(path, path.name, reading)
         except OSError as error:
-            raise LapeError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
+            raise LapeError(
+                f"{path}: cannot be read ({error.strerror or error}); mend it, or name files without it"
+            ) from error
 
 
 def read_hub(
@@ -163,7 +165,7 @@ def _read_array(path: Path, name: str, reading: Reading) -> Iterator[tuple[str, 
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise LapeError(f"{path}: is not JSON in UTF-8 ({error}); mend or remove it") from error
+        raise LapeError(f"{path}: is not JSON in UTF-8 ({error}); mend it, or name files without it") from error
     if not isinstance(rows, list):
         raise LapeError(f"{path}: is not a list of rows; call it .jsonl where it holds one object a line")
     for number, row in enumerate(rows, 1):

@@ -65,7 +65,9 @@ def read_questions(
                 elif number not in skip and reading.document(where, number, question):
                     found[number], places[number] = question.strip(), where
         except OSError as error:
-            raise LapeError(f"{path}: cannot be read ({error.strerror or error}); mend or remove it") from error
+            raise LapeError(
+                f"{path}: cannot be read ({error.strerror or error}); mend it, or name files without it"
+            ) from error
     if reading.bad:
         raise LapeError(
             f"questions {language}: {reading.bad} bad rows, the first is {reading.examples[0]}; mend the file, or "

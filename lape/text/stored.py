@@ -84,4 +84,4 @@ class StoredCorpus:
             yield texts[int(place)].as_py()
 
     def _damaged(self) -> LapeError:
-        return LapeError(f"{self.path}: cannot be read as parquet; delete it and run again")
+        return LapeError(f"{self.path}: cannot be read as parquet; run the corpus step again")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_data import ROOT
@@ -90,11 +91,41 @@ def test_headers_name_hashes_of_inputs_and_outputs(tmp_path):
         read_json(tmp_path / "a.json", "neurons")
 
 
-@pytest.mark.parametrize("text, message", [("{", "not valid JSON"), ("[1]", "not an artifact header")])
+@pytest.mark.parametrize(
+    "text, message", [("{", "not valid JSON"), ("[1]", "not the header of an artifact; pass the .json")]
+)
 def test_broken_headers_are_refused(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(LapeError, match=message):
         read_json(tmp_path / "a.json")
+
+
+def test_whoever_passes_another_file_is_told_which_one_is_meant(tmp_path, monkeypatch):
+    """A table of neurons, an item made from them, the pages of the run and its folder; each is a whole file."""
+    monkeypatch.chdir(tmp_path)
+    run, neurons = Path("results/default"), Path("results/default/neurons/tiny/lape.json")
+    for folder in (neurons.parent, run / "tables"):
+        folder.mkdir(parents=True)
+    neurons.with_suffix(".tsv").write_text("layer\tindex\n0\t1\n")
+    write_header(neurons, "neurons", parameters={}, inputs=[], outputs=[neurons.with_suffix(".tsv")])
+    (run / "tables" / "counts.csv").write_text("model\ntiny\n")
+    (run / "report.html").write_text("<html>")
+    write_header(run / "tables" / "counts.json", "table", parameters={}, inputs=[neurons], outputs=[])
+    write_header(run / "manifest.json", "manifest", parameters={}, inputs=[], outputs=[])
+    for path in (
+        neurons.with_suffix(".tsv"),
+        neurons.with_suffix(""),
+        run / "tables/counts.csv",
+        run / "tables/counts.json",
+    ):
+        with pytest.raises(LapeError, match=f"; pass {neurons}$"):
+            read_json(path, "neurons")
+    for path in (run, run / "report.html", run / "tables/counts.csv", neurons):
+        with pytest.raises(LapeError, match=r"; pass results/default/manifest\.json$"):
+            read_json(path, "manifest")
+    for path in (".", "alone.tsv", run / "report.html"):
+        with pytest.raises(LapeError, match=r"; pass the \.json header of 'tokens'$"):
+            read_json(path, "tokens")
 
 
 def test_nan_never_reaches_a_header(tmp_path):

@@ -260,11 +260,13 @@ def test_a_page_is_as_wide_as_two_columns():
 def test_another_items_table_and_another_suffix_are_refused(tmp_path, capsys):
     table = tmp_path / "neurons_per_layer.csv"
     TABLES["neurons_per_layer"].to_csv(table, index=False)
-    assert (
-        main(["figure", "deactivation_by_method", str(table), "--output", str(tmp_path / "deactivation_by_method.pdf")])
-        == 1
-    )
+    words = ["figure", "deactivation_by_method", "--output", str(tmp_path / "x.pdf")]
+    assert main([*words, str(table)]) == 1
     assert "has no column 'deactivated'" in capsys.readouterr().err
+    page = table.with_suffix(".md")
+    page.write_text("| layer, 1 to 18 | no |")
+    assert main([*words, str(page)]) == 1
+    assert f"{page}: has no column 'model'; pass {table}" in capsys.readouterr().err
     assert main(["figure", "neurons_per_layer", str(table), "--output", str(tmp_path / "neurons_per_layer.png")]) == 1
     assert "ends in .pdf" in capsys.readouterr().err
     assert not (tmp_path / "neurons_per_layer.json").exists()

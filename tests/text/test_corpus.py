@@ -193,7 +193,7 @@ def test_damaged_file(tmp_path, extension):
     body = b"".join(json.dumps({"text": f"{n} {FRENCH}"}).encode() + b"\n" for n in range(500))
     body = {"jsonl.gz": gzip.compress, "jsonl.zst": zstandard.compress, "parquet": bytes}[extension](body)
     (tmp_path / f"x.{extension}").write_bytes(body[: len(body) // 2])
-    with pytest.raises(LapeError, match=f"x.{extension}: .*mend or remove"):
+    with pytest.raises(LapeError, match=f"x.{extension}: .*mend it, or name"):
         list(documents("fr", "files", files(tmp_path / "x.*")))
 
 

@@ -143,11 +143,19 @@ def test_rows_that_are_no_example_are_counted(tmp_path):
     ("name", "body", "match"),
     [
         ("x.json", b'{"instruction": "a"}', r"x\.json: is not a list of rows; call it \.jsonl"),
-        ("x.json", b'[{"instruction":', r"x\.json: is not JSON in UTF-8 .*; mend or remove it"),
-        ("x.json", b'["caf\xe9"]', r"x\.json: is not JSON in UTF-8 .*; mend or remove it"),
+        ("x.json", b'[{"instruction":', r"x\.json: is not JSON in UTF-8 .*; mend it, or name files without it"),
+        ("x.json", b'["caf\xe9"]', r"x\.json: is not JSON in UTF-8 .*; mend it, or name files without it"),
         ("x.csv", b"a,b", r"x\.csv: unknown extension; .*\.json"),
-        ("x.jsonl.gz", gzip.compress(lines(ROWS * 500))[:200], r"x\.jsonl\.gz: cannot be read .*; mend or remove it"),
-        ("x.jsonl.zst", zstandard.compress(lines(ROWS))[:60], r"x\.jsonl\.zst: cannot be read .*; mend or remove it"),
+        (
+            "x.jsonl.gz",
+            gzip.compress(lines(ROWS * 500))[:200],
+            r"x\.jsonl\.gz: cannot be read .*; mend it, or name files without it",
+        ),
+        (
+            "x.jsonl.zst",
+            zstandard.compress(lines(ROWS))[:60],
+            r"x\.jsonl\.zst: cannot be read .*; mend it, or name files without it",
+        ),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, name, body, match):

@@ -197,7 +197,7 @@ class Judge:
         """
         if self.budget is not None and estimate.cost > self.budget:
             raise LapeError(
-                f"judge.budget: the calls may cost {estimate.cost:.2f}, more than {self.budget:.2f}; "
+                f"judge.budget: the calls may cost {estimate.cost:.2f}, more than {self.budget:g}; "
                 "raise it, or lower judge.max_tokens"
             )
 

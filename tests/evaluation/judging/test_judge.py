@@ -210,7 +210,7 @@ def test_estimate(serve, generations, lape):
 def test_nothing_is_asked_above_the_budget(serve, generations, lape):
     server = serve()
     prices = {"price_in": 30, "price_out": 60}
-    check_refusal(*lape(*words(server, budget=0.3, **prices)), "judge", "judge.budget", "more than 0.30")
+    check_refusal(*lape(*words(server, budget=0.3, **prices)), "judge", "judge.budget", "more than 0.3;")
     assert not server.bodies and not Path("out").exists()
     assert lape(*words(server, budget=0.6, **prices))[0] == 0
 
