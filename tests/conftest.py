@@ -118,6 +118,8 @@ def faults(lape):
     """Audit the tampered run: what is wrong with which file, one (file, fault) a line."""
     from tampering import MANIFEST
 
+    from lape.errors import counted
+
     def audit() -> list[tuple[str, str]]:
         status, messages = lape("audit", MANIFEST)
         lines = [line for line in messages.splitlines() if line.startswith(("results", "model", "texts", "lape audit"))]
@@ -126,8 +128,8 @@ def faults(lape):
             return []
         *found, last = lines
         assert status == 1
-        remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
-        assert last == f"lape audit: {MANIFEST}: {len(found)} faults; {remedy}"
+        remedy = "make what is named again: snakemake --cores all --force FILE ..."
+        assert last == f"lape audit: {MANIFEST}: {counted(len(found), 'fault')}; {remedy}"
         return [tuple(line.split(": ", 1)) for line in found]
 
     return audit

@@ -3,8 +3,11 @@
 import argparse
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+
+from lape.errors import nearest
+from lape.items.registry import ALIASES, item_name
 
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,8 +18,31 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neurons", type=Path, help="header of LAPE's neurons, where the setting takes as many units")
     parser.add_argument("--values", type=Path, help="header of the steering values, where the setting takes them")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    add_backend(parser)
     parser.add_argument("--output", type=Path, required=True, help="SETTING.jsonl; SETTING.json beside it")
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """The choice between the implementations of the operators."""
+    parser.add_argument(
+        "--backend",
+        choices=["extension", "reference"],
+        default="extension",
+        help="operators: the compiled extension, or plain torch, which is slower",
+    )
+
+
+def item_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
+    """The type of an argument that takes an item by its name or an alias, from the names of all tables or figures."""
+
+    def item(text: str) -> str:
+        name = item_name(text)
+        if name not in known:
+            aliases = [alias for alias, own in ALIASES.items() if own in known]
+            raise argparse.ArgumentTypeError(f"no {kind} is called {text!r}{nearest(text, [*known, *aliases])}")
+        return name
+
+    return item
 
 
 def json_object(text: str) -> dict:

@@ -9,13 +9,15 @@ import logging
 from pathlib import Path
 
 from lape.artifacts.files import read_json
-from lape.errors import LapeError
+from lape.errors import LapeError, counted
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("manifest", type=Path, nargs="?", default=Path("results/default/manifest.json"))
+    parser.add_argument(
+        "manifest", type=Path, nargs="?", default=Path("results/default/manifest.json"), help="manifest.json of the run"
+    )
     parser.add_argument(
         "--against",
         type=Path,
@@ -35,10 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
             faults.insert(0, (str(arguments.manifest), "is not what the workflow wrote: its seal does not hold"))
     except (KeyError, TypeError, AttributeError) as error:
         raise LapeError(f"{arguments.manifest}: is not a whole manifest ({error!r}); run the workflow again") from error
-    remedy = "delete the named files and make them again: snakemake --cores all FILE ..."
+    remedy = "make what is named again: snakemake --cores all --force FILE ..."
     _refuse(arguments.manifest, faults, remedy)
     files = sum(1 + len(entry["files"]) for entry in manifest["artifacts"].values())
-    logger.info("%s: %d artifacts, %d files, all as they were", arguments.manifest, len(manifest["artifacts"]), files)
+    what = f"{counted(len(manifest['artifacts']), 'artifact')}, {counted(files, 'file')}"
+    logger.info("%s: %s, all as they were", arguments.manifest, what)
     if arguments.against is not None:
         _compare(arguments.manifest, arguments.against)
 
@@ -49,11 +52,12 @@ def _compare(manifest: Path, against: Path) -> None:
 
     agreement = compare(Run(manifest), Run(against))
     _refuse(manifest, agreement.faults, f"audit {against}, too, and find out what the two differ in")
-    counts = [f"{len(agreement.same)} artifacts are the same bits as in {against}, as they must be"]
+    counts = [f"the same bits as in {against}, as they must be: {counted(len(agreement.same), 'artifact')}"]
     if agreement.flips:
         most = f"at most {max(agreement.flips.values()):.3g} of a million activations changed sides"
-        counts.append(f"{len(agreement.flips)} statistics of other settings are within their bound ({most})")
-    counts.append(f"nothing is claimed of {len(agreement.unclaimed)}")
+        number = counted(len(agreement.flips), "file")
+        counts.append(f"within the bound of other settings: {number} of statistics ({most})")
+    counts.append(f"nothing is claimed of {counted(len(agreement.unclaimed), 'artifact')}")
     logger.info("%s: %s", manifest, ", ".join(counts))
 
 
@@ -62,4 +66,4 @@ def _refuse(manifest: Path, faults: list[tuple[str, str]], remedy: str) -> None:
     for path, fault in faults:
         logger.error("%s: %s", path, fault)
     if faults:
-        raise LapeError(f"{manifest}: {len(faults)} faults; {remedy}")
+        raise LapeError(f"{manifest}: {counted(len(faults), 'fault')}; {remedy}")

@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer-matched", action="store_true", help="draw as many neurons in each layer as were selected there"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
     parser.add_argument("--output", type=Path, required=True, help="METHOD.tsv; METHOD.json beside it")
 
 

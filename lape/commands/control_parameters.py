@@ -8,7 +8,7 @@ from lape.artifacts.files import write_header
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parameters", type=Path, required=True, help="header of the selected parameters")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
     parser.add_argument("--output", type=Path, required=True, help="matched_pv.safetensors; its header beside it")
 
 

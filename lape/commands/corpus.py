@@ -26,20 +26,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="keep: detect and record each document's language; drop: drop other languages, where the detector knows "
         "the wanted one; off: do not detect",
     )
-    parser.add_argument(
-        "--minimum-characters", type=int, default=1, metavar="N", help="drop shorter documents (default: %(default)s)"
-    )
+    parser.add_argument("--minimum-characters", type=int, default=1, metavar="N", help="drop shorter documents")
     parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this regular expression is found")
     parser.add_argument(
         "--other-language",
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="with keep: refuse a corpus of which more is detected in another language (default: %(default)s)",
+        help="with keep: refuse a corpus of which more is detected in another language",
     )
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="processes that detect languages (default: %(default)s)"
-    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="processes that detect languages")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
 
 

@@ -11,7 +11,7 @@ from lape.artifacts.files import write_header
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=["neurons"])
+    parser.add_argument("kind", choices=["neurons"], metavar="neurons", help="what is written")
     parser.add_argument("neurons", type=Path, metavar="HEADER.json", help="of the neurons")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.pth", help="FILE.pth.json beside it")
 

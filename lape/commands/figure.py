@@ -4,16 +4,17 @@ import argparse
 from pathlib import Path
 
 from lape.artifacts.files import checked, read_json, write_header
+from lape.commands.arguments import item_of
 from lape.errors import LapeError
 from lape.items.drawing.style import save
 from lape.items.figures import draw
-from lape.items.registry import FIGURES, item_name
+from lape.items.registry import FIGURES
 from lape.items.tables import read, subjects
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "item", type=item_name, choices=FIGURES, metavar="ITEM", help=f"what to draw: {', '.join(FIGURES)}"
+        "item", type=item_of("figure", FIGURES), metavar="ITEM", help=f"what to draw: {', '.join(FIGURES)}"
     )
     parser.add_argument("table", type=Path, metavar="TABLE.csv", help="the tidy table that `lape table` wrote")
     parser.add_argument(

@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--instructions", type=Path, required=True, help="LANGUAGE.json of the instructions")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the examples")
     parser.add_argument("--batch-size", type=int, default=128, help="examples per optimizer step, over all devices")
     parser.add_argument("--device-batch-size", type=int, default=8, help="examples per forward pass on one device")
     parser.add_argument("--learning-rate", type=float, default=1e-5, help="learning rate, constant, without warm-up")
     parser.add_argument(
         "--optimizer", default="adamw_torch_fused", help="an optimizer that transformers' Trainer knows"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of the examples, and of dropout")
     parser.add_argument("--max-length", type=int, default=512, help="tokens of an example; longer examples are cut")
     parser.add_argument(
         "--precision",

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lape.artifacts.files import read_json
-from lape.commands.arguments import json_object, positive, strings
+from lape.commands.arguments import add_backend, json_object, positive, strings
 
 PARAMETERS = ("template", "suffixes", "chat", "chat_arguments", "stop", "max_new_tokens", "repetition_penalty")
 PARAMETERS += ("batch_size", "threads", "backend")
@@ -31,12 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stop", type=strings, default=[], help="strings that end an answer (JSON)")
     parser.add_argument("--max-new-tokens", type=positive(int), required=True, help="tokens of an answer, at most")
-    parser.add_argument("--repetition-penalty", type=positive(float), default=1.1)
+    parser.add_argument(
+        "--repetition-penalty",
+        type=positive(float),
+        default=1.1,
+        help="penalty of tokens that the prompt or the answer has; 1 is none",
+    )
     parser.add_argument(
         "--batch-size", type=positive(int), default=8, help="questions per pass, filled to a multiple of 8"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    add_backend(parser)
     parser.add_argument("--output", type=Path, required=True, help="SETTING.jsonl; SETTING.json beside it")
 
 

@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | counts")
     neurons = kinds.add_parser(
-        "neurons", help="list[language][layer] of indices", description="A released neuron file, as a neurons artifact."
+        "neurons",
+        help="list[language][layer] of indices",
+        description="A released neuron file, as a neurons artifact.",
+        formatter_class=parser.formatter_class,
     )
     neurons.add_argument("file", type=Path, metavar="FILE", help="such as LLaMA-2-7B.neuron.pth")
     neurons.add_argument(
@@ -37,8 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "counts",
         help="how often neurons fired, one file per language",
         description="The authors' count files, as statistics artifacts.",
+        formatter_class=parser.formatter_class,
     )
-    counts.add_argument("files", type=_counted, nargs="+", metavar="LANGUAGE=FILE")
+    counts.add_argument(
+        "files", type=_counted, nargs="+", metavar="LANGUAGE=FILE", help="a language and its count file"
+    )
     _add_model(counts, "the folder's")
     counts.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for LANGUAGE.npz, LANGUAGE.json")
     counts.set_defaults(run=_counts)
@@ -51,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", type=Path, help="model.json: name, revision and shape are taken from it")
-    model.add_argument("--name", help=f"of the model in tables; default: {default}")
+    model.add_argument("--name", help=f"of the model in tables (default: {default})")
 
 
 def _neurons(arguments: argparse.Namespace) -> None:

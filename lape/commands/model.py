@@ -25,13 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="folder for the converted checkpoint (with --gguf, --pickled)")
     parser.add_argument("--revision", help="the hub's revision (with --hub)")
     parser.add_argument("--pickled", action="store_true", help="convert pickled weights into --weights (with --hub)")
-    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="auto: bfloat16 where the device computes in it, else float32 on a CPU and float16 on a GPU",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--device-map", help="auto: spread the model over all devices")
     parser.add_argument(
         "--tensor-parallel", type=positive(int), default=1, help="ranks, started by torchrun, that share the model"
     )
-    parser.add_argument("--attn-implementation", help="eager, sdpa, flash_attention_2; default: transformers' choice")
+    parser.add_argument("--attn-implementation", help="eager, sdpa, flash_attention_2 (default: transformers' choice)")
     parser.add_argument(
         "--quantization", choices=["bitsandbytes-8bit", "bitsandbytes-4bit"], help="load quantised weights"
     )

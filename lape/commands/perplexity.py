@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lape.artifacts.files import checked, read_array, read_json, write_header, writing
+from lape.commands.arguments import add_backend
 from lape.errors import LapeError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="valid.json of every language")
     parser.add_argument(
-        "--neurons", type=Path, help="header of the neurons, parameters or expert units; left out: the baseline"
+        "--neurons", type=Path, help="header of the neurons, parameters or expert units (default: the baseline)"
     )
     parser.add_argument(
         "--deactivate",
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=4, help="chunks per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    add_backend(parser)
     parser.add_argument("--output", type=Path, required=True, help="SET.tsv, by chunk; SET.json beside it")
 
 

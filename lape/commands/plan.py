@@ -1,4 +1,8 @@
-"""Price a run before anything runs: tokens, model FLOPs, disk, memory and hours of every stage that is not finished."""
+"""Price a run before anything runs: tokens, model FLOPs, disk, memory and time of every stage that is not finished.
+
+Sizes of files are in units of 1000 bytes (GB), memory in units of 1024 bytes (GiB). FLOPs are counted, one for a
+multiplication and one for an addition.
+"""
 
 import argparse
 from pathlib import Path
@@ -7,19 +11,26 @@ from lape.commands.arguments import positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configs", nargs="*", type=Path, help="YAML files that override config/config.yaml, in order")
+    parser.add_argument(
+        "configs",
+        nargs="*",
+        type=Path,
+        help="YAML files that override config/config.yaml, in order",
+    )
     parser.add_argument(
         "--targets",
         nargs="+",
         default=[],
-        help="targets (default: the first of `all paper`, `all expert_units`, `all` that the run can make)",
+        help="targets (default: the first of `all paper`, `all expert_units` and `all` that the run can make)",
     )
     parser.add_argument("--everything", action="store_true", help="include what is finished already")
     parser.add_argument(
-        "--device", choices=["cpu", "cuda"], help="device of this machine; default: a GPU where there is one"
+        "--device", choices=["cpu", "cuda"], help="device of this machine (default: a GPU where there is one)"
     )
     parser.add_argument(
-        "--devices", type=positive(int), help="number of devices that work side by side; default: all of this machine"
+        "--devices",
+        type=positive(int),
+        help="devices, or on a CPU jobs, that work side by side (default: all that this machine has)",
     )
     parser.add_argument(
         "--tflops",
@@ -27,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TFLOP/s that a GPU elsewhere sustains in 16 bits; take half of its data sheet's number",
     )
     parser.add_argument("--bandwidth", type=positive(float), help="GB/s of that GPU's memory (with --tflops)")
-    parser.add_argument("--device-memory", type=positive(float), help="GiB of a device; default: this machine's")
-    parser.add_argument("--network", type=positive(float), default=50, help="MB/s of downloads (default: 50)")
+    parser.add_argument(
+        "--device-memory", type=positive(float), help="GiB of memory of a device (default: this machine's)"
+    )
+    parser.add_argument("--network", type=positive(float), default=50, help="MB/s of downloads")
     parser.add_argument("--price", type=positive(float), help="price of a device per hour")
     parser.add_argument("--brief", action="store_true", help="print the time of the whole alone, in one line")
     parser.add_argument("--output", type=Path, help="write the plan as JSON to this file too")
@@ -36,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from lape.artifacts.files import write_json
-    from lape.errors import LapeError
-    from lape.plan.bill import as_json, as_text, bill, in_bytes, in_time, price, too_large, two_digits
+    from lape.errors import LapeError, counted
+    from lape.plan.bill import as_json, as_text, bill, in_memory, in_time, price, too_large, two_digits
     from lape.plan.costs import ASSUMPTIONS
     from lape.plan.jobs import buildable_jobs
 
@@ -51,8 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
     priced = price(config, jobs, machine)
     sums = bill(priced, machine, arguments.price)
     total = sums["total"]
-    where = "GPUs" if machine.device == "cuda" else "jobs of the CPU"
-    hours = f"on {machine.devices} {where} {in_time(total['hours_at_least'])} at the least"
+    where = counted(machine.devices, "GPU" if machine.device == "cuda" else "job") + " side by side"
+    hours = f"at least {in_time(total['hours_at_least'])} with {where}"
     if arguments.output:
         write_json(arguments.output, {"targets": targets, "assumptions": ASSUMPTIONS, **as_json(sums, priced, machine)})
     if arguments.brief:
@@ -60,16 +73,16 @@ def run(arguments: argparse.Namespace) -> None:
         return
     print(f"What {' '.join(targets)} of run {config['run']} takes\n")
     print(as_text(sums))
-    print(f"\n{in_time(total['device_hours'])} of devices; {hours}")
+    print(f"\n{in_time(total['device_hours'])} of device time in all; {hours}")
     if total["price"] is not None:
-        print(f"{two_digits(total['price']):,g} at {arguments.price:g} a device and hour")
+        print(f"About {two_digits(total['price']):,g}, at {arguments.price:g} per device and hour")
     origin = "measured here" if machine.measured else "as given"
     print(f"Speeds are {origin}. Assumed: {ASSUMPTIONS}.")
     for model, stages in too_large(priced, machine).items():
         remedy = f"catalogue.{model}.device_map or tensor_parallel"
         if stages == ["finetune"]:
             remedy = "parameter_variation.launcher"
-        print(f"{model} does not fit a device of {in_bytes(machine.memory)} in {', '.join(stages)}; set {remedy}")
+        print(f"{model} does not fit a device of {in_memory(machine.memory)} in {', '.join(stages)}; set {remedy}")
 
 
 def _machine(arguments: argparse.Namespace, config: dict):

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bos",
         action=argparse.BooleanOptionalAction,
-        help="start every sentence with BOS; default: as the tokenizer does",
+        help="start every sentence with BOS (default: as the tokenizer does)",
     )
     parser.add_argument(
         "--max-length", type=int, default=256, help="tokens of a sentence, BOS included; longer sentences are cut"

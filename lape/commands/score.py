@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from lape.artifacts.files import read_json, write_header, writing
+from lape.commands.arguments import add_backend
 from lape.errors import LapeError
 from lape.generation.answers import COPIED, read_answers
 from lape.text.identification import (
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=16, help="answers per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    add_backend(parser)
     parser.add_argument("--output", type=Path, required=True, help="SETTING.tsv, by answer; SETTING.json beside it")
 
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--statistics", type=Path, nargs="+", required=True, help="LANGUAGE.json of every language")
-    parser.add_argument("--method", choices=SELECTIONS, default="lape")
+    parser.add_argument("--method", choices=SELECTIONS, default="lape", help="how neurons are selected")
     parser.add_argument("--ratio", type=float, default=0.01, help="share of all neurons that is selected")
     parser.add_argument(
         "--quantile", type=float, default=0.95, help="quantile of all values that is the threshold (lape, lave)"

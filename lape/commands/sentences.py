@@ -24,15 +24,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="share of the documents kept for evaluation: that of the tokens (source corpus; default: %(default)s)",
+        help="share of the documents kept for evaluation: that of the tokens (source corpus)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw: that of the tokens")
-    parser.add_argument(
-        "--number", type=int, default=500, metavar="N", help="sentences that are scored (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--held-out", type=int, default=100, metavar="N", help="sentences that are held out (default: %(default)s)"
-    )
+    parser.add_argument("--number", type=int, default=500, metavar="N", help="sentences that are scored")
+    parser.add_argument("--held-out", type=int, default=100, metavar="N", help="sentences that are held out")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.jsonl")
 
 

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--neurons", type=Path, required=True, help="METHOD.json of the neurons selected from these statistics"
     )
     parser.add_argument("--resamples", type=int, default=200, help="random draws of shards")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument("--output", type=Path, required=True, help="MODEL.json; MODEL.PART.tsv beside it")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from lape.artifacts.code import code_hash
 from lape.artifacts.files import checked, read_array, read_json, sha256, versions, write_header
 from lape.artifacts.kept_parts import finished, mark_finished, remove_others
-from lape.commands.arguments import positive
+from lape.commands.arguments import add_backend, positive
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ def batch_size(text: str) -> int | None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, required=True, help="train.json of the language's tokens")
-    parser.add_argument("--batch-size", type=batch_size, help="chunks per forward pass, or auto (the default)")
+    parser.add_argument("--batch-size", type=batch_size, help="chunks per forward pass (default: auto)")
     parser.add_argument(
-        "--memory", type=float, help="GiB for the activations of a pass (with auto); default: half of what is free"
+        "--memory", type=float, help="GiB for the activations of a pass (with auto) (default: half of what is free)"
     )
     parser.add_argument("--skip-first", type=int, default=0, help="positions of each chunk that are not counted")
     parser.add_argument("--thresholds", type=json.loads, default=[], help="also count activations above: '[0.5, 1]'")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--counted", type=Path, nargs="+", default=[], help="headers that all jobs wrote, to be added up"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--backend", choices=["extension", "reference"], default="extension")
+    add_backend(parser)
     parser.add_argument(
         "--output",
         type=Path,

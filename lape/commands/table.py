@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 
 from lape.artifacts.files import write_header, writing
+from lape.commands.arguments import item_of
 from lape.errors import LapeError
-from lape.items.registry import TABLES, item_name
+from lape.items.registry import TABLES
 from lape.items.tables import subjects, texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "item", type=item_name, choices=TABLES, metavar="ITEM", help=f"what to make: {', '.join(TABLES)}"
+        "item", type=item_of("table", TABLES), metavar="ITEM", help=f"what to make: {', '.join(TABLES)}"
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT.json", help="headers of the artifacts to read")
     parser.add_argument("--output", required=True, type=Path, metavar="ITEM.csv", help="the tidy table to write")
@@ -19,13 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resamples", type=int, default=2000, help="resamples of the bootstrap, where the item has intervals"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap's draws and of random sign flips")
-    parser.add_argument("--size", type=int, help="expert units: number in each ranking; left out: all")
+    parser.add_argument("--size", type=int, help="expert units: number in each ranking (default: all)")
     parser.add_argument(
-        "--language", help="example_deactivated: language of the question; left out: zh, or the first that is not en"
+        "--language", help="example_deactivated: language of the question (default: zh, or the first that is not en)"
     )
-    parser.add_argument("--source", help="example_cross_lingual: language of the question; left out: es, or the first")
+    parser.add_argument("--source", help="example_cross_lingual: language of the question (default: es, or the first)")
     parser.add_argument(
-        "--target", help="example_cross_lingual: language of the answer; left out: zh, or the first other language"
+        "--target", help="example_cross_lingual: language of the answer (default: zh, or the first other language)"
     )
 
 

@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="the language's documents, as parquet")
     parser.add_argument("--model", type=Path, required=True, help="model.json, whose tokenizer is used")
-    parser.add_argument("--split", choices=["train", "valid"], required=True)
+    parser.add_argument("--split", choices=["train", "valid"], required=True, help="to count on, or to evaluate on")
     parser.add_argument("--budget", type=int, required=True, help="positions wanted, rounded down to whole chunks")
     parser.add_argument("--chunk-length", type=int, required=True, help="positions in a chunk, BOS included")
     parser.add_argument(
         "--bos",
         action=argparse.BooleanOptionalAction,
-        help="start every chunk with BOS; default: as the tokenizer does",
+        help="start every chunk with BOS (default: as the tokenizer does)",
     )
     parser.add_argument("--seed", type=int, default=0, help="which documents are sampled, in which order")
     parser.add_argument("--valid-share", type=float, default=0.2, help="share of documents kept for evaluation")

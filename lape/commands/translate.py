@@ -20,7 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", default=TEMPLATE, help="prompt with {source}")
     parser.add_argument("--stop", type=strings, default=["\nEnglish:"], help="strings that end a translation (JSON)")
     parser.add_argument("--max-new-tokens", type=positive(int), default=128, help="tokens of a translation, at most")
-    parser.add_argument("--repetition-penalty", type=positive(float), default=1.0)
+    parser.add_argument(
+        "--repetition-penalty",
+        type=positive(float),
+        default=1.0,
+        help="penalty of tokens that the prompt or the translation has; 1 is none",
+    )
     parser.add_argument(
         "--batch-size", type=positive(int), default=32, help="sentences per pass, filled to a multiple of 8"
     )

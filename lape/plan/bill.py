@@ -185,7 +185,7 @@ def too_large(priced: Sequence[Priced], machine: Machine) -> dict[str, list[str]
 
 def as_text(sums: dict) -> str:
     """Two tables, stages and models, and the whole bill."""
-    columns = ["jobs", "tokens", "FLOPs", "disk", "download", "memory", "devices", "hours"]
+    columns = ["jobs", "tokens", "FLOPs", "disk", "download", "memory", "devices", "time"]
     tables = []
     for heading, rows in (("stage", sums["stages"]), ("model", sums["models"])):
         body = [[name, *_cells(row)] for name, row in rows.items()]
@@ -198,7 +198,7 @@ def as_text(sums: dict) -> str:
 
 def _cells(row: dict) -> list[str]:
     devices = str(row["devices"]) if row["devices"] else ""
-    sizes = [in_bytes(row[key]) for key in ("disk", "network", "memory")]
+    sizes = [in_bytes(row["disk"]), in_bytes(row["network"]), in_memory(row["memory"])]
     return [str(row["jobs"]), _rounded(row["tokens"]), _rounded(row["flops"]), *sizes, devices, in_time(row["hours"])]
 
 
@@ -213,11 +213,20 @@ def two_digits(value: float) -> float:
 
 
 def in_bytes(value: float) -> str:
-    """A number of bytes with two significant digits and a unit."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= size:
-            return f"{two_digits(value / size):g} {unit}"
-    return f"{value:.0f} B" if value else ""
+    """A size of files with two significant digits and a unit of 1000 bytes or a power of it."""
+    return _sized(value, 1000, ("B", "kB", "MB", "GB", "TB"))
+
+
+def in_memory(value: float) -> str:
+    """A size of memory with two significant digits and a unit of 1024 bytes or a power of it, as devices are named."""
+    return _sized(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+def _sized(value: float, step: int, units: Sequence[str]) -> str:
+    power = 0
+    while power < len(units) - 1 and two_digits(value / step**power) >= step:
+        power += 1
+    return f"{two_digits(value / step**power):g} {units[power]}" if value else ""
 
 
 def in_time(hours: float) -> str:

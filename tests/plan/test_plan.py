@@ -18,7 +18,7 @@ from workflow_run import ENVIRONMENT
 
 from lape.evaluation.perplexity import chunk_nll
 from lape.machine.usage import read_usage, usage_file
-from lape.plan.bill import Priced, bill, in_bytes, in_time, price, too_large
+from lape.plan.bill import Priced, bill, in_bytes, in_memory, in_time, price, too_large
 from lape.plan.costs import COSTS, ON_DEVICE, Cost, Loaded
 from lape.plan.jobs import Job, parsed
 from lape.plan.machine import forward_rate, given
@@ -173,7 +173,14 @@ def test_a_model_that_is_spread_takes_the_devices_that_hold_it():
 
 
 def test_estimates_are_rounded_to_what_is_known():
-    assert [in_bytes(size) for size in (0, 12, 1234, 98_765_432_100)] == ["", "12 B", "1.2 kB", "99 GB"]
+    assert [in_bytes(size) for size in (0, 12, 1234, 999_999, 98_765_432_100)] == [
+        "",
+        "12 B",
+        "1.2 kB",
+        "1 MB",
+        "99 GB",
+    ]
+    assert [in_memory(size) for size in (0, 1024, 1.5 * 2**20, 80 * 2**30)] == ["", "1 KiB", "1.5 MiB", "80 GiB"]
     assert [in_time(hours) for hours in (0.001, 0.5, 1234)] == ["3.6 s", "30 min", "1200 h"]
 
 

@@ -22,7 +22,7 @@ SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for
 # Jobs that follow when the numbers of one stage change.
 FIGURE_RULES = {f"{item}_figure" for item in FIGURES}
 TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
-MATRIX_FIGURES = {"deactivation_figure", "deactivation_log_ratio_figure"}
+MATRIX_FIGURES = {"deactivation_matrix_figure", "deactivation_log_ratio_figure"}
 END = {"manifest", "report"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
 TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
@@ -167,7 +167,7 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
 def test_a_new_valid_budget_leaves_the_statistics_alone(run):
     run.configure(tokens={"valid": 64})
     jobs = run.pending()
-    matrix = {"baseline_table", "deactivation_table", "deactivation_figure", "deactivation_log_ratio_figure"}
+    matrix = {"baseline_table", "deactivation_matrix_table", *MATRIX_FIGURES}
     assert set(jobs) == {"tokens", "valid_tokens", "baseline_perplexity", "perplexity", "config", *matrix, *END}
     assert jobs["tokens"] == len(LANGUAGES)
 
@@ -212,9 +212,9 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
         (
             "lape/interventions/perturbation.py",
             # The baseline is the same command's, though nothing is perturbed in it.
-            {"perplexity", "baseline_perplexity", "baseline_table", "deactivation_table", *MATRIX_FIGURES, *END},
+            {"perplexity", "baseline_perplexity", "baseline_table", "deactivation_matrix_table", *MATRIX_FIGURES, *END},
         ),
-        ("lape/items/perplexity/sections.py", {"baseline_table", "deactivation_table", *MATRIX_FIGURES, *END}),
+        ("lape/items/perplexity/sections.py", {"baseline_table", "deactivation_matrix_table", *MATRIX_FIGURES, *END}),
         ("lape/errors.py", set()),
         ("lape/items/registry.py", set()),
         ("lape/model/architectures.py", set()),
