@@ -40,7 +40,7 @@
 #   <results>/embeddings/{model}/{language}.npy  embed       embeddings of the aligned sentences after every layer
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
-#   <results>/tables/{item}.csv, .md, .tex       table       one per item of the registry, lape/items/
+#   <results>/tables/{item}.csv, .md, .latex/     table       one per item of the registry, lape/items/
 #   <results>/figures/{item}.pdf, .svg, .png     figure
 #   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
 #   <results>/report.html                        report      the default target's tables and figures with captions

@@ -1,9 +1,9 @@
 """The tables and figures: two loops over the registry of items, `lape.items.registry`.
 
 Input: for a table the headers that its entry names, and the data beside them; for a figure its table and nothing else.
-Output: for a table tidy CSV with one observation per row, Markdown and LaTeX; for a figure PDF, SVG and PNG. The same
-inputs and seed give the same bytes. The name of an item is a target that makes its table and its figure, and so is each
-alias, such as `figure2`.
+Output: for a table tidy CSV with one observation per row, Markdown, and a folder with a LaTeX file per section; for a
+figure PDF, SVG and PNG. The same inputs and seed give the same bytes. The name of an item is a target that makes its
+table and its figure, and so is each alias, such as `figure2`.
 """
 
 for name, item in ((name, item) for item in ITEMS for name in (item.name, *item.aliases)):
@@ -31,7 +31,8 @@ for item in (item for item in ITEMS if item.table):
                 category="Tables",
                 labels={"item": item.table.title},
             ),
-            texts=multiext(f"<results>/tables/{item.name}", ".md", ".tex", ".json"),
+            texts=multiext(f"<results>/tables/{item.name}", ".md", ".json"),
+            latex=directory(f"<results>/tables/{item.name}.latex"),
         log:
             f"<logs>/tables/{item.name}.log",
         group:

@@ -59,8 +59,9 @@ def _check_table(path: Path, header: dict) -> Iterator[str]:
     item = header["item"]
     frame = TABLES[item].rows(inputs(header, TABLES[item].artifacts), **header["parameters"])
     for suffix, content in texts(item, frame).items():
-        if path.with_suffix(suffix).read_text(encoding="utf-8") != content:
-            yield f"making {path.with_suffix(suffix).name} again from its inputs gives another"
+        made = Path(f"{path.with_suffix('')}{suffix}")
+        if made.read_text(encoding="utf-8") != content:
+            yield f"making {made.name} again from its inputs gives another"
 
 
 CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {

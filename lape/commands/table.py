@@ -40,7 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
             raise LapeError(f"table {arguments.item}: --{name} is not used; leave it out")
     parameters = {name: getattr(arguments, name) for name in table.options.names}
     frame = table.rows(arguments.inputs, **parameters)
-    written = {output.with_suffix(suffix): text for suffix, text in texts(arguments.item, frame).items()}
+    stem, folder = output.with_suffix(""), output.with_suffix(".latex")
+    written = {Path(f"{stem}{suffix}"): text for suffix, text in texts(arguments.item, frame).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for former in set(folder.glob("*.tex")) - set(written):  # of a run with more languages or models
+        former.unlink()
     for path, text in written.items():
         with writing(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

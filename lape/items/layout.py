@@ -9,15 +9,24 @@ import pandas as pd
 from tabulate import tabulate
 
 _MINUS = "\N{MINUS SIGN}"
+# A hyphen before a number that begins there.
+_NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
+# In text LaTeX prints "<" as an inverted exclamation mark, and cannot print control characters.
 _ESCAPES = str.maketrans(
     {
+        **{chr(code): " " for code in (*range(32), 127)},
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        **{sign: f"${sign}$" for sign in "<>|"},
         _MINUS: "$-$",
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
 )
+# In points: a letter of the font of size \small, the space between two columns, a line, and the text of a usual
+# two-column page. A table that is wider than a column goes over both, and one larger than the page is scaled.
+_LETTER, _GAP, _LINE = 4.6, 12, 11
+_COLUMN, _WIDTH, _HEIGHT = 240, 500, 600
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,13 @@ def markdown(sections: Sequence[Section]) -> str:
     return "\n".join(f"## {section.title}\n\n{_pipe(section)}\n" for section in sections)
 
 
-def latex(sections: Sequence[Section], item: str) -> str:
-    """Table environments for `\\input`, labelled `tab:<item>-<number>`; they need the booktabs package.
+def latex(sections: Sequence[Section], item: str) -> dict[str, str]:
+    """Table environments for `\\input`: name of a file -> one environment, whose label is `tab:<name>`.
 
-    Running text may be in any script and needs XeLaTeX or LuaLaTeX.
+    They need the packages booktabs and graphicx. Running text may be in any script and needs XeLaTeX or LuaLaTeX.
     """
-    tables = [_environment(section, f"tab:{item}-{number}") for number, section in enumerate(sections, start=1)]
-    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+    names = [f"{item}-{number}" for number in range(1, len(sections) + 1)]
+    return {f"{name}.tex": _environment(section, f"tab:{name}") for name, section in zip(names, sections, strict=True)}
 
 
 def _pipe(section: Section) -> str:
@@ -85,32 +94,49 @@ def _verbatim(text: str) -> str:
 
 
 def _environment(section: Section, label: str) -> str:
-    escapes = _ESCAPES | {ord("\n"): r"\newline "} if section.prose else _ESCAPES
+    escapes = _ESCAPES | {ord("\n"): r"\leavevmode\newline "} if section.prose else _ESCAPES
     columns = "l" + "r" * section.cells.shape[1]
     if section.prose:
         columns = r"p{0.18\linewidth}" + r"p{0.75\linewidth}" * section.cells.shape[1]
-    lines = [
-        " & ".join(str(cell).translate(escapes) for cell in row) + r" \\"
-        for row in [[section.corner, *section.cells.columns], *_rows(section)]
-    ]
+    lines = [" & ".join(str(cell).translate(escapes) for cell in row) + r" \\" for row in _lines(section)]
+    kind, scale = _fitted(section)
     return "\n".join(
         [
-            r"\begin{table}[tbp]",
-            r"\centering",
+            r"% \usepackage{booktabs,graphicx}",
+            rf"\begin{{{kind}}}[tbp]",
+            r"\centering\small",
             rf"\caption{{{section.title.translate(_ESCAPES)}}}",
             rf"\label{{{label}}}",
+            *([rf"\resizebox*{scale}{{%"] if scale else []),
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             lines[0],
             r"\midrule",
             *lines[1:],
             r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
+            r"\end{tabular}" + "}" * bool(scale),
+            rf"\end{{{kind}}}",
             "",
         ]
     )
 
 
+def _fitted(section: Section) -> tuple[str, str]:
+    """The environment that a table fits, and the size that `\\resizebox` scales it to; "" where it is not scaled."""
+    if section.prose:
+        return "table*", ""
+    lines = _lines(section)
+    width = sum(max(map(len, map(str, column))) * _LETTER + _GAP for column in zip(*lines, strict=True))
+    wide, high = width / _WIDTH, len(lines) * _LINE / _HEIGHT
+    scale = r"{\linewidth}{!}" if wide >= high else r"{!}{0.85\textheight}"
+    return "table" if width <= _COLUMN else "table*", scale if max(wide, high) > 1 else ""
+
+
+def _lines(section: Section) -> list[list[str]]:
+    """The heads of the columns, and then the rows."""
+    return [[section.corner, *section.cells.columns], *_rows(section)]
+
+
 def _rows(section: Section) -> list[list[str]]:
-    return [[label, *row] for label, row in zip(section.cells.index, section.cells.to_numpy(), strict=True)]
+    rows = [[label, *row] for label, row in zip(section.cells.index, section.cells.to_numpy(), strict=True)]
+    return rows if section.prose else [[_NEGATIVE.sub(_MINUS, str(cell)) for cell in row] for row in rows]

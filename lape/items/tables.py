@@ -46,12 +46,15 @@ def _pass_csv(path: str | Path) -> str:
 
 
 def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
-    """A tidy frame of one item as text, by suffix: CSV for machines, Markdown and LaTeX for people."""
+    """A tidy frame of one item as text: CSV for machines, Markdown, and LaTeX, where each table has a file.
+
+    The keys are what follows the stem of the table's path: ".csv", ".md", and ".latex/<item>-1.tex" and so on.
+    """
     sections = TABLES[item].sections(frame)
     return {
         ".csv": frame.to_csv(index=False, lineterminator="\n"),
         ".md": markdown(sections),
-        ".tex": latex(sections, item),
+        **{f".latex/{name}": text for name, text in latex(sections, item).items()},
     }
 
 

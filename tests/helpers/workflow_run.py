@@ -123,11 +123,17 @@ class Workspace:
         return jobs
 
     def artifacts(self) -> dict[str, Path]:
-        """Every file of the run but logs, by its path below the run's folder."""
+        """Every file of the run but logs and Snakemake's marks in folders, by its path below the run's folder."""
         # os.walk passes over folders that a job removes meanwhile.
-        paths = [Path(folder, name) for folder, _, names in os.walk(self.results) for name in names]
+        paths = [
+            Path(folder, name)
+            for folder, _, names in os.walk(self.results)
+            for name in names
+            if name != ".snakemake_timestamp"
+        ]
         files = {path.relative_to(self.results).as_posix(): path for path in paths}
-        return {name: path for name, path in files.items() if not name.startswith("logs/")}
+        hidden = ".snakemake_timestamp"
+        return {name: path for name, path in files.items() if not name.startswith("logs/") and path.name != hidden}
 
     def times(self) -> dict[str, int]:
         """When each artifact was written, in nanoseconds."""

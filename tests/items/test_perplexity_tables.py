@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -383,7 +384,6 @@ def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(
 
     largest = frame["ppl_change"].max()
     assert f"{largest:.0f}*" in output.with_suffix(".md").read_text()
-    assert output.with_suffix(".tex").read_text().count(r"\bottomrule") == 4
 
     header = json.loads(output.with_suffix(".json").read_text())
     assert (header["artifact"], header["item"], header["rows"]) == ("table", "deactivation_by_method", 8)
@@ -394,15 +394,15 @@ def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(
     assert set(header["outputs"]) == {
         "deactivation_by_method.csv",
         "deactivation_by_method.md",
-        "deactivation_by_method.tex",
+        *(f"deactivation_by_method.latex/deactivation_by_method-{number}.tex" for number in range(1, 5)),
     }
     # What the audit does.
     again = texts("deactivation_by_method", TABLES["deactivation_by_method"].rows(headers, **header["parameters"]))
-    assert {suffix: output.with_suffix(suffix).read_text() for suffix in again} == again
+    assert {suffix: Path(f"{output.with_suffix('')}{suffix}").read_text() for suffix in again} == again
 
-    before = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    before = {path.name: path.read_bytes() for path in output.parent.rglob("*.*") if path.is_file()}
     assert main(arguments) == 0
-    assert before == {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    assert before == {path.name: path.read_bytes() for path in output.parent.rglob("*.*") if path.is_file()}
     assert main([*arguments, "--seed", "6"]) == 0
     assert before["deactivation_by_method.csv"] != output.read_bytes()
 

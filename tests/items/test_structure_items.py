@@ -166,7 +166,9 @@ def test_commands_write_table_and_figure_and_the_same_bytes_twice(tmp_path, item
     for _ in range(2):
         assert main(["table", item, *map(str, paths), "--output", str(tmp_path / f"t/{item}.csv")]) == 0
         assert main(["figure", item, str(tmp_path / f"t/{item}.csv"), "--output", str(tmp_path / f"f/{item}.pdf")]) == 0
-        found.append({file.name: file.read_bytes() for part in "tf" for file in (tmp_path / part).iterdir()})
+        found.append(
+            {file.name: file.read_bytes() for part in "tf" for file in (tmp_path / part).rglob("*.*") if file.is_file()}
+        )
     assert found[0] == found[1]
     svg = found[0][f"{item}.svg"].decode()
     assert ">tiny" in svg and (

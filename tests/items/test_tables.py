@@ -1,6 +1,8 @@
 """Tables: exact cells from small artifacts, refusal of incomplete ones, and the forms for people."""
 
 import json
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -182,7 +184,7 @@ def test_command_records_the_neurons_tsv_and_refuses_another_suffix(tmp_path, ca
     header = json.loads((tmp_path / "neurons_per_layer.json").read_text())
     assert set(header["inputs"]) == {str(path), str(path.with_suffix(".tsv"))}
     assert "| 4               |    0 |     2 |" in (tmp_path / "neurons_per_layer.md").read_text()
-    assert r"4 & 0 & 2 \\" in (tmp_path / "neurons_per_layer.tex").read_text()
+    assert r"4 & 0 & 2 \\" in (tmp_path / "neurons_per_layer.latex" / "neurons_per_layer-1.tex").read_text()
     assert main(["table", "neurons_per_layer", str(path), "--output", str(tmp_path / "neurons_per_layer.tsv")]) == 1
     assert "ends in .csv" in capsys.readouterr().err
 
@@ -222,9 +224,49 @@ def test_rounded(value, text):
 
 
 def test_forms_escape_what_latex_would_read_as_markup():
-    section = Section("a_b: 5% & more", "language", pd.DataFrame({"zh_Hant": ["\N{MINUS SIGN}1"]}, index=["zh_Hans"]))
-    tex = latex([section], "item")
-    assert r"\caption{a\_b: 5\% \& more}" in tex
-    assert r"zh\_Hans & $-$1 \\" in tex
+    cells = pd.DataFrame({"zh_Hant": ["\N{MINUS SIGN}1", "[-0.5, 1e-05]"]}, index=["zh_Hans", "llama-2-7b"])
+    section = Section("a_b: 5% & more (p < 0.05)", "language", cells)
+    (tex,) = latex([section], "item").values()
+    assert r"\caption{a\_b: 5\% \& more (p $<$ 0.05)}" in tex
+    assert r"zh\_Hans & $-$1 \\" in tex and r"llama-2-7b & [$-$0.5, 1e-05] \\" in tex
     assert r"\label{tab:item-1}" in tex
-    assert "a_b: 5% & more" in markdown([section])
+    assert "a_b: 5% & more (p < 0.05)" in markdown([section]) and "[\N{MINUS SIGN}0.5" in markdown([section])
+
+
+@pytest.mark.parametrize(
+    ("down", "across", "kind", "scale"),
+    [
+        (3, 3, "table", ""),
+        (3, 10, "table*", ""),
+        (3, 40, "table*", r"{\linewidth}{!}"),
+        (80, 3, "table", r"{!}{0.85\textheight}"),
+    ],
+)
+def test_a_table_takes_the_width_that_it_needs(down, across, kind, scale):
+    cells = pd.DataFrame([["1,234"] * across] * down, columns=[f"l{place}" for place in range(across)])
+    (tex,) = latex([Section("title", "layer", cells)], "item").values()
+    assert rf"\begin{{{kind}}}[tbp]" in tex and rf"\end{{{kind}}}" in tex
+    assert (rf"\resizebox*{scale}" in tex) == bool(scale) == ("resizebox" in tex)
+
+
+TEX = next(filter(None, map(shutil.which, ("xelatex", "pdflatex", "tectonic"))), None)
+
+
+@pytest.mark.skipif(TEX is None, reason="no TeX is installed (xelatex, pdflatex or tectonic)")
+def test_tex_compiles_every_kind_of_table(tmp_path):
+    """Narrow, wide and long numbers, and running text with every character of ASCII."""
+    text = "\n" + "".join(map(chr, range(1, 128)))
+    sections = [Section(text, "", pd.DataFrame({"en": [text, "[x]"]}, index=["question", "answer"]), prose=True)]
+    for down, across in ((2, 2), (2, 12), (3, 40), (80, 3)):
+        cells = pd.DataFrame([["\N{MINUS SIGN}1 [-2, 3]*"] * across] * down)
+        sections.append(Section("a_b (p < 0.05)", "layer, 1 to 18", cells))
+    tables = latex(sections, "item")
+    for name, content in tables.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    inputs = "".join(rf"\input{{{name}}}\clearpage" for name in tables)
+    packages = r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}"
+    (tmp_path / "main.tex").write_text(rf"{packages}\begin{{document}}{inputs}\end{{document}}", encoding="utf-8")
+    options = [] if TEX.endswith("tectonic") else ["-interaction=nonstopmode", "-halt-on-error"]
+    done = subprocess.run([TEX, *options, "main.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (tmp_path / "main.pdf").is_file() and "too large for page" not in done.stdout

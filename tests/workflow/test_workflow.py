@@ -15,7 +15,8 @@ from workflow_run import CONFIG, ENVIRONMENT, LANGUAGES, TIMED, Workspace
 
 pytestmark = pytest.mark.workflow
 
-TABLES = ("corpora", "baseline", "deactivation_matrix", "neurons_per_language", "neurons_per_layer")
+# Item -> the number of its sections, each of which has a LaTeX file.
+TABLES = {"corpora": 1, "baseline": 1, "deactivation_matrix": 4, "neurons_per_language": 1, "neurons_per_layer": 1}
 FIGURES = ("deactivation_matrix", "deactivation_log_ratio", "neurons_per_layer")
 METHODS = ("lape", "matched_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
@@ -48,7 +49,8 @@ def _declared() -> set[str]:
             for method, language in itertools.product(METHODS, LANGUAGES)
         },
         "perplexity/tiny/none/baseline": (".tsv", ".json"),
-        **{f"tables/{item}": (".csv", ".md", ".tex", ".json") for item in TABLES},
+        **{f"tables/{item}": (".csv", ".md", ".json") for item in TABLES},
+        **{f"tables/{item}.latex/{item}-": [f"{n}.tex" for n in range(1, 1 + of)] for item, of in TABLES.items()},
         **{f"figures/{item}": (".pdf", ".svg", ".png", ".json") for item in FIGURES},
     }
     return {stem + suffix for stem, suffixes in stems.items() for suffix in suffixes}
