@@ -1,7 +1,7 @@
 """Write neurons as the authors release theirs: a .pth file of list[language][layer] of indices.
 
-The file names no language: FILE.json beside it does, in their order. In a mixture of experts an index is the place in
-the layer, expert * width + index.
+The file names neither its languages nor its model. FILE.json beside it does, and `lape import neurons` reads both. In
+a mixture of experts an index is the place in the layer, expert * width + index.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
         # Not .json alone: an export beside its source would take the name of the source's header.
         arguments.output.with_name(f"{arguments.output.name}.json"),
         "export",
-        **{key: neurons.summary.get(key) for key in ("method", "model", "model_revision")},
+        **{key: neurons.summary.get(key) for key in ("method", "model", "model_revision", "checkpoint")},
         languages=list(neurons.sets),
         **neurons.sites.description(),
         parameters={},

@@ -5,6 +5,7 @@ Files are loaded without running code that they may carry.
 # ruff: noqa: N999  (a command and its module have one name, which no statement imports)
 
 import argparse
+import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -21,12 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     neurons = kinds.add_parser(
         "neurons",
         help="list[language][layer] of indices",
-        description="A released neuron file, as a neurons artifact.",
+        description="A released or exported neuron file, as a neurons artifact. The header of an exported file, "
+        "FILE.json, says its languages and its model. The name of a released file says its model.",
         formatter_class=parser.formatter_class,
     )
     neurons.add_argument("file", type=Path, metavar="FILE", help="such as LLaMA-2-7B.neuron.pth")
     neurons.add_argument(
-        "--languages", type=_languages, required=True, help="languages of the file, in its order: en,zh,..."
+        "--languages",
+        type=_languages,
+        help="languages of the file, in its order: en,zh,... (default: those of its header, or of the paper's model)",
     )
     _add_model(neurons, "the file's")
     neurons.add_argument(
@@ -61,28 +65,51 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _neurons(arguments: argparse.Namespace) -> None:
-    from lape.neurons.released import Source, read_neurons
+    from lape.neurons.released import Export, Source, read_neurons
 
     file, output = arguments.file, arguments.output
+    file = file.with_suffix("") if file.suffix == ".json" else file  # the header of an export is as good as its file
     if output.suffix != ".tsv":
         raise LapeError(f"{output}: neurons are written as TSV; give --output a name that ends in .tsv")
     if arguments.neurons_per_layer is not None and arguments.neurons_per_layer < 1:
         raise LapeError(f"--neurons-per-layer: {arguments.neurons_per_layer} is no number of neurons; raise it")
     if arguments.model and arguments.neurons_per_layer:
         raise LapeError(f"--neurons-per-layer: {arguments.model} says how many there are; leave one of the two out")
-    # "LLaMA-2-7B.neuron.pth" is of LLaMA-2-7B.
-    name = arguments.name or re.sub(r"(\.neurons?)?\.\w+$", "", file.name)
-    source = Source.described(arguments.model) if arguments.model else Source.named(name, arguments.neurons_per_layer)
-    neurons = read_neurons(file, arguments.languages, source)
+    exported = Export.beside(file)
+    if exported is not None:
+        source = _exported_source(arguments, exported)
+    elif arguments.model:
+        source = Source.described(arguments.model)
+    else:  # "LLaMA-2-7B.neuron.pth" is of LLaMA-2-7B
+        name = arguments.name or re.sub(r"(\.neurons?)?\.\w+$", "", file.name)
+        source = Source.named(name, arguments.neurons_per_layer)
+    neurons = read_neurons(file, exported.languages if exported else arguments.languages, source)
     neurons.save(
         output,
-        method="lape",
+        method=exported.method if exported else "lape",
         **_identity(source),
-        languages=arguments.languages,
-        parameters={"languages": arguments.languages},
-        inputs=[file, *([arguments.model] if arguments.model else [])],
+        languages=list(neurons.sets),
+        parameters={"languages": list(neurons.sets)},
+        inputs=[file, *([exported.header] if exported else []), *([arguments.model] if arguments.model else [])],
     )
     logger.info("neurons %s: %d imported, %s", source.name, len(neurons.table), neurons.counts())
+
+
+def _exported_source(arguments: argparse.Namespace, exported):
+    """The model of an exported file. Options may rename or describe it, and must not contradict the file's header."""
+    from lape.neurons.released import Source
+
+    header, source = exported.header, exported.source
+    if arguments.languages not in (None, exported.languages):
+        raise LapeError(f"--languages: {header} names {', '.join(exported.languages)}; leave --languages out")
+    if arguments.neurons_per_layer is not None:
+        raise LapeError(f"--neurons-per-layer: {header} says how many there are; leave it out")
+    if arguments.model is None:
+        return dataclasses.replace(source, name=arguments.name or source.name)
+    described = Source.described(arguments.model)
+    if described.sites != source.sites:
+        raise LapeError(f"{arguments.model}: has {described.sites}, but {header} {source.sites}; leave --model out")
+    return described
 
 
 def _counts(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lape.artifacts.files import read_json, writing
+from lape.artifacts.files import checked, read_json, writing
 from lape.errors import LapeError
 from lape.model.sites import Sites, layer_label
 from lape.neurons.table import Neurons
@@ -75,13 +75,54 @@ class Source:
         checkpoint = header["path"] if header["source"] == "hub" else None
         return cls(header["name"], header["revision"], checkpoint, Sites.of(header))
 
+    def languages(self, count: int) -> list[str]:
+        """The languages of a released file of this model that lists `count` of them: the paper's first ones.
 
-def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> Neurons:
+        The list is empty for a model whose neurons the authors did not release.
+        """
+        known = paper_model(self.name) or key(self.name) in _RELEASED
+        return list(MODELS[0].counts().index[:count]) if known else []
+
+
+@dataclass(frozen=True)
+class Export:
+    """What the header of an exported file says of it.
+
+    Attributes:
+        header: path of the header.
+        languages: the languages of the file, in the file's order.
+        method: the method that selected the neurons.
+        source: their model.
+    """
+
+    header: Path
+    languages: list[str]
+    method: str
+    source: Source
+
+    @classmethod
+    def beside(cls, path: str | Path) -> "Export | None":
+        """The header beside an exported file, `<file>.json`; None where there is none, as for a released file.
+
+        Raises:
+            LapeError: the header is of another kind, or was written for another file.
+        """
+        header_path = Path(f"{path}.json")
+        if not header_path.is_file():
+            return None
+        header = read_json(header_path, "export")
+        checked(header_path, header, "")
+        source = Source(header["model"], header["model_revision"], header.get("checkpoint"), Sites.of(header))
+        return cls(header_path, header["languages"], header["method"] or "lape", source)
+
+
+def read_neurons(path: str | Path, languages: Sequence[str] | None, source: Source) -> Neurons:
     """Read a released neuron file.
 
     Args:
         path: the .pth file. It is loaded without running any code that it may carry.
-        languages: the languages of the file, in the file's order.
+        languages: the languages of the file, in the file's order. None for those of the paper, where `source` is a
+            model whose neurons the authors released.
         source: the model; its neurons per layer must be known.
 
     Returns:
@@ -99,6 +140,9 @@ def read_neurons(path: str | Path, languages: Sequence[str], source: Source) -> 
         )
     if not (isinstance(content, list) and content and all(isinstance(layers, list) and layers for layers in content)):
         raise LapeError(f"{path}: is no list of languages of layers; pass a released neuron file")
+    languages = source.languages(len(content)) if languages is None else languages
+    if not languages:
+        raise LapeError(f"{path}: does not say its languages, and is no released file by its name; pass --languages")
     if len(content) != len(languages):
         raise LapeError(
             f"{path}: holds {len(content)} languages, --languages names {len(languages)} ({', '.join(languages)}); "

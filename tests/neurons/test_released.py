@@ -83,7 +83,7 @@ def refuse(folder, lape):
 def test_released_files_equal_the_papers_tables_cell_by_cell(folder, lape, name):
     counts, union, shape, table = RELEASED[name]
     released = REFERENCE / "official" / f"{name}.neuron.pth"
-    assert lape("import", "neurons", released, "--languages", ",".join(counts), "--output", "lape.tsv")[0] == 0
+    assert lape("import", "neurons", released, "--output", "lape.tsv")[0] == 0
     neurons = Neurons.load("lape.json")
     assert (neurons.counts(), len(neurons.table)) == (counts, union)
     assert neurons.sites.shape == shape
@@ -194,9 +194,14 @@ def test_an_export_read_back_deactivates_and_counts_the_same(stages, lape):
     """On the artifacts of a run: the same table, and the same likelihood of every chunk to the last bit."""
     assert lape("export", "neurons", "neurons/lape.json", "--output", "neurons/lape.pth")[0] == 0
     assert json.loads(Path("neurons/lape.pth.json").read_text())["languages"] == ["fr", "ja"]
-    words = ["--languages", "fr,ja", "--model", "models/model.json", "--output", "imported/lape.tsv"]
+    words = ["--languages", "fr,ja", "--model", "models/model.json", "--output", "described/lape.tsv"]
     assert lape("import", "neurons", "neurons/lape.pth", *words)[0] == 0
+    assert lape("import", "neurons", "neurons/lape.pth.json", "--output", "imported/lape.tsv")[0] == 0
     ours, back = Neurons.load("neurons/lape.json"), Neurons.load("imported/lape.json")
+    assert Path("described/lape.tsv").read_bytes() == Path("imported/lape.tsv").read_bytes()
+    assert [back.summary[name] for name in ("method", "model", "model_revision")] == [
+        ours.summary[name] for name in ("method", "model", "model_revision")
+    ]
     pd.testing.assert_frame_equal(back.table, ours.table[["layer", "index", "languages"]])
     assert len(back.table) and (back.sets, back.layers) == (ours.sets, ours.layers)
     for item in ("neurons_per_layer", "neurons_per_language", "sharing"):
@@ -205,6 +210,45 @@ def test_an_export_read_back_deactivates_and_counts_the_same(stages, lape):
     row = arguments("perplexity", neurons="imported/lape.json")
     assert lape(*row[:-1], "imported/fr.tsv")[0] == 0
     assert Path("imported/fr.tsv").read_bytes() == Path("perplexity/fr.tsv").read_bytes()
+
+
+def test_what_contradicts_the_header_of_an_export_is_refused(stages, lape):
+    assert lape("export", "neurons", "neurons/lape.json", "--output", "neurons/lape.pth")[0] == 0
+    words = ["import", "neurons", "neurons/lape.pth", "--output", "imported/lape.tsv"]
+    other = write_model(Path("other.json"), experts=2)
+    header = "neurons/lape.pth.json"
+    check_refusal(*lape(*words, "--languages", "ja,fr"), "import", "--languages", f"{header} names fr, ja", "leave")
+    check_refusal(*lape(*words, "--neurons-per-layer", "32"), "import", "--neurons-per-layer", header)
+    check_refusal(*lape(*words, "--model", other), "import", "other.json", header, "leave --model out")
+    Path("neurons/lape.pth").write_bytes(b"another file")
+    check_refusal(*lape(*words), "import", "neurons/lape.pth", "is not the file")
+    assert not Path("imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "sites", "languages"),
+    [
+        ("LLaMA-2-7B", (32, 11008), 7),
+        ("LLaMA-2-13B", (40, 13824), 7),
+        ("LLaMA-2-70B", (80, 28672), 7),
+        ("BLOOM-7B", (30, 16384), 6),
+        ("Mistral-7B", (32, 14336), 7),
+        ("OPT-6.7B", (32, 16384), 5),
+        ("phi-2", (32, 10240), 7),
+    ],
+)
+def test_a_released_file_is_known_by_its_name(folder, lape, name, sites, languages):
+    """The authors' seven files. Their last languages are missing where they have no neuron."""
+    content = [[torch.tensor([language]) for _ in range(sites[0])] for language in range(languages)]
+    assert lape("import", "neurons", saved(content, f"{name}.neuron.pth"), "--output", "lape.tsv")[0] == 0
+    neurons = Neurons.load("lape.json")
+    assert neurons.sites.shape == sites and neurons.sets == ("en", "zh", "fr", "es", "vi", "id", "ja")[:languages]
+    assert (neurons.summary["model"], neurons.summary["method"]) == (name, "lape")
+
+
+def test_a_file_of_another_name_needs_its_languages(folder, refuse):
+    words = ["import", "neurons", saved(CONTENT), "--neurons-per-layer", "32", "--output", "lape.tsv"]
+    refuse(*words, names=("released.neuron.pth", "pass --languages"))
 
 
 def test_languages_without_a_neuron_keep_their_place_and_bytes_do_not_change(folder, tiny_model):
