@@ -19,8 +19,7 @@ run: setup
 	command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
 	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
 	@hostname > .venv/ran-on
-	@lape plan --brief --targets all 2>/dev/null || true  # Snakemake tells what is wrong
-	snakemake --cores $(CORES)
+	LAPE_PLAN=1 snakemake --cores $(CORES)  # LAPE_PLAN: say first how long it takes on this machine
 
 # A worker takes whole files of tests, the longest first; their jobs and kernels have a core each. Threads that wait
 # leave theirs to others, which halves the time of tests with several threads.

@@ -11,6 +11,8 @@ import yaml
 from lape.errors import LapeError, nearest
 from lape.interventions.dose import Dose
 
+# Every start of Snakemake reads the schema, and the loader in C takes a tenth of the time.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Names of rows of tables, which no language may have.
 RESERVED = ("baseline", "all")
 # Experiments that take one of the languages, and the keys that name it.
@@ -32,9 +34,7 @@ def check_config(config: dict, schema_path: str | Path) -> None:
     Raises:
         LapeError: the first fault: its key, what is wrong, and the nearest known key or value.
     """
-    # Every start of Snakemake reads it, and the loader in C takes a tenth of the time.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema = yaml.load(Path(schema_path).read_text(encoding="utf-8"), Loader=loader)
+    schema = yaml.load(Path(schema_path).read_text(encoding="utf-8"), Loader=_LOADER)
     for place, fault in _unfit(config, ()):
         raise LapeError(f"config {'.'.join(map(str, place)) or 'the top level'}: {fault}")
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
@@ -42,6 +42,27 @@ def check_config(config: dict, schema_path: str | Path) -> None:
         raise LapeError(_explain(error))
     for check in CHECKS:
         check(config)
+
+
+def read_config(path: str | Path) -> dict:
+    """What one configuration file says, without the defaults.
+
+    Raises:
+        LapeError: there is no such file, or it is no YAML with keys; the line of the fault is named.
+    """
+    try:
+        found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise LapeError(f"{path}: cannot be read ({why}); name a YAML file of settings") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        problem = getattr(error, "problem", None) or error
+        raise LapeError(f"{path}{line}: is no YAML ({problem}); mend the line, or the line above it") from error
+    if not isinstance(found, dict):
+        raise LapeError(f"{path}: has no keys; write `key: value`, as config/config.yaml does")
+    return found
 
 
 # Keys whose values are paths on this machine; "*" stands for every name of a mapping.
@@ -343,15 +364,16 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"config {place}: key {missing!r} is missing; config/README.md describes it"
+    if error.validator == "minItems":
+        number = {1: "one", 2: "two"}.get(error.validator_value, error.validator_value)
+        why = f", as {error.schema['$comment']}" if "$comment" in error.schema else ""
+        return f"config {place}: name {number} or more in place of {error.instance}{why}"
     if isinstance(error.instance, bool):
         # YAML reads no, off, yes and on as booleans; "no" is also Norwegian.
         return f"config {place}: YAML reads the word there as {error.instance}; put it in quotes"
     if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
         # YAML 1.1 reads 1e-5 as text, 1.0e-5 as a number.
         return f"config {place}: YAML reads {error.instance} as text; write {float(error.instance):.1e}"
-    if error.validator == "minItems":
-        why = f", as {error.schema['$comment']}" if "$comment" in error.schema else ""
-        return f"config {place}: has {len(error.instance)}; name {error.validator_value} or more{why}"
     if error.validator == "pattern" and "$comment" in error.schema:
         return f"config {place}: {error.instance!r} does not match; write {error.schema['$comment']}"
     return f"config {place}: {error.message}"

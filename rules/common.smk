@@ -11,12 +11,11 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from lape.artifacts.code import code_hash
-from lape.config import check_config, expand_paths, expert_languages, named_models
+from lape.config import check_config, expand_paths, expert_languages
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
 from lape.items.registry import ITEMS, name_items
 from lape.machine.warm import warm_lape
-from lape.model.checkpoint import checkpoint_files
 from lape.workflow import names, repository, targets
 from lape.workflow.console import PLAN, attach, expected
 from lape.workflow.flags import Flags, optional, optional_list
@@ -24,6 +23,7 @@ from lape.workflow.inputs import Inputs
 from lape.workflow.names import one_of
 from lape.workflow.repository import repository_files
 from lape.workflow.resources import Booking
+from lape.workflow.sources import check_files
 from snakemake.exceptions import WorkflowError
 
 console = attach(workflow, config["run"])
@@ -46,13 +46,11 @@ def in_one_line(function):
 
 @in_one_line
 def check():
-    """Refuse a configuration, or a model's folder, before any job runs."""
+    """Refuse a configuration, or a file that is missing, before any job runs."""
     name_items(config)
     check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
     expand_paths(config)
-    for name in named_models(config):
-        if config["catalogue"][name]["source"] == "path":
-            checkpoint_files(config["catalogue"][name]["path"])
+    check_files(config)
 
 
 def gpu_limit():
@@ -61,8 +59,18 @@ def gpu_limit():
     return workflow.global_resources["gpu"].value if limited else None
 
 
+class InOneLine:
+    """An object whose methods are functions `in_one_line`."""
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    def __getattr__(self, name):
+        return in_one_line(getattr(self._owner, name))
+
+
 check()
-inputs, flags, tables = Inputs(config, Path(workflow.basedir)), Flags(config), targets.Tables(config)
+inputs, flags, tables = InOneLine(Inputs(config, Path(workflow.basedir))), Flags(config), targets.Tables(config)
 booked = Booking(config, gpu_limit)
 gpus, mem_mb, runtime = in_one_line(booked.gpus), booked.mem_mb, booked.runtime
 architecture = functools.partial(repository.architecture, config)

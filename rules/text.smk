@@ -30,7 +30,7 @@ rule corpus:
         # This is a function because Snakemake would replace {language} in a plain string.
         settings=lambda wildcards: json.dumps(inputs.corpus_settings()),
         file=lambda wildcards, input: optional(
-            "--file", input.text if config["corpus"]["source"] == "embedded" else None
+            "--file", input.text[0] if config["corpus"]["source"] == "embedded" else None
         ),
         language_check=inputs.language_check(),
         minimum_characters=config["corpus"]["minimum_characters"],

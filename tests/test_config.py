@@ -11,7 +11,7 @@ from config_tables import leaves
 from default_config import DEFAULTS, SCHEMA
 from tiny_data import ROOT
 
-from lape.config import check_config, expand_paths
+from lape.config import check_config, expand_paths, read_config
 from lape.errors import LapeError
 
 
@@ -47,7 +47,8 @@ def test_config_readme_says_what_the_schema_says():
         ({"langauges": ["en", "fr"]}, "unknown key 'langauges'; did you mean 'languages'"),
         ({"tokens.trian": 5}, "config tokens: unknown key 'trian'; did you mean 'train'"),
         ({"languages": ["en", "xx"]}, "config languages: the embedded text has no 'xx'"),
-        ({"languages": ["en"]}, "config languages: has 1; name 2 or more, as neurons are found by comparing languages"),
+        ({"languages": ["en"]}, "config languages: name two or more in place of ['en']"),
+        ({"models": []}, "config models: name one or more in place of []"),
         ({"languages": ["en", False]}, "YAML reads the word there as False; put it in quotes"),
         ({"corpus.language_check": False}, "config corpus.language_check: YAML reads the word"),
         ({"corpus.source": "hub", "corpus.hub.newest": 9, "corpus.hub.id_column": None}, "name the id_column"),
@@ -160,3 +161,23 @@ def test_the_package_depends_on_nothing_unpinned():
     assert {requirement.split(">=")[0] for requirement in project["dependencies"]} <= pinned
     (torch,) = (need for need in content["build-system"]["requires"] if need.startswith("torch"))
     assert torch in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: mine\nlanguages: [en, fr\nmodels: [m]\n", ", line 3: is no YAML (did not find expected ',' or ']')"),
+        ("run: mine\n\tlanguages: en\n", ", line 2: is no YAML (found"),
+        ("run: \x00\n", ": is no YAML ("),
+        ("- en\n", ": has no keys; write `key: value`"),
+        ("", ": has no keys"),
+        (None, ": cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path, text, message):
+    path = tmp_path / "my.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LapeError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}{message}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lape.artifacts.shipped import repository
 from lape.cli import COMMANDS, command_parser
+from lape.config import read_config
 from lape.errors import LapeError
 
 SNAKEFILE = repository() / "Snakefile"
@@ -80,8 +81,7 @@ def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bo
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
     for path in configs:
-        if not path.is_file():
-            raise LapeError(f"{path}: no such file; name a YAML file that overrides config/config.yaml")
+        read_config(path)  # Snakemake would not say in which line a fault is
     if not SNAKEFILE.is_file():
         raise LapeError(f"{SNAKEFILE}: no such file; run `lape plan` from a checkout of the repository")
     try:

@@ -135,8 +135,8 @@ def pack(
                 ".txt files), take whole documents (tokens.excerpts: false)"
             )
         raise LapeError(
-            f"{label}: {wanted} tokens of text are wanted and {found}; {remedy}, or set tokens.allow_fewer to true to "
-            "use what there is"
+            f"{label}: {budget} tokens{' with BOS' * (bos is not None)} are wanted and {found}; {remedy}, or set "
+            "tokens.allow_fewer to true to use what there is"
         )
     return PackedTokens(chunks.number, np.concatenate(predicted_bytes), sampled, len(ids))
 

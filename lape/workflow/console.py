@@ -148,7 +148,7 @@ class Console(logging.Handler):
         if event == "workflow_started":
             self._running = self._plain.stream is not sys.stdout  # where a dry run writes
         if event == "error" and self._refusal and self._refusal in " ".join(message.split()):
-            self._print(self._refusal)
+            self._print(self._refusal, whole=True)
         elif not self._running:
             self._plain.handle(record)
         elif event == "job_info":

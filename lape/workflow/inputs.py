@@ -13,6 +13,7 @@ from lape.errors import LapeError
 from lape.generation.settings import Setting, TextSetting
 from lape.model.checkpoint import checkpoint_files
 from lape.text.file_patterns import matching_files
+from lape.workflow.sources import files_of
 
 
 class Inputs:
@@ -55,13 +56,13 @@ class Inputs:
         files = checkpoint_files(self._config["catalogue"][wildcards.model]["path"])
         return [_concrete(str(file)) for file in files]
 
-    def corpus(self, wildcards) -> str | list[str]:
+    def corpus(self, wildcards) -> list[str]:
         """The sources of a language's corpus: the downloaded file, the files of its pattern, or no file (hub)."""
         corpus = self._config["corpus"]
         if corpus["source"] == "embedded":
-            return self._downloaded(corpus["embedded"]["download"])
+            return [self._downloaded(corpus["embedded"]["download"])]
         if corpus["source"] == "files":
-            return [_concrete(file) for file in matching_files(corpus["files"]["pattern"], wildcards.language)]
+            return _files(corpus["files"]["pattern"], wildcards.language, "corpus.files.pattern")
         return []
 
     def corpus_settings(self) -> dict:
@@ -85,11 +86,13 @@ class Inputs:
         stem = f"<results>/statistics/{wildcards.model}/{wildcards.language}"
         return [f"{stem}.{job}.json" for job in range(jobs) if jobs > 1]
 
-    def instructions(self, wildcards) -> str | list[str]:
+    def instructions(self, wildcards) -> list[str]:
         """The sources of a language's instructions: the files of its pattern, or no file (hub)."""
         if self._config["instructions"]["source"] == "hub":
             return []
-        return _matching(self.instructions_settings(wildcards)["pattern"], wildcards.language)
+        return _files(
+            self.instructions_settings(wildcards)["pattern"], wildcards.language, "instructions.files.pattern"
+        )
 
     def instructions_settings(self, wildcards) -> dict:
         """Settings of the instructions' source for one language, for its reader."""
@@ -98,9 +101,9 @@ class Inputs:
             return section["hub"][language]
         return {**section["files"], "pattern": self._in_repository(section["files"]["pattern"], language)}
 
-    def questions(self, wildcards) -> str | list[str]:
+    def questions(self, wildcards) -> list[str]:
         """The files of a language's questions, which may be downloads."""
-        return _matching(self.questions_settings(wildcards)["pattern"], wildcards.language)
+        return _files(self.questions_settings(wildcards)["pattern"], wildcards.language, "questions.pattern")
 
     def questions_settings(self, wildcards) -> dict:
         """The settings by which one language's questions are read."""
@@ -108,9 +111,9 @@ class Inputs:
         pattern = self._in_repository(section["pattern"], wildcards.language)
         return {"pattern": pattern, "columns": section["columns"], "skip": section["skip"]}
 
-    def aligned(self, wildcards) -> str | list[str]:
+    def aligned(self, wildcards) -> list[str]:
         """The files of a language's aligned sentences."""
-        return _matching(self.aligned_settings(wildcards)["pattern"], wildcards.language)
+        return _files(self.aligned_settings(wildcards)["pattern"], wildcards.language, "structure.aligned")
 
     def aligned_settings(self, wildcards) -> dict:
         """The settings by which one language's aligned sentences are read.
@@ -122,13 +125,14 @@ class Inputs:
             return self.questions_settings(wildcards)
         return {"pattern": self._in_repository(pattern, wildcards.language)}
 
-    def sentences(self, wildcards) -> str | list[str]:
+    def sentences(self, wildcards) -> list[str]:
         """The sources of a language's sentences: its corpus, the files of its pattern, or no file (hub)."""
         source = self._config["sentences"]["source"]
         if source == "corpus":
             return [f"<results>/corpus/{wildcards.language}{suffix}" for suffix in (".parquet", ".json")]
         if source == "files":
-            return _matching(self.sentences_settings(wildcards)["pattern"], wildcards.language)
+            pattern = self.sentences_settings(wildcards)["pattern"]
+            return _files(pattern, wildcards.language, "sentences.files.pattern")
         return []
 
     def sentences_settings(self, wildcards) -> dict:
@@ -147,8 +151,9 @@ class Inputs:
             suffixes = (".json", ".jsonl")
             return [f"<results>/questions/{language}{suffix}" for suffix in suffixes for language in languages]
         if section["source"] == "files":
-            found = [_matching(self._in_repository(section["pattern"], language), language) for language in languages]
-            return [file for files in found for file in ([files] if isinstance(files, str) else files)]
+            key = f"translation.corpora.{wildcards.corpus}.pattern"
+            patterns = {language: self._in_repository(section["pattern"], language) for language in languages}
+            return [file for language in languages for file in _files(patterns[language], language, key)]
         return []
 
     def pairs_settings(self, wildcards) -> dict:
@@ -208,13 +213,8 @@ def _with_tables(stems) -> list[str]:
     return [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".tsv")]
 
 
-def _matching(pattern: str, language: str) -> str | list[str]:
-    """The files that match a pattern, or the pattern as a path where nothing matches.
-
-    Such a path may be made by a download; if it is not, Snakemake reports it as missing.
-    """
-    files = [_concrete(file) for file in matching_files(pattern, language)]
-    return files or _concrete(pattern.replace("{language}", language))
+def _files(pattern: str | dict[str, str], language: str, key: str) -> list[str]:
+    return [_concrete(file) for file in files_of(pattern, language, key)]
 
 
 def _concrete(path: str) -> str:

@@ -156,7 +156,7 @@ def test_tokenizer_that_is_cut(refused):
 
 
 def test_budget_beyond_the_text(refused, lape):
-    line = refused(arguments("tokens", budget="16000", output="out/train.npy"), "15000 tokens", "allow_fewer")
+    line = refused(arguments("tokens", budget="16000", output="out/train.npy"), "16000 tokens with BOS", "allow_fewer")
     held = int(re.search(r"19 documents hold (\d+);", line)[1])
     status, messages = lape(*arguments("tokens", budget="16000", output="out/train.npy"), "--allow-fewer")
     assert status == 0

@@ -177,7 +177,7 @@ def test_a_larger_budget_only_appends(packed):
 
 
 def test_too_few_tokens_are_refused_with_both_numbers(packed):
-    with pytest.raises(LapeError, match=r"93750 tokens of text are wanted .* 16 documents hold \d+;.*allow_fewer"):
+    with pytest.raises(LapeError, match=r"100000 tokens with BOS are wanted .* 16 documents hold \d+;.*allow_fewer"):
         packed(budget=100_000)
     ids, fewer = packed(budget=100_000, allow_fewer=True)
     assert fewer.documents == 16 and fewer.tokens_dropped < 15 and len(ids) > 16

@@ -9,11 +9,13 @@ import pytest
 from default_config import DEFAULTS
 from tiny_data import ROOT
 
+from lape.config import named_models
 from lape.errors import LapeError
 from lape.workflow import names, repository, targets
 from lape.workflow.flags import Flags, optional, optional_list
 from lape.workflow.inputs import Inputs
 from lape.workflow.resources import Booking
+from lape.workflow.sources import check_files
 
 MODEL = {"source": "path", "path": "m", "device": "cpu"}
 
@@ -129,7 +131,8 @@ def test_questions_are_the_repositorys_unless_the_user_has_some(config, tmp_path
     (found,) = inputs.questions(job(language="fr"))
     assert (tmp_path / found).resolve() == ROOT / "config/questions/fr.jsonl"
     config["questions"]["pattern"] = "mine/{language}.txt"
-    assert inputs.questions(job(language="fr")) == "mine/fr.txt"  # named, so that Snakemake names it
+    with pytest.raises(LapeError, match=r"config questions.pattern: no file matches mine/fr.txt \(language fr\)"):
+        inputs.questions(job(language="fr"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "fr.txt").write_text("Où ?")
     assert inputs.questions(job(language="fr")) == ["mine/fr.txt"]
@@ -180,3 +183,59 @@ def test_a_models_architecture_is_known_once_its_header_lies_there(config, tmp_p
         header.write_text(text)
         assert repository.architecture(config, job(model="m")) == entry
         assert repository.another_architecture(config, job(model="m")) == another
+
+
+@pytest.fixture
+def texts(config, tmp_path, monkeypatch) -> dict:
+    """A configuration of two languages with two texts each, and budgets that fit."""
+    monkeypatch.chdir(tmp_path)
+    config["catalogue"] = {name: {"source": "embedded"} for name in named_models(config)}
+    config |= {"languages": ["fr", "ja"], "corpus": config["corpus"] | {"source": "files"}}
+    config["tokens"] |= {"train": 64, "valid": 16, "chunk_length": 16, "valid_chunk_length": 8}
+    for language in config["languages"]:
+        (tmp_path / "texts" / language).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "texts" / language / f"{number}.txt").write_text("où vas-tu ? " * 10, encoding="utf-8")
+    return config
+
+
+def test_text_is_found_while_the_run_is_planned(texts, tmp_path):
+    inputs = Inputs(texts, ROOT)
+    assert inputs.corpus(job(language="fr")) == ["texts/fr/0.txt", "texts/fr/1.txt"]
+    for file in (tmp_path / "texts" / "ja").iterdir():
+        file.unlink()
+    with pytest.raises(LapeError, match=r"config corpus.files.pattern: no file matches texts/ja/\* \(language ja\)"):
+        check_files(texts)
+    texts["corpus"]["files"]["pattern"] = "results/downloads/mine/{language}.txt"  # a download will make it
+    assert inputs.corpus(job(language="ja")) == ["results/downloads/mine/ja.txt"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fault"),
+    [
+        ({"train": 300}, "config tokens: train 300 and valid 16 are more than fr has: its text has 260 bytes"),
+        ({"valid": 24}, "config tokens.valid: 24 are 3 chunks of as many documents; fr has 2, as a .txt file is one"),
+        ({"train": 300, "valid": 24, "allow_fewer": True}, None),
+        ({"valid": 24, "excerpts": False}, None),
+    ],
+)
+def test_budgets_beyond_the_text_are_refused_while_the_run_is_planned(texts, tokens, fault):
+    texts["tokens"] |= tokens
+    if fault is None:
+        check_files(texts)
+    else:
+        with pytest.raises(LapeError, match=fault):
+            check_files(texts)
+
+
+@pytest.mark.parametrize("key", ["scores.fasttext", "judge.template", "catalogue.m.path"])
+def test_a_missing_file_is_named_with_its_key(config, key):
+    config["catalogue"] = DEFAULTS["catalogue"] | {"m": {"source": "gguf", "path": str(ROOT / "README.md")}}
+    check_files(config)
+    *places, last = key.split(".")
+    section = config
+    for place in places:
+        section = section[place]
+    section[last] = "nowhere.bin"
+    with pytest.raises(LapeError, match=rf"config {key}: nowhere.bin: no such file; mend the path"):
+        check_files(config)
