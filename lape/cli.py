@@ -25,6 +25,8 @@ _OBJECTS = 20_000
 GROUPS = {
     "start here": {
         "info": "versions, active backend and devices",
+        "init": "write a commented configuration for your own model and text",
+        "run": "find and measure the neurons of a model's languages, in one command",
         "plan": "price a run before anything runs",
         "audit": "recompute every hash and check that the numbers agree with one another",
     },

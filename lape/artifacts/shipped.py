@@ -16,6 +16,18 @@ def repository() -> Path:
     return ROOT if (ROOT / "Snakefile").is_file() else FOLDER
 
 
+def snakefile() -> Path:
+    """The workflow's Snakefile.
+
+    Raises:
+        LapeError: the file is missing: lape was copied without it.
+    """
+    path = repository() / "Snakefile"
+    if not path.is_file():
+        raise LapeError(f"{path}: no such file: lape was copied without its workflow; install lape anew")
+    return path
+
+
 @functools.cache
 def default_config() -> dict:
     """The content of config/config.yaml, for reading only.

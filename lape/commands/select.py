@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("neurons %s %s: %d selected", model, arguments.method, neurons.summary["selected"])
     for language, member in zip(neurons.sets, neurons.membership().T, strict=True):
         own = neurons.table["layer"][member]
-        logger.info("  %s: %d neurons%s", language, len(own), _layers(sorted(set(own))))
+        logger.info("  %s: %d neuron%s%s", language, len(own), "s" * (len(own) != 1), _layers(sorted(set(own))))
 
 
 def _layers(layers: list[int]) -> str:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lape.artifacts.shipped import repository
+from lape.artifacts.shipped import snakefile
 from lape.cli import COMMANDS, command_parser
 from lape.config import read_config
 from lape.errors import LapeError
 
-SNAKEFILE = repository() / "Snakefile"
 # Where no target is named, the first of these lists is planned for which the configuration is complete.
 TARGETS = (("all", "paper"), ("all", "expert_units"), ("all",))
 
@@ -82,13 +81,12 @@ def planned_jobs(configs: Sequence[Path], targets: Sequence[str], everything: bo
 
     for path in configs:
         read_config(path)  # Snakemake would not say in which line a fault is
-    if not SNAKEFILE.is_file():
-        raise LapeError(f"{SNAKEFILE}: no such file; run `lape plan` from a checkout of the repository")
+    path = snakefile()
     try:
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
             api.logger_manager.logger.setLevel(logging.CRITICAL)  # it also raises what it would log
             settings = ConfigSettings(configfiles=[path.resolve() for path in configs])
-            loaded = api.workflow(ResourceSettings(cores=1), settings, snakefile=SNAKEFILE)
+            loaded = api.workflow(ResourceSettings(cores=1), settings, snakefile=path)
             loaded.dag(DAGSettings(targets=set(targets), forceall=everything))
             # Snakemake's own listings (printd3dag, summary) do the same: build the graph, take no lock, run nothing.
             workflow = loaded._workflow

@@ -1,0 +1,81 @@
+"""Run the workflow on a model and languages in one command: write the configuration, say how long it takes, and run it.
+
+MODEL is what `lape init` takes, or a configuration that `lape init` has written. The same command goes on with a run
+that ended early. What follows `--` goes to Snakemake, such as a target or --dry-run.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lape.commands import init
+from lape.errors import LapeError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s MODEL --languages fr,de,sw [--text FOLDER] [--cores N] [-- FLAGS OF SNAKEMAKE]"
+    parser.add_argument(
+        "model", metavar="MODEL", help="folder, GGUF file, OWNER/NAME of the hub, name, or a .yaml file"
+    )
+    init.add_text_arguments(parser)
+    parser.add_argument("--cores", default="all", metavar="N", help="CPU cores (default: %(default)s)")
+    whole = parser.parse_args
+
+    def parse_args(words: list[str]) -> argparse.Namespace:
+        place = words.index("--") if "--" in words else len(words)
+        found = whole(words[:place])
+        found.flags = words[place + 1 :]
+        return found
+
+    parser.parse_args = parse_args  # argparse gives words behind `--` to no option that came before
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from lape.config import read_config
+    from lape.workflow.console import PLAN
+    from lape.artifacts.shipped import snakefile
+
+    workflow = snakefile()
+    path = Path(arguments.model)
+    if path.suffix not in (".yaml", ".yml"):
+        if arguments.languages is None:
+            raise LapeError("--languages is missing; name two or more, such as --languages fr,de,sw")
+        path = init.write(arguments, None, newly=False)
+        print(f"configuration: {path}", file=sys.stderr)
+    elif arguments.languages or arguments.text:
+        raise LapeError(f"{path}: a configuration names languages and text itself; leave out --languages and --text")
+    config = read_config(path)
+    programs = Path(sys.executable).parent
+    snakemake = shutil.which("snakemake", path=f"{programs}{os.pathsep}{os.environ.get('PATH', '')}")
+    if snakemake is None:
+        raise LapeError(
+            f'snakemake: is not installed beside {sys.executable}; install it: pip install "lape[workflow]"'
+        )
+    command = [snakemake, "--snakefile", str(workflow), "--cores", arguments.cores, *arguments.flags]
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}", PLAN: "1"}
+    status = subprocess.run([*command, "--configfile", str(path)], env=environment).returncode
+    if status:
+        sys.exit(status)
+    results = Path("results", config.get("run", "default"))
+    if (results / "manifest.json").is_file():
+        print("\n".join(_next(config, results)), file=sys.stderr)
+
+
+def _next(config: dict, results: Path) -> list[str]:
+    """What can be done with a finished run: by example on the language with most neurons."""
+    from lape.artifacts.files import read_json
+
+    model = config.get("models", ["gemma3-270m"])[0]
+    neurons = results / "neurons" / model / "lape"
+    counts = read_json(neurons.with_name("lape.json"), "neurons")["counts"]
+    language = max(counts, key=counts.get)
+    load = f'neurons = lape.Neurons.load("{neurons}.json")'
+    return [
+        f"  open    {results / 'report.html'}",
+        f'  play    in a notebook: {load}; lape.deactivate(model, neurons, "{language}")',
+        f"  export  lape export neurons {neurons}.json --output {model}.pth",
+        f"  share   lape audit {results / 'manifest.json'}, then the folder {results}",
+    ]
