@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 import yaml
 from default_config import DEFAULTS, SCHEMA
-from messages import found
+from messages import errors, warnings
 from tiny_data import ROOT, make_model, make_text
 
 import lape
@@ -137,7 +137,7 @@ def _help(name: str) -> str:
 
 def test_the_likely_messages_are_those_of_the_code():
     quoted = re.findall(r"^> (.*)$", text("docs/troubleshooting.md"), re.M)
-    messages = [message for _, message in found()]
+    messages = [message for _, message in (*errors(), *warnings())]
     assert len(quoted) > 9
     assert [quote for quote in quoted if not any(quote in message for message in messages)] == []
 

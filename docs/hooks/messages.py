@@ -1,4 +1,4 @@
-"""Every message that ends a command, read from the code: what it says, and the remedy that it names."""
+"""Every message of the code: what it says, and the remedy that it names."""
 
 import ast
 import re
@@ -6,38 +6,58 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "lape"
-_SAYS_NOTHING = {"self", "join", "map", "str", "repr", "type", "len", "int", "sorted", "first_line", "get"}
 
 
-def found() -> Iterator[tuple[str, str]]:
+def errors() -> Iterator[tuple[str, str]]:
     """(package, message) of each LapeError with a text of its own; `{NAME}` stands for what is filled in."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        package = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+    for package, tree in _modules():
         functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "LapeError":
-                yield from ((package, text) for text in _texts(node.args[0], functions))
+            match node:
+                case ast.Call(func=ast.Name(id="LapeError"), args=[message]):
+                    yield from ((package, text) for text in _texts(message, functions))
 
 
-def messages() -> str:
-    """The messages by package, each with its remedy."""
-    by_package: dict[str, set[str]] = {}
-    for package, text in found():
+def warnings() -> Iterator[tuple[str, str]]:
+    """(package, message) of each warning, in the form of `errors`."""
+    for package, tree in _modules():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="warning"), args=[ast.Constant(value=str(text)), *given]):
+                    names = map(_template, given)
+                    yield package, re.sub(r"%[.\d]*[sdfg]", lambda _, names=names: next(names), text).replace("%%", "%")
+
+
+def of_errors() -> str:
+    """The messages that end a command, by package, as Markdown."""
+    return _by_package(errors())
+
+
+def of_warnings() -> str:
+    """The warnings, by package, as Markdown."""
+    return _by_package(warnings())
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        package = file.relative_to(PACKAGE).with_suffix("").parts[0]
+        yield package, ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _by_package(found: Iterator[tuple[str, str]]) -> str:
+    """A table per package; the remedy of a message stands behind its last semicolon."""
+    packages: dict[str, set[str]] = {}
+    for package, text in found:
         if re.sub(r"\{.*?\}|\W", "", text):  # more than what is filled in
-            by_package.setdefault(package, set()).add(text)
+            packages.setdefault(package, set()).add(text)
     lines = []
-    for package, texts in by_package.items():
-        lines += [f"### lape.{package}\n", "| message | what to do |", "|---|---|"]
-        lines += [f"| {_cell(fault)} | {_cell(remedy)} |" for fault, remedy in map(split, sorted(texts))]
+    for package, texts in packages.items():
+        lines += [f"**lape.{package}**\n", "| message | what to do |", "|---|---|"]
+        for text in sorted(texts):
+            fault, _, remedy = text.rpartition("; ") if "; " in text else (text, "", "")
+            lines.append(f"| {_cell(fault)} | {_cell(remedy)} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def split(text: str) -> tuple[str, str]:
-    """The fault and the remedy of a message, which stand before and behind its last semicolon."""
-    fault, _, remedy = text.rpartition("; ")
-    return (fault, remedy) if fault else (remedy, "")
 
 
 def _texts(node: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
@@ -51,16 +71,38 @@ def _texts(node: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[st
 
 
 def _template(node: ast.expr) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(map(_template, node.values))
-    if isinstance(node, ast.BinOp):
-        return _template(node.left) + _template(node.right)
-    # What is filled in, by the first name in its expression that says something: `path` of `self.path`, `layers` of
-    # `', '.join(layers)`.
-    names = (getattr(part, "attr", getattr(part, "id", "self")) for part in ast.walk(node))
-    return f"{{{next((name for name in names if name not in _SAYS_NOTHING), '...')}}}"
+    match node:
+        case ast.Constant(value=value):
+            return str(value)
+        case ast.JoinedStr(values=parts):
+            return "".join(map(_template, parts))
+        case ast.BinOp(op=ast.Add(), left=ast.Constant() | ast.JoinedStr() | ast.BinOp()):
+            return _template(node.left) + _template(node.right)
+        case _:
+            return f"{{{_name(node)}}}"
+
+
+def _name(node: ast.AST) -> str:
+    """The name that says most of what is filled in: `model` of header["model"], `layers` of ", ".join(layers)."""
+    match node:
+        case ast.Subscript(slice=ast.Constant(value=str(name))):
+            return name
+        case ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(value=str(name)), *_]):
+            return name
+        case ast.Attribute(attr="strerror"):
+            return "reason"
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+        case ast.Call(func=ast.Attribute(attr="join"), args=[inner]):
+            return _name(inner)
+        case ast.Call(func=ast.Attribute(value=inner)) | ast.Call(args=[*_, inner]) | ast.Call(func=inner):
+            return _name(inner)
+        case ast.FormattedValue(value=inner) | ast.Subscript(value=inner) | ast.BoolOp(values=[inner, *_]):
+            return _name(inner)
+        case ast.BinOp(left=ast.Constant(), right=inner) | ast.BinOp(left=inner) | ast.GeneratorExp(elt=inner):
+            return _name(inner)
+        case _:
+            return "..."
 
 
 def _cell(text: str) -> str:

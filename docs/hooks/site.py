@@ -4,7 +4,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from messages import messages
+from messages import of_errors, of_warnings
 from mkdocs.structure.files import File
 from reference import api, commands, items
 
@@ -17,7 +17,7 @@ ELSEWHERE = {
     "bench/README.md": "benchmarks.md",
 }
 # What the line `<!-- filled in: NAME -->` of a page stands for.
-FILLED = {"api": api, "commands": commands, "items": items, "messages": messages}
+FILLED = {"api": api, "commands": commands, "items": items, "errors": of_errors, "warnings": of_warnings}
 _FILLED = re.compile(r"^<!-- filled in: (\w+) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\n]*)\]\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 
