@@ -61,7 +61,9 @@ def typed(page: str) -> Iterator[list[str]]:
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^rule (\w+):", text("Snakefile"), re.M)) | {item.name for item in ITEMS}
+    return set(re.findall(r"^rule (\w+):", text("Snakefile"), re.M)) | {
+        name for item in ITEMS for name in (item.name, *item.aliases)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)

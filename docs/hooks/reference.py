@@ -34,7 +34,7 @@ def commands() -> str:
 
 
 def items() -> str:
-    """Every table and figure under its name: which target makes it, and its caption."""
+    """Every table and figure under its name: which targets make it, and its caption."""
     from lape.items.registry import ITEMS
 
     parts = []
@@ -42,5 +42,7 @@ def items() -> str:
         kinds = " and ".join(kind for kind, part in (("a table", item.table), ("a figure", item.figure)) if part)
         caption = (ROOT / "rules" / "captions" / f"{item.name}.rst").read_text(encoding="utf-8")
         title = (item.figure or item.table).title
-        parts.append(f"## {item.name}\n\n**{title}.** {kinds.capitalize()}; target `{item.target}`.\n\n{caption}")
+        names = "".join(f", `{name}`" for name in item.aliases)
+        made = f"{kinds.capitalize()}; targets `{item.name}`{names} and `{item.target}`."
+        parts.append(f"## {item.name}\n\n**{title}.** {made}\n\n{caption}")
     return "\n".join(parts)
