@@ -1,4 +1,4 @@
-"""The reference pages as Markdown, from the code that they describe: public names, commands, items."""
+"""The reference pages as Markdown, from the code that they describe: public names, commands, captions."""
 
 import os
 import re
@@ -33,16 +33,12 @@ def commands() -> str:
         )
 
 
-def items() -> str:
-    """Every table and figure under its name: which targets make it, and its caption."""
+def captions() -> str:
+    """What the report says under each table and figure, by the item's name."""
     from lape.items.registry import ITEMS
 
     parts = []
     for item in ITEMS:
-        kinds = " and ".join(kind for kind, part in (("a table", item.table), ("a figure", item.figure)) if part)
         caption = (ROOT / "rules" / "captions" / f"{item.name}.rst").read_text(encoding="utf-8")
-        title = (item.figure or item.table).title
-        names = "".join(f", `{name}`" for name in item.aliases)
-        made = f"{kinds.capitalize()}; targets `{item.name}`{names} and `{item.target}`."
-        parts.append(f"## {item.name}\n\n**{title}.** {made}\n\n{caption}")
+        parts.append(f"## {item.name}\n\n**{(item.figure or item.table).title}.** {caption}")
     return "\n".join(parts)

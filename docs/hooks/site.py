@@ -6,7 +6,7 @@ from pathlib import Path
 
 from messages import of_errors, of_warnings
 from mkdocs.structure.files import File
-from reference import api, commands, items
+from reference import api, captions, commands
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pages that lie outside docs/, and their places in the site.
@@ -17,7 +17,7 @@ ELSEWHERE = {
     "bench/README.md": "benchmarks.md",
 }
 # What the line `<!-- filled in: NAME -->` of a page stands for.
-FILLED = {"api": api, "commands": commands, "items": items, "errors": of_errors, "warnings": of_warnings}
+FILLED = {"api": api, "commands": commands, "captions": captions, "errors": of_errors, "warnings": of_warnings}
 _FILLED = re.compile(r"^<!-- filled in: (\w+) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\n]*)\]\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 

@@ -1,10 +1,10 @@
-"""The list of items in docs/results.md, made from the registry: `make format` writes it anew."""
+"""The list of items in docs/reference/items.md, made from the registry: `make format` writes it anew."""
 
 from pathlib import Path
 
 from lape.items.registry import ITEMS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "items.md"
 _HEAD = "| item | also called | made by | what it shows |\n|---|---|---|---|\n"
 
 

@@ -58,7 +58,7 @@ def test_what_is_no_mapping_is_left_to_the_schema(config):
     name_items(config)
 
 
-def test_the_page_of_results_lists_every_item():
+def test_the_page_of_items_lists_every_item():
     page = PAGE.read_text(encoding="utf-8")
     assert with_items(page) == page, "run `make format`"
 
