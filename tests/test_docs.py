@@ -52,12 +52,13 @@ def anchors(page: str) -> set[str]:
 
 
 def typed(page: str) -> Iterator[list[str]]:
-    """The words of the commands that a page shows, in indented blocks and in running text."""
+    """The words of the commands that a page shows, in blocks and in running text, but for what a reader fills in."""
     prose = re.sub(r"^\| `[\w.<>]+` \|.*$", "", FENCE.sub("", text(page)), flags=re.M)  # without the tables of keys
-    for line in [*re.findall(r"^    (\S.*)$", prose, re.M), *re.findall(r"`((?:lape|snakemake|make) [^`]+)`", prose)]:
-        line = line.replace("results/<run>", "results/run").removeprefix(".venv/bin/")
-        if not re.search(r"\.\.\.|<\w+>|[A-Z]{4}", line):  # a place that the reader fills in
-            yield shlex.split(line, comments=True)
+    lines = [line for kind in ("sh", "bash", "shell", "console") for line in "".join(blocks(page, kind)).splitlines()]
+    lines += re.findall(r"^    (\S.*)$", prose, re.M) + re.findall(r"`((?:lape|snakemake|make) [^`]+)`", prose)
+    for line in lines:
+        words = shlex.split(line.removeprefix("$ ").removeprefix(".venv/bin/"), comments=True)
+        yield [word for word in words if not re.search(r"\.\.\.|<\w+>|[A-Z]{4}", word)]
 
 
 def targets() -> set[str]:
@@ -78,14 +79,15 @@ def test_every_link_leads_somewhere(page):
 
 
 @pytest.mark.parametrize("page", having("python"))
-def test_python_of_a_page_runs(page, tmp_path, tmp_path_factory, monkeypatch):
+def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     """The blocks of a page run one after another, with a tiny model in place of the example's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = make_model(tmp_path, intermediate_size=512)
+    monkeypatch.chdir(tmp_path)
+    folder = make_model(tmp_path / "tiny", intermediate_size=512)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    monkeypatch.setattr(lape, "example_model", lambda: (model, tokenizer))
-    monkeypatch.setattr(lape, "example_texts", lambda code: [make_text(STAND_IN.get(code, code), 200, 0)])
+    monkeypatch.setattr(lape, "example_model", lambda *_: (model, tokenizer))
+    monkeypatch.setattr(lape, "example_texts", lambda code, **_: [make_text(STAND_IN.get(code, code), 200, 0)])
     names: dict = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         exec(compile(block, f"{page}, block {number}", "exec"), names)
@@ -108,7 +110,7 @@ def test_commands_of_a_page_exist(page):
 
     for words in typed(page):
         match words:
-            case ["lape", "--help" | "--version"]:
+            case ["lape", "--help" | "--version"] | ["lape"]:
                 pass
             case ["lape", name, *arguments]:
                 assert name in COMMANDS, words
@@ -122,7 +124,7 @@ def test_commands_of_a_page_exist(page):
             case ["python", "-m", module, *_]:
                 assert importlib.util.find_spec(module), words
             case _:
-                assert words[0] in ("source", "export", "pip", "cp"), words
+                assert not words or words[0] in ("source", "export", "git", "cd", "pip", "cp"), words
 
 
 def options_of(name: str) -> set[str]:
