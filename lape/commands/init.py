@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write(arguments: argparse.Namespace, path: Path | None, newly: bool = True) -> Path:
     """Write the configuration; without a path beside its results, by the run's name. Returns its path."""
+    from lape.artifacts.shipped import snakefile
     from lape.config import read_config
     from lape.workflow.first_config import found_text, named_model, run_name, write_first_config
-    from lape.artifacts.shipped import snakefile
 
     defaults = snakefile().parent / "config"
     catalogue = read_config(defaults / "config.yaml")["catalogue"]

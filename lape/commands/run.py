@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from lape.artifacts.shipped import snakefile
     from lape.config import read_config
     from lape.workflow.console import PLAN
-    from lape.artifacts.shipped import snakefile
 
     workflow = snakefile()
     path = Path(arguments.model)
