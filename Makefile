@@ -1,5 +1,5 @@
 # `make run`: everything a new user needs, then the workflow. `make test`: the same set-up, then the tests.
-.PHONY: run test test-kill test-cluster setup lint format docs bench gpu-check clean
+.PHONY: run demo test test-kill test-cluster setup lint format docs bench gpu-check clean
 
 PYTHON ?= python3
 CORES ?= all
@@ -20,6 +20,10 @@ run: setup
 	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
 	@hostname > .venv/ran-on
 	LAPE_PLAN=1 snakemake --cores $(CORES)  # LAPE_PLAN: say first how long it takes on this machine
+
+# A language's neurons off and on in a small model.
+demo: setup
+	@$(BIN)/lape demo
 
 # A worker takes whole files of tests, the longest first; their jobs and kernels have a core each. Threads that wait
 # leave theirs to others, which halves the time of tests with several threads.

@@ -25,6 +25,7 @@ _OBJECTS = 20_000
 GROUPS = {
     "start here": {
         "info": "versions, active backend and devices",
+        "demo": "a language off and on in a small model, in two minutes",
         "init": "write a commented configuration for your own model and text",
         "run": "find and measure the neurons of a model's languages, in one command",
         "plan": "price a run before anything runs",

@@ -22,7 +22,7 @@ _TEXT += "embedded text"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help=_MODEL)
     add_text_arguments(parser)
-    parser.add_argument("--output", type=Path, default=Path("my.yaml"), help="default: %(default)s")
+    parser.add_argument("--output", type=Path, default=Path("my.yaml"), help="file to write")
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:

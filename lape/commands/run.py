@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="folder, GGUF file, OWNER/NAME of the hub, name, or a .yaml file"
     )
     init.add_text_arguments(parser)
-    parser.add_argument("--cores", default="all", metavar="N", help="CPU cores (default: %(default)s)")
+    parser.add_argument("--cores", default="all", metavar="N", help="CPU cores")
     whole = parser.parse_args
 
     def parse_args(words: list[str]) -> argparse.Namespace:

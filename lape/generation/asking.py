@@ -1,5 +1,6 @@
-"""One question, one answer: what a notebook asks a model, in any block that perturbs it."""
+"""Questions and their answers: what a notebook asks a model, in any block that perturbs it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lape.artifacts.shipped import default_config
@@ -13,54 +14,60 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def answer(
+def answer(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", question: str, **settings) -> str:
+    """The model's answer to one question; see `answers`."""
+    return answers(model, tokenizer, [question], **settings)[0]
+
+
+def answers(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    question: str,
+    questions: Sequence[str],
     *,
     max_tokens: int = 64,
     chat: bool | None = None,
     repetition_penalty: float | None = None,
-) -> str:
-    """The model's answer to a question, by greedy search as in the workflow.
+) -> list[str]:
+    """The model's answers to some questions, by greedy search as in the workflow.
 
     It works inside the blocks of `deactivate`, `steer`, `switch`, `perturbed`, `overwritten` and `zeroed`.
 
     Args:
         model: a Hugging Face causal LM.
         tokenizer: its fast tokenizer.
-        question: the question.
-        max_tokens: tokens of the answer, at most.
+        questions: the questions; they are asked in one batch.
+        max_tokens: tokens of an answer, at most.
         chat: ask through the tokenizer's chat template. False continues "Q: <question>\\nA:", the workflow's default
             prompt, and ends before the next question. None: the chat template where the tokenizer has one.
         repetition_penalty: penalty of tokens that were there before; None for that of the default configuration, 1.1.
 
     Returns:
-        the answer, without white space around it and without a model's thoughts before it.
+        an answer for each question, without white space around it and without a model's thoughts before it.
 
     Raises:
-        LapeError: question and answer leave the model's context, a template is wanted that the tokenizer lacks, or the
-            tokenizer is not fast.
+        LapeError: a question and its answer leave the model's context, a template is wanted that the tokenizer lacks,
+            or the tokenizer is not fast.
     """
     settings, backend = default_config()["generation"], backend_of(tokenizer)
     if chat is None:
         chat = getattr(tokenizer, "chat_template", None) is not None
     text = settings["chat_template" if chat else "template"].replace("{suffix}", "")
     template = Template(text, None, tokenizer if chat else None)
-    prompt = template.prompt(question, "")
-    ids = template.encode(backend, prompt)
+    prompts = [template.prompt(question, "") for question in questions]
+    ids = [template.encode(backend, prompt) for prompt in prompts]
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if context and padded_length(model, [ids], max_tokens) + max_tokens > context:
+    if context and padded_length(model, ids, max_tokens) + max_tokens > context:
         raise LapeError(
-            f"the question takes {len(ids)} tokens, with {max_tokens} of an answer more than the context of {context}; "
-            "shorten it or lower max_tokens"
+            f"the question takes {max(map(len, ids))} tokens, with {max_tokens} of an answer more than the context of "
+            f"{context}; shorten it or lower max_tokens"
         )
-    (found,) = greedy_answers(
+    found = greedy_answers(
         model,
         backend,
-        [ids],
+        ids,
         max_new_tokens=max_tokens,
         stop=() if chat else settings["stop"],
         repetition_penalty=settings["repetition_penalty"] if repetition_penalty is None else repetition_penalty,
+        batch_size=max(len(ids), 1),
     )
-    return split_thoughts(prompt, found.text)[1]
+    return [split_thoughts(prompt, each.text)[1] for prompt, each in zip(prompts, found, strict=True)]
