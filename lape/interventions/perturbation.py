@@ -119,11 +119,15 @@ class Firing(Shown):
     def shown(self) -> Table:
         """What was perturbed, how often, and how many activations changed; of several ranks, without their changes."""
         layers = ranges(_layer(place) for place in self.neurons)
-        title = f"{sum(self.neurons.values()):,} neurons or units in layers {layers or 'none'}, from 1"
+        if not self.neurons:
+            return Table("nothing is perturbed")
+        title = f"{sum(self.neurons.values()):,} neurons or units are perturbed, in layers {layers} (from 1): "
+        if not any(self.calls.values()):
+            return Table(f"{title}no forward pass ran yet")
         if not self._spread:
-            title += f": {sum(self.changed.values()):,} activations changed"
-        title += f" in {max(self.calls.values(), default=0):,} forward passes"
-        return Table(f"{title} of {max(self.rows.values(), default=0):,} tokens")
+            title += f"{sum(self.changed.values()):,} activations changed in "
+        tokens, passes = max(self.rows.values()), max(self.calls.values())
+        return Table(f"{title}{passes:,} forward passes of {tokens:,} tokens in all, padding included")
 
     @property
     def calls(self) -> dict[Place, int]:

@@ -34,6 +34,15 @@ def test_success_replaces_the_file_with_the_usual_permissions(tmp_path):
     assert path.stat().st_mode == plain.stat().st_mode
 
 
+def test_files_are_whole_where_there_are_no_locks(tmp_path, monkeypatch):
+    """As on Windows, which has no fcntl."""
+    monkeypatch.setattr(files, "fcntl", None)
+    (tmp_path / ".a.txt.left").mkdir()
+    with writing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert sorted(os.listdir(tmp_path)) == [".a.txt.left", "a.txt"] and (tmp_path / "a.txt").read_text() == "new"
+
+
 WRITER = """
 import sys
 from lape.artifacts.files import writing

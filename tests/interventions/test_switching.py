@@ -60,7 +60,7 @@ def test_switch_does_what_the_cross_lingual_setting_does(tiny_model, values):
 def test_a_language_without_neurons_is_told(tiny_model, values, caplog):
     with lape.steer(tiny_model, values, "ja") as firing:
         tiny_model(input_ids=IDS)
-    assert firing.neurons == {} and "ja has no neurons" in caplog.text
+    assert repr(firing) == "nothing is perturbed" and firing.neurons == {} and "ja has no neurons" in caplog.text
 
 
 def test_what_cannot_be_switched_is_refused(tiny_model, values):
@@ -90,9 +90,10 @@ def test_what_is_done_and_what_fired_say_what_they_are(tiny_model, values):
         ["multiplied", "by", "2", "1", "3", "prompt"],
     ]
     with perturbed(tiny_model, summed) as firing:
+        assert repr(firing) == "3 neurons or units are perturbed, in layers 1, 3 (from 1): no forward pass ran yet"
         tiny_model(input_ids=IDS)
     assert repr(firing) == (
-        f"3 neurons or units in layers 1, 3, from 1: {sum(firing.changed.values())} activations changed in 1 forward "
-        "passes of 10 tokens"
+        f"3 neurons or units are perturbed, in layers 1, 3 (from 1): {sum(firing.changed.values())} activations changed "
+        "in 1 forward passes of 10 tokens in all, padding included"
     )
     assert firing._repr_html_() == f"<p>{firing!r}</p>"
