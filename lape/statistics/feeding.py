@@ -56,8 +56,8 @@ def batches(
     if bos and begin is None:
         raise LapeError("bos: the tokenizer puts no token before a text; leave bos out")
     content = length - (begin is not None)
-    for name, value, least in (("length", content, 1), ("batch_size", batch_size, 1), ("tokens", tokens or 1, 1)):
-        if value < least:
+    for name, value in (("length", content), ("batch_size", batch_size)):
+        if value < 1:
             raise LapeError(f"{name}: leaves no token of text; raise it")
     chunks = (ids if begin is None else [begin, *ids] for ids in _cut(_stream(tokenizer, texts), content))
     return _limited(_joined(chunks, length, batch_size), tokens)
@@ -162,11 +162,11 @@ def _batches_of(item: object) -> Iterator[Tensor]:
             raise LapeError(f"texts: a {type(item).__name__} has no input_ids, but {known}; pass its text or its ids")
         item, mask = item["input_ids"], item.get("attention_mask")
     if mask is None and isinstance(item, Tensor) and item.ndim == 2 and _is_integer(item):
-        yield from [item] if item.numel() else []
+        yield from [item.long()] if item.numel() else []
         return
     rows = _rows(item)
     if mask is not None:
-        rows = _unpadded(rows, _rows(mask))
+        rows = _unpadded(rows, _rows(mask.long() if isinstance(mask, Tensor) else mask))
     alike: dict[int, list[Tensor]] = {}
     for row in rows:
         if len(row):
@@ -180,10 +180,10 @@ def _rows(ids: object) -> list[Tensor]:
         return [row for part in ids for row in _rows(part)]
     if not isinstance(ids, Tensor | np.ndarray | list | tuple):
         raise LapeError(f"texts: a {type(ids).__name__} cannot be counted; {_PASS}")
-    if len(ids) == 0:
-        return []
     array = ids if isinstance(ids, Tensor) else np.asarray(ids)
-    if array.ndim > 2 or not _is_integer(array):
+    if array.ndim and not len(array):
+        return []
+    if array.ndim not in (1, 2) or not _is_integer(array):
         shape = f"{array.dtype} [{', '.join(map(str, array.shape))}]"
         raise LapeError(f"texts: {shape} are no token ids; {_PASS}")
     array = torch.as_tensor(array.astype(np.int64) if isinstance(array, np.ndarray) else array).long()
@@ -241,6 +241,8 @@ def _joined(chunks: Iterable[list[int]], length: int, size: int) -> Iterator[Ten
 
 def _limited(found: Iterable[Tensor], tokens: int | None) -> Iterator[Tensor]:
     """Batches until they hold some number of tokens; the last batch is cut. None: all batches."""
+    if tokens is not None and tokens < 1:
+        raise LapeError(f"tokens: {tokens} leaves no token; raise it")
     for batch in found:
         if tokens is not None and tokens <= batch.numel():
             rows, rest = divmod(tokens, batch.shape[1])

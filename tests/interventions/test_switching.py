@@ -93,7 +93,7 @@ def test_what_is_done_and_what_fired_say_what_they_are(tiny_model, values):
         assert repr(firing) == "3 neurons or units are perturbed, in layers 1, 3 (from 1): no forward pass ran yet"
         tiny_model(input_ids=IDS)
     assert repr(firing) == (
-        f"3 neurons or units are perturbed, in layers 1, 3 (from 1): {sum(firing.changed.values())} activations changed "
-        "in 1 forward passes of 10 tokens in all, padding included"
+        f"3 neurons or units are perturbed, in layers 1, 3 (from 1): {sum(firing.changed.values())} activations "
+        "changed in 1 forward passes of 10 tokens in all, padding included"
     )
     assert firing._repr_html_() == f"<p>{firing!r}</p>"

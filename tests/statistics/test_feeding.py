@@ -80,6 +80,8 @@ def test_padding_is_neither_fed_nor_counted(tiny_model, tokenizer, side, tensors
     encoded = tokenizer(texts, padding=True, return_tensors=tensors)
     alone = [tokenizer(text)["input_ids"] for text in texts]
     expected = lape.record_statistics(tiny_model, alone)
+    if tensors == "pt":  # some tokenizers give a mask of bool
+        encoded["attention_mask"] = encoded["attention_mask"].bool()
     counted = lape.record_statistics(tiny_model, encoded)
     assert counted.tokens == expected.tokens == sum(map(len, alone))
     # Rows of one length are fed together, so that a last bit of an activation may differ.
@@ -123,6 +125,7 @@ def test_a_limit_cuts_the_last_batch(tiny_model):
         ([{"text": "a house"}], "a dict has no input_ids, but text; pass its text or its ids"),
         ([None], "a NoneType cannot be counted; pass"),
         (7, "a int cannot be counted; pass"),
+        (torch.tensor(7), r"torch.int64 \[\] are no token ids; pass"),
         ([[2, 400]], "have the token id 400, the model has embeddings of 0 to 399; use the tokenizer"),
         ([[-1, 4]], "have the token id -1, the model"),
         ({"input_ids": [[2, 3, 4]], "attention_mask": [[1, 0, 1]]}, "mask has a hole"),
@@ -141,6 +144,8 @@ def test_what_a_tokenizer_cannot_take_is_refused(tiny_model, tokenizer):
         lape.record_statistics(tiny_model, ["a", 2], tokenizer)
     with pytest.raises(LapeError, match="a list is no fast tokenizer"):
         lape.batches(TEXTS, tokenizer)
+    with pytest.raises(LapeError, match="tokens: 0 leaves no token"):
+        lape.record_statistics(tiny_model, TEXTS, tokenizer, tokens=0)
     with pytest.raises(LapeError, match="length: leaves no token"):
         lape.batches(tokenizer, TEXTS, length=1)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A", special_tokens=[])
