@@ -21,6 +21,8 @@ LIGHT = (
     "lape.config",
     "lape.errors",
     *(f"lape.artifacts.{name}" for name in ("code", "files", "headers", "hub_errors", "kept_parts", "manifest")),
+    *(f"lape.{name}" for name in ("artifacts.pairs", "artifacts.shipped", "display.layers", "display.tables")),
+    "lape.embedded.cache",
     *(f"lape.machine.{name}" for name in ("allocator", "device", "gpus", "memory", "progress", "ranks")),
     "lape.model.architectures",
     "lape.model.checkpoint",

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lape.model.sites import layer_label
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -37,7 +39,7 @@ def bars(values: np.ndarray) -> str:
 def drawn(values: np.ndarray) -> str:
     """One bar per layer, as an SVG image. Each bar names its layer and its value where the mouse points at it."""
     rectangles = "".join(
-        f"<g><title>layer {layer} (index {layer - 1}): {value:,.6g}</title>"
+        f"<g><title>{layer_label(layer - 1)}: {value:,.6g}</title>"
         f'<rect x="{(layer - 1) * _WIDTH}" y="0" width="{_WIDTH - 1}" height="{_HEIGHT}" fill="{_COLOUR}" '
         f'fill-opacity="0.08"/><rect x="{(layer - 1) * _WIDTH}" y="{_HEIGHT * (1 - share):.1f}" width="{_WIDTH - 1}" '
         f'height="{_HEIGHT * share:.1f}" fill="{_COLOUR}"/></g>'
