@@ -53,8 +53,8 @@ def switch(
 ) -> Iterator[Firing]:
     """Switch one language off and another on during the block (the cross-lingual settings of Table 5).
 
-    The neurons of `off` are set to zero, and those of `on` are steered. A neuron of both languages is steered and not
-    set to zero, whatever share of the neurons the dose takes.
+    The neurons of `off` are set to zero, and those of `on` are steered. A neuron of both languages is never set to
+    zero: it is steered, if the dose's share of the neurons takes it.
 
     Args:
         model, values, dose: see `steer`.
