@@ -6,7 +6,7 @@ from pathlib import Path
 from lape.artifacts.files import checked, read_json, write_header
 from lape.commands.arguments import item_of
 from lape.errors import LapeError
-from lape.items.drawing.style import save
+from lape.items.drawing.style import COLUMN, PAGE, save
 from lape.items.figures import draw
 from lape.items.registry import FIGURES
 from lape.items.tables import read, subjects
@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, type=Path, metavar="ITEM.pdf", help="the PDF to write; SVG and PNG go beside it"
     )
+    parser.add_argument(
+        "--column", action="store_true", help=f"draw for a column of {COLUMN} inches, not a page of {PAGE:g}"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -30,13 +33,13 @@ def run(arguments: argparse.Namespace) -> None:
     if header.is_file():
         checked(header, read_json(header, "table"), ".csv")
     frame = read(arguments.table, FIGURES[arguments.item].columns)
-    paths = save(draw(arguments.item, frame), output)
+    paths = save(draw(arguments.item, frame, COLUMN if arguments.column else PAGE), output)
     write_header(
         output.with_suffix(".json"),
         "figure",
         item=arguments.item,
         **subjects(frame),
-        parameters={},
+        parameters={"column": arguments.column},
         inputs=[arguments.table],
         outputs=paths,
     )

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from drawings import drawn_twice
+from drawings import assert_legible_in_a_column, drawn_twice
 from matplotlib.patches import StepPatch
 
 from lape.errors import LapeError
@@ -94,6 +94,7 @@ def legend(figure):
 @pytest.mark.parametrize("item", TABLES)
 def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     found = drawn_twice(tmp_path, item, TABLES[item])
+    assert_legible_in_a_column(item, TABLES[item])
     assert found[f"{item}.png"].startswith(b"\x89PNG")
     if item != "expert_layers":  # which sums over the languages
         assert all(f">{code}" in found[f"{item}.svg"].decode() for code in LANGUAGES)

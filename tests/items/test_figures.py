@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from drawings import SUFFIXES, drawn_twice
+from drawings import SUFFIXES, assert_legible_in_a_column, drawn_twice
 
 from lape.cli import main
 from lape.items.drawing.lines import apart
@@ -80,6 +80,7 @@ TABLES = {
 @pytest.mark.parametrize("item", TABLES)
 def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     found = drawn_twice(tmp_path, item, TABLES[item])
+    assert_legible_in_a_column(item, TABLES[item])
     assert found[f"{item}.pdf"].startswith(b"%PDF")
     assert found[f"{item}.png"].startswith(b"\x89PNG")
     # Text is text, and no code was taken for a missing value.

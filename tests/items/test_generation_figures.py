@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from drawings import drawn_twice
+from drawings import assert_legible_in_a_column, drawn_twice
 from matplotlib.colors import to_hex
 
 from lape.items.figures import draw
@@ -58,6 +58,7 @@ def titles(figure):
 @pytest.mark.parametrize("item", TABLES)
 def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     drawn_twice(tmp_path, item, TABLES[item])
+    assert_legible_in_a_column(item, TABLES[item])
 
 
 def test_the_matrix_stands_beside_its_control_on_one_scale_with_a_blank_diagonal(tmp_path):

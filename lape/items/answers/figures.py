@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from lape.items.answers.rows import ALL
 from lape.items.answers.sections import beats_control, success_matrix
-from lape.items.drawing.heatmap import PAGE, cell_side, colour_bar, heatmap
+from lape.items.drawing.heatmap import cell_side, heatmap, panel_size, shared_bar
 from lape.items.drawing.lines import COLOURS
-from lape.items.drawing.style import GREY, method_name
+from lape.items.drawing.style import GREY, grid, grid_size, in_column, legend_columns, method_name
 from lape.items.perplexity.inputs import CONTROL
 
 CROSS_COLUMNS = ("model", "prompt", "method", "deactivated", "target", "success", "difference", "p_holm")
@@ -45,9 +45,9 @@ def cross_lingual(frame: pd.DataFrame) -> Figure:
     methods = frame["method"].unique()
     matrices = [success_matrix(own, "success") for block in groups for _, own in block.groupby("method")]
     side = max(cell_side(cells) * len(cells) for cells in matrices) + 0.6
-    width, height = len(methods) * side + 0.8, len(groups) * (side + 0.2) + 0.1
-    figure = Figure(figsize=(width, height), layout="compressed")
-    axes = figure.subplots(len(groups), len(methods), squeeze=False)
+    across, down = (1, len(groups) * len(methods)) if in_column() else (len(methods), len(groups))
+    figure = Figure(figsize=panel_size(across * side, down * (side + 0.2) + 0.1), layout="compressed")
+    axes = grid(figure, len(groups), len(methods))
     scale = Normalize(0, 1)
     for line, block in zip(axes, groups, strict=True):
         model, prompt = block[["model", "prompt"]].iloc[0]
@@ -60,11 +60,11 @@ def cross_lingual(frame: pd.DataFrame) -> Figure:
             heatmap(axis, success_matrix(own, "success"), scale, bold=bold)
             named = method_name(method.removeprefix(CONTROL))
             axis.set_title(f"{model}, {prompt}: {'control of ' * method.startswith(CONTROL)}{named}")
-        line[0].set_ylabel("question's language, deactivated")
+        for axis in line if in_column() else line[:1]:
+            axis.set_ylabel("question's language, deactivated")
     for axis in axes[-1]:
         axis.set_xlabel("target language, steered")
-    label = "share of answers in the target language"
-    colour_bar(figure, list(axes.ravel()), scale, label, aspect=8 * height, pad=0.12 / width)
+    shared_bar(figure, list(axes.ravel()), scale, "share of answers in the target language")
     return figure
 
 
@@ -87,8 +87,9 @@ def dose_response(frame: pd.DataFrame) -> Figure:
         variant: _MARKERS[place % len(_MARKERS)]
         for place, variant in enumerate(variant for variant in others if variant != _WHOLE)
     }
-    figure = Figure(figsize=(PAGE if len(kinds) > 1 else 4.2, 3.3 * len(groups) + 0.6), layout="constrained")
-    axes = figure.subplots(len(groups), len(kinds), squeeze=False)
+    width, height = grid_size(len(groups), len(kinds), 3.3, more=0.6)
+    figure = Figure(figsize=(width if len(kinds) > 1 else min(width, 4.2), height), layout="constrained")
+    axes = grid(figure, len(groups), len(kinds))
     for line, block in zip(axes, groups, strict=True):
         for axis, kind in zip(line, kinds, strict=True):
             own = block[block["kind"] == kind]
@@ -102,7 +103,8 @@ def dose_response(frame: pd.DataFrame) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("mean NLL of the answers, nats per token\n(to the left: more fluent, or repetitive)")
     handles = _key(dosed, markers)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    ncols = legend_columns([handle.get_label() for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
     return figure
 
 

@@ -12,15 +12,24 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lape.items.drawing.style import COLOURS, GREY, LABELLED
+from lape.items.drawing.style import COLOURS, GREY, LABELLED, in_column, text_width
 from lape.items.layout import rounded
 
-PAGE = 7.0  # inches, the text width of a two-column page
+# Inches: the side of a cell with a number, the least side of one in a column, and the room for the labels of rows.
+_NUMBER, _TIGHT, _LABELS = 0.36, 0.31, 0.6
 
 
 def cell_side(cells: pd.DataFrame) -> float:
     """The side of a cell in inches: room for a number, or for a colour alone in a matrix of many cells."""
-    return 0.36 if max(cells.shape) <= LABELLED else 0.13
+    if not _labelled(cells):
+        return 0.13
+    return min(_NUMBER, (text_width() - _LABELS) / max(cells.shape)) if in_column() else _NUMBER
+
+
+def _labelled(cells: pd.DataFrame) -> bool:
+    """Whether each cell has room for its number."""
+    most = int((text_width() - _LABELS) / _TIGHT) if in_column() else LABELLED
+    return max(cells.shape) <= most
 
 
 def heatmap(
@@ -39,8 +48,7 @@ def heatmap(
         bold: of the shape of `cells`, true where the number stands in bold.
         text: of the shape of `cells`, the text to write in place of the rounded number.
     """
-    rows, columns = cells.shape
-    labelled = max(rows, columns) <= LABELLED
+    (rows, columns), labelled = cells.shape, _labelled(cells)
     axis.pcolormesh(
         np.arange(columns + 1),
         np.arange(rows + 1),
@@ -62,6 +70,18 @@ def heatmap(
     axis.set_yticks(np.arange(rows) + 0.5, cells.index)
     axis.tick_params(length=0, labelsize=None if labelled else 6)
     axis.spines[:].set_visible(False)
+
+
+def panel_size(width: float, height: float) -> tuple[float, float]:
+    """The size in inches of a figure whose panels take `width` times `height`, with room for a `colour_bar`."""
+    return (width, height + 0.6) if in_column() else (width + 0.8, height)
+
+
+def shared_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str) -> Colorbar:
+    """The `colour_bar` of all panels: right of them, or in a column below them."""
+    width, height = figure.get_size_inches()
+    place = {"location": "bottom", "aspect": 8 * width, "pad": 0.2 / height} if in_column() else {}
+    return colour_bar(figure, axes, scale, label, **place or {"aspect": 8 * height, "pad": 0.12 / width})
 
 
 def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, **place) -> Colorbar:

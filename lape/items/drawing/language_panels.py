@@ -7,6 +7,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lape.items.drawing.style import in_column, text_width
+
+
+def language_panels_across(most: int) -> int:
+    """How many panels stand side by side where a model has `most` languages at the most."""
+    return min(most, 2 if in_column() else max(4, math.ceil(math.sqrt(most))))
+
+
+def language_panels_width(across: int, least: float = 0.0) -> float:
+    """The width of a figure of `across` panels side by side, in inches: at least `least` where there is room."""
+    return max((1.5 if in_column() else 1.7) * across, min(least, text_width() - 0.3)) + 0.3
+
 
 def language_panels(
     frame: pd.DataFrame,
@@ -29,10 +41,10 @@ def language_panels(
     """
     models = dict(list(frame.groupby("model", sort=False)))
     most = max(block["language"].nunique() for block in models.values())
-    across = min(most, max(4, math.ceil(math.sqrt(most))))
+    across = language_panels_across(most)
     down = [math.ceil(block["language"].nunique() / across) for block in models.values()]
     heights = [1.2 * rows + 0.45 for rows in down]
-    figure = Figure(figsize=(max(1.7 * across, width) + 0.3, sum(heights) + legend), layout="constrained")
+    figure = Figure(figsize=(language_panels_width(across, width), sum(heights) + legend), layout="constrained")
     parts = figure.subfigures(len(models), 1, height_ratios=heights, squeeze=False)
     for part, rows, (model, block) in zip(parts[:, 0], down, models.items(), strict=True):
         axes = part.subplots(rows, across, sharex=True, sharey=True, squeeze=False).ravel()

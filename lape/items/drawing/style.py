@@ -1,15 +1,22 @@
 """One look for every figure, and files whose bytes depend on the numbers alone."""
 
 import contextlib
+import contextvars
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lape.artifacts.files import writing
+
+# The width of the text of a two-column page and of one column of it, in inches.
+PAGE, COLUMN = 7.0, 3.3
+_width = contextvars.ContextVar("_width", default=PAGE)
 
 # Okabe and Ito's blue keeps its contrast for colour-blind readers and in print; grey is for controls.
 BLUE = "#0072B2"
@@ -46,6 +53,52 @@ _METADATA = {
 }
 
 
+def text_width() -> float:
+    """The width that a figure is drawn for, in inches: `PAGE` or `COLUMN`."""
+    return _width.get()
+
+
+def in_column() -> bool:
+    """Whether a figure is drawn for one column. Then panels stand below one another that otherwise stand in a row."""
+    return text_width() < PAGE
+
+
+def panels_across(number: int, each: float) -> int:
+    """How many of `number` panels stand side by side, each of them `each` inches wide.
+
+    On a page the panels of many models fill a square, which may be wider than the page.
+    """
+    least = 1 if in_column() else math.ceil(math.sqrt(number))
+    return min(number, max(int(text_width() / each), least))
+
+
+def grid(figure: Figure, rows: int, across: int, **options) -> np.ndarray:
+    """The axes of `rows` rows of panels, [rows, across].
+
+    In a column the panels of a row stand below one another, first the first ones of all rows. `options` are passed to
+    `Figure.subplots`.
+    """
+    if not in_column():
+        return figure.subplots(rows, across, squeeze=False, **options)
+    return figure.subplots(rows * across, 1, squeeze=False, **options).reshape(across, rows).T
+
+
+def grid_size(rows: int, across: int, height: float, more: float = 0.0) -> tuple[float, float]:
+    """The size of a figure as wide as the text whose panels stand in a `grid`, in inches.
+
+    Args:
+        rows, across: see `grid`.
+        height: height of a panel.
+        more: height that is left for a legend.
+    """
+    return text_width(), height * rows * (across if in_column() else 1) + more
+
+
+def legend_columns(labels: Sequence[str]) -> int:
+    """How many columns the legend below a figure has."""
+    return min(len(labels), 4 if not in_column() else 2 if max(map(len, labels)) <= 22 else 1)
+
+
 def panels(figure: Figure, down: int, across: int, number: int, **options) -> list[Axes]:
     """The first `number` panels of a grid, row by row. The other panels are removed.
 
@@ -65,10 +118,14 @@ def method_name(method: str) -> str:
 
 
 @contextlib.contextmanager
-def styled() -> Iterator[None]:
-    """Matplotlib's defaults with our changes, whatever the user's matplotlibrc says."""
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
+def styled(width: float = PAGE) -> Iterator[None]:
+    """Matplotlib's defaults with our changes, whatever the user's matplotlibrc says, for a width of the text."""
+    token = _width.set(width)
+    try:
+        with matplotlib.style.context(["default", _STYLE]):
+            yield
+    finally:
+        _width.reset(token)
 
 
 def save(figure: Figure, path: str | Path) -> list[Path]:

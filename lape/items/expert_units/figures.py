@@ -10,10 +10,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from lape.errors import LapeError
-from lape.items.drawing.heatmap import PAGE
 from lape.items.drawing.language_panels import language_panels
 from lape.items.drawing.lines import COLOURS, DASHES, name_ends
-from lape.items.drawing.style import BLUE, GREY, LABELLED, method_name
+from lape.items.drawing.style import (
+    BLUE,
+    GREY,
+    LABELLED,
+    grid,
+    grid_size,
+    in_column,
+    legend_columns,
+    method_name,
+    text_width,
+)
 from lape.items.expert_units.texts import ALL, NONE, SHARES
 from lape.items.layers import heading
 from lape.items.perplexity.inputs import CONTROL
@@ -42,8 +51,12 @@ def expert_layers(frame: pd.DataFrame) -> Figure:
         frame: the table of `lape.items.expert_units.units.layers`.
     """
     models = dict(list(frame.groupby("model", sort=False)))
-    figure = Figure(figsize=(PAGE, 2.1 * len(models) + 0.3), layout="constrained")
-    axes = figure.subplots(len(models), 2, squeeze=False, sharex="row", sharey="row")
+    figure = Figure(figsize=grid_size(len(models), 2, 2.1, more=0.3), layout="constrained")
+    axes = grid(figure, len(models), 2)
+    for top, bottom in axes:
+        bottom.sharex(top)
+        bottom.sharey(top)
+        bottom.tick_params(labelleft=in_column())
     for row, (model, block) in zip(axes, models.items(), strict=True):
         for axis, ranking in zip(row, ("top", "bottom"), strict=True):
             own = block[block["ranking"] == ranking]
@@ -96,8 +109,8 @@ def expert_sizes(frame: pd.DataFrame) -> Figure:
     """
     frame = frame.assign(language=frame["language"].replace(ALL, _MEAN))
     models = dict(list(frame.groupby("model", sort=False)))
-    figure = Figure(figsize=(PAGE, 2.7 * len(models) + 0.3), layout="constrained")
-    axes = figure.subplots(len(models), 2, squeeze=False)
+    figure = Figure(figsize=grid_size(len(models), 2, 2.7, more=0.3), layout="constrained")
+    axes = grid(figure, len(models), 2)
     for row, (model, block) in zip(axes, models.items(), strict=True):
         share = _share_metric(model, block)
         for axis, metric in zip(row, (share, "nll"), strict=True):
@@ -132,7 +145,7 @@ def expert_share(frame: pd.DataFrame) -> Figure:
     settings = list(frame["setting"].unique())
     looks = _looks(settings)
     groups = max(block["language"].nunique() for block in models.values())
-    width = min(max(3.6, groups * (0.14 * len(settings) + 0.2) + 0.7), PAGE)
+    width = min(max(3.6, groups * (0.14 * len(settings) + 0.2) + 0.7), text_width())
     figure = Figure(figsize=(width, 2.2 * len(models) + 0.4), layout="constrained")
     axes = figure.subplots(len(models), 1, squeeze=False)[:, 0]
     for axis, (model, block) in zip(axes, models.items(), strict=True):
@@ -259,4 +272,4 @@ def _kind_name(kind: str) -> str:
 
 
 def _legend(figure: Figure, handles: list, labels: list[str]) -> None:
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), frameon=False)

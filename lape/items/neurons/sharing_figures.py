@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lape.items.drawing.heatmap import PAGE, cell_side, colour_bar, heatmap
-from lape.items.drawing.style import BLUE, LABELLED, panels
+from lape.items.drawing.heatmap import cell_side, heatmap, panel_size, shared_bar
+from lape.items.drawing.style import BLUE, LABELLED, panels, panels_across, text_width
 from lape.items.neurons.counts import blocks
 from lape.items.neurons.sharing import share_matrix
 
@@ -32,11 +32,10 @@ def sharing(frame: pd.DataFrame) -> Figure:
     # The scale reaches at least one half, so that a few shared neurons do not look like many.
     scale = Normalize(0, max(0.5, *(cells.max(axis=None) for cells in matrices.values())))
     side = max(cell_side(cells) * len(cells) for cells in matrices.values())
-    across = min(len(matrices), max(int(PAGE / (side + 0.8)), math.ceil(math.sqrt(len(matrices)))))
+    across = panels_across(len(matrices), side + 0.8)
     down = math.ceil(len(matrices) / across)
 
-    width, height = across * (side + 0.8) + 0.7, down * (side + 0.6)
-    figure = Figure(figsize=(width, height), layout="compressed")
+    figure = Figure(figsize=panel_size(across * (side + 0.8), down * (side + 0.6)), layout="compressed")
     axes = panels(figure, down, across, len(matrices))
     for number, (axis, (title, cells)) in enumerate(zip(axes, matrices.items(), strict=True)):
         heatmap(axis, cells, scale)
@@ -45,7 +44,7 @@ def sharing(frame: pd.DataFrame) -> Figure:
             axis.set_ylabel("language A (its neurons)")
         if number + across >= len(matrices):
             axis.set_xlabel("language B")
-    colour_bar(figure, axes, scale, "share of A's neurons that are B's too", aspect=8 * height, pad=0.15 / width)
+    shared_bar(figure, axes, scale, "share of A's neurons that are B's too")
     return figure
 
 
@@ -56,8 +55,8 @@ def sharing_histogram(frame: pd.DataFrame) -> Figure:
         frame: the table of `lape.items.neurons.sharing.sharing_histogram`.
     """
     models = dict(blocks(frame))
-    width = min(max(2.3, 0.32 * frame["languages"].max() + 0.5), PAGE)
-    across = min(len(models), int(PAGE / width))
+    width = min(max(2.3, 0.32 * frame["languages"].max() + 0.5), text_width())
+    across = min(len(models), int(text_width() / width))
     down = math.ceil(len(models) / across)
 
     figure = Figure(figsize=(width * across, 1.7 * down + 0.2), layout="constrained")

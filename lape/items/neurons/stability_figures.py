@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from lape.items.drawing.heatmap import PAGE
-from lape.items.drawing.style import BLUE, GREY, LABELLED
+from lape.items.drawing.language_panels import language_panels_across, language_panels_width
+from lape.items.drawing.style import BLUE, GREY, LABELLED, grid, grid_size
 from lape.items.neurons.counts import blocks
 from lape.neurons.agreement import ALL
 from lape.neurons.convergence import STABLE, tokens_needed
@@ -26,8 +26,9 @@ def stability(frame: pd.DataFrame) -> Figure:
     """
     models = list(blocks(frame))
     most = max(block["language"].nunique() for _, block in models)
-    figure = Figure(figsize=(min(PAGE, 2.4 + 0.45 * most), 1.9 * len(models)), layout="constrained")
-    axes = figure.subplots(len(models), 2, squeeze=False)
+    width, height = grid_size(len(models), 2, 1.9)
+    figure = Figure(figsize=(min(width, 2.4 + 0.45 * most), height), layout="constrained")
+    axes = grid(figure, len(models), 2)
     bottom = min(0.5, frame["jaccard_low"].min() - 0.05)
     for (counts, halves), (title, block) in zip(axes, models, strict=True):
         own = block[block["language"] != ALL]
@@ -54,9 +55,9 @@ def stability_curve(frame: pd.DataFrame) -> Figure:
     """
     models = list(blocks(frame))
     most = max(block["language"].nunique() for _, block in models)
-    across = min(most, max(4, math.ceil(math.sqrt(most))))
+    across = language_panels_across(most)
     heights = [1.25 * math.ceil(block["language"].nunique() / across) + 0.45 for _, block in models]
-    figure = Figure(figsize=(1.7 * across + 0.3, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(language_panels_width(across), sum(heights)), layout="constrained")
     parts = figure.subfigures(len(models), 1, height_ratios=heights, squeeze=False)
     for part, (title, block) in zip(parts[:, 0], models, strict=True):
         _curves(part, block, across)

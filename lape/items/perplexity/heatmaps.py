@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
-from lape.items.drawing.heatmap import PAGE, cell_side, colour_bar, heatmap
-from lape.items.drawing.style import method_name
+from lape.items.drawing.heatmap import cell_side, colour_bar, heatmap, panel_size, shared_bar
+from lape.items.drawing.style import grid, in_column, method_name, text_width
 from lape.items.perplexity.inputs import CONTROL
 from lape.items.perplexity.rows import matrix, methods_and_controls, significant
 
@@ -69,12 +69,14 @@ def deactivation_by_model(frame: pd.DataFrame) -> Figure:
     scales = {"ppl_change": _ppl_scale(frame["ppl_change"]), "bits_change": _linear_scale(frame["bits_change"])}
     matrices = list(_matrices(frame))
     side = max(_side(block) for block in matrices)
-    figure = Figure(figsize=(2 * side + 0.3, len(matrices) * (side + 0.3) + 0.6), layout="compressed")
-    axes = figure.subplots(len(matrices), len(scales), squeeze=False)
+    width, high = (side, 2 * len(matrices)) if in_column() else (2 * side + 0.3, len(matrices))
+    figure = Figure(figsize=(width, high * (side + 0.3) + 0.6), layout="compressed")
+    axes = grid(figure, len(matrices), len(scales))
     for line, block in zip(axes, matrices, strict=True):
         for axis, (column, scale) in zip(line, scales.items(), strict=True):
             _panel(axis, block, column, scale)
-        line[0].set_ylabel("deactivated language")
+        for axis in line if in_column() else line[:1]:
+            axis.set_ylabel("deactivated language")
     for axis in axes[-1]:
         axis.set_xlabel("evaluated language")
     for place, (column, scale) in enumerate(scales.items()):
@@ -110,11 +112,10 @@ def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
     if max(map(len, groups)) == 1:
         groups = [[block for group in groups for block in group]]
     side = max(_side(block) for group in groups for block in group)
-    across = min(max(map(len, groups)), max(2, int(PAGE / side)))
+    across = min(max(map(len, groups)), max(1 if in_column() else 2, int(text_width() / side)))
     lines = [group[start : start + across] for group in groups for start in range(0, len(group), across)]
 
-    width, height = across * side + 0.8, len(lines) * (side + 0.2) + 0.1
-    figure = Figure(figsize=(width, height), layout="compressed")
+    figure = Figure(figsize=panel_size(across * side, len(lines) * (side + 0.2) + 0.1), layout="compressed")
     axes = figure.subplots(len(lines), across, squeeze=False)
     for line, (places, blocks) in enumerate(zip(axes, lines, strict=True)):
         for axis in places[len(blocks) :]:
@@ -125,7 +126,7 @@ def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
                 axis.set_xlabel("evaluated language")
         places[0].set_ylabel("deactivated language")
     drawn = [axis for line, blocks in zip(axes, lines, strict=True) for axis in line[: len(blocks)]]
-    colour_bar(figure, drawn, scale, _LABELS[column], aspect=8 * height, pad=0.12 / width)
+    shared_bar(figure, drawn, scale, _LABELS[column])
     return figure
 
 

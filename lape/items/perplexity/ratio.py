@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lape.items.drawing.lines import COLOURS, DASHES, name_ends
-from lape.items.drawing.style import BLUE, panels
+from lape.items.drawing.style import BLUE, in_column, panels, text_width
 
 COLUMNS = ("model", "deactivated", "ratio", "evaluated", "ppl_change", "ppl_change_low", "ppl_change_high")
 
@@ -25,9 +25,9 @@ def deactivation_by_ratio(frame: pd.DataFrame) -> Figure:
         frame: the table of `lape.items.perplexity.rows.sweep`.
     """
     blocks = [block for _, block in frame.groupby(["model", "deactivated"], sort=False)]
-    across = min(len(blocks), 2)
+    across, width = min(len(blocks), 1 if in_column() else 2), min(3.5, text_width())
     down = math.ceil(len(blocks) / across)
-    figure = Figure(figsize=(3.5 * across, 2.8 * down), layout="constrained")
+    figure = Figure(figsize=(width * across, 2.8 * down), layout="constrained")
     axes = panels(figure, down, across, len(blocks), sharey=True)
     for axis, block in zip(axes, blocks, strict=True):
         _lines(axis, block)

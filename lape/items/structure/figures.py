@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lape.items.drawing.heatmap import PAGE
 from lape.items.drawing.lines import COLOURS, DASHES, name_ends
-from lape.items.drawing.style import BLUE, GREY
+from lape.items.drawing.style import BLUE, GREY, grid, grid_size
 from lape.items.layers import heading
 
 _KEYS = ("model", "layer", "language")
@@ -76,8 +75,8 @@ def dominance_by_layer(frame: pd.DataFrame) -> Figure:
 def _panels(frame: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """A figure and its axes [models, 2]: on the left for the measure that the paper draws, on the right corrected."""
     depths = frame.groupby("model", sort=False)["layer"].max()
-    figure = Figure(figsize=(PAGE, 2.5 * len(depths)), layout="constrained")
-    axes = figure.subplots(len(depths), 2, squeeze=False)
+    figure = Figure(figsize=grid_size(len(depths), 2, 2.5), layout="constrained")
+    axes = grid(figure, len(depths), 2)
     for row, depth in zip(axes, depths, strict=True):
         for axis in row:
             axis.set_xlim(0.5, depth + 0.5)
