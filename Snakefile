@@ -48,7 +48,7 @@
 #   <logs>                                       logs/ of the run: what each job said (.log) and took (.tsv)
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
+configfile: f"{workflow.current_basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"

@@ -65,6 +65,20 @@ def read_config(path: str | Path) -> dict:
     return found
 
 
+def with_defaults(config: dict, path: str | Path) -> dict:
+    """A configuration over the defaults of a file. Mappings merge, as Snakemake merges them; lists replace the default.
+
+    Raises:
+        LapeError: see `read_config`.
+    """
+    return _merged(read_config(path), config)
+
+
+def _merged(defaults: dict, config: dict) -> dict:
+    both = {key for key in config if isinstance(config[key], dict) and isinstance(defaults.get(key), dict)}
+    return defaults | config | {key: _merged(defaults[key], config[key]) for key in both}
+
+
 # Keys whose values are paths on this machine; "*" stands for every name of a mapping.
 _PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
 _PATHS += ("structure.aligned", "sentences.files.pattern", "translation.corpora.*.pattern", "judge.template")

@@ -8,10 +8,12 @@ import shlex
 import sys
 from pathlib import Path
 
-sys.path.insert(0, workflow.basedir)
+# The folder of this workflow; as a module of another workflow it is not the main Snakefile's.
+REPOSITORY = Path(str(workflow.current_basedir)).parent
+sys.path.insert(0, str(REPOSITORY))
 
 from lape.artifacts.code import code_hash
-from lape.config import check_config, expand_paths, expert_languages
+from lape.config import check_config, expand_paths, expert_languages, with_defaults
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
 from lape.items.registry import ITEMS, name_items
@@ -26,7 +28,7 @@ from lape.workflow.resources import Booking
 from lape.workflow.sources import check_files
 from snakemake.exceptions import WorkflowError
 
-console = attach(workflow, config["run"])
+console = attach(workflow, config["run"]) if workflow.modifier.is_main_snakefile() else None
 
 
 def in_one_line(function):
@@ -48,7 +50,10 @@ def in_one_line(function):
 def check():
     """Refuse a configuration, or a file that is missing, before any job runs."""
     name_items(config)
-    check_config(config, Path(workflow.basedir, "config", "schema.yaml"))
+    if not workflow.modifier.is_main_snakefile():
+        # Snakemake reads no configfile of a module that is given a configuration.
+        config.update(with_defaults(config, REPOSITORY / "config" / "config.yaml"))
+    check_config(config, REPOSITORY / "config" / "schema.yaml")
     expand_paths(config)
     check_files(config)
 
@@ -70,7 +75,7 @@ class InOneLine:
 
 
 check()
-inputs, flags, tables = InOneLine(Inputs(config, Path(workflow.basedir))), Flags(config), targets.Tables(config)
+inputs, flags, tables = InOneLine(Inputs(config, REPOSITORY)), Flags(config), targets.Tables(config)
 booked = Booking(config, gpu_limit)
 gpus, mem_mb, runtime = in_one_line(booked.gpus), booked.mem_mb, booked.runtime
 architecture = functools.partial(repository.architecture, config)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from lape.config import check_config, expand_paths, read_config
+from lape.config import check_config, expand_paths, with_defaults
 from lape.errors import LapeError, first_line
 from lape.workflow.sources import check_files, files_of
 
@@ -186,7 +186,7 @@ def write_first_config(
                 f"{path}: exists already, and is left as it is; run it (lape run {path}), or name another file"
             )
         return
-    merged = _merged(read_config(defaults / "config.yaml"), yaml.safe_load(written))
+    merged = with_defaults(yaml.safe_load(written), defaults / "config.yaml")
     check_config(merged, defaults / "schema.yaml")
     expand_paths(merged)
     check_files(merged)
@@ -242,12 +242,6 @@ def run_name(model: Model, languages: Sequence[str]) -> str:
     """The name of a run: its model, and its languages where they are few."""
     few = "-".join(map(_as_name, languages)) if len(languages) <= 5 else f"{len(languages)}-languages"
     return f"{model.name}-{few}"
-
-
-def _merged(defaults: dict, config: dict) -> dict:
-    """Mappings merge, as Snakemake merges them; other values replace the default."""
-    both = {key for key in config if isinstance(config[key], dict) and isinstance(defaults.get(key), dict)}
-    return defaults | config | {key: _merged(defaults[key], config[key]) for key in both}
 
 
 def _as_name(text: str) -> str:
