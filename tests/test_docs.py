@@ -6,7 +6,7 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import yaml
@@ -80,14 +80,15 @@ def test_every_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", having("python"))
 def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
-    """The blocks of a page run one after another, with a tiny model in place of the example's."""
+    """The blocks of a page run one after another, with a tiny model in place of the example's, and short answers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     monkeypatch.chdir(tmp_path)
-    folder = make_model(tmp_path / "tiny", intermediate_size=512)
+    folder = make_model(tmp_path / "tiny", intermediate_size=512, max_position_embeddings=128)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     monkeypatch.setattr(lape, "example_model", lambda *_: (model, tokenizer))
     monkeypatch.setattr(lape, "example_texts", lambda code, **_: [make_text(STAND_IN.get(code, code), 200, 0)])
+    monkeypatch.setattr(lape, "answer", partial(lape.answer, max_tokens=4))
     names: dict = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         exec(compile(block, f"{page}, block {number}", "exec"), names)

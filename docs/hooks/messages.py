@@ -41,7 +41,19 @@ def of_warnings() -> str:
 def _modules() -> Iterator[tuple[str, ast.Module]]:
     for file in sorted(PACKAGE.rglob("*.py")):
         package = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        yield package, ast.parse(file.read_text(encoding="utf-8"))
+        yield package, _Constants().visit(ast.parse(file.read_text(encoding="utf-8")))
+
+
+class _Constants(ast.NodeTransformer):
+    """Put the constants of a module where it names them."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        values = [each for each in node.body if isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant)]
+        self._values = {each.targets[0].id: each.value for each in values if isinstance(each.targets[0], ast.Name)}
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self._values.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
 
 
 def _by_package(found: Iterator[tuple[str, str]]) -> str:
@@ -72,7 +84,7 @@ def _texts(node: ast.expr, functions: dict[str, ast.FunctionDef]) -> Iterator[st
 
 def _template(node: ast.expr) -> str:
     match node:
-        case ast.Constant(value=value):
+        case ast.Constant(value=value) | ast.FormattedValue(value=ast.Constant(value=value)):
             return str(value)
         case ast.JoinedStr(values=parts):
             return "".join(map(_template, parts))
@@ -93,6 +105,8 @@ def _name(node: ast.AST) -> str:
             return "reason"
         case ast.Attribute(attr=name) | ast.Name(id=name):
             return name
+        case ast.Call(func=ast.Name(id=name)) if name.startswith("_"):  # what a function of the module finds to say
+            return name.strip("_")
         case ast.Call(func=ast.Attribute(attr="join"), args=[inner]):
             return _name(inner)
         case ast.Call(func=ast.Attribute(value=inner)) | ast.Call(args=[*_, inner]) | ast.Call(func=inner):

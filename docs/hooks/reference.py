@@ -1,24 +1,21 @@
 """The reference pages as Markdown, from the code that they describe: public names, commands, captions."""
 
 import os
-import re
 from pathlib import Path
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
-_GROUP = re.compile(r"^    # (?P<group>.*)\.$|^    \"(?P<name>\w+)\": \"(?P<module>[\w.]+)\",$", re.MULTILINE)
 
 
 def api() -> str:
     """Every public name under its group, for mkdocstrings to describe by the name's docstring."""
-    source = (ROOT / "lape" / "__init__.py").read_text(encoding="utf-8")
+    from lape import _GROUPS
+
     lines = []
-    for match in _GROUP.finditer(source):
-        if match["group"]:
-            lines.append(f"## {match['group']}\n")
-        else:
-            heading = f"    options:\n      heading: lape.{match['name']}\n"
-            lines.append(f"::: {match['module']}.{match['name']}\n{heading}")
+    for group, names in _GROUPS.items():
+        lines.append(f"## {group}\n")
+        for name, module in names.items():
+            lines.append(f"::: {module}.{name}\n    options:\n      heading: lape.{name}\n")
     return "\n".join(lines)
 
 
