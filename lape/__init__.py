@@ -19,6 +19,7 @@ The names are imported on first use, so that `import lape` costs nothing. They a
 """
 
 import importlib
+import textwrap
 
 # Each group of public names, in the order in which a study uses them, and the module that defines each name.
 _GROUPS = {
@@ -112,7 +113,10 @@ _GROUPS = {
 }
 _PUBLIC = {name: module for names in _GROUPS.values() for name, module in names.items()}
 __all__ = list(_PUBLIC)
-__doc__ += "".join(f"{group}: {', '.join(names)}.\n" for group, names in _GROUPS.items())
+__doc__ += "".join(
+    f"{group}:\n{textwrap.fill(', '.join(names), 100, initial_indent='    ', subsequent_indent='    ')}\n"
+    for group, names in _GROUPS.items()
+)
 
 
 def __getattr__(name: str):

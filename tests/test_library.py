@@ -129,7 +129,7 @@ def test_dir_and_help_show_the_public_names_and_nothing_else():
 
     assert dir(lape) == sorted([*lape.__all__, "__version__"])
     assert lape.__version__ == metadata.version("lape")
-    listed = [line.partition(": ")[2].rstrip(".") for line in lape.__doc__.partition("group by group:")[2].splitlines()]
-    assert ", ".join(filter(None, listed)).split(", ") == lape.__all__
+    lines = lape.__doc__.partition("group by group:")[2].splitlines()
+    assert [name.strip() for line in lines if line[:1] == " " for name in line.rstrip(",").split(",")] == lape.__all__
     with pytest.raises(AttributeError, match="no attribute 'select'"):
         _ = lape.select
