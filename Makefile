@@ -12,14 +12,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Python keeps what it compiles, also where the environment says no: every job would compile its libraries anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-# A killed Snakemake leaves its lock behind; it is lifted where the last `make run` was on this machine and no
-# Snakemake runs on it.
+# LAPE_PLAN lets the run say first how long it takes on this machine.
+# A killed Snakemake leaves its lock behind; it is lifted where the last `make run` was on this machine and no Snakemake
+# runs on it.
 run: setup
 	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && [ "$$(cat .venv/ran-on 2>/dev/null)" = "$$(hostname)" ] && \
 	command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
 	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
 	@hostname > .venv/ran-on
-	LAPE_PLAN=1 snakemake --cores $(CORES)  # LAPE_PLAN: say first how long it takes on this machine
+	LAPE_PLAN=1 snakemake --cores $(CORES)
 
 # A language's neurons off and on in a small model.
 demo: setup

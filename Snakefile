@@ -121,9 +121,9 @@ onstart:
 
 
 onsuccess:
-    end_warm()
+    end()
     say_what_to_open()
 
 
 onerror:
-    end_warm()
+    end()

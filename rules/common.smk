@@ -87,8 +87,8 @@ wildcard_constraints:
     **names.constraints(config),
 
 
-WARM = contextlib.ExitStack()
-end_warm = WARM.close
+ENDING = contextlib.ExitStack()
+end = ENDING.close
 
 
 def lift_rate_limit():
@@ -109,13 +109,14 @@ def say_what_runs():
             line, seconds = expected(config, sorted(workflow.dag_settings.targets) or ["all"])
         wanted = set(workflow.dag.needrun_jobs())
         console.begin([job for level in workflow.dag.toposorted() for job in level if job in wanted], line, seconds)
+        ENDING.callback(console.end)
 
 
 def start_warm():
     """Let the jobs on this machine start from one process that has loaded what they need."""
     rules = [job.rule.name for job in workflow.dag.needrun_jobs()] if workflow.local_exec else []
     identifies = any(name.startswith("score") for name in rules)
-    WARM.enter_context(warm_lape(len(rules), config["threads"], identifies))
+    ENDING.enter_context(warm_lape(len(rules), config["threads"], identifies))
 
 
 def say_what_to_open():
@@ -125,7 +126,6 @@ def say_what_to_open():
     reports = [str(run / folder / "report.html") for folder in ("paper", "expert_units", "")]
     line = f"open {next((path for path in reports if path in made), run)}"
     if console:
-        console.end()
         console.say(line)
     else:
         print(line, file=sys.stderr)

@@ -63,7 +63,7 @@ def attach(workflow, run: str) -> "Console | None":
     console = Console(plain, run, quiet=bool(settings.quiet))
     logger.removeHandler(plain)
     logger.addHandler(console)
-    os.environ[CONSOLE] = "1"
+    os.environ |= {CONSOLE: "1", "TQDM_DISABLE": "1"}  # the latter is for bars of the libraries, which have no log
     return console
 
 
@@ -95,6 +95,7 @@ class Console(logging.Handler):
     def __init__(self, plain: logging.StreamHandler, run: str, quiet: bool):
         super().__init__()
         self._plain, self._run, self._quiet = plain, run, quiet
+        self._dry = plain.stream is sys.stdout  # where a dry run writes
         self._running, self._refusal = False, ""
         self._jobs: dict[int, _Job] = {}
         self._stages: dict[str, _Stage] = {}
@@ -123,14 +124,15 @@ class Console(logging.Handler):
         self._stages = {name: _Stage(number) for name, number in counts.items()}
         if not self._quiet:
             stages = ", ".join(f"{number} {name}" for name, number in counts.items())
-            self._print(f"run {self._run}, {len(jobs)} jobs: {stages}", whole=True)
+            self._print(f"run {self._run}, {len(jobs)} job{'s' * (len(jobs) != 1)}: {stages}", whole=True)
         if line:
             self.say(line)
         if sys.stderr.isatty() and not self._quiet:
             from tqdm import tqdm
 
             form = "{percentage:3.0f}% {bar} {remaining} left"
-            self._bar = tqdm(total=self._total, bar_format=form, smoothing=0, dynamic_ncols=True, leave=False)
+            shown = {"bar_format": form, "dynamic_ncols": True, "leave": False, "disable": False}
+            self._bar = tqdm(total=self._total, smoothing=0, **shown)
 
     def say(self, line: str) -> None:
         """Print a line, unless the run is quiet."""
@@ -146,11 +148,12 @@ class Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event, message = getattr(record, "event", None), str(record.msg or "")
         if event == "workflow_started":
-            self._running = self._plain.stream is not sys.stdout  # where a dry run writes
+            self._running = not self._dry
         if event == "error" and self._refusal and self._refusal in " ".join(message.split()):
             self._print(self._refusal, whole=True)
         elif not self._running:
-            self._plain.handle(record)
+            if self._dry or not self._quiet or record.levelno >= logging.WARNING:
+                self._plain.handle(record)
         elif event == "job_info":
             name = " ".join([record.rule_name, *record.wildcards.values()])
             output = str(record.output[0]) if record.output else ""

@@ -6,7 +6,7 @@ from types import SimpleNamespace as Job
 
 import pytest
 
-from lape.workflow.console import Console, merged
+from lape.workflow.console import Console, attach, merged
 
 NUMBERS = "tokens tiny {}: {} in 2 chunks\n"
 
@@ -83,6 +83,44 @@ def test_a_job_that_is_killed_and_then_goes_well_leaves_no_error(say, job):
     assert (
         say(logging.ERROR, last, event="error")[-1] == "tokens ja: ended without a word; was it killed for its memory?"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode", "attached"),
+    [
+        ({}, "DEFAULT", True),
+        ({"quiet": {"rules"}}, "DEFAULT", True),
+        ({"verbose": True}, "DEFAULT", False),
+        ({"printshellcmds": True}, "DEFAULT", False),
+        ({}, "SUBPROCESS", False),
+    ],
+)
+def test_who_wants_more_has_snakemakes_own_handler(monkeypatch, settings, mode, attached):
+    logger, plain = logging.getLogger("snakemake.logging"), logging.StreamHandler(io.StringIO())
+    plain.name = "DefaultStreamHandler"
+    monkeypatch.setattr(logger, "handlers", [plain])
+    monkeypatch.setattr("os.environ", {})
+    usual = {"verbose": False, "printshellcmds": False, "debug_dag": False, "quiet": None}
+    console = attach(Job(output_settings=Job(**usual | settings), exec_mode=Job(name=mode)), "tiny")
+    assert logger.handlers == ([console] if attached else [plain])
+    logger.handlers = [logging.StreamHandler()]  # another logger plugin
+    assert attach(Job(output_settings=Job(**usual), exec_mode=Job(name="DEFAULT")), "tiny") is None
+
+
+def test_before_a_run_snakemake_speaks_and_a_fault_of_the_configuration_is_its_line_alone(capsys):
+    stream = io.StringIO()
+    for quiet in (False, True):
+        console = Console(logging.StreamHandler(stream), "tiny", quiet)
+        console.handle(logging.LogRecord("", logging.INFO, "", 0, f"quiet: {quiet}", None, None))
+        console.refuse("config languages: name two or more")
+        raised = (
+            "WorkflowError in file rules/common.smk, line 9:\nconfig languages: name two\nor more\n  File x, line 3"
+        )
+        record = logging.LogRecord("", logging.ERROR, "", 0, raised, None, None)
+        record.event = "error"
+        console.handle(record)
+        assert capsys.readouterr().err == "config languages: name two or more\n"
+    assert stream.getvalue() == "quiet: False\n"
 
 
 def test_summaries_share_their_labels():
