@@ -118,8 +118,9 @@ class Console(logging.Handler):
             seconds: first output of a job -> seconds that the job is expected to take; empty: all jobs count alike.
         """
         jobs = [job for job in jobs if job.output]  # a target has none
-        self._seconds = seconds
-        self._total = sum(self._weight(str(job.output[0])) for job in jobs)
+        outputs = [str(job.output[0]) for job in jobs]
+        self._seconds = seconds if any(map(seconds.get, outputs)) else {}
+        self._total = sum(map(self._weight, outputs))
         counts = Counter(_stage(job.rule.name) for job in jobs)
         self._stages = {name: _Stage(number) for name, number in counts.items()}
         if not self._quiet:
@@ -146,6 +147,12 @@ class Console(logging.Handler):
             self._bar = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._hear(record)
+        except Exception:  # a fault of the console must not end the run
+            self.handleError(record)
+
+    def _hear(self, record: logging.LogRecord) -> None:
         event, message = getattr(record, "event", None), str(record.msg or "")
         if event == "workflow_started":
             self._running = not self._dry
@@ -161,10 +168,10 @@ class Console(logging.Handler):
         elif event == "job_finished":
             self._finished(record.job_id)
         elif event == "job_error":
-            self._failed(record.jobid, record.log)
+            self._failed(record.jobid, record.rule_name, record.log)
         elif event == "group_error":
             for info in record.job_error_info:
-                self._failed(info["jobid"], [*info["log"], *record.aux_logs])
+                self._failed(info["jobid"], info["rule_name"], [*info["log"], *record.aux_logs])
         elif event == "error" and _FAILED in message and self._failures:
             self._print_failures()
         elif event in (None, "error") and record.levelno >= logging.WARNING:
@@ -199,13 +206,13 @@ class Console(logging.Handler):
             self.say(f"{share}{line}")
             self._told = self._done
 
-    def _failed(self, number: int, logs: Sequence[str]) -> None:
-        job = self._jobs[number]
+    def _failed(self, number: int, rule: str, logs: Sequence[str]) -> None:
+        name = self._jobs[number].name if number in self._jobs else rule
         if number not in self._failures:
-            self.say(f"{job.name} failed")
+            self.say(f"{name} failed")
         error = next((lines[-1] for log in logs if (lines := _lines(Path(log)))), None)
-        where = [f"{job.name}: all it said is in {log}" for log in logs]
-        self._failures[number] = [*where, error or f"{job.name}: ended without a word; was it killed for its memory?"]
+        where = [f"{name}: all it said is in {log}" for log in logs]
+        self._failures[number] = [*where, error or f"{name}: ended without a word; was it killed for its memory?"]
 
     def _print_failures(self) -> None:
         self.end()

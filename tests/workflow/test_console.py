@@ -41,7 +41,7 @@ def job(say, tmp_path):
         say(event="job_info", jobid=number, log=[language], quiet=quiet, **facts)
         if well:
             return say(event="job_finished", job_id=number, quiet=quiet)
-        return say(logging.ERROR, event="job_error", jobid=number, log=[language], quiet=quiet)
+        return say(logging.ERROR, event="job_error", jobid=number, rule_name="tokens", log=[language], quiet=quiet)
 
     for quiet in (False, True):
         say(event="workflow_started", quiet=quiet)
