@@ -20,14 +20,15 @@ def api() -> str:
 
 
 def commands() -> str:
-    """What `lape COMMAND --help` prints, for every command."""
-    from lape.cli import COMMANDS, command_parser
+    """What `lape COMMAND --help` prints, for every command under its group."""
+    from lape.cli import GROUPS, command_parser
 
+    lines = []
     with mock.patch.dict(os.environ, COLUMNS="100"):  # the width that argparse fills
-        return "\n".join(
-            f"## lape {name}\n\n{text[0].upper()}{text[1:]}.\n\n```text\n{command_parser(name).format_help()}```\n"
-            for name, text in COMMANDS.items()
-        )
+        for group, names in GROUPS.items():
+            lines.append(f"## {group[0].upper()}{group[1:]}\n")
+            lines += [f"### lape {name}\n\n```text\n{command_parser(name).format_help()}```\n" for name in names]
+    return "\n".join(lines)
 
 
 def captions() -> str:
