@@ -133,7 +133,7 @@ def test_a_missing_section_is_named():
         check_config({key: value for key, value in DEFAULTS.items() if key != "tokens"}, SCHEMA)
 
 
-@pytest.mark.parametrize("file", ["README.md", "config/README.md", "config/paper.yaml", "config/modern.yaml"])
+@pytest.mark.parametrize("file", ["config/paper.yaml", "config/modern.yaml"])
 def test_documented_commands_name_targets_behind_two_dashes(file):
     """--configfile takes several files: what comes behind it without `--` would be read as one more."""
     text = (ROOT / file).read_text(encoding="utf-8")

@@ -78,6 +78,13 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(file.relative_to(ROOT).as_posix()), target
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_a_page_names_no_item_that_is_not_there(page):
+    """Items are known by a few first words of their names, or by what the papers call them."""
+    like = "deactivation|answers|example_(?:deactivated|cross)|neurons_per|similarity_by|dominance_by|expert"
+    assert set(re.findall(rf"`((?:figure|tables?)\d[\d_]*|(?:{like})_\w+)`", text(page))) <= targets()
+
+
 @pytest.mark.parametrize("page", having("python"))
 def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     """The blocks of a page run one after another, with a tiny model in place of the example's, and short answers."""
@@ -120,6 +127,8 @@ def test_commands_of_a_page_exist(page):
             case ["snakemake", *arguments]:
                 given = get_argument_parser(profiles=[]).parse_args(arguments)
                 assert set(given.targets) <= targets(), words
+                # --configfile takes several files: a target that comes behind it without `--` would be one more.
+                assert all(path.suffix == ".yaml" for path in given.configfile or []), words
             case ["make", *names]:
                 assert set(names) <= set(re.findall(r"^([\w-]+):", text("Makefile"), re.M)), words
             case ["python", "-m", module, *_]:

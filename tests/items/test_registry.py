@@ -1,7 +1,6 @@
 """The registry of items: every entry names what is there, and every list of items elsewhere says the same."""
 
 import copy
-import re
 
 import pytest
 import yaml
@@ -80,16 +79,6 @@ def test_the_schema_lists_the_items_whose_models_may_be_named():
     listed = schema["properties"]["experiments"]["properties"]["models"]["propertyNames"]["enum"]
     # The diagonality is that of the matrices of other items, and the corpora are of no model.
     assert sorted(listed) == sorted({item.models or item.name for item in ITEMS} - {"diagonality", "corpora"})
-
-
-def test_pages_name_no_item_that_is_not_there():
-    """Items are known by a few first words of their names, or by what the papers call them."""
-    known = {name for item in ITEMS for name in (item.name, *item.aliases)} | {"expert_units"}
-    like = "deactivation|answers|example|neurons_per|similarity_by|dominance_by|expert"
-    for file in ("README.md", "config/README.md", "docs/results.md"):
-        page = (ROOT / file).read_text(encoding="utf-8")
-        named = re.findall(rf"`((?:figure|tables?)\d[\d_]*|(?:{like})_\w+)`", page)
-        assert named and set(named) <= known, file
 
 
 def test_a_table_waits_for_what_its_command_reads():
