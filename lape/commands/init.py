@@ -9,14 +9,10 @@ from pathlib import Path
 
 from lape.errors import LapeError
 
-_MODEL = (
-    "a folder of save_pretrained(), a GGUF file, OWNER/NAME of the hub (@REVISION: default the newest), or a name in "
-)
-_MODEL += "config/config.yaml"
+_MODEL = "folder of save_pretrained(), GGUF file, OWNER/NAME[@REVISION] of the hub, or a name in config/config.yaml"
 _TEXT = (
-    "folder with LANGUAGE.txt, LANGUAGE.jsonl, LANGUAGE.parquet or a folder LANGUAGE for each language; left out: the "
+    "folder with LANGUAGE.txt, .jsonl or .parquet, or a folder LANGUAGE, for each language (default: the embedded text)"
 )
-_TEXT += "embedded text"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +35,10 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.model = _answer("--model", f"Model ({_MODEL}): ")
     asked = arguments.languages is None
     if asked:
-        arguments.languages = _languages(_answer("--languages", "Languages, such as fr,de,sw: "))
+        try:
+            arguments.languages = _languages(_answer("--languages", "Languages, such as fr,de,sw: "))
+        except argparse.ArgumentTypeError as error:
+            raise LapeError(f"languages: {error}") from error
     if asked and arguments.text is None:
         arguments.text = _answer("--text", "Folder of texts (empty: the embedded text): ") or None
     write(arguments, arguments.output)
@@ -47,7 +46,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def write(arguments: argparse.Namespace, path: Path | None, newly: bool = True) -> Path:
-    """Write the configuration; without a path beside its results, by the run's name. Returns its path."""
+    """Write the configuration, without a path by the run's name; returns its path.
+
+    Args:
+        arguments: of `lape init` or `lape run`.
+        path: of the file.
+        newly: whether a file that has the same settings already is refused, too.
+    """
     from lape.artifacts.shipped import snakefile
     from lape.config import read_config
     from lape.workflow.first_config import found_text, named_model, run_name, write_first_config
@@ -66,7 +71,10 @@ def write(arguments: argparse.Namespace, path: Path | None, newly: bool = True) 
 def _answer(option: str, question: str) -> str:
     if not sys.stdin.isatty():
         raise LapeError(f"{option} is missing, and there is no terminal to ask for it; name it")
-    return input(question).strip()
+    try:
+        return input(question).strip()
+    except EOFError as error:
+        raise LapeError(f"{option} is missing; name it") from error
 
 
 def _languages(text: str) -> list[str]:

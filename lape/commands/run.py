@@ -7,6 +7,7 @@ that ended early. What follows `--` goes to Snakemake, such as a target or --dry
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,20 +49,22 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.languages or arguments.text:
         raise LapeError(f"{path}: a configuration names languages and text itself; leave out --languages and --text")
     config = read_config(path)
-    programs = Path(sys.executable).parent
-    snakemake = shutil.which("snakemake", path=f"{programs}{os.pathsep}{os.environ.get('PATH', '')}")
-    if snakemake is None:
-        raise LapeError(
-            f'snakemake: is not installed beside {sys.executable}; install it: pip install "lape[workflow]"'
-        )
-    command = [snakemake, "--snakefile", str(workflow), "--cores", arguments.cores, *arguments.flags]
-    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}", PLAN: "1"}
-    status = subprocess.run([*command, "--configfile", str(path)], env=environment).returncode
-    if status:
+    flags = ["--snakefile", str(workflow), "--cores", arguments.cores, *arguments.flags, "--configfile", str(path)]
+    if status := _snakemake(flags, {PLAN: "1"}):
         sys.exit(status)
     results = Path("results", config.get("run", "default"))
     if (results / "manifest.json").is_file():
         print("\n".join(_next(config, results)), file=sys.stderr)
+
+
+def _snakemake(flags: list[str], variables: dict[str, str]) -> int:
+    """Run the Snakemake that is installed beside this Python; returns its exit status."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    program = shutil.which("snakemake", path=path)
+    if program is None:
+        raise LapeError(f'snakemake: is not installed for {sys.executable}; install it: pip install "lape[workflow]"')
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal's Ctrl-C is for Snakemake, which ends its jobs
+    return subprocess.run([program, *flags], env={**os.environ, "PATH": path, **variables}).returncode
 
 
 def _next(config: dict, results: Path) -> list[str]:

@@ -104,15 +104,9 @@ def found_text(folder: str, languages: Sequence[str], column: str | None, tokeni
     Raises:
         LapeError: a language has no text there, or a file cannot be read.
     """
-    places = {language: _place(folder, language) for language in languages}
-    alike = set(places.values())
-    pattern = (
-        os.path.join(folder, alike.pop())
-        if len(alike) == 1
-        else {
-            language: os.path.join(folder, place.replace("{language}", language)) for language, place in places.items()
-        }
-    )
+    patterns = {language: os.path.join(folder, _place(folder, language)) for language in languages}
+    first = patterns[languages[0]]
+    pattern = first if set(patterns.values()) == {first} else patterns
     column = column or _column(files_of(pattern, languages[0], "corpus.files.pattern")[0])
     length = _length(tokenizer)
     for document in _DOCUMENTS:
@@ -120,6 +114,8 @@ def found_text(folder: str, languages: Sequence[str], column: str | None, tokeni
         tokens = {language: {name: length(text) for name, text in documents} for language, documents in read.items()}
         if all(len(documents) >= _ENOUGH for documents in tokens.values()):
             break
+    if empty := [language for language, documents in tokens.items() if not documents]:
+        raise LapeError(f"--text {folder}: no text of {empty[0]} can be read; look at its files, which are UTF-8")
     return Text(pattern, document, column, tokens)
 
 
@@ -148,7 +144,7 @@ def budgets(text: Text, context: int | None) -> dict[str, int]:
         ("train", "chunk_length", _TRAIN, _TRAIN_LENGTHS, _TRAIN_CHUNKS),
         ("valid", "valid_chunk_length", _VALID, _VALID_LENGTHS, _VALID_CHUNKS),
     ):
-        for length in (length for length in lengths if length <= (context or length)):
+        for length in [length for length in lengths if length <= (context or length)] or [context]:
             held = {language: chunks(split, length, language) for language in text.tokens}
             if min(held.values()) >= wanted:
                 break
@@ -183,7 +179,7 @@ def write_first_config(
     if path.exists():
         if newly or path.read_text(encoding="utf-8") != written:
             raise LapeError(
-                f"{path}: exists already, and is left as it is; run it (lape run {path}), or name another file"
+                f"{path}: exists already with other settings; run it as it is (lape run {path}), or move it away"
             )
         return
     merged = with_defaults(yaml.safe_load(written), defaults / "config.yaml")

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from tiny_data import ROOT, make_text
 
-from lape.commands import init
 from lape.commands.run import add_arguments
 from lape.errors import LapeError
 from lape.workflow import first_config
@@ -112,8 +111,9 @@ def test_what_is_missing_is_asked_for_at_a_terminal(folder, lape, monkeypatch):
     assert lape("init", "--output", "asked.yaml") == (0, "")
     assert lape("init", "--model", "my model", "--languages", "fr,ja", "--text", "texts") == (0, "")
     assert written(Path("asked.yaml")) == written()
-    with pytest.raises(init.argparse.ArgumentTypeError, match="name two or more, each once"):
-        init._languages("fr,fr")
+    monkeypatch.setattr("builtins.input", lambda question: "fr,fr")
+    status, message = lape("init", "--model", "my model", "--output", "other.yaml")
+    assert (status, message) == (1, "lape init: languages: 'fr,fr': name two or more, each once, such as fr,de,sw\n")
 
 
 def test_models_are_told_apart(folder, monkeypatch):
@@ -141,13 +141,16 @@ def test_text_is_found_in_every_form(folder):
     (flat / "fr.jsonl").write_text("".join(json.dumps({"id": 1, "body": row}) + "\n" for row in rows), encoding="utf-8")
     (flat / "ja.txt").write_text("\n".join(make_text("ja", 20, number) for number in range(25)), encoding="utf-8")
     found = found_text("flat", ("fr", "ja"), None, None)
-    assert found.pattern == {"fr": "flat/fr.jsonl", "ja": "flat/ja.txt"}
+    assert found.pattern == {"fr": "flat/{language}.jsonl", "ja": "flat/{language}.txt"}
     assert (found.document, found.column) == ("line", "body")  # the lines of one file are its documents
     assert {language: len(counts) for language, counts in found.tokens.items()} == {"fr": 30, "ja": 25}
     assert all(count == len(row.encode()) // 6 for count, row in zip(found.tokens["fr"].values(), rows, strict=True))
     counted = found_text("texts", ("fr", "ja"), None, folder / "my model" / "tokenizer.json")
     assert counted.pattern == "texts/{language}/*" and counted.document == "file"
     assert sum(counted.tokens["fr"].values()) > sum(found_text("texts", ("fr",), None, None).tokens["fr"].values())
+    (flat / "ja.txt").write_text("\n")
+    with pytest.raises(LapeError, match="--text flat: no text of ja can be read"):
+        found_text("flat", ("fr", "ja"), None, None)
     (flat / "fr.jsonl").write_text('{"a": "x", "b": "y"}\n')
     with pytest.raises(LapeError, match=r"fr.jsonl: has the columns a, b; name the text's with --text-column"):
         found_text("flat", ("fr", "ja"), None, None)
