@@ -63,7 +63,6 @@ def attach(workflow, run: str) -> "Console | None":
     console = Console(plain, run, quiet=bool(settings.quiet))
     logger.removeHandler(plain)
     logger.addHandler(console)
-    os.environ |= {CONSOLE: "1", "TQDM_DISABLE": "1"}  # the latter is for bars of the libraries, which have no log
     return console
 
 
@@ -110,13 +109,14 @@ class Console(logging.Handler):
         self._refusal = message
 
     def begin(self, jobs: Iterable, line: str, seconds: dict[str, float]) -> None:
-        """Say what will run.
+        """Say what will run. The jobs that this process starts from now on write to their logs alone.
 
         Args:
             jobs: Snakemake's jobs that will run, in an order in which they can.
             line: how long that takes; empty where it is not known.
             seconds: first output of a job -> seconds that the job is expected to take; empty: all jobs count alike.
         """
+        os.environ |= {CONSOLE: "1", "TQDM_DISABLE": "1"}  # the latter is for bars of libraries, which go to no log
         jobs = [job for job in jobs if job.output]  # a target has none
         outputs = [str(job.output[0]) for job in jobs]
         self._seconds = seconds if any(map(seconds.get, outputs)) else {}

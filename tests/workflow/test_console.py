@@ -6,6 +6,7 @@ from types import SimpleNamespace as Job
 
 import pytest
 
+from lape.machine.progress import CONSOLE
 from lape.workflow.console import Console, attach, merged
 
 NUMBERS = "tokens tiny {}: {} in 2 chunks\n"
@@ -15,6 +16,8 @@ NUMBERS = "tokens tiny {}: {} in 2 chunks\n"
 def say(tmp_path, monkeypatch, capsys):
     """Give a console a message of Snakemake's; returns what it has printed since, by line."""
     monkeypatch.chdir(tmp_path)
+    for variable in (CONSOLE, "TQDM_DISABLE"):  # which a beginning run sets
+        monkeypatch.setenv(variable, "1")
     consoles = {}
 
     def say(level=logging.INFO, message="", quiet=False, **extra) -> list[str]:
@@ -99,7 +102,6 @@ def test_who_wants_more_has_snakemakes_own_handler(monkeypatch, settings, mode, 
     logger, plain = logging.getLogger("snakemake.logging"), logging.StreamHandler(io.StringIO())
     plain.name = "DefaultStreamHandler"
     monkeypatch.setattr(logger, "handlers", [plain])
-    monkeypatch.setattr("os.environ", {})
     usual = {"verbose": False, "printshellcmds": False, "debug_dag": False, "quiet": None}
     console = attach(Job(output_settings=Job(**usual | settings), exec_mode=Job(name=mode)), "tiny")
     assert logger.handlers == ([console] if attached else [plain])
