@@ -75,7 +75,7 @@ format: setup
 
 # The site of docs/, in build/site; NO_MKDOCS_2_WARNING: without the advertisement of MkDocs' successor.
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "open build/site/index.html"
 
 # What the engine costs beside what else counts activations: a table, and JSON in bench/results. Under 5 minutes.

@@ -19,7 +19,7 @@ ELSEWHERE = {
 # What the line `<!-- filled in: NAME -->` of a page stands for.
 FILLED = {"api": api, "commands": commands, "captions": captions, "errors": of_errors, "warnings": of_warnings}
 _FILLED = re.compile(r"^<!-- filled in: (\w+) -->$", re.MULTILINE)
-_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\n]*)\]\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
+_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_files(files, config):
