@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "lape"
@@ -38,10 +39,11 @@ def of_warnings() -> str:
     return _by_package(warnings())
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
-    for file in sorted(PACKAGE.rglob("*.py")):
-        package = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        yield package, _Constants().visit(ast.parse(file.read_text(encoding="utf-8")))
+@cache
+def _modules() -> list[tuple[str, ast.Module]]:
+    """(package, syntax tree) of every module, in the order of their paths."""
+    files = {file: file.relative_to(PACKAGE).with_suffix("").parts[0] for file in sorted(PACKAGE.rglob("*.py"))}
+    return [(own, _Constants().visit(ast.parse(file.read_text(encoding="utf-8")))) for file, own in files.items()]
 
 
 class _Constants(ast.NodeTransformer):
