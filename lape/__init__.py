@@ -74,7 +74,7 @@ _GROUPS = {
     },
     "What the model says then, and how likely a text is": {
         "answer": "lape.generation.asking",
-    "answers": "lape.generation.asking",
+        "answers": "lape.generation.asking",
         "Template": "lape.generation.prompts",
         "greedy_answers": "lape.generation.decoding",
         "sampled_answers": "lape.generation.decoding",
