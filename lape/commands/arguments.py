@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from lape.errors import nearest
-from lape.items.registry import ALIASES, item_name
 
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +33,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 def item_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
     """The type of an argument that takes an item by its name or an alias, from the names of all tables or figures."""
+    from lape.items.registry import ALIASES, item_name  # imports the schema's validator, which most commands lack
 
     def item(text: str) -> str:
         name = item_name(text)

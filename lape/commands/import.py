@@ -102,8 +102,8 @@ def _exported_source(arguments: argparse.Namespace, exported):
     header, source = exported.header, exported.source
     if arguments.languages not in (None, exported.languages):
         raise LapeError(f"--languages: {header} names {', '.join(exported.languages)}; leave --languages out")
-    if arguments.neurons_per_layer is not None:
-        raise LapeError(f"--neurons-per-layer: {header} says how many there are; leave it out")
+    if arguments.neurons_per_layer not in (None, source.sites.shape[-1]):
+        raise LapeError(f"--neurons-per-layer: {header} has {source.sites}; leave --neurons-per-layer out")
     if arguments.model is None:
         return dataclasses.replace(source, name=arguments.name or source.name)
     described = Source.described(arguments.model)

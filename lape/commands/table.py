@@ -42,12 +42,12 @@ def run(arguments: argparse.Namespace) -> None:
     frame = table.rows(arguments.inputs, **parameters)
     stem, folder = output.with_suffix(""), output.with_suffix(".latex")
     written = {Path(f"{stem}{suffix}"): text for suffix, text in texts(arguments.item, frame).items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for former in set(folder.glob("*.tex")) - set(written):  # of a run with more languages or models
-        former.unlink()
     for path, text in written.items():
         with writing(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
+    folder.mkdir(exist_ok=True)  # the workflow expects it of an item without a section, too
+    for former in set(folder.glob("*.tex")) - set(written):  # of a run with more languages or models
+        former.unlink()
     write_header(
         output.with_suffix(".json"),
         "table",

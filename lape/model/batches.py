@@ -83,7 +83,7 @@ def fitting_batch_size(model: nn.Module, chunk_length: int, at_most: int, memory
     except torch.OutOfMemoryError:
         one = None
     if one is None or one > allowed:
-        taken = "more than there is" if one is None else f"{one / 2**30:.1f} GiB"
+        taken = "more than there is" if one is None else f"{one / 2**30:.3g} GiB"
         raise LapeError(
             f"a chunk of {chunk_length} tokens takes {taken} of the {allowed / 2**30:.3g} GiB that it may; lower "
             "tokens.chunk_length, raise statistics.memory, or spread the model (`device_map: auto`)"

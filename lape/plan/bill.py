@@ -224,7 +224,7 @@ def in_memory(value: float) -> str:
 
 def _sized(value: float, step: int, units: Sequence[str]) -> str:
     power = 0
-    while power < len(units) - 1 and two_digits(value / step**power) >= step:
+    while power < len(units) - 1 and two_digits(value / step ** (power + 1)) >= 1:
         power += 1
     return f"{two_digits(value / step**power):g} {units[power]}" if value else ""
 

@@ -368,7 +368,7 @@ def test_answers_that_are_none(stages):
     path = write_answers("cross-fr", CROSS, "fr")
     lines = path.with_suffix(".jsonl").read_bytes().split(b"\n")
     for content, message in (
-        ([*lines[:2], lines[2][:9]], "cross-fr.jsonl: .*run the step again"),
+        ([*lines[:2], lines[2][:9]], "cross-fr.jsonl: .*run the step that makes it again"),
         ([*lines[:2], b"[]"], "cross-fr.jsonl: .*run the step again"),
         ([*lines[:2], b'{"language": "fr"}'], "cross-fr.jsonl: .*run the step again"),
         ([*lines[:2], lines[0]], "comes twice"),

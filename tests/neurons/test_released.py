@@ -218,7 +218,7 @@ def test_what_contradicts_the_header_of_an_export_is_refused(stages, lape):
     other = write_model(Path("other.json"), experts=2)
     header = "neurons/lape.pth.json"
     check_refusal(*lape(*words, "--languages", "ja,fr"), "import", "--languages", f"{header} names fr, ja", "leave")
-    check_refusal(*lape(*words, "--neurons-per-layer", "32"), "import", "--neurons-per-layer", header)
+    check_refusal(*lape(*words, "--neurons-per-layer", "31"), "import", "--neurons-per-layer", header)
     check_refusal(*lape(*words, "--model", other), "import", "other.json", header, "leave --model out")
     Path("neurons/lape.pth").write_bytes(b"another file")
     check_refusal(*lape(*words), "import", "neurons/lape.pth", "is not the file")

@@ -44,9 +44,13 @@ class VerdictCache:
         path = self._path(request)
         if not path.is_file():
             return None
-        entry = read_json(path)
+        remedy = "delete it and run `lape judge` again, which asks once more"
+        try:
+            entry = read_json(path)
+        except LapeError as error:
+            raise LapeError(f"{path}: is no whole verdict; {remedy}") from error
         if entry.get("request") != request or not isinstance(entry.get("verdict"), str):
-            raise LapeError(f"{path}: is not a verdict on what its name says; delete it and run `lape judge` again")
+            raise LapeError(f"{path}: is not a verdict on what its name says; {remedy}")
         return entry
 
     def write(self, request: Mapping, verdict: str, served: str | None) -> None:
