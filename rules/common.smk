@@ -106,7 +106,7 @@ def say_what_runs():
     if console:
         line, seconds = "", {}
         if PLAN in os.environ and workflow.local_exec:
-            line, seconds = expected(config, sorted(workflow.dag_settings.targets) or ["all"])
+            line, seconds = in_one_line(expected)(config, sorted(workflow.dag_settings.targets) or ["all"])
         wanted = set(workflow.dag.needrun_jobs())
         console.begin([job for level in workflow.dag.toposorted() for job in level if job in wanted], line, seconds)
         ENDING.callback(console.end)

@@ -52,9 +52,10 @@ JOBS = 6
 # libraries read while they load, is a process of its own.
 _CLIENT = """\
 #!{python} -IS
-import array, json, os, socket, sys
+import array, json, os, signal, socket, sys
 if {threads!r} not in (None, os.environ.get("OMP_NUM_THREADS")):
     os.execv({own!r}, [{own!r}, *sys.argv[1:]])
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, and the child with it
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 call = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lape.errors import LapeError
 from lape.machine.progress import CONSOLE, WARNING, is_progress
 
 # Where this variable is set, a run says first how long it takes on this machine, which takes seconds to measure.
@@ -70,12 +71,18 @@ def expected(config: dict, targets: Sequence[str]) -> tuple[str, dict[str, float
     """What `lape plan` says of a run: a line, and for the first output of every job the seconds that the job takes.
 
     Both are empty where the run cannot be planned, which is no reason not to begin it.
+
+    Raises:
+        LapeError: the user interrupts it.
     """
     with tempfile.TemporaryDirectory() as folder:
         merged, plan = Path(folder, "config.json"), Path(folder, "plan.json")
         merged.write_text(json.dumps(config), encoding="utf-8")
         command = ["lape", "plan", str(merged), "--brief", "--output", str(plan), "--targets", *targets]
-        done = subprocess.run(command, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except KeyboardInterrupt:
+            raise LapeError("interrupted while the machine was measured; nothing has run") from None
         if done.returncode or not plan.is_file():
             return "", {}
         jobs = json.loads(plan.read_text(encoding="utf-8"))["jobs"]
@@ -95,7 +102,7 @@ class Console(logging.Handler):
         super().__init__()
         self._plain, self._run, self._quiet = plain, run, quiet
         self._dry = plain.stream is sys.stdout  # where a dry run writes
-        self._running, self._refusal = False, ""
+        self._running, self._interrupted, self._refusal = False, False, ""
         self._jobs: dict[int, _Job] = {}
         self._stages: dict[str, _Stage] = {}
         self._failures: dict[int, list[str]] = {}
@@ -172,7 +179,9 @@ class Console(logging.Handler):
         elif event == "group_error":
             for info in record.job_error_info:
                 self._failed(info["jobid"], info["rule_name"], [*info["log"], *record.aux_logs])
-        elif event == "error" and _FAILED in message and self._failures:
+        elif message.startswith("Terminating processes on user request"):
+            self._interrupted = True
+        elif event == "error" and _FAILED in message and (self._failures or self._interrupted):
             self._print_failures()
         elif event in (None, "error") and record.levelno >= logging.WARNING:
             if not any(text in message for text in _REPEATED):
@@ -202,8 +211,9 @@ class Console(logging.Handler):
         else:
             told = []
         for line in told:
-            share = f"{100 * self._done / self._total:3.0f}%  " if self._bar is None else ""
-            self.say(f"{share}{line}")
+            share = f"{100 * self._done / self._total:3.0f}%"
+            begin = "" if self._bar is not None else " " * 6 if line.startswith(" ") else f"{share}  "
+            self.say(f"{begin}{line}")
             self._told = self._done
 
     def _failed(self, number: int, rule: str, logs: Sequence[str]) -> None:
@@ -216,6 +226,9 @@ class Console(logging.Handler):
 
     def _print_failures(self) -> None:
         self.end()
+        if self._interrupted:  # which is why jobs failed
+            self._print("interrupted; what is finished is kept, and the same command goes on")
+            return
         for lines in list(self._failures.values())[-_SHOWN_ERRORS:]:
             for line in lines:
                 self._print(line, whole=True)

@@ -125,6 +125,15 @@ def test_before_a_run_snakemake_speaks_and_a_fault_of_the_configuration_is_its_l
     assert stream.getvalue() == "quiet: False\n"
 
 
+def test_ctrl_c_is_no_fault_of_the_jobs(say, job):
+    job("fr", "", well=False)
+    assert say(message="Terminating processes on user request, this might take some time.") == []
+    last = "WorkflowError:\nAt least one job did not complete successfully."
+    assert say(logging.ERROR, last, event="error") == [
+        "interrupted; what is finished is kept, and the same command goes on"
+    ]
+
+
 def test_summaries_share_their_labels():
     assert merged([]) == []
     assert merged(["statistics m fr: 512 tokens", "statistics m ja: 512 tokens"]) == ["statistics m fr, ja: 512 tokens"]
