@@ -121,9 +121,9 @@ onstart:
 
 
 onsuccess:
-    end()
+    end_run()
     say_what_to_open()
 
 
 onerror:
-    end()
+    end_run()

@@ -88,7 +88,7 @@ wildcard_constraints:
 
 
 ENDING = contextlib.ExitStack()
-end = ENDING.close
+end_run = ENDING.close
 
 
 def lift_rate_limit():

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from lape.artifacts.files import checked, read_json
@@ -71,13 +72,15 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info("  %s: %d neuron%s%s", language, len(own), "s" * (len(own) != 1), _layers(sorted(set(own))))
 
 
-def _layers(layers: list[int]) -> str:
-    """Layers for people, who count from 1: ", layers 1 and 12-18"; empty without a layer."""
+def _layers(layers: Sequence[int]) -> str:
+    """Layers in ascending order, for people, who count from 1: ", layers 1 and 12-18"; empty without a layer."""
+    if not layers:
+        return ""
     runs: list[list[int]] = []
     for layer in layers:
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
-        else:
-            runs.append([layer, layer])
-    *others, last = ["-".join(map(str, sorted({first + 1, end + 1}))) for first, end in runs] or [""]
-    return last and f", layer{'s' * (len(layers) > 1)} {' and '.join(filter(None, [', '.join(others), last]))}"
+        if not runs or layer > runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(layer)
+    *others, last = [f"{run[0] + 1}-{run[-1] + 1}" if len(run) > 1 else f"{run[0] + 1}" for run in runs]
+    named = f"{', '.join(others)} and {last}" if others else last
+    return f", layer{'s' * (len(layers) > 1)} {named}"
