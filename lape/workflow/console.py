@@ -220,7 +220,7 @@ class Console(logging.Handler):
         name = self._jobs[number].name if number in self._jobs else rule
         if number not in self._failures:
             self.say(f"{name} failed")
-        error = next((lines[-1] for log in logs if (lines := _lines(Path(log)))), None)
+        error = next((_error(lines) for log in logs if (lines := _lines(Path(log)))), None)
         where = [f"{name}: all it said is in {log}" for log in logs]
         self._failures[number] = [*where, error or f"{name}: ended without a word; was it killed for its memory?"]
 
@@ -229,7 +229,9 @@ class Console(logging.Handler):
         if self._interrupted:  # which is why jobs failed
             self._print("interrupted; what is finished is kept, and the same command goes on")
             return
-        for lines in list(self._failures.values())[-_SHOWN_ERRORS:]:
+        # Of a group of jobs that a cluster ran as one, all are reported as failed.
+        sure = [lines for lines in self._failures.values() if lines[-1].startswith("lape ")]
+        for lines in (sure or [*self._failures.values()])[-_SHOWN_ERRORS:]:
             for line in lines:
                 self._print(line, whole=True)
 
@@ -279,6 +281,12 @@ def _summary(lines: Sequence[str]) -> list[str]:
     """The last message, `label: numbers`, with the indented lines that belong to it."""
     start = max((number for number, line in enumerate(lines) if ": " in line and not line.startswith(" ")), default=0)
     return [line for line in lines[start:] if ": " in line]
+
+
+def _error(lines: Sequence[str]) -> str:
+    """The error that a log ends with; of an error with a traceback, what it begins and ends with."""
+    begin = max((number for number, line in enumerate(lines) if line.startswith("lape ")), default=len(lines) - 1)
+    return lines[begin] if begin == len(lines) - 1 else f"{lines[begin]}: {lines[-1]}"
 
 
 def _lines(log: Path) -> list[str]:

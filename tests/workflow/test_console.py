@@ -125,6 +125,18 @@ def test_before_a_run_snakemake_speaks_and_a_fault_of_the_configuration_is_its_l
     assert stream.getvalue() == "quiet: False\n"
 
 
+def test_of_a_group_of_jobs_the_one_with_an_error_is_told(say, job):
+    job("fr", NUMBERS.format("fr", 20), well=False)
+    job(
+        "ja", "lape tokens: unexpected error, please report it\nTraceback (most recent):\nValueError: why\n", well=False
+    )
+    said = say(logging.ERROR, "WorkflowError: At least one job did not complete successfully.", event="error")
+    assert said == [
+        "tokens ja: all it said is in ja",
+        "lape tokens: unexpected error, please report it: ValueError: why",
+    ]
+
+
 def test_ctrl_c_is_no_fault_of_the_jobs(say, job):
     job("fr", "", well=False)
     assert say(message="Terminating processes on user request, this might take some time.") == []
