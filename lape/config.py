@@ -387,7 +387,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"config {place}: YAML reads the word there as {error.instance}; put it in quotes"
     if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
         # YAML 1.1 reads 1e-5 as text, 1.0e-5 as a number.
-        return f"config {place}: YAML reads {error.instance} as text; write {float(error.instance):.1e}"
+        remedy = f"write {float(error.instance):.1e}" if "e" in error.instance.lower() else "take its quotes away"
+        return f"config {place}: YAML reads {error.instance} as text; {remedy}"
     if error.validator == "pattern" and "$comment" in error.schema:
         return f"config {place}: {error.instance!r} does not match; write {error.schema['$comment']}"
     return f"config {place}: {error.message}"

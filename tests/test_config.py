@@ -65,6 +65,8 @@ def test_config_readme_says_what_the_schema_says():
         ({"catalogue.gemma3-270m.device": "mps"}, "'mps' does not match; write one of auto, cpu, cuda and cuda:N"),
         ({"models": ["Qwen/Qwen3-1.7B"]}, "'Qwen/Qwen3-1.7B' does not match; write a name of letters, digits"),
         ({"neurons.ratio": 0}, "config neurons.ratio: 0 is less than"),
+        ({"neurons.ratio": "1e-2"}, "config neurons.ratio: YAML reads 1e-2 as text; write 1.0e-02"),
+        ({"tokens.valid": "30000"}, "config tokens.valid: YAML reads 30000 as text; take its quotes away"),
         ({"neurons.ratio": "1%"}, "config neurons.ratio: '1%' is not of type 'number'"),
         ({"tokens.chunk_length": 1}, "config tokens.chunk_length: 1 is less than the minimum of 2"),
         ({"run": "../outside"}, "config run: '../outside' does not match"),

@@ -187,21 +187,21 @@ def test_a_models_architecture_is_known_once_its_header_lies_there(config, tmp_p
 
 @pytest.fixture
 def texts(config, tmp_path, monkeypatch) -> dict:
-    """A configuration of two languages with two texts each, and budgets that fit."""
+    """A configuration of two languages with five texts each, and budgets that fit."""
     monkeypatch.chdir(tmp_path)
     config["catalogue"] = {name: {"source": "embedded"} for name in named_models(config)}
     config |= {"languages": ["fr", "ja"], "corpus": config["corpus"] | {"source": "files"}}
-    config["tokens"] |= {"train": 64, "valid": 16, "chunk_length": 16, "valid_chunk_length": 8}
+    config["tokens"] |= {"train": 64, "valid": 16, "chunk_length": 16, "valid_chunk_length": 8, "valid_share": 0.4}
     for language in config["languages"]:
         (tmp_path / "texts" / language).mkdir(parents=True)
-        for number in range(2):
-            (tmp_path / "texts" / language / f"{number}.txt").write_text("où vas-tu ? " * 10, encoding="utf-8")
+        for number in range(5):
+            (tmp_path / "texts" / language / f"{number}.txt").write_text("où vas-tu ? " * 4, encoding="utf-8")
     return config
 
 
 def test_text_is_found_while_the_run_is_planned(texts, tmp_path):
     inputs = Inputs(texts, ROOT)
-    assert inputs.corpus(job(language="fr")) == ["texts/fr/0.txt", "texts/fr/1.txt"]
+    assert inputs.corpus(job(language="fr")) == [f"texts/fr/{number}.txt" for number in range(5)]
     for file in (tmp_path / "texts" / "ja").iterdir():
         file.unlink()
     with pytest.raises(LapeError, match=r"config corpus.files.pattern: no file matches texts/ja/\* \(language ja\)"):
@@ -214,7 +214,7 @@ def test_text_is_found_while_the_run_is_planned(texts, tmp_path):
     ("tokens", "fault"),
     [
         ({"train": 300}, "config tokens: train 300 and valid 16 are more than fr has: its text has 260 bytes"),
-        ({"valid": 24}, "config tokens.valid: 24 are 3 chunks of as many documents; fr has 2, as a .txt file is one"),
+        ({"valid": 24}, "config tokens.valid: 24 are 3 chunks of a document each, and the text of fr has 2 of its 5"),
         ({"train": 300, "valid": 24, "allow_fewer": True}, None),
         ({"valid": 24, "excerpts": False}, None),
     ],
@@ -226,6 +226,15 @@ def test_budgets_beyond_the_text_are_refused_while_the_run_is_planned(texts, tok
     else:
         with pytest.raises(LapeError, match=fault):
             check_files(texts)
+
+
+def test_budgets_beyond_the_embedded_text_are_refused_too(config):
+    config |= {key: DEFAULTS[key] for key in ("catalogue", "models")}
+    config["tokens"]["valid"] = 30 * 96
+    check_files(config)
+    config["tokens"]["valid"] = 31 * 96
+    with pytest.raises(LapeError, match="the embedded text of a language has 30 of its 152 documents for it"):
+        check_files(config)
 
 
 @pytest.mark.parametrize("key", ["scores.fasttext", "judge.template", "catalogue.m.path"])
