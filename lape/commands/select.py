@@ -2,11 +2,11 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from lape.artifacts.files import checked, read_json
-from lape.errors import LapeError
+from lape.display.layers import ranges
+from lape.errors import LapeError, counted
 from lape.neurons.selection import ASSIGNMENTS, NEGATIVE, SELECTIONS
 
 logger = logging.getLogger(__name__)
@@ -69,18 +69,5 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("neurons %s %s: %d selected", model, arguments.method, neurons.summary["selected"])
     for language, member in zip(neurons.sets, neurons.membership().T, strict=True):
         own = neurons.table["layer"][member]
-        logger.info("  %s: %d neuron%s%s", language, len(own), "s" * (len(own) != 1), _layers(sorted(set(own))))
-
-
-def _layers(layers: Sequence[int]) -> str:
-    """Layers in ascending order, for people, who count from 1: ", layers 1 and 12-18"; empty without a layer."""
-    if not layers:
-        return ""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if not runs or layer > runs[-1][-1] + 1:
-            runs.append([])
-        runs[-1].append(layer)
-    *others, last = [f"{run[0] + 1}-{run[-1] + 1}" if len(run) > 1 else f"{run[0] + 1}" for run in runs]
-    named = f"{', '.join(others)} and {last}" if others else last
-    return f", layer{'s' * (len(layers) > 1)} {named}"
+        layers = f" in layers {ranges(own)}" if len(own) else ""
+        logger.info("  %s: %s%s", language, counted(len(own), "neuron"), layers)

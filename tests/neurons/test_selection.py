@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from lape.commands.select import _layers
+from lape.display.layers import ranges
 from lape.errors import LapeError
 from lape.neurons.selection import select_lap, select_lape, select_lave
 from lape.neurons.table import Neurons
@@ -300,10 +300,10 @@ def test_neurons_survive_saving(tmp_path):
     ("layers", "words"),
     [
         ([], ""),
-        ([0], ", layer 1"),
-        ([0, *range(11, 18)], ", layers 1 and 12-18"),
-        ([0, 2, 4, 5], ", layers 1, 3 and 5-6"),
+        ([0], "1"),
+        ([*range(17, 10, -1), 0, 12], "1, 12-18"),
+        ([0, 2, 4, 5], "1, 3, 5-6"),
     ],
 )
 def test_layers_are_told_from_1(layers, words):
-    assert _layers(layers) == words
+    assert ranges(layers) == words
