@@ -9,6 +9,8 @@ import pytest
 import torch
 from tiny_data import ROOT
 
+from lape.artifacts.code import code_hash
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
@@ -39,12 +41,12 @@ def test_it_asks_for_the_torch_that_its_extension_is_compiled_for(built):
 
 def test_the_workflow_is_found_in_it(built, tmp_path):
     code = """
-import lape.artifacts.code
-from lape.artifacts.shipped import default_config
-from lape.plan.jobs import SNAKEFILE
-from lape.workflow.repository import code, repository_files
-print(lape.__file__, default_config()["run"], SNAKEFILE.is_file(), len(repository_files("rules/captions/*.rst")) > 9)
-print(*code("lape.neurons.selection"))
+import lape
+from lape.artifacts.code import code_hash, code_of
+from lape.artifacts.shipped import default_config, snakefile
+from lape.workflow.repository import repository_files
+print(lape.__file__, default_config()["run"], snakefile().is_file(), len(repository_files("rules/captions/*.rst")) > 9)
+print(*code_of("lape.neurons.selection"), code_hash("lape.neurons.selection"))
 """
     environment = os.environ | {"PYTHONPATH": str(built)}
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
@@ -52,6 +54,7 @@ print(*code("lape.neurons.selection"))
     first, second = run.stdout.splitlines()
     assert first == f"{built}/lape/__init__.py default True True"
     assert f"{built}/lape/neurons/selection.py" in second.split()
+    assert second.split()[-1] == code_hash("lape.neurons.selection")
 
 
 def test_a_missing_torch_is_named(tmp_path):

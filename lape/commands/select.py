@@ -69,5 +69,5 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("neurons %s %s: %d selected", model, arguments.method, neurons.summary["selected"])
     for language, member in zip(neurons.sets, neurons.membership().T, strict=True):
         own = neurons.table["layer"][member]
-        layers = f" in layers {ranges(own)}" if len(own) else ""
+        layers = f" in layer{'s' * (own.nunique() > 1)} {ranges(own)}" if len(own) else ""
         logger.info("  %s: %s%s", language, counted(len(own), "neuron"), layers)

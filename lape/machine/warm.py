@@ -69,6 +69,8 @@ sys.exit(status)
 # The variables in which Snakemake tells a job its number of threads.
 _THREADS = ("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _THREADS += ("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")
+# Characters of a folder of temporary files below which a socket can have an address; Linux allows it 107 in all.
+_LONGEST = 80
 _FOLDER = "lape-warm-"
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
@@ -125,7 +127,8 @@ def serving(
         environment: of the server, while it loads them.
         threads: OMP_NUM_THREADS of the callers that are served; None: any.
     """
-    with tempfile.TemporaryDirectory(prefix=_FOLDER) as name:
+    place = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, dir=place if len(place) < _LONGEST else "/tmp") as name:
         folder, address = Path(name), f"{name}/socket"
         for program, own in programs.items():
             text = _CLIENT.format(python=sys.executable, threads=threads, own=own, address=address)
