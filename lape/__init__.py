@@ -59,6 +59,11 @@ _GROUPS = {
         "write_neurons": "lape.neurons.released",
         "Source": "lape.neurons.released",
     },
+    "One neuron": {
+        "inspect": "lape.contexts.inspection",
+        "Inspection": "lape.contexts.inspection",
+        "vocabulary_effect": "lape.contexts.vocabulary",
+    },
     "Neurons switched off and steered": {
         "deactivate": "lape.interventions.perturbation",
         "perturbed": "lape.interventions.perturbation",

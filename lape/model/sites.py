@@ -187,6 +187,23 @@ class Sites:
             raise LapeError("names a neuron that the model does not have")
         return self._block_starts[block] + index
 
+    def number(self, layer: int, index: int, expert: int = 0) -> int:
+        """The number of one neuron, given by its layer, its expert (or FFN) within the layer, and its index.
+
+        Raises:
+            LapeError: the model has no such layer, expert or index.
+        """
+        import pandas as pd
+
+        return int(self.numbers(pd.DataFrame({"layer": [layer], "expert": [expert], "index": [index]}))[0])
+
+    def within_sites(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Some neurons, given by their numbers: site, expert within the site, and index, each int64 [n]."""
+        neurons = np.asarray(neurons, np.int64)
+        site = np.searchsorted(self.site_starts, neurons, side="right") - 1
+        expert, index = np.divmod(neurons - self.site_starts[site], np.array([each.width for each in self.sites])[site])
+        return site, expert, index
+
     def by_layer(self, neurons: Sequence[int] | np.ndarray) -> dict[int, np.ndarray]:
         """Layer -> sorted int64 places of some neurons, given by their numbers. Layers without one are left out."""
         neurons = np.sort(np.asarray(neurons, np.int64))

@@ -1,0 +1,204 @@
+"""One neuron of a loaded model on text that is at hand: where it fires, and which words it writes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lape.contexts.card import Context, card
+from lape.contexts.recording import AROUND, Contexts, Places, bins, recording
+from lape.contexts.vocabulary import vocabulary_effect
+from lape.display.tables import Shown, Table
+from lape.errors import LapeError
+from lape.model.batches import filling_batch_size
+from lape.model.decoder import input_device
+from lape.model.ffn import find_ffn
+from lape.model.sites import layer_label
+from lape.model.tokenizer import as_text, begins_with
+from lape.statistics.feeding import LENGTH, record_statistics
+from lape.statistics.sums import ActivationStatistics
+
+_WORDS = 10  # that are raised, and that are lowered
+
+
+@dataclass(frozen=True)
+class InLanguage:
+    """What a neuron does in one language.
+
+    Attributes:
+        share: share of the positions at which it fires.
+        mean: its mean activation.
+        words_of_half: how many different tokens make up half of its firing.
+        histogram: int64 [BINS], positions by activation; see `lape.contexts.recording.bins`.
+        strongest: its strongest contexts, each in another text.
+        below: contexts of lesser activations; see `lape.contexts.recording.Contexts.below`.
+    """
+
+    share: float
+    mean: float
+    words_of_half: int
+    histogram: np.ndarray
+    strongest: list[Context]
+    below: list[Context]
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
+    """What `inspect` found of one neuron.
+
+    Attributes:
+        name: what the neuron is called.
+        languages: language -> what the neuron does there.
+        raised, lowered: the words whose logits a positive output of the neuron raises and lowers most. In a GLU the up
+            projection may make the output negative, which exchanges the two.
+    """
+
+    name: str
+    languages: dict[str, InLanguage]
+    raised: list[str]
+    lowered: list[str]
+
+    def shown(self) -> Table:
+        """Per language how often the neuron fires, and where it fires most."""
+        rows = [
+            (language, f"{each.share:.1%}", each.mean, each.strongest[0].marked() if each.strongest else "")
+            for language, each in self.languages.items()
+        ]
+        title = f"{self.name}: raises {_listed(self.raised)}; lowers {_listed(self.lowered)}"
+        return Table(title, ("", "fires at", "mean", "fires most at"), rows)
+
+    def _repr_html_(self) -> str:
+        return card(self)
+
+
+def inspect(
+    model: nn.Module,
+    tokenizer: object,
+    layer: int,
+    index: int,
+    texts: Mapping[str, str | Iterable[str]] | str | Iterable[str],
+    *,
+    expert: int = 0,
+) -> Inspection:
+    """Look at one neuron: where it fires in some texts, and which words its output raises and lowers.
+
+    The texts are read twice: once for the mean and the spread of the activation, once for contexts and histograms.
+
+    Args:
+        model: a Hugging Face causal LM in one process.
+        tokenizer: its fast tokenizer.
+        layer: number of the decoder layer, from 0.
+        index: of the neuron within its FFN or expert, from 0.
+        texts: language -> texts; or texts alone, which are then called "text". Each text is a document.
+        expert: number of the expert, or of the FFN, within the layer, from 0; see `Neurons`.
+
+    Raises:
+        LapeError: the model has no such neuron, there is no text, or see `vocabulary_effects`.
+    """
+    sites = find_ffn(model).sites
+    number = sites.number(layer, index, expert)
+    effect = vocabulary_effect(model, layer, index, expert)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LENGTH
+    given = texts if isinstance(texts, Mapping) else {"text": texts}
+    packed = {language: _Packed(tokenizer, some, min(LENGTH, context)) for language, some in given.items()}
+    counted = {language: record_statistics(model, text.ids()) for language, text in packed.items()}
+    low, width = bins(list(counted.values()), np.array([number]))
+    found = {}
+    for language, text in packed.items():
+        contexts = _recorded(model, number, low, width, text)
+        found[language] = InLanguage(
+            *_share_and_mean(counted[language], number),
+            int(contexts.words_of_half()[0]),
+            contexts.histogram[0],
+            text.contexts(contexts.strongest),
+            text.contexts(contexts.below()),
+        )
+    return Inspection(
+        f"neuron {index}{f' of expert {expert}' if sites.has_blocks else ''} in {layer_label(layer)}",
+        found,
+        *([_piece(tokenizer, word) for word in (sign * effect).topk(_WORDS).indices.tolist()] for sign in (1, -1)),
+    )
+
+
+class _Packed:
+    """Texts as chunks of tokens, with the document of each position."""
+
+    def __init__(self, tokenizer: object, texts: str | Iterable[str], length: int):
+        self._tokenizer, self._length = tokenizer, length
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if wrong := next((text for text in texts if not isinstance(text, str)), None):
+            raise LapeError(f"texts: a {type(wrong).__name__} is among the strings; pass strings alone")
+        with as_text(tokenizer) as encoder:
+            bos = begins_with(encoder)
+            encoded = [encoding.ids for encoding in encoder.encode_batch(texts, add_special_tokens=False)]
+        ids = np.array([token for text in encoded for token in text], np.int64)
+        documents = np.repeat(np.arange(len(encoded)), [len(text) for text in encoded])
+        if not len(ids):
+            raise LapeError("texts: hold no token; pass strings with some text")
+        content = length - (bos is not None)
+        starts = np.arange(0, len(ids), content)
+        self._chunks = [ids[start : start + content] for start in starts]
+        self._documents = [documents[start : start + content] for start in starts]
+        if bos is not None:  # it is counted, and is the centre of no context
+            self._chunks = [np.concatenate([[bos], chunk]) for chunk in self._chunks]
+            self._documents = [np.concatenate([[-1], documents]) for documents in self._documents]
+
+    def batches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """Token ids [B, T], documents [B, T], and the number of the first position."""
+        whole = sum(len(chunk) == self._length for chunk in self._chunks)
+        starts = [*range(0, whole, size), *range(whole, len(self._chunks))]
+        for start, end in zip(starts, [*starts[1:], len(self._chunks)], strict=True):
+            chunks, documents = np.stack(self._chunks[start:end]), np.stack(self._documents[start:end])
+            yield chunks, documents, start * self._length
+
+    def ids(self) -> Iterator[torch.Tensor]:
+        """Token ids, a chunk at a time."""
+        return (torch.from_numpy(chunk) for chunk in self._chunks)
+
+    def words(self) -> np.ndarray:
+        """The different token ids, sorted."""
+        return np.unique(np.concatenate(self._chunks))
+
+    def contexts(self, places: Places) -> list[Context]:
+        """The contexts of the first neuron of some places."""
+        found = []
+        for place, around in zip(places.place[0].tolist(), places.around[0], strict=True):
+            if place >= 0:
+                chunk, centre = divmod(place, self._length)
+                first, last = max(centre - AROUND, 0), min(centre + AROUND + 1, len(self._chunks[chunk]))
+                pieces = [_piece(self._tokenizer, token) for token in self._chunks[chunk][first:last].tolist()]
+                values = around[first - centre + AROUND : last - centre + AROUND].tolist()
+                found.append(Context(pieces, values, centre - first))
+        return found
+
+
+def _recorded(model: nn.Module, number: int, low: np.ndarray, width: np.ndarray, text: _Packed) -> Contexts:
+    device = input_device(model)
+    with torch.no_grad(), recording(model, np.array([number]), low, width, text.words()) as recorder:
+        for ids, documents, first in text.batches(filling_batch_size(LENGTH, device, at_most=1024)):
+            recorder.begin(ids, documents, first)
+            model(input_ids=torch.from_numpy(ids).to(device), use_cache=False, logits_to_keep=1)
+        return recorder.contexts()
+
+
+def _share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[float, float]:
+    count, total, rows = (getattr(statistics, name).flat[number] for name in ("count", "total", "denominator"))
+    return count / max(rows, 1), total / max(rows, 1)
+
+
+def _piece(tokenizer: object, token: int) -> str:
+    """The text of a token; the token's own name where it is part of a character.
+
+    A tokenizer may drop the space before a text's first word: the token is decoded behind another one.
+    """
+    with as_text(tokenizer) as backend:
+        before = backend.encode("a", add_special_tokens=False).ids
+        text = backend.decode([*before, token], skip_special_tokens=False)
+        piece = text[len(backend.decode(before, skip_special_tokens=False)) :]
+        return f"<{backend.id_to_token(token)}>" if "\ufffd" in piece or not piece else piece
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(map(repr, words[:5]))
