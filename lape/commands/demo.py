@@ -21,7 +21,7 @@ _NEXT = """What next?
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", choices=LANGUAGES, default="fr", help="whose neurons are switched off and on")
-    parser.add_argument("--questions", type=positive(int), default=10, help="asked in English, and in the language")
+    parser.add_argument("--questions", type=positive(int), default=8, help="asked in English, and in the language")
     parser.add_argument("--tokens", type=positive(int), default=4096, help="of text, counted per language")
     parser.add_argument("--max-new-tokens", type=positive(int), default=24, help="tokens of an answer, at most")
 
