@@ -20,7 +20,7 @@ run: setup
 	command -v pgrep >/dev/null && ! pgrep -x snakemake >/dev/null; \
 	then echo "an earlier run was killed: lifting its lock"; snakemake --unlock; fi
 	@hostname > .venv/ran-on
-	LAPE_PLAN=1 snakemake --cores $(CORES)
+	@LAPE_PLAN=1 snakemake --cores $(CORES)
 
 # A language's neurons off and on in a small model.
 demo: setup
@@ -44,17 +44,18 @@ setup: .venv/built
 # This pip needs a quarter of the time of the one that comes with Python 3.11 to find what fits together.
 # --no-compile: Python compiles what it imports, and of most packages that is little.
 .venv/installed: envs/requirements.txt envs/requirements-dev.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lape needs Python 3.11 or newer; set PYTHON")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP)
-	$(BIN)/python -m pip install --no-compile --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lape needs Python 3.11 or newer; set PYTHON")'
+	@echo "installing the pinned packages into .venv: a minute, or some where torch is still to be fetched"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --quiet $(PIP)
+	@$(BIN)/python -m pip install --quiet --quiet --no-compile $(addprefix --requirement ,$^)
+	@touch $@
 
 # The extension is compiled against the torch that is installed: no build isolation.
 .venv/built: .venv/installed setup.py pyproject.toml $(wildcard csrc/*)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
-	$(BIN)/lape info
-	touch $@
+	@echo "building the extension"
+	@$(BIN)/python -m pip install --quiet --quiet --no-build-isolation --no-deps --editable .
+	@$(BIN)/lape info > $@ && sed -n '/^device/,$$p' $@
 
 CPP = $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh tests/helpers/emulated_cuda/*)
 

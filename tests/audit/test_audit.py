@@ -248,8 +248,12 @@ def test_unreadable_artifacts_under_forged_hashes_are_named(tampered, faults):
     for name in [*broken, "perplexity/tiny/lape/fr.tsv"]:
         (RUN / name).write_bytes(b"")
     rewrite(RUN / "perplexity/tiny/matched_lape/fr.json", hooks=[])
-    rewrite(RUN / "tables/neurons_per_language.json", item="table99")
+    rewrite(RUN / "tables/neurons_per_language.json", parameters=[])
+    rewrite(RUN / "tables/neurons_per_layer.json", item="tables6_10")  # what an earlier version called it
     reseal()
-    named = {path for path, fault in faults() if fault.startswith("cannot be checked")}
+    found = faults()
+    named = {path for path, fault in found if fault.startswith("cannot be checked")}
     assert {str((RUN / name).with_suffix(".json")) for name in [*broken, "perplexity/tiny/matched_lape/fr.x"]} <= named
     assert str(RUN / "tables/neurons_per_language.json") in named
+    earlier = {path for path, fault in found if fault.startswith("is of an earlier version")}
+    assert earlier == {str(RUN / "tables/neurons_per_layer.json")}
