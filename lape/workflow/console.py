@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -188,6 +189,8 @@ class Console(logging.Handler):
                 self._once(message.strip())
         elif message.startswith("Nothing to be done"):
             self.say(message)
+        elif again := re.match(r"Trying to restart job (\d+)", message):
+            self.say(f"{self._jobs[int(again[1])].name} is tried again")
 
     def _finished(self, number: int) -> None:
         job = self._jobs[number]

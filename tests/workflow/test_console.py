@@ -79,6 +79,7 @@ def test_a_failed_run_ends_with_the_jobs_error(say, job, quiet):
 
 def test_a_job_that_is_killed_and_then_goes_well_leaves_no_error(say, job):
     assert job("en", "", well=False) == ["tokens en failed"]
+    assert say(message="Trying to restart job 0.") == ["tokens en is tried again"]
     job("en", NUMBERS.format("en", 20))
     last = "WorkflowError: At least one job did not complete successfully."
     assert say(logging.ERROR, last, event="error") == [last]

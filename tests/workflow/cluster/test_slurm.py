@@ -135,7 +135,7 @@ def test_a_cancelled_job_goes_on(slurm, start, counted):
     job = run.counting()
     shards = run.shards()
     slurm.run("scancel", job["id"])
-    assert "Trying to restart job" in run.finish()
+    assert " is tried again" in run.finish()
     assert shards <= run.shards()
     states = {each["id"]: each["state"] for each in run.jobs("statistics")}
     assert states.pop(job["id"]) == "CANCELLED"
