@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--questions", type=positive(int), default=8, help="asked in English, and in the language")
     parser.add_argument("--tokens", type=positive(int), default=4096, help="of text, counted per language")
     parser.add_argument("--max-new-tokens", type=positive(int), default=24, help="tokens of an answer, at most")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of the model")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.neurons.controls import random_control
 
     code, name = arguments.language, LANGUAGES[arguments.language]
-    model, tokenizer = example_model()
+    model, tokenizer = example_model(dtype=arguments.dtype)
     neurons, values = _found(model, tokenizer, arguments)
     print(f"{neurons.counts()[code]} of the model's {neurons.sites.neurons:,} neurons are {name}.", flush=True)
     control = random_control(neurons, seed=0, layer_matched=True)
