@@ -37,11 +37,12 @@ def run(arguments: argparse.Namespace) -> None:
     code, name = arguments.language, LANGUAGES[arguments.language]
     model, tokenizer = example_model(dtype=arguments.dtype)
     neurons, values = _found(model, tokenizer, arguments)
+    questions = {language: _questions(language, arguments.questions) for language in (code, "en")}
     print(f"{neurons.counts()[code]} of the model's {neurons.sites.neurons:,} neurons are {name}.", flush=True)
     control = random_control(neurons, seed=0, layer_matched=True)
 
     def ask(language: str) -> list[str]:
-        return answers(model, tokenizer, _questions(language, arguments), max_tokens=arguments.max_new_tokens)
+        return answers(model, tokenizer, questions[language], max_tokens=arguments.max_new_tokens)
 
     own = {"as it is": ask(code)}
     with deactivate(model, neurons, code):
@@ -51,8 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     english = {"as it is": ask("en")}
     with steer(model, values, code):
         english[f"{name} on"] = ask("en")
-    _show(_questions(code, arguments), own, name)
-    _show(_questions("en", arguments), english, "English")
+    _show(questions[code], own, name)
+    _show(questions["en"], english, "English")
     print(f"random: as many neurons of the same layers.\n\n{_NEXT}")
 
 
@@ -72,13 +73,13 @@ def _found(model, tokenizer, arguments: argparse.Namespace) -> tuple:
     return neurons, steering_values(neurons, statistics)
 
 
-def _questions(language: str, arguments: argparse.Namespace) -> list[str]:
+def _questions(language: str, number: int) -> list[str]:
     from lape.artifacts.shipped import default_config, repository
     from lape.text.questions import read_questions
     from lape.text.reading import Reading
 
     pattern = str(repository() / default_config()["questions"]["pattern"])
-    return list(read_questions(language, Reading(), pattern=pattern).values())[: arguments.questions]
+    return list(read_questions(language, Reading(), pattern=pattern).values())[:number]
 
 
 def _show(questions: Sequence[str], answers: Mapping[str, Sequence[str]], name: str) -> None:

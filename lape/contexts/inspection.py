@@ -1,6 +1,6 @@
 """One neuron of a loaded model on text that is at hand: where it fires, and which words it writes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,11 @@ from lape.contexts.vocabulary import vocabulary_effect
 from lape.display.tables import Shown, Table
 from lape.errors import LapeError
 from lape.model.batches import filling_batch_size
-from lape.model.decoder import input_device
+from lape.model.decoder import context_length, decoder_of, input_device
 from lape.model.ffn import find_ffn
 from lape.model.sites import layer_label
 from lape.model.tokenizer import as_text, begins_with
-from lape.statistics.feeding import LENGTH, record_statistics
+from lape.statistics.feeding import LENGTH, encoded, record_statistics
 from lape.statistics.sums import ActivationStatistics
 
 _WORDS = 10  # that are raised, and that are lowered
@@ -100,9 +100,9 @@ def inspect(
     sites = find_ffn(model).sites
     number = sites.number(layer, index, expert)
     effect = vocabulary_effect(model, layer, index, expert)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LENGTH
+    length = min(LENGTH, context_length(model) or LENGTH)
     given = texts if isinstance(texts, Mapping) else {"text": texts}
-    packed = {language: _Packed(tokenizer, some, min(LENGTH, context)) for language, some in given.items()}
+    packed = {language: _Packed(tokenizer, some, length) for language, some in given.items()}
     counted = {language: record_statistics(model, text.ids()) for language, text in packed.items()}
     low, width = bins(list(counted.values()), np.array([number]))
     found = {}
@@ -118,7 +118,7 @@ def inspect(
     return Inspection(
         f"neuron {index}{f' of expert {expert}' if sites.has_blocks else ''} in {layer_label(layer)}",
         found,
-        *([_piece(tokenizer, word) for word in (sign * effect).topk(_WORDS).indices.tolist()] for sign in (1, -1)),
+        *(_pieces(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1)),
     )
 
 
@@ -127,14 +127,11 @@ class _Packed:
 
     def __init__(self, tokenizer: object, texts: str | Iterable[str], length: int):
         self._tokenizer, self._length = tokenizer, length
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        if wrong := next((text for text in texts if not isinstance(text, str)), None):
-            raise LapeError(f"texts: a {type(wrong).__name__} is among the strings; pass strings alone")
         with as_text(tokenizer) as encoder:
             bos = begins_with(encoder)
-            encoded = [encoding.ids for encoding in encoder.encode_batch(texts, add_special_tokens=False)]
-        ids = np.array([token for text in encoded for token in text], np.int64)
-        documents = np.repeat(np.arange(len(encoded)), [len(text) for text in encoded])
+        of_texts = list(encoded(tokenizer, texts))
+        ids = np.array([token for text in of_texts for token in text], np.int64)
+        documents = np.repeat(np.arange(len(of_texts)), [len(text) for text in of_texts])
         if not len(ids):
             raise LapeError("texts: hold no token; pass strings with some text")
         content = length - (bos is not None)
@@ -168,7 +165,7 @@ class _Packed:
             if place >= 0:
                 chunk, centre = divmod(place, self._length)
                 first, last = max(centre - AROUND, 0), min(centre + AROUND + 1, len(self._chunks[chunk]))
-                pieces = [_piece(self._tokenizer, token) for token in self._chunks[chunk][first:last].tolist()]
+                pieces = _pieces(self._tokenizer, self._chunks[chunk][first:last].tolist())
                 values = around[first - centre + AROUND : last - centre + AROUND].tolist()
                 found.append(Context(pieces, values, centre - first))
         return found
@@ -179,7 +176,7 @@ def _recorded(model: nn.Module, number: int, low: np.ndarray, width: np.ndarray,
     with torch.no_grad(), recording(model, np.array([number]), low, width, text.words()) as recorder:
         for ids, documents, first in text.batches(filling_batch_size(LENGTH, device, at_most=1024)):
             recorder.begin(ids, documents, first)
-            model(input_ids=torch.from_numpy(ids).to(device), use_cache=False, logits_to_keep=1)
+            decoder_of(model)(input_ids=torch.from_numpy(ids).to(device), use_cache=False)
         return recorder.contexts()
 
 
@@ -188,16 +185,19 @@ def _share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[floa
     return count / max(rows, 1), total / max(rows, 1)
 
 
-def _piece(tokenizer: object, token: int) -> str:
-    """The text of a token; the token's own name where it is part of a character.
+def _pieces(tokenizer: object, tokens: Sequence[int]) -> list[str]:
+    """The text of each token; the token's own name where it is part of a character.
 
-    A tokenizer may drop the space before a text's first word: the token is decoded behind another one.
+    A tokenizer may drop the space before a text's first word: each token is decoded behind another one.
     """
     with as_text(tokenizer) as backend:
         before = backend.encode("a", add_special_tokens=False).ids
-        text = backend.decode([*before, token], skip_special_tokens=False)
-        piece = text[len(backend.decode(before, skip_special_tokens=False)) :]
-        return f"<{backend.id_to_token(token)}>" if "\ufffd" in piece or not piece else piece
+        known = len(backend.decode(before, skip_special_tokens=False))
+        pieces = [backend.decode([*before, token], skip_special_tokens=False)[known:] for token in tokens]
+        return [
+            f"<{backend.id_to_token(token)}>" if "\ufffd" in piece or not piece else piece
+            for token, piece in zip(tokens, pieces, strict=True)
+        ]
 
 
 def _listed(words: list[str]) -> str:

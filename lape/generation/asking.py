@@ -8,6 +8,7 @@ from lape.errors import LapeError
 from lape.generation.answers import split_thoughts
 from lape.generation.decoding import greedy_answers, padded_length
 from lape.generation.prompts import Template
+from lape.model.decoder import context_length
 from lape.model.tokenizer import backend_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def answers(
     template = Template(text, None, tokenizer if chat else None)
     prompts = [template.prompt(question, "") for question in questions]
     ids = [template.encode(backend, prompt) for prompt in prompts]
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model)
     if context and padded_length(model, ids, max_tokens) + max_tokens > context:
         raise LapeError(
             f"the question takes {max(map(len, ids))} tokens, with {max_tokens} of an answer more than the context of "

@@ -21,7 +21,7 @@ from transformers import (
 
 from lape.errors import LapeError
 from lape.generation.answers import trimmed
-from lape.model.decoder import input_device
+from lape.model.decoder import context_length, input_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -141,7 +141,7 @@ def padded_length(model: "PreTrainedModel", prompts: Sequence[Sequence[int]], ma
     """
     longest = max(map(len, prompts), default=0)
     padded = longest + -longest % _POSITIONS if longest > 1 else longest
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model)
     return padded if context is None or padded + max_new_tokens <= context else longest
 
 

@@ -1,4 +1,4 @@
-"""The decoder of a causal LM, and the devices that its modules compute on."""
+"""The decoder of a causal LM, how much it can read, and the devices that its modules compute on."""
 
 import torch
 from torch import nn
@@ -8,6 +8,11 @@ def decoder_of(model: nn.Module) -> nn.Module:
     """The part of a causal LM that turns token ids into hidden states; all but the LM head."""
     decoder = model.get_decoder()
     return decoder if hasattr(decoder, "config") else model.base_model
+
+
+def context_length(model: nn.Module) -> int | None:
+    """Number of positions that a causal LM says it can read; None where it does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def device_of(module: nn.Module) -> torch.device:

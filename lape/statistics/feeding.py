@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lape.errors import LapeError
 from lape.model.batches import filling_batch_size
-from lape.model.decoder import input_device
+from lape.model.decoder import context_length, input_device
 from lape.model.tokenizer import as_text, begins_with
 from lape.statistics.recording import counting
 from lape.statistics.sums import ActivationStatistics
@@ -59,7 +59,7 @@ def batches(
     for name, value in (("length", content), ("batch_size", batch_size)):
         if value < 1:
             raise LapeError(f"{name}: leaves no token of text; raise it")
-    chunks = (ids if begin is None else [begin, *ids] for ids in _cut(_stream(tokenizer, texts), content))
+    chunks = (ids if begin is None else [begin, *ids] for ids in _cut(encoded(tokenizer, texts), content))
     return _limited(_joined(chunks, length, batch_size), tokens)
 
 
@@ -125,8 +125,7 @@ def _fed(model: nn.Module, texts: object, tokenizer: object | None) -> Iterator[
         return
     if tokenizer is None:
         raise LapeError("texts: are strings; pass the model's tokenizer after them")
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LENGTH
-    length = min(LENGTH, context)
+    length = min(LENGTH, context_length(model) or LENGTH)
     size = filling_batch_size(length, input_device(model), at_most=1024)
     yield from batches(tokenizer, items, length=length, batch_size=size)
 
@@ -203,8 +202,12 @@ def _unpadded(rows: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
     return kept
 
 
-def _stream(tokenizer: object, texts: str | Iterable[str]) -> Iterator[list[int]]:
-    """The token ids of each text, without special tokens."""
+def encoded(tokenizer: object, texts: str | Iterable[str]) -> Iterator[list[int]]:
+    """The token ids of each text, without special tokens; text is text, as in `batches`.
+
+    Raises:
+        LapeError: a text is no string, or the tokenizer is not fast.
+    """
     texts = iter([texts] if isinstance(texts, str) else texts)
     while batch := list(islice(texts, _TEXTS)):
         for text in batch:
