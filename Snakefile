@@ -25,6 +25,7 @@
 #             pv.safetensors                     select_parameters  language-specific parameters
 #             matched_pv.safetensors             control_parameters  random control of them
 #   <results>/steering/{model}/{method}.tsv      steering    mean activations to steer with
+#   <results>/directions/{model}.npz             directions  directions of languages in the hidden states (DiffMean)
 #   <results>/questions/{language}.jsonl         questions   questions to the model; aligned/ for Figures 6 and 7
 #   <results>/generations/{model}/{prompt}/
 #             {setting}.jsonl                    generate    answers: normal, deactivated, steered, cross-lingual

@@ -66,6 +66,7 @@ GROUPS = {
     },
     "answers and texts": {
         "steering": "what to steer with: the mean activation of every language's neurons",
+        "directions": "the direction of every language in the hidden states (DiffMean)",
         "generate": "answers to questions with neurons deactivated or steered",
         "sample": "texts from nothing, with expert units or neurons overwritten",
         "translate": "translations, with expert units or neurons overwritten",

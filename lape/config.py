@@ -21,7 +21,7 @@ _LANGUAGES = {
     "example_deactivated": ("language",),
     "example_cross_lingual": ("source", "target"),
 }
-_LANGUAGES |= {"dose_response": ("language",)}
+_LANGUAGES |= {"dose_response": ("language",), "steering_methods": ("language",)}
 
 
 def check_config(config: dict, schema_path: str | Path) -> None:

@@ -5,7 +5,7 @@ Output: a table of neurons with layer, index, languages, and the numbers by whic
 random set as large as each language's own, drawn from all layers alike (random) or layer by layer (matched). The
 stability compares selections from random groups of the statistics' shards, from resamples of the shards, and without
 one language. It repeats no forward pass. Steering values are the mean activations of each language's neurons on text
-in that language.
+in that language. Directions are the baseline of steering: differences of mean hidden states, from train tokens.
 """
 
 
@@ -152,3 +152,30 @@ rule steering:
     shell:
         "lape steering --log {log} --rule steering --neurons {input.neurons} --statistics {input.headers} "
         "--output {output.values}"
+
+
+rule directions:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=inputs.of_languages("<results>/tokens/{model}/{language}/train.json"),
+        chunks=inputs.of_languages("<results>/tokens/{model}/{language}/train.npy"),
+    output:
+        directions="<results>/directions/{model}.npz",
+        header="<results>/directions/{model}.json",
+    log:
+        "<logs>/directions/{model}.log",
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_hash("lape.commands.directions"),
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        budget=optional("--budget", config["steering"]["directions"]),
+    shell:
+        "{params.torchrun} lape directions --log {log} --gpus {resources.gpu} --rule directions --model {input.model} "
+        "--tokens {input.tokens} {params.budget} --threads {threads} --output {output.directions}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lape.artifacts.files import read_json
 from lape.commands.arguments import add_backend, json_object, positive, strings
+from lape.errors import LapeError
 
 PARAMETERS = ("template", "suffixes", "chat", "chat_arguments", "stop", "max_new_tokens", "repetition_penalty")
 PARAMETERS += ("batch_size", "threads", "backend")
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--neurons", type=Path, help="header of the neurons (the control's, for a random setting)")
     parser.add_argument("--values", type=Path, help="header of the steering values, where the setting steers")
+    parser.add_argument("--directions", type=Path, help="header of the directions, for a setting diffmean")
     parser.add_argument(
         "--dose", default="set-all-1-1", help="mode-positions-strength-share, where the setting's name holds no dose"
     )
@@ -60,12 +62,14 @@ def run(arguments: argparse.Namespace) -> None:
     questions = {read_json(path, "questions")["language"]: load_questions(path) for path in arguments.questions}
     pairs = setting.pairs(list(questions))
     description = read_json(arguments.model, "model")
-    given = {"neurons": arguments.neurons, "values": arguments.values}
+    given = {name: getattr(arguments, name) for name in ("neurons", "values", "directions")}
     condition = QuestionCondition.load(arguments.setting, setting, description, **given)
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer, chat = load_tokenizer(tokenizer_path), None
     if arguments.chat:
         chat = chat_tokenizer(*location(arguments.model, description), description["parameters"]["trust_remote_code"])
+    if setting.kind == "prompted" and arguments.suffixes is None:
+        raise LapeError(f"setting {arguments.setting}: --suffixes is missing; pass the request for each language")
     template = Template(arguments.template, arguments.suffixes, chat, arguments.chat_arguments)
     wanted = []
     for language, target in pairs:
@@ -80,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         wanted,
         greedy(tokenizer, **{name: getattr(arguments, name) for name in GREEDY}),
         label=f"answers {description['name']} {arguments.setting}",
-        prompt="plain" if arguments.suffixes is None else "suffix",
+        prompt="plain" if arguments.suffixes is None or setting.kind == "prompted" else "suffix",
         languages=list(questions),
         parameters={name: getattr(arguments, name) for name in PARAMETERS},
         inputs=[

@@ -12,6 +12,7 @@ from typing import ClassVar
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
 from lape.generation.settings import Setting
+from lape.interventions.directions import Directions, pushed
 from lape.interventions.perturbation import Firing, Perturbation, perturbed
 from lape.interventions.steering import SteeringValues
 from lape.interventions.switching import without_shared
@@ -28,7 +29,7 @@ class Condition(ABC):
     Attributes:
         name: of the setting.
         setting: what the name says; its `kind`, its `method` (None where it perturbs nothing) and its `needs`.
-        neurons, values: None where the setting needs none.
+        neurons, values, directions: None where the setting needs none.
         files: the artifacts that were read.
     """
 
@@ -36,12 +37,17 @@ class Condition(ABC):
     setting: object
     neurons: Neurons | None = None
     values: SteeringValues | None = None
+    directions: Directions | None = None
     files: tuple[Path, ...] = ()
 
     # Whether several parts can be written in one pass, each under its own perturbation.
     joins: ClassVar[bool] = False
     # What reads each artifact that a setting may need.
-    _kinds: ClassVar[dict[str, type]] = {"neurons": Neurons, "values": SteeringValues}
+    _kinds: ClassVar[dict[str, type]] = {
+        "neurons": Neurons,
+        "values": SteeringValues,
+        "directions": Directions,
+    }
 
     @classmethod
     def load(cls, name: str, setting: object, description: dict, **given: Path | None) -> "Condition":
@@ -68,7 +74,10 @@ class Condition(ABC):
                 raise LapeError(f"{path}: of method {header.get('method')}; setting {name} wants {method}")
             check_found_on(description, path, header)
         loaded = {option: cls._kinds[option].load(path) for option, path in given.items() if path}
-        tables = (checked(path, header, ".tsv") for path, header in headers.items())
+        tables = (
+            checked(path, header, ".npz" if path == given.get("directions") else ".tsv")
+            for path, header in headers.items()
+        )
         return cls(name, setting, **loaded, files=(*headers, *tables))
 
     @abstractmethod
@@ -110,22 +119,26 @@ class QuestionCondition(Condition):
     joins: ClassVar[bool] = True
 
     def begin(self, parts: Sequence[tuple[str, str]], prompt_length: int, backend: str) -> Begin:
+        if self.setting.kind == "diffmean":
+            pushes = [self.directions.pushes(target, self.setting.dose) for _, target in parts]
+            return partial(pushed, pushes=pushes, backend=backend)
         done = [setting_perturbation(self.setting, *part, self.neurons, self.values) for part in parts]
         return partial(perturbed, perturbations=done, prompt_length=prompt_length, backend=backend)
 
     def fields(self, languages: list[str], hooks: list[dict]) -> dict:
         dose = self.setting.dose
+        values = "difference of mean hidden states" if self.setting.kind == "diffmean" else "mean activation"
         return {
             "kind": self.setting.kind,
             "deactivated": self.setting.deactivated,
             "activated": None if dose is None else "target",
             "method": self.setting.method,
-            "steering": None if dose is None else {**dataclasses.asdict(dose), "values": "mean activation"},
+            "steering": None if dose is None else {**dataclasses.asdict(dose), "values": values},
         }
 
     @property
     def must_change(self) -> str | None:
-        return "some part" if self.setting.method == "lape" else None
+        return "some part" if self.setting.method in ("lape", "diffmean") else None
 
 
 def setting_perturbation(
@@ -143,6 +156,8 @@ def setting_perturbation(
         LapeError: the neurons or the values do not know a language.
     """
     steered = values.perturbation(target, setting.dose) if setting.dose else Perturbation({})
+    if setting.kind in ("normal", "prompted"):
+        return Perturbation({})
     if setting.kind in ("random", "deactivated"):
         return Perturbation(neurons.indices(setting.language or language))
     if not setting.kind.startswith("cross"):

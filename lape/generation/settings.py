@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lape.errors import LapeError
-from lape.interventions.dose import Dose
+from lape.interventions.dose import Dose, Push
 
 _DOSE = Dose()
 _ANY = ("normal", "random", "steered_random", "steered")
-_OF_A_LANGUAGE = ("deactivated", "cross_random", "cross")
+_CROSSING = ("cross_random", "cross", "diffmean", "prompted")
+_OF_A_LANGUAGE = ("deactivated", *_CROSSING)
 # The name of a setting of the answers: what is done, to whose neurons, and how strongly they are steered.
 SETTING = rf"({'|'.join(_ANY)}|({'|'.join(_OF_A_LANGUAGE)})-[^@/]+)(@[^/]+)?"
 _RANKINGS = ("top", "bottom", "both", "random")
@@ -33,7 +34,10 @@ class Setting:
     - steered, steered_random: the neurons of the question's language, or their control, are steered;
     - cross-k: a question of k is to be answered in each other language m. The neurons of k that m does not share are
       deactivated, and the neurons of m are steered;
-    - cross_random-k: the controls of k and m take the place of their neurons in cross-k.
+    - cross_random-k: the controls of k and m take the place of their neurons in cross-k;
+    - diffmean-k@0.5-1: a question of k is to be answered in each other language m. The direction of m is added to the
+      hidden states; the name tells the `Push`;
+    - prompted-k: as cross-k, but nothing is perturbed, and the prompt asks for an answer in m.
 
     Attributes:
         kind: the name of one of these settings, without k.
@@ -43,7 +47,7 @@ class Setting:
 
     kind: str
     language: str | None = None
-    dose: Dose | None = None
+    dose: Dose | Push | None = None
 
     @classmethod
     def parse(cls, name: str, dose: Dose = _DOSE) -> "Setting":
@@ -58,11 +62,13 @@ class Setting:
         """
         told, _, own = name.partition("@")
         kind, _, language = told.partition("-")
-        steers = kind.startswith(("steered", "cross"))
+        steers = kind.startswith(("steered", "cross", "diffmean"))
         if not re.fullmatch(SETTING, name) or (own and not steers):
             raise LapeError(
                 f"setting {name!r}: is unknown; use one as normal, random, deactivated-fr, steered, cross-es"
             )
+        if kind == "diffmean":
+            return cls(kind, language, Push.parse(own))
         if own:
             dose = Dose.parse(own)
         return cls(kind, language or None, dose if steers else None)
@@ -70,13 +76,17 @@ class Setting:
     @property
     def method(self) -> str | None:
         """The method by which the neurons were found that it perturbs."""
-        if self.kind == "normal":
+        if self.kind in ("normal", "prompted"):
             return None
+        if self.kind == "diffmean":
+            return "diffmean"
         return "matched_lape" if self.kind.endswith("random") else "lape"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The artifacts that it perturbs the model by: "neurons" and "values"."""
+        """The artifacts that it perturbs the model by: "neurons" and "values", or "directions"."""
+        if self.kind == "diffmean":
+            return ("directions",)
         return (*["neurons"] * (self.method is not None), *["values"] * (self.dose is not None))
 
     @property
@@ -84,7 +94,7 @@ class Setting:
         """The language whose neurons are set to zero; "question" stands for the language of each question."""
         if self.kind == "random":
             return "question"
-        return self.language
+        return None if self.kind in ("diffmean", "prompted") else self.language
 
     def pairs(self, languages: Sequence[str]) -> list[tuple[str, str]]:
         """The languages of question and wanted answer, one pair after the other.
@@ -92,13 +102,13 @@ class Setting:
         Raises:
             LapeError: the setting's own language is not among the languages, or is the only one where two are needed.
         """
-        if self.kind.startswith("cross") and len(languages) < 2:
+        if self.kind in _CROSSING and len(languages) < 2:
             raise LapeError("setting: an answer in another language wants two languages; pass the questions of both")
         if self.language not in (None, *languages):
             raise LapeError(
                 f"setting: {self.language!r} is not among the languages; name one of {', '.join(languages)}"
             )
-        if self.kind.startswith("cross"):
+        if self.kind in _CROSSING:
             return [(self.language, target) for target in languages if target != self.language]
         return [(language, language) for language in languages]
 

@@ -1,4 +1,4 @@
-"""The dose of a steering. The workflow imports this module: nothing but the standard library here."""
+"""The doses of a steering. The workflow imports this module: nothing but the standard library here."""
 
 import math
 from dataclasses import dataclass
@@ -48,3 +48,46 @@ class Dose:
         except ValueError as error:
             form = "is not of the form set-all-1-1"
             raise LapeError(f"dose {text!r}: {form}; name mode, positions, strength and share") from error
+
+
+@dataclass(frozen=True)
+class Push:
+    """How to add a direction to the hidden states: behind which layers, and how much of it.
+
+    Attributes:
+        depth: share of the layers behind which the direction is added: with 0.5, behind the layer in the middle. None:
+            behind every layer, each with its own direction.
+        strength: s; s times the direction is added. 0 leaves the hidden states as they are.
+    """
+
+    depth: float | None
+    strength: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise LapeError(f"push strength: {self.strength} is no size; use 0 or more")
+        if self.depth is not None and not 0 < self.depth <= 1:
+            raise LapeError(f"push depth: {self.depth} is no share of the layers; use more than 0, at most 1")
+
+    def layers(self, number: int) -> list[int]:
+        """The layers, from 0, of a model with a number of them."""
+        return [*range(number)] if self.depth is None else [max(round(self.depth * number), 1) - 1]
+
+    def __str__(self) -> str:
+        depth = "all" if self.depth is None else f"{self.depth:g}"
+        return f"{depth}-{self.strength:g}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Push":
+        """The push that `str` writes as `text`, such as "0.5-1" or "all-0.1".
+
+        Raises:
+            LapeError: the text has another form, or a number that is no share or strength.
+        """
+        try:
+            depth, strength = text.split("-", 1)
+            return cls(None if depth == "all" else float(depth), float(strength))
+        except ValueError as error:
+            raise LapeError(
+                f"push {text!r}: is not of the form 0.5-1; name a share of the layers, or all, and a strength"
+            ) from error

@@ -150,6 +150,17 @@ def dose_response(config: dict) -> list[str]:
     return _scores(config, models, settings, ratings=False)
 
 
+def steering_methods(config: dict) -> list[str]:
+    """Answers in other languages: by neurons at every dose, their control, directions of DiffMean, and the prompt."""
+    language = language_of(config, "steering_methods", "language", "en")
+    own, doses = config["steering"]["dose"], config["experiments"]["dose_response"]["doses"]
+    settings = [f"cross-{language}", *(f"cross-{language}@{dose}" for dose in doses if dose != own)]
+    settings += [f"cross_random-{language}", f"prompted-{language}"]
+    settings += [f"diffmean-{language}@{push}" for push in config["experiments"]["steering_methods"]["pushes"]]
+    models = _that_know(config, item_models(config, "steering_methods"), language)
+    return _scores(config, models, settings)
+
+
 def similarity_by_layer(config: dict) -> list[str]:
     """The sentence embeddings of every language, and the neurons."""
     models = item_models(config, "similarity_by_layer")

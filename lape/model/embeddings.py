@@ -57,7 +57,7 @@ def sentence_embeddings(
     def see(layer: int, hidden: Tensor) -> None:
         parts[layer].append(_pool(hidden, pooled))
 
-    with _seeing(decoder, layers, see):
+    with hidden_states_seen(decoder, layers, see):
         for places, ids, lengths in batches_by_length(sentences, batch_size, bos):
             order += places
             position = torch.arange(ids.shape[1])
@@ -72,7 +72,9 @@ def sentence_embeddings(
 
 
 @contextlib.contextmanager
-def _seeing(decoder: nn.Module, layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+def hidden_states_seen(
+    decoder: nn.Module, layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]
+) -> Iterator[None]:
     """During the block, call see(layer, hidden state [B, T, d]) after every layer of the decoder, run uncompiled."""
 
     def hook(layer: int) -> Callable:

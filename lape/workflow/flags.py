@@ -129,7 +129,7 @@ class Flags:
 
     def dose(self, wildcards) -> str:
         """The configured dose, for a setting that steers and names no dose; empty for other settings."""
-        steers = Setting.parse(wildcards.setting).dose is not None and "@" not in wildcards.setting
+        steers = "@" not in wildcards.setting and Setting.parse(wildcards.setting).dose is not None
         return optional("--dose", self._config["steering"]["dose"] if steers else None)
 
     def prompt(self, wildcards) -> str:
@@ -138,7 +138,7 @@ class Flags:
         flags = [optional("--template", section["chat_template" if chat else "template"]), "--chat" * chat]
         if chat and (chat_arguments := self._config["catalogue"][wildcards.model].get("chat_arguments")):
             flags.append(optional("--chat-arguments", json.dumps(chat_arguments, ensure_ascii=False)))
-        if wildcards.prompt == "suffix":
+        if wildcards.prompt == "suffix" or Setting.parse(wildcards.setting).kind == "prompted":
             languages = model_languages(self._config, wildcards.model)
             suffixes = {code: text for code in languages if (text := entry_of(section["suffixes"], code))}
             flags.append(optional("--suffixes", json.dumps(suffixes, ensure_ascii=False)))

@@ -5,7 +5,7 @@ Paths of artifacts begin with `<results>`, which Snakemake replaces with the run
 
 import glob
 import os.path
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lape.config import expert_languages, model_languages, translated_languages
@@ -184,11 +184,11 @@ class Inputs:
 
     def perturbing(self, wildcards) -> list[str]:
         """The artifacts with which a setting of the answers perturbs: neurons and, where it steers, their values."""
-        return _with_tables(perturbing_stems(wildcards).values())
+        return _with_data(perturbing_stems(wildcards).values())
 
     def selected(self, wildcards) -> list[str]:
         """The artifacts with which a setting of the texts overwrites: units, or neurons and their steering values."""
-        return _with_tables(selected_stems(wildcards).values())
+        return _with_data(selected_stems(wildcards).values())
 
     def _downloaded(self, name: str) -> str:
         return f"results/downloads/{name}/{self._config['downloads'][name]['save_as']}"
@@ -218,11 +218,12 @@ def selected_stems(wildcards) -> dict[str, str]:
 def _stems(model: str, needs: tuple[str, ...], method: str | None) -> dict[str, str]:
     places = {"units": f"expert_units/{model}/units"}
     places |= {"neurons": f"neurons/{model}/{method}", "values": f"steering/{model}/{method}"}
+    places |= {"directions": f"directions/{model}"}
     return {f"--{name}": f"<results>/{places[name]}" for name in needs}
 
 
-def _with_tables(stems) -> list[str]:
-    return [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".tsv")]
+def _with_data(stems: Iterable[str]) -> list[str]:
+    return [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".npz" if "/directions/" in stem else ".tsv")]
 
 
 def _files(pattern: str | dict[str, str], language: str, key: str) -> list[str]:

@@ -20,6 +20,8 @@ SETTINGS = {
     "deactivated-fr": NEURONS,
     "steered": [*NEURONS, *VALUES],
     "cross-fr": [*NEURONS, *VALUES],
+    "diffmean-fr@0.5-8": ["--directions", "directions/tiny.json"],
+    "prompted-fr": ["--template", "{question}{suffix}", "--suffixes", '{"fr": " Oui ?", "ja": "日本"}'],
 }
 
 
@@ -39,11 +41,13 @@ def rows(setting: str, folder: str = "out") -> list[dict]:
 def test_what_a_setting_writes(stages, lape, setting):
     generate(lape, setting)
     header, answers = read_json(f"out/{setting}.json", "generations"), rows(setting)
-    pairs = [("fr", "ja")] if setting == "cross-fr" else [("fr", "fr"), ("ja", "ja")]
+    crosses = setting.startswith(("cross", "diffmean", "prompted"))
+    pairs = [("fr", "ja")] if crosses else [("fr", "fr"), ("ja", "ja")]
     asked = {language: load_questions(f"questions/{language}.json") for language in ("fr", "ja")}
     expected = [(a, b, n, text) for a, b in pairs for n, text in asked[a].items()]
     assert [(r["language"], r["target"], r["number"], r["question"]) for r in answers] == expected
-    assert all(r["prompt"] == r["question"] and len(r["tokens"]) <= 4 for r in answers)
+    asks = "日本" if setting == "prompted-fr" else ""
+    assert all(r["prompt"] == r["question"] + asks and len(r["tokens"]) <= 4 for r in answers)
     assert [(block["language"], block["target"]) for block in header["rows"]] == pairs
     for block in header["rows"]:
         own = [r for r in answers if (r["language"], r["target"]) == (block["language"], block["target"])]
@@ -51,15 +55,19 @@ def test_what_a_setting_writes(stages, lape, setting):
         for reason in ("stop", "eos", "length"):
             assert block[reason] == sum(r["finish_reason"] == reason for r in own)
     assert (header["prompt"], header["setting"], header["languages"]) == ("plain", setting, ["fr", "ja"])
-    if setting == "normal":
+    if setting in ("normal", "prompted-fr"):
         assert header["hooks"] == [] and header["method"] is None and header["steering"] is None
         return
-    assert header["kind"] == setting.removesuffix("-fr")
+    assert header["kind"] == setting.partition("@")[0].removesuffix("-fr")
     for hook in header["hooks"]:
         assert hook["neurons"] > 0 and hook["fed"] > 0
     sizes = Neurons.load("neurons/lape.json").counts()
     if setting in ("random", "steered"):  # a control is as large as the set
         assert [hook["neurons"] for hook in header["hooks"]] == [sizes["fr"], sizes["ja"]]
+    if setting.startswith("diffmean"):
+        assert header["steering"] == {"depth": 0.5, "strength": 8.0, "values": "difference of mean hidden states"}
+        generate(lape, "prompted-fr", "--suffixes", '{"ja": ""}')
+        assert [r["tokens"] for r in rows("prompted-fr")] != [r["tokens"] for r in answers]
     if setting == "steered":
         assert header["steering"] == {
             "mode": "set",

@@ -48,13 +48,16 @@ def write_setting(
     """
     kind, _, own = setting.partition("@")[0].partition("-")
     dose = setting.partition("@")[2]
-    steers = kind.startswith(("steered", "cross"))
+    steers = kind.startswith(("steered", "cross", "diffmean"))
     steering = STEERING if steers else None
-    if dose:
+    if kind == "diffmean":
+        depth, strength = dose.split("-")
+        steering = {"depth": float(depth), "strength": float(strength)}
+    elif dose:
         mode, positions, strength, share = dose.split("-")
         steering = {"mode": mode, "positions": positions, "strength": float(strength), "share": float(share)}
     pairs = [(language, language) for language in languages]
-    if kind.startswith("cross"):
+    if kind.startswith(("cross", "diffmean", "prompted")):
         pairs = [(own, target) for target in languages if target != own]
     rows = []
     for language, target in pairs:
@@ -73,7 +76,7 @@ def write_setting(
         "kind": kind,
         "deactivated": own or ("question" if kind == "random" else None),
         "activated": "target" if steers else None,
-        "method": None if kind == "normal" else "matched_lape" if kind.endswith("random") else "lape",
+        "method": None if kind in ("normal", "prompted") else "matched_lape" if kind.endswith("random") else "lape",
         "steering": steering and {**steering, "values": "mean activation"},
         "languages": list(languages),
     }

@@ -34,6 +34,8 @@ STAGES = {
     "questions": 'questions --language fr --settings {"pattern":"asked/{language}.txt"} --output questions/fr.jsonl',
     "steering": "steering --neurons neurons/lape.json --statistics statistics/fr.json statistics/ja.json "
     "--output steering/lape.tsv",
+    "directions": "directions --model models/model.json --tokens tokens/fr/train.json tokens/ja/train.json "
+    "--budget 128 --output directions/tiny.npz",
     "generate": "generate --model models/model.json --questions questions/fr.json questions/ja.json --setting steered "
     "--neurons neurons/lape.json --values steering/lape.json --template {question} --max-new-tokens 4 "
     "--output generations/steered.jsonl",

@@ -44,6 +44,7 @@ CONFIG = {
         "deactivation_by_ratio": {"language": "fr", "ratios": [0.05, 0.2]},
         "answers_steered": {"more_models": []},
         "dose_response": {"doses": ["add-prompt-2-0.5"]},
+        "steering_methods": {"pushes": ["0.5-1"]},
     },
 }
 

@@ -18,7 +18,7 @@ from answers import (
 )
 
 from lape.errors import LapeError
-from lape.items.registry import TABLES
+from lape.items.registry import FIGURES, TABLES
 
 
 def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):
@@ -123,3 +123,44 @@ def test_doses_are_averaged_over_the_pairs_that_all_of_them_have(tmp_path):
     apart = write_setting(tmp_path, "cross-en@add-all-2-1")
     with pytest.raises(LapeError, match="no languages that every dose has"):
         TABLES["dose_response"].rows([paths[0], paths[2], *apart])
+
+
+def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_path):
+    names = ["normal", "cross-no", "cross-no@add-all-2-1", "cross_random-no", "diffmean-no@0.5-1", "prompted-no"]
+
+    def answer(name: str):
+        chrf = {"prompted-no": 60.0, "diffmean-no@0.5-1": 20.0}.get(name, 40.0)
+        return lambda *asked: answering(name)(*asked) | {"chrf": chrf + 2 * asked[2]}
+
+    paths = [path for name in names for path in write_setting(tmp_path, name, answer(name))]
+    frame = TABLES["steering_methods"].rows(paths, resamples=200)
+    assert frame.groupby(["method", "dose"], sort=False).size().to_dict() == {
+        ("prompt", ""): 3,
+        ("neurons", "set-all-1-1"): 3,
+        ("neurons", "add-all-2-1"): 3,
+        ("random neurons", "set-all-1-1"): 3,
+        ("DiffMean", "0.5-1"): 3,
+    }
+    relevance = (20 + 2 * (QUESTIONS + 1) / 2) / 100
+    expected = []
+    for target in ("en", "nan"):
+        success = sum(hits("diffmean-no@0.5-1", "no", target)) / QUESTIONS
+        row = one(frame, method="DiffMean", target=target)
+        assert (row.success, row.relevance, row.relevance_by) == (
+            pytest.approx(success),
+            pytest.approx(relevance),
+            "chrF",
+        )
+        expected.append(2 * success * relevance / (success + relevance))
+        assert row.score == pytest.approx(expected[-1])
+    average = one(frame, method="DiffMean", target="")
+    assert average.score == pytest.approx(sum(expected) / 2) and average.score_low < average.score < average.score_high
+    own = one(frame, method="neurons", dose="set-all-1-1", target="")
+    assert average.difference == pytest.approx(average.score - own.score)
+    assert average.difference_low < average.difference < average.difference_high
+    first, second = TABLES["steering_methods"].sections(frame)
+    assert "relevance (chrF)" in first.cells.columns and second.cells.columns.tolist() == ["en", "nan"]
+    drawn = FIGURES["steering_methods"].draw(frame)
+    assert [text.get_text() for text in drawn.legends[0].get_texts()][:2] == ["prompt", "neurons"]
+    with pytest.raises(LapeError, match="questions are in en, no"):
+        TABLES["steering_methods"].rows([*paths, *write_setting(tmp_path, "cross-en")])

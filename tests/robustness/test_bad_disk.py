@@ -32,6 +32,7 @@ from lape import cli
         ("vocabulary_effects", "tokens/ja/train.npy"),
         ("control", "neurons/lape.tsv"),
         ("steering", "statistics/fr.npz"),
+        ("directions", "tokens/ja/train.npy"),
         ("generate", "questions/fr.jsonl"),
         ("generate", "steering/lape.tsv"),
         ("score", "generations/normal.jsonl"),

@@ -7,14 +7,16 @@ from lape.items.entry import Figure, Item, Named, Table
 from lape.items.sources import Options, bootstrap
 
 
-def _answers(title: str, inputs: Callable[[dict], list[str]], rows: str, sections: str) -> Table:
-    """A table of answers' scores, with ratings where there are any."""
+def _answers(
+    title: str, inputs: Callable[[dict], list[str]], rows: str, sections: str, module: str | None = None
+) -> Table:
+    """A table of answers' scores, with ratings where there are any; a module may have both rows and sections."""
     return Table(
         title,
         ("scores", "judgements"),
         inputs,
-        Named(f"answers.rows.{rows}"),
-        Named(f"answers.sections.{sections}_sections"),
+        Named(f"answers.{module or 'rows'}.{rows}"),
+        Named(f"answers.{module or 'sections'}.{sections}_sections"),
         read_beside=Named("answers.inputs.data"),
         options=bootstrap("scores"),
     )
@@ -84,6 +86,22 @@ ITEMS = (
             "Cross-lingual steering: every pair of languages",
             Named("answers.figures.cross_lingual"),
             Named("answers.figures.CROSS_COLUMNS"),
+        ),
+    ),
+    Item(
+        "steering_methods",
+        "paper",
+        _answers(
+            "Steering methods: neurons, directions and the prompt",
+            sources.steering_methods,
+            "steering_methods",
+            "steering_methods",
+            module="methods",
+        ),
+        Figure(
+            "Steering methods: neurons, directions and the prompt",
+            Named("answers.methods_figure.steering_methods"),
+            Named("answers.methods_figure.COLUMNS"),
         ),
     ),
     Item(

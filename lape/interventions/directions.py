@@ -1,0 +1,160 @@
+"""Directions of languages in the hidden states (DiffMean), and their addition while a model runs.
+
+The direction of a language is the mean hidden state of its text less the mean over the other languages' means. Adding
+it behind a layer is the baseline that neurons are compared with; see Gurgurov et al. 2025 (CLaS-Bench).
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lape.artifacts.files import checked, read_json, write_header, writing
+from lape.errors import LapeError
+from lape.interventions.dose import Push
+from lape.interventions.perturbation import Firing, edits_of
+from lape.kernels import ops
+from lape.model.decoder import decoder_of, device_of
+from lape.model.embeddings import uncompiled
+from lape.model.ffn import find_ffn
+from lape.neurons.set_names import known_sets
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The direction of every language behind every layer.
+
+    Attributes:
+        values: float32 [K, L, d].
+        languages: the K languages.
+        origin: what messages call the directions.
+    """
+
+    values: np.ndarray
+    languages: tuple[str, ...]
+    origin: str = "directions"
+
+    @classmethod
+    def of_means(cls, means: Mapping[str, np.ndarray]) -> "Directions":
+        """Directions from the mean hidden states of every language, [L, d] each; see `hidden_means`.
+
+        Raises:
+            LapeError: there are fewer than two languages.
+        """
+        if len(means) < 2:
+            raise LapeError("directions: of one language there is no difference; pass the means of two or more")
+        stacked = np.stack(list(means.values()))
+        others = (stacked.sum(axis=0) - stacked) / (len(stacked) - 1)
+        return cls((stacked - others).astype(np.float32), tuple(means))
+
+    def pushes(self, language: str, push: Push) -> dict[int, np.ndarray]:
+        """What is added behind each layer: layer (from 0) -> float32 [d]; empty at strength 0.
+
+        Raises:
+            LapeError: the language is unknown.
+        """
+        known_sets(language, self.languages, self.origin)
+        own = self.values[self.languages.index(language)]
+        return {layer: push.strength * own[layer] for layer in push.layers(len(own)) if push.strength}
+
+    def save(self, path: str | Path, *, parameters: dict, inputs: Iterable, **fields) -> None:
+        """Write `<name>.npz`, with the array `values`, and the header beside it."""
+        path = Path(path)
+        with writing(path) as temporary:
+            np.savez(temporary, values=self.values)
+        write_header(
+            path.with_suffix(".json"),
+            "directions",
+            **fields,
+            method="diffmean",
+            languages=list(self.languages),
+            layers=self.values.shape[1],
+            width=self.values.shape[2],
+            parameters=parameters,
+            inputs=inputs,
+            outputs=[path],
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Directions":
+        """Read what `save` wrote, from the header.
+
+        Raises:
+            LapeError: a file is missing, damaged or of another kind.
+        """
+        header = read_json(path, "directions")
+        data = checked(path, header, ".npz")
+        try:
+            with np.load(data, allow_pickle=False) as arrays:
+                values = arrays["values"]
+            if values.shape != (len(header["languages"]), header["layers"], header["width"]):
+                raise ValueError(f"shape {values.shape}")
+        except Exception as error:  # a truncated or foreign file fails in many ways
+            raise LapeError(f"{data}: holds no directions ({error}); run the directions step again") from error
+        return cls(values, tuple(header["languages"]), str(path))
+
+
+@contextlib.contextmanager
+def pushed(
+    model: nn.Module,
+    pushes: Sequence[Mapping[int, np.ndarray]],
+    choice: Tensor | None = None,
+    backend: str = "auto",
+) -> Iterator[Firing]:
+    """Add vectors to the hidden states behind some layers, at every position, during the block.
+
+    Args:
+        model: a Hugging Face causal LM.
+        pushes: layer -> float32 [d], as `Directions.pushes` gives them; one such, or several of which each sequence of
+            a batch takes one.
+        choice: int64 [B], number of the push of each sequence in the batches that follow; None takes the first.
+        backend: see `lape.kernels.ops.resolved`.
+
+    Yields:
+        the record of what fired, by layer; it counts the entries of the hidden state. It is not checked.
+
+    Raises:
+        LapeError: the model has no such layer, or hidden states of another width.
+    """
+    layers, width = find_ffn(model).layers, decoder_of(model).config.get_text_config().hidden_size
+    for layer, vector in ((layer, vector) for push in pushes for layer, vector in push.items()):
+        if not 0 <= layer < len(layers) or vector.shape != (width,):
+            raise LapeError(
+                f"directions: of layer {layer} (from 0) with {len(vector)} entries, the model has {len(layers)} layers "
+                f"of {width}; make them on this model"
+            )
+    used = sorted({layer for push in pushes for layer in push})
+    every = np.arange(width)
+    with torch.inference_mode(False):  # the record's tensors may outlive an inference mode of the caller
+        edits = {
+            layer: [
+                edits_of(
+                    [[("add", every, push[layer])] if layer in push else [] for push in pushes],
+                    device_of(layers[layer]),
+                )
+            ]
+            for layer in used
+        }
+        firing = Firing([{layer: width for layer in push} for push in pushes], edits)
+    backend = ops.resolved(backend, *{device_of(layers[layer]) for layer in used}) if used else backend
+
+    def hook(layer: int):
+        def add(module, inputs, output):
+            hidden = output[0] if isinstance(output, tuple) else output
+            chosen = None
+            if choice is not None:
+                chosen = choice.to(hidden.device)[:, None].expand(hidden.shape[:-1]).contiguous()
+            edited = firing.edit(layer, 0, hidden.contiguous(), chosen, backend)
+            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+        return add
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(uncompiled(decoder_of(model)))
+        for layer in used:
+            stack.callback(layers[layer].register_forward_hook(hook(layer)).remove)
+        yield firing
