@@ -378,6 +378,7 @@ ON_DEVICE = (
     "statistics",
     "contexts",
     "vocabulary_effects",
+    "directions",
     "finetune",
     "responses",
     "generate",
