@@ -139,7 +139,7 @@ def test_sizes_are_lines_from_none_on_with_other_kinds_as_points(tmp_path):
             assert line.get_ydata().tolist() == own.loc[own["kind"] != "top", "ours"].tolist()
             assert line.get_xdata()[1:].tolist() == [2, 200, 2000] and 0 < line.get_xdata()[0] < 2
         points = [line for line in axis.get_lines() if line.get_xdata().tolist() == [1000]]
-        assert len(points) == 4 and {point.get_marker() for point in points} == {"^"}
+        assert [point.get_marker() for point in points] == ["^"]  # of the mean
     assert [share.xaxis.get_major_formatter()(place) for place in share.get_xticks()] == ["none", "2", "200", "2,000"]
     names = [text.get_text() for text in share.texts]
     assert sorted(names) == sorted([*LANGUAGES, "mean"])

@@ -57,7 +57,7 @@ def test_overlap_counts_what_two_languages_share_beside_chance(tmp_path):
 def test_precision_is_that_of_the_selected_units_beside_chance(tmp_path):
     precision = drawn()
     frame = TABLES["expert_precision"].rows(list(write_units(tmp_path, precision).values()), size=4)
-    assert len(frame) == 9 and frame[["paper", "difference"]].isna().all(axis=None)
+    assert len(frame) == 9 and frame[["rescored", "difference"]].isna().all(axis=None)
     for language, response, negated in zip(LANGUAGES, *precision, strict=True):
         top, bottom = np.argsort(-response)[:4], np.argsort(-negated)[:4]
         for ranking, chosen in (("top", top), ("bottom", bottom)):
@@ -77,12 +77,12 @@ def test_the_papers_precision_is_beside_its_models_its_languages_and_its_number_
     headers = list(write_units(tmp_path, precision, languages=PAPER, **options).values())
     frame = TABLES["expert_precision"].rows(headers, size=1000)
     row = one(frame, language="ja", ranking="top")
-    assert (row.paper, row.difference) == (0.990, pytest.approx(row.mean - 0.990))
-    assert frame[frame["ranking"] != "top"]["paper"].isna().all()
-    assert "top, paper" in TABLES["expert_precision"].sections(frame)[0].cells
-    assert TABLES["expert_precision"].rows(headers)["paper"].isna().all()  # of 1,200
+    assert (row.rescored, row.difference) == (0.990, pytest.approx(row.mean - 0.990))
+    assert frame[frame["ranking"] != "top"]["rescored"].isna().all()
+    assert "top, re-scored" in TABLES["expert_precision"].sections(frame)[0].cells
+    assert TABLES["expert_precision"].rows(headers)["rescored"].isna().all()  # of 1,200
     other = write_units(tmp_path / "other", drawn(PAPER[:5], units=1500), languages=PAPER[:5], **options)
-    assert TABLES["expert_precision"].rows(list(other.values()), size=1000)["paper"].isna().all()
+    assert TABLES["expert_precision"].rows(list(other.values()), size=1000)["rescored"].isna().all()
 
 
 def test_the_papers_numbers_go_by_the_models_name():

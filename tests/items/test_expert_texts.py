@@ -80,7 +80,7 @@ def test_share_has_intervals_changes_and_exact_tests(tmp_path):
     metrics = ["language_accuracy", "lingua_accuracy", "short", "nll", "distinct_2", "bleu"]
     assert frame["metric"].unique().tolist() == metrics
     assert frame["language"].unique().tolist() == [*LANGUAGES, ""]
-    assert frame[["paper", "difference"]].isna().all(axis=None)
+    assert frame[["rescored", "difference"]].isna().all(axis=None)
     p_values = {}
     for setting in ("none", "both-4"):
         own = frame[frame["setting"] == setting]
@@ -151,13 +151,15 @@ def test_the_papers_shares_are_beside_its_models_and_languages(tmp_path):
     paths = [write_texts(tmp_path, name, texts(name), **options) for name in ("none", "both-2000")]
     frame = TABLES["expert_share"].rows(paths)
     row = one(frame, setting="both-2000", language="es", metric="language_accuracy")
-    assert row.paper == 0.99 and row.difference == pytest.approx(row.ours - 0.99)
+    assert row.rescored == 0.99 and row.difference == pytest.approx(row.ours - 0.99)
     # The paper's identifier is not named: its share stands beside langdetect's alone.
-    assert frame["paper"].notna().sum() == 2 * 2 and set(frame.loc[frame["paper"].notna(), "metric"]) == {row.metric}
-    rows = TABLES["expert_share"].sections(frame)[0].cells.loc["both-2000, paper"]
+    assert frame["rescored"].notna().sum() == 2 * 2 and set(frame.loc[frame["rescored"].notna(), "metric"]) == {
+        row.metric
+    }
+    rows = TABLES["expert_share"].sections(frame)[0].cells.loc["both-2000, re-scored"]
     assert rows.to_dict() == dict.fromkeys(PAPER, "") | {"fr": "0.92", "es": "0.99", "all (mean)": ""}
     fewer = [write_texts(tmp_path, name, **options | {"languages": PAPER[:3]}) for name in ("none", "both-2000")]
-    assert TABLES["expert_share"].rows(fewer)["paper"].isna().all()
+    assert TABLES["expert_share"].rows(fewer)["rescored"].isna().all()
 
 
 def test_sizes_go_up_by_kind(tmp_path):

@@ -158,7 +158,7 @@ def test_models_and_methods_share_one_scale_that_shows_small_and_large():
     norms = [mesh.norm for axis in panels for mesh in axis.collections]
     assert len(norms) == 4 and all(norm is norms[0] for norm in norms)
     shades = norms[0]([0.0, 1.0, 10.0, 1000.0, 500_000.0])
-    assert np.all(np.diff(shades) > 0.1)
+    assert np.all(np.diff(shades) > 0.07)
     assert [label.get_text() for label in bar.get_yticklabels()] == ["0", "1", "10", "100", "1000", "1e4", "1e5"]
     assert panels[0].texts[0].get_text() == "5.0e5"
     # Enormous changes have no more labels than there is room for.
@@ -177,7 +177,7 @@ def test_noise_does_not_look_like_an_effect():
     ):
         for axis in draw(item, frame).axes[:2]:
             mesh = axis.collections[0]
-            assert mesh.norm(mesh.get_array()).max() < most
+            assert mesh.norm(mesh.get_array()).max() < 0.5 + most  # 0 is the middle of the colours
 
 
 def test_deactivation_random_draws_random_sets_on_the_scale_of_effects():

@@ -128,7 +128,7 @@ def test_a_sweep_of_few_neurons_tells_its_strengths_too():
     doses = [("set", "all", strength, 0.1, 0.5, 2 + strength, 0.8) for strength in (1.0, 2.0)]
     figure = draw("dose_response", dose_table(doses, ["steered"]))
     (axis,) = figure.axes
-    assert [text.get_text() for text in axis.texts] == ["1", "2", "normal"]
+    assert [text.get_text() for text in axis.texts] == ["normal", "1", "2"]
     assert not [line for line in axis.get_lines() if len(line.get_xydata()) > 1]
 
 

@@ -5,12 +5,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from lape.items.answers.rows import ALL
 from lape.items.answers.sections import beats_control, success_matrix
 from lape.items.drawing.heatmap import cell_side, heatmap, panel_size, shared_bar
+from lape.items.drawing.labels import Label, place_labels
 from lape.items.drawing.lines import COLOURS
 from lape.items.drawing.style import GREY, grid, grid_size, in_column, legend_columns, method_name
 from lape.items.perplexity.inputs import CONTROL
@@ -19,14 +19,8 @@ CROSS_COLUMNS = ("model", "prompt", "method", "deactivated", "target", "success"
 DOSE_COLUMNS = ("model", "prompt", "kind", "mode", "positions", "strength", "share", "target", "language_accuracy")
 DOSE_COLUMNS += ("low", "high", "nll", "nll_low", "nll_high", "distinct_2")
 
-# Mode of steering -> colour, dashes, and the side of a point on which its strength is written, across and down. Dashes
-# tell the lines apart in a grey print too. Each mode writes on a side of its own, so that strengths do not overlap.
-_MODES = {
-    "set": (COLOURS[0], "-", "left", "bottom"),
-    "max": (COLOURS[1], "--", "left", "top"),
-    "add": (COLOURS[2], "-.", "right", "bottom"),
-    "scale": (COLOURS[3], ":", "right", "top"),
-}
+# Mode of steering -> colour and dashes, which tell the lines apart in a grey print too.
+_MODES = {"set": (COLOURS[0], "-"), "max": (COLOURS[1], "--"), "add": (COLOURS[2], "-."), "scale": (COLOURS[3], ":")}
 _MARKERS = "sD^vPXp*"
 _WHOLE = ("all", 1.0)  # Only doses at all positions, with all neurons (share 1.0), are joined by a line.
 _REPETITIVE = 0.5
@@ -89,14 +83,14 @@ def dose_response(frame: pd.DataFrame) -> Figure:
     }
     width, height = grid_size(len(groups), len(kinds), 3.3, more=0.6)
     figure = Figure(figsize=(width if len(kinds) > 1 else min(width, 4.2), height), layout="constrained")
-    axes = grid(figure, len(groups), len(kinds))
+    axes, words = grid(figure, len(groups), len(kinds)), []
     for line, block in zip(axes, groups, strict=True):
         for axis, kind in zip(line, kinds, strict=True):
             own = block[block["kind"] == kind]
             if own.empty:
                 axis.remove()
                 continue
-            _doses(axis, own, markers)
+            words.append((axis, _doses(axis, own, markers)))
             what = {"steered": "own language steered", "cross": "across languages"}[kind]
             axis.set_title(f"{block['model'].iat[0]}, {block['prompt'].iat[0]}: {what}")
             axis.set_ylabel({"steered": "language accuracy", "cross": "share in the target language"}[kind])
@@ -105,23 +99,25 @@ def dose_response(frame: pd.DataFrame) -> Figure:
     handles = _key(dosed, markers)
     ncols = legend_columns([handle.get_label() for handle in handles])
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
+    for axis, labels in words:
+        place_labels(axis, labels)
     return figure
 
 
-def _doses(axis: Axes, block: pd.DataFrame, markers: dict[tuple[str, float], str]) -> None:
-    """One panel's points with their 95% intervals, and the paths between them."""
+def _doses(axis: Axes, block: pd.DataFrame, markers: dict[tuple[str, float], str]) -> list[Label]:
+    """One panel's points with their 95% intervals, and the paths between them; returns the words beside the points."""
     normal, dosed = block[block["mode"] == ""].iloc[0], block[block["mode"] != ""]
+    words = [Label(normal["nll"], normal["language_accuracy"], "normal", "black")]
     for (mode, positions, share), rows in dosed.groupby(["mode", "positions", "share"], sort=False):
-        colour, dash, *side = _MODES[mode]
+        colour, dash = _MODES[mode]
         if (positions, share) == _WHOLE:
             path = pd.concat([normal.to_frame().T, rows])
             axis.plot(path["nll"], path["language_accuracy"], dash, color=colour, linewidth=1)
         for one in rows.itertuples():
             _point(axis, one, colour, markers[positions, share])
             if (positions, share) == _WHOLE or len(rows) > 1:
-                _write(axis, one, f"{one.strength:g}", colour, *side)
+                words.append(Label(one.nll, one.language_accuracy, f"{one.strength:g}", colour))
     _point(axis, normal, "black", "o")
-    _write(axis, normal, "normal", "black", "left", "top")
     # The doses that matter lie close together, those that wreck the answers far out.
     axis.set_xscale("log")
     axis.margins(0.08)
@@ -129,14 +125,7 @@ def _doses(axis: Axes, block: pd.DataFrame, markers: dict[tuple[str, float], str
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter("{x:g}")
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _write(axis: Axes, one, text: str, colour: str, across: str, down: str) -> None:
-    """Write a word beside a point, in front of the lines and behind the other points."""
-    offset = 3 if across == "left" else -3, 2 if down == "bottom" else -3
-    place = {"xytext": offset, "textcoords": "offset points", "ha": across, "va": down}
-    look = {"color": colour, "path_effects": [withStroke(linewidth=1.5, foreground="white")], "zorder": 2.5}
-    axis.annotate(text, (one.nll, one.language_accuracy), fontsize=6.5, **place, **look)
+    return words
 
 
 def _point(axis: Axes, one, colour: str, marker: str) -> None:

@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from lape.items.answers.methods import METHODS
 from lape.items.answers.rows import ALL
+from lape.items.drawing.labels import Label, place_labels
 from lape.items.drawing.lines import COLOURS
 from lape.items.drawing.style import GREY, grid, grid_size, legend_columns
 
@@ -40,7 +41,7 @@ def steering_methods(frame: pd.DataFrame) -> Figure:
     width, height = grid_size(1, len(blocks), 3.3, more=0.5)
     figure = Figure(figsize=(min(width, 4.2) if len(blocks) == 1 else width, height), layout="constrained")
     (axes,) = grid(figure, 1, len(blocks))
-    colours = dict(zip(METHODS.values(), COLOURS, strict=False))
+    colours, words = dict(zip(METHODS.values(), COLOURS, strict=False)), {axis: [] for axis in axes}
     for axis, block in zip(axes, blocks, strict=True):
         limit = float(max(block["relevance"].max() * 1.25, 0.05))
         _curves(axis, limit)
@@ -58,13 +59,7 @@ def steering_methods(frame: pd.DataFrame) -> Figure:
                     markersize=4.5,
                 )
             top = rows.loc[best]
-            axis.annotate(
-                f"{top['score']:.2f}",
-                (top["relevance"], top["success"]),
-                (4, 2),
-                textcoords="offset points",
-                fontsize=6.5,
-            )
+            words[axis].append(Label(top["relevance"], top["success"], f"{top['score']:.2f}", colours[method]))
         axis.set_xlim(0, limit)
         axis.set_ylim(-0.02, 1.05)
         axis.set_title(f"{block['model'].iat[0]}, {block['prompt'].iat[0]}")
@@ -79,6 +74,8 @@ def steering_methods(frame: pd.DataFrame) -> Figure:
     handles.append(Line2D([], [], color=GREY, linewidth=0.6, label="equal score"))
     ncols = legend_columns([handle.get_label() for handle in handles])
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
+    for axis, labels in words.items():
+        place_labels(axis, labels)
     return figure
 
 

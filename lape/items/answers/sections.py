@@ -34,13 +34,16 @@ def answers_steered_sections(frame: pd.DataFrame) -> list[Section]:
     return change_sections(frame, METRICS, "normal")
 
 
-def change_sections(frame: pd.DataFrame, titles: Mapping[str, str], baseline: str) -> list[Section]:
+def change_sections(
+    frame: pd.DataFrame, titles: Mapping[str, str], baseline: str, known: tuple[str, str] = ("paper", "paper")
+) -> list[Section]:
     """Tables laid out as by `answers_steered_sections`, of any metrics and of changes from any setting.
 
     Args:
         frame: has the columns of `lape.items.answers.rows.answers_steered`.
         titles: metric -> what a title calls it.
         baseline: the setting from which changes are measured.
+        known: the column of numbers to compare with, and what a row calls it.
     """
     sections = []
     for title, metric, block in _metrics(frame.assign(language=frame["language"].replace(ALL, MEAN))):
@@ -55,8 +58,10 @@ def change_sections(frame: pd.DataFrame, titles: Mapping[str, str], baseline: st
                 marks = np.where(own["p_holm"] < SIGNIFICANT, "*", "")
                 changes = [with_interval(*one) + mark for one, mark in zip(three, marks, strict=True)]
                 rows[f"{setting} less {baseline}"] = pd.Series(changes, own.index)
-            if own["paper"].notna().any():
-                rows |= {f"{setting}, {name}": own[name].map(_number) for name in ("paper", "difference")}
+            column, name = known
+            if own[column].notna().any():
+                rows[f"{setting}, {name}"] = own[column].map(_number)
+                rows[f"{setting}, difference"] = own["difference"].map(_number)
         what = f"{titles[metric]} [95% interval]"
         if block["p_holm"].notna().any():
             what += f"; * differs from {baseline} (p < {SIGNIFICANT}, Holm over the languages)"

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lape.items.drawing.style import COLOURS, GREY, LABELLED, in_column, text_width
+from lape.items.drawing.style import COLOURS, GREY, LABELLED, SIGNED, in_column, text_width
 from lape.items.layout import rounded
 
 # Inches: the side of a cell with a number, the least side of one in a column, and the room for the labels of rows.
@@ -44,7 +44,8 @@ def heatmap(
     Args:
         axis: where to draw; its ticks become the labels of rows and columns.
         cells: numbers; NaN leaves a cell blank.
-        scale: from number to colour, shared by panels that are to be compared.
+        scale: from number to colour, shared by panels that are to be compared. One that reaches as far below 0 as above
+            has the colours of signed changes.
         bold: of the shape of `cells`, true where the number stands in bold.
         text: of the shape of `cells`, the text to write in place of the rounded number.
     """
@@ -54,7 +55,7 @@ def heatmap(
         np.arange(rows + 1),
         cells.to_numpy(float),
         norm=scale,
-        cmap=COLOURS,
+        cmap=_colours(scale),
         edgecolors="white" if labelled else "none",
         linewidth=0.6,
         # A viewer would be slow with ten thousand rectangles in a panel.
@@ -77,14 +78,15 @@ def panel_size(width: float, height: float) -> tuple[float, float]:
     return (width, height + 0.6) if in_column() else (width + 0.8, height)
 
 
-def shared_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str) -> Colorbar:
+def shared_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, least: float = 0) -> Colorbar:
     """The `colour_bar` of all panels: right of them, or in a column below them."""
     width, height = figure.get_size_inches()
     place = {"location": "bottom", "aspect": 8 * width, "pad": 0.2 / height} if in_column() else {}
-    return colour_bar(figure, axes, scale, label, **place or {"aspect": 8 * height, "pad": 0.12 / width})
+    place = place or {"aspect": 8 * height, "pad": 0.12 / width}
+    return colour_bar(figure, axes, scale, label, least, **place)
 
 
-def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, **place) -> Colorbar:
+def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, least: float = 0, **place) -> Colorbar:
     """The scale of some panels, beside them; a symmetric logarithmic one is labelled at zero and powers of ten.
 
     Args:
@@ -92,18 +94,28 @@ def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, *
         axes: the panels that share the scale.
         scale: as given to `heatmap`.
         label: what the colours mean, with the unit.
+        least: the smallest number that is shown. The bar of signed changes ends there, or at 0.
         **place: further options of `Figure.colorbar`, such as `aspect`: 8 times the length in inches makes the bar an
             eighth of an inch wide.
     """
-    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, **place)
+    bar = figure.colorbar(ScalarMappable(scale, _colours(scale)), ax=axes, **place)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
     if isinstance(scale, SymLogNorm):
         top = math.floor(math.log10(scale.vmax))
         powers = range(0, top + 1, 1 + top // 8)
-        labels = ["0", *(f"{10**power}" if power < 4 else f"1e{power}" for power in powers)]
-        bar.set_ticks([0.0, *(10.0**power for power in powers)], labels=labels, minor=False)
+        labels = [f"{10**power}" if power < 4 else f"1e{power}" for power in powers]
+        ticks = {0.0: "0"} | dict(zip((10.0**power for power in powers), labels, strict=True))
+        ticks |= {-tick: f"-{label}" for tick, label in ticks.items() if tick and -tick >= least}
+        bar.set_ticks(list(ticks), labels=list(ticks.values()), minor=False)
+    if _colours(scale) == SIGNED:
+        side = bar.ax.set_xlim if bar.orientation == "horizontal" else bar.ax.set_ylim
+        side(min(least, 0), scale.vmax)
     return bar
+
+
+def _colours(scale: Normalize) -> str:
+    return SIGNED if scale.vmin == -scale.vmax else COLOURS
 
 
 def _numbers(
@@ -111,7 +123,7 @@ def _numbers(
 ) -> None:
     """Write every cell's number, black or white, whichever its colour leaves readable."""
     values = cells.to_numpy(float)
-    shades = matplotlib.colormaps[COLOURS](scale(values))[..., :3]
+    shades = matplotlib.colormaps[_colours(scale)](scale(values))[..., :3]
     luminance = np.where(shades <= 0.04045, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ [
         0.2126,
         0.7152,

@@ -24,6 +24,8 @@ GREY = "#999999"
 
 # Lightness falls evenly from near white: readable in a grey print and by colour-blind readers.
 COLOURS = "Blues"
+# Of changes, whose sign matters: white at 0, red above, blue below.
+SIGNED = "RdBu_r"
 
 # Up to this number of languages, rows or bars, each has room for its number or name.
 LABELLED = 20

@@ -37,6 +37,8 @@ _KINDS = {"attention": BLUE, "ffn": "#56B4E9"}
 _NAMES = {"attention": "attention", "ffn": "FFN"}
 _MARKERS = {"both": "o", "top": "^", "bottom": "v", "random": "x"}
 _MEAN = "mean"
+# Of the languages; black is the mean's. Two of Tol's muted colours stand beside Okabe and Ito's.
+_LINES = (*COLOURS[:-1], "#882255", "#999933")
 # Share of texts in the target language -> what the label of an axis adds to name the identifier, unless langdetect.
 _IDENTIFIERS = {"language_accuracy": "", "lingua_accuracy": " (lingua)", "fasttext_accuracy": " (fastText)"}
 
@@ -98,8 +100,8 @@ def expert_histogram(frame: pd.DataFrame) -> Figure:
 def expert_sizes(frame: pd.DataFrame) -> Figure:
     """Share of texts in the target language, and NLL of all texts, against the number of units; one row per model.
 
-    Each language has a line for the units of both rankings, and the mean over the languages a bold line. Other kinds of
-    units are markers. At the left end nothing is overwritten.
+    Each language has a line for the units of both rankings, and the mean over the languages a bold line. Markers of the
+    mean stand for other kinds of units. At the left end nothing is overwritten.
 
     Args:
         frame: the table of `lape.items.expert_units.texts.sizes`.
@@ -213,8 +215,8 @@ def _sizes(axis: Axes, block: pd.DataFrame) -> None:
         axis.plot(line["units"], line["ours"], marker="o", markersize=3, **look)
         if language == _MEAN:
             axis.fill_between(line["units"], line["low"], line["high"], color=look["color"], alpha=0.15, linewidth=0)
-        for kind, rows in own[~own["kind"].isin([NONE, "both"])].groupby("kind", sort=False):
-            axis.plot(rows["units"], rows["ours"], _MARKERS[kind], color=look["color"], markersize=4)
+            for kind, rows in own[~own["kind"].isin([NONE, "both"])].groupby("kind", sort=False):
+                axis.plot(rows["units"], rows["ours"], _MARKERS[kind], color=look["color"], markersize=5)
     axis.set_xscale("log")
     # Only the sizes on the lines are far enough apart for tick labels that do not overlap.
     lines = sizes[sizes["kind"] == "both"] if "both" in set(sizes["kind"]) else sizes
@@ -238,11 +240,11 @@ def _name_lines(row: np.ndarray, metrics: tuple[str, ...], block: pd.DataFrame) 
 
 
 def _line_looks(languages) -> dict[str, dict]:
-    """The look of each language's line, from six colours and three dashes. The mean is black and bold."""
+    """The look of each language's line, from eight colours and three dashes. The mean is black and bold."""
     looks = {}
     for place, language in enumerate(name for name in languages if name != _MEAN):
-        dash = DASHES[place // (len(COLOURS) - 1) % len(DASHES)]
-        looks[language] = {"color": COLOURS[place % (len(COLOURS) - 1)], "linestyle": dash, "linewidth": 1}
+        dash = DASHES[place // len(_LINES) % len(DASHES)]
+        looks[language] = {"color": _LINES[place % len(_LINES)], "linestyle": dash, "linewidth": 1}
     return looks | {_MEAN: {"color": "black", "linestyle": "-", "linewidth": 1.8}}
 
 

@@ -8,6 +8,8 @@ from lape.items.expert_units.texts import ALL, NONE
 from lape.items.layers import heading
 from lape.items.layout import Section, rounded, with_interval
 
+# The column of numbers to compare with, and what a row calls it: they are not printed in the paper.
+RESCORED = ("rescored", "re-scored")
 _TITLES = {
     "language_accuracy": "share of texts in the target language (langdetect)",
     "lingua_accuracy": "share of texts in the target language (lingua)",
@@ -23,12 +25,12 @@ _TITLES = {
 
 def share_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model and metric: settings down, target languages and their mean across, with changes to the setting none."""
-    return change_sections(frame, _TITLES, NONE)
+    return change_sections(frame, _TITLES, NONE, RESCORED)
 
 
 def steering_sections(frame: pd.DataFrame) -> list[Section]:
     """The numbers of overwritten units, then the tables of `share_sections`, then the changes of shares to LAPE's."""
-    frame = frame.assign(paper=np.nan, difference=np.nan)
+    frame = frame.assign(rescored=np.nan, difference=np.nan)
     shares = frame[frame["metric"] == "language_accuracy"].replace({"language": {ALL: MEAN}})
     sections = []
     for title, block in groups(shares):
@@ -38,7 +40,7 @@ def steering_sections(frame: pd.DataFrame) -> list[Section]:
     to_lape = {f"lape_{name}": name for name in ("change", "change_low", "change_high", "p_value", "p_holm")}
     compared = frame.drop(columns=to_lape.values()).rename(columns=to_lape)
     compared = compared[compared["change"].notna() & (compared["metric"] == "language_accuracy")]
-    return sections + change_sections(compared, _TITLES, "lape")
+    return sections + change_sections(compared, _TITLES, "lape", RESCORED)
 
 
 def sizes_sections(frame: pd.DataFrame) -> list[Section]:
@@ -58,7 +60,7 @@ def sizes_sections(frame: pd.DataFrame) -> list[Section]:
 
 def translation_sections(frame: pd.DataFrame) -> list[Section]:
     """The tables of `share_sections` for each corpus."""
-    return share_sections(frame.assign(paper=np.nan, difference=np.nan))
+    return share_sections(frame.assign(rescored=np.nan, difference=np.nan))
 
 
 def overlap_sections(frame: pd.DataFrame) -> list[Section]:
@@ -83,7 +85,7 @@ def overlap_sections(frame: pd.DataFrame) -> list[Section]:
 
 
 def precision_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model: languages down; average precision of each ranking, chance and the paper's numbers across."""
+    """Per model: languages down; average precision of each ranking, chance and re-scored numbers across."""
     sections = []
     for model, block in frame.groupby("model", sort=False):
         rows = {}
@@ -97,8 +99,11 @@ def precision_sections(frame: pd.DataFrame) -> list[Section]:
                 "random": _precise(random["mean"]),
                 "chance": _precise(top["chance"]),
             }
-            if block["paper"].notna().any():
-                rows[language] |= {"top, paper": _precise(top["paper"]), "difference": rounded(top["difference"])}
+            if block["rescored"].notna().any():
+                rows[language] |= {
+                    "top, re-scored": _precise(top["rescored"]),
+                    "difference": rounded(top["difference"]),
+                }
         title = f"{model}: mean average precision of {block['units'].max():,} units [lowest, highest]"
         sections.append(Section(title, "language", pd.DataFrame.from_dict(rows, orient="index")))
     return sections

@@ -53,8 +53,8 @@ def share(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
           too), metric;
         - texts (how many have a value), ours (their mean) with low and high (95% interval,
           `answers.inputs.Resampling.bounds`);
-        - paper and difference (ours less paper). They are empty except for shares by langdetect of the paper's models,
-          languages and settings;
+        - rescored (measured anew on the texts that the paper's authors released) and difference (ours less rescored).
+          They are empty except for shares by langdetect of the paper's models, languages and settings;
         - change (mean difference to the texts of none with the same seeds), with change_low and change_high, p_value
           and p_holm. For a share in one language the interval is `uncertainty.paired_share_interval` and the test is
           McNemar's exact test; otherwise they are the bootstrap and `uncertainty.sign_flip_test` over seeds. p_holm is
@@ -72,9 +72,9 @@ def share(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
         same = {target for _, target in pairs_of(group)} == set(paper.LANGUAGES)
         shares = paper.expert_shares(group.model) if same else {}
         keys = zip(block["setting"], block["language"], block["metric"], strict=True)
-        # The paper does not say which identifier it used. Its share is printed once, beside the first identifier's.
-        printed = [shares.get(key[:2], np.nan) if key[2] == SHARES[0] else np.nan for key in keys]
-        blocks.append(block.assign(paper=printed, difference=block["ours"] - np.array(printed)))
+        # The identifier of these shares is not known. They stand once, beside the first identifier's.
+        released = [shares.get(key[:2], np.nan) if key[2] == SHARES[0] else np.nan for key in keys]
+        blocks.append(block.assign(rescored=released, difference=block["ours"] - np.array(released)))
     return pd.concat(blocks, ignore_index=True)
 
 
@@ -120,9 +120,9 @@ def steering(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) 
         seed: see `share`.
 
     Returns:
-        the columns of `share` except paper and difference, and five more, from lape_change to lape_p_holm: the change
-        to the setting lape, with its interval and tests. These are empty for the settings lape and none, and where the
-        setting lape is not given.
+        the columns of `share` except rescored and difference, and five more, from lape_change to lape_p_holm: the
+        change to the setting lape, with its interval and tests. These are empty for the settings lape and none, and
+        where the setting lape is not given.
 
     Raises:
         LapeError: see `share`.

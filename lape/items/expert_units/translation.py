@@ -36,7 +36,7 @@ def translation(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 
         seed: seed of the draws of the resamples and of the random sign flips.
 
     Returns:
-        the columns of `share` except paper and difference, with source (a language) before language. The metrics
+        the columns of `share` except rescored and difference, with source (a language) before language. The metrics
         corpus_bleu and corpus_chrf are sacrebleu's scores of all sentences, 0 to 100. Their intervals resample the
         counts of the sentences with the same draw for all settings; they have no test. A target has the sentences that
         the corpus pairs with it. Settings are compared on these sentences, and the mean over the languages is the mean

@@ -97,8 +97,8 @@ def precision(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFr
         - model, language, ranking (top, bottom, random), units;
         - mean, lowest and highest (average precision of the response), negated_mean (average precision of the negated
           response), chance (share of the language in the sentences);
-        - paper and difference (mean less paper). They are empty except for the top 1,000 units of a model and the
-          languages of the paper.
+        - rescored (measured anew on the outputs that the paper's authors released) and difference (mean less rescored).
+          They are empty except for the top 1,000 units of a model and the languages of the paper.
 
     Raises:
         LapeError: see `overlap`; or a model lacks one of its headers, or its units were selected by another average
@@ -106,12 +106,12 @@ def precision(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFr
     """
     rows = []
     for own, header, _ in _with_precision(paths, size):
-        printed = paper.expert_precision(own.model) if _as_in_paper(own) else pd.Series(dtype=float)
+        released = paper.expert_precision(own.model) if _as_in_paper(own) else pd.Series(dtype=float)
         for language in own.units.languages:
             for ranking in RANKINGS:
                 block = own.ranked(language, ranking)
                 values = block["average_precision"]
-                known = printed.get(language, np.nan) if ranking == "top" else np.nan
+                known = released.get(language, np.nan) if ranking == "top" else np.nan
                 rows.append(
                     {
                         "model": own.model,
@@ -123,7 +123,7 @@ def precision(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFr
                         "highest": values.max(),
                         "negated_mean": block["negated_average_precision"].mean(),
                         "chance": header["positives"][language] / header["sentences"],
-                        "paper": known,
+                        "rescored": known,
                         "difference": values.mean() - known,
                     }
                 )

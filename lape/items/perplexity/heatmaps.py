@@ -81,7 +81,7 @@ def deactivation_by_model(frame: pd.DataFrame) -> Figure:
         axis.set_xlabel("evaluated language")
     for place, (column, scale) in enumerate(scales.items()):
         where = {"location": "bottom", "aspect": 8 * side, "pad": 0.05 / len(matrices)}
-        colour_bar(figure, list(axes[:, place]), scale, _LABELS[column], **where)
+        colour_bar(figure, list(axes[:, place]), scale, _LABELS[column], frame[column].min(), **where)
     return figure
 
 
@@ -97,12 +97,14 @@ def deactivation_random(frame: pd.DataFrame) -> Figure:
 
 def _ppl_scale(values: pd.Series, least: float = 10) -> Normalize:
     # Changes below one point of PPL must not look like an effect.
-    return SymLogNorm(linthresh=1, vmin=min(0.0, values.min()), vmax=max(values.max(), least), base=10)
+    most = max(values.abs().max(), least)
+    return SymLogNorm(linthresh=1, vmin=-most, vmax=most, base=10)
 
 
 def _linear_scale(values: pd.Series) -> Normalize:
     # The scale reaches at least 0.5, so that smaller changes do not look like an effect.
-    return Normalize(min(0.0, values.min()), max(values.max(), 0.5))
+    most = max(values.abs().max(), 0.5)
+    return Normalize(-most, most)
 
 
 def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
@@ -126,16 +128,21 @@ def _panels(frame: pd.DataFrame, column: str, norm: _Scale) -> Figure:
                 axis.set_xlabel("evaluated language")
         places[0].set_ylabel("deactivated language")
     drawn = [axis for line, blocks in zip(axes, lines, strict=True) for axis in line[: len(blocks)]]
-    shared_bar(figure, drawn, scale, _LABELS[column])
+    shared_bar(figure, drawn, scale, _LABELS[column], frame[column].min())
     return figure
 
 
 def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> None:
-    """Draw one matrix. The numbers of cells that suffer more than under the control are bold."""
+    """Draw one matrix. The numbers of cells that suffer more than under the control are bold.
+
+    The title of a method without a control says so.
+    """
     heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
     model, method = block["model"].iat[0], block["method"].iat[0]
     control = f"control of {method_name(method.removeprefix(CONTROL))}"
-    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else method_name(method)}")
+    tested = method == "random" or method.startswith(CONTROL) or block["p_holm"].notna().any()
+    untested = "" if tested else " (not tested)"
+    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else method_name(method) + untested}")
 
 
 def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -21,9 +21,10 @@ _BARS = "#E0E0E0"
 def similarity_by_layer(frame: pd.DataFrame) -> Figure:
     """One row per model: mean SES against the layer, uncorrected on the left and corrected on the right.
 
-    Bars behind the lines are the neurons of each layer. On the left the grey line is the mean SES of sentences that are
-    not translations of one another. On the right each thin line is a pair of languages; the highest and the lowest pair
-    are named in the layer where the mean is highest.
+    Bars behind the lines are the neurons of each layer. A title has Spearman's correlation of the line with the bars,
+    over layers. On the left the grey line is the mean SES of sentences that are not translations of one another. On the
+    right each thin line is a pair of languages; the highest and the lowest pair are named in the layer where the mean
+    is highest.
 
     Args:
         frame: the table of `lape.items.structure.rows.similarity_by_layer`.
@@ -35,12 +36,12 @@ def similarity_by_layer(frame: pd.DataFrame) -> Figure:
         raw.plot(mean["layer"], mean["misaligned"], color=GREY, linewidth=0.9, label="misaligned sentences")
         _line(raw, mean, "ses", BLUE, width=1.6, label="aligned sentences")
         raw.legend(frameon=False, fontsize=7)
-        raw.set_title(model)
+        raw.set_title(f"{model}, {_correlation(mean, 'ses')}")
         raw.set_ylabel("mean SES")
         _bars(corrected, mean)
         _pairs(corrected, block, peak=mean.loc[mean["corrected"].idxmax(), "layer"])
         _line(corrected, mean, "corrected", BLUE, width=1.6)
-        corrected.set_title(model)
+        corrected.set_title(f"{model}, {_correlation(mean, 'corrected')}")
         corrected.set_ylabel("SES corrected for chance")
     return figure
 
@@ -70,6 +71,12 @@ def dominance_by_layer(frame: pd.DataFrame) -> Figure:
         for axis, measure in zip(row, ("dominance", "corrected"), strict=True):
             name_ends(axis, dict(last[measure]), colours, gap=min(0.06, 1 / len(colours)))
     return figure
+
+
+def _correlation(mean: pd.DataFrame, measure: str) -> str:
+    """Spearman's correlation of a measure with the number of neurons, over layers."""
+    value = mean[measure].rank().corr(mean["neurons"].rank())
+    return "ρ undefined" if np.isnan(value) else f"ρ = {value:.2f}"
 
 
 def _panels(frame: pd.DataFrame) -> tuple[Figure, np.ndarray]:
