@@ -51,8 +51,10 @@ def language_panels(
         draw(axes, block)
         languages = block["language"].nunique()
         for number, axis in enumerate(axes):
-            # The lowest panel of each column carries the numbers, even where it is not in the last row.
-            axis.tick_params(labelbottom=number + across >= languages)
+            # The lowest panel of each column carries the numbers, even where it is not in the last row; and the first
+            # one of each row. A tick without a number would mean nothing.
+            lowest, first = number + across >= languages, number % across == 0
+            axis.tick_params(bottom=lowest, labelbottom=lowest, left=first, labelleft=first)
             if number >= languages:
                 axis.remove()
         part.suptitle(model, fontsize=9)

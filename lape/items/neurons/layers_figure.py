@@ -45,5 +45,6 @@ def _panels(axes: Sequence[Axes], block: pd.DataFrame) -> None:
     first.set_xlim(0.5, depth + 0.5)
     first.set_ylim(bottom=0)
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if depth / step <= 5)
-    first.set_xticks([1, *range(max(step, 2), depth + 1, step)])
+    inner = [layer for layer in range(max(step, 2), depth, step) if depth - layer > step / 2]
+    first.set_xticks(sorted({1, *inner, depth}))
     first.yaxis.get_major_locator().set_params(integer=True, nbins=4)
