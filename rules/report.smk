@@ -1,9 +1,9 @@
-"""A record of the run: its configuration, and for each of three targets a manifest of every artifact and a report.
+"""A record of the run: its configuration, and for each of three targets a manifest, a report and the explorer's page.
 
 Input: the target's tables and figures, from which the manifest follows every header back to the downloads; captions.
 Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures; and
-manifest.json, which `lape audit` checks. The targets `paper` and `expert_units` have folders of their own for the
-report and the manifest.
+manifest.json, which `lape audit` checks; index.html, a page of the findings, the neurons, the answers and the tables of
+a manifest, which audits them. The targets `paper` and `expert_units` have folders of their own for the three.
 """
 
 
@@ -70,3 +70,22 @@ for target, prefix, folder in (
             "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
             "--report {output}.partial.html {input.content} && sync {output}.partial.html && "
             "mv {output}.partial.html {output}) > {log} 2>&1"
+
+    rule:
+        name:
+            f"{prefix}explorer"
+        input:
+            manifest=f"<results>/{folder}manifest.json",
+            captions=repository_files("rules/captions/*.rst"),
+        output:
+            f"<results>/{folder}index.html",
+        log:
+            f"<logs>/{folder}explorer.log",
+        localrule: True
+        conda:
+            "../envs/lape.yaml"
+        params:
+            code=code_hash("lape.explorer.page"),
+            rule=f"{prefix}explorer",
+        shell:
+            "lape explorer --log {log} --rule {params.rule} {input.manifest} --output {output}"

@@ -92,7 +92,7 @@ def test_every_item_is_there(paper_run):
         assert {f"tables/{item}{suffix}" for suffix in (".csv", ".md", f".latex/{item}-1.tex", ".json")} <= names
     for item in FIGURES:
         assert {f"figures/{item}{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")} <= names
-    assert {"paper/manifest.json", "paper/report.html"} <= names
+    assert {"paper/manifest.json", "paper/report.html", "paper/index.html"} <= names
 
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
@@ -152,7 +152,8 @@ def test_the_manifest_holds_what_both_targets_made(paper_run):
     assert default < paper
     listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
     own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
-    ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "paper/report.html")}
+    ends = {f"results/tiny/{folder}{name}" for folder in ("", "paper/") for name in ("report.html", "index.html")}
+    ends |= {"results/tiny/config.json", "results/tiny/manifest.json"}
     ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
     assert own - listed == {*ends, MANIFEST}
     rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}

@@ -24,7 +24,7 @@ SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for
 FIGURE_RULES = {f"{item}_figure" for item in FIGURES}
 TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
 MATRIX_FIGURES = {"deactivation_matrix_figure", "deactivation_log_ratio_figure"}
-END = {"manifest", "report"}
+END = {"manifest", "report", "explorer"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
 TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
 UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
@@ -56,7 +56,7 @@ def _declared() -> set[str]:
     return {stem + suffix for stem, suffixes in stems.items() for suffix in suffixes}
 
 
-WHOLE_RUN = {"config.json", "manifest.json", "report.html", "tokens/tiny/valid.sha256"}
+WHOLE_RUN = {"config.json", "manifest.json", "report.html", "index.html", "tokens/tiny/valid.sha256"}
 
 
 @pytest.fixture
@@ -247,6 +247,7 @@ def test_an_edited_caption_changes_only_the_report_and_its_hash(run):
     assert {name for name in after if after[name] != before[name]} == {
         "report.html",
         "manifest.json",
+        "index.html",
     }
     assert "A sentence of this test." in (run.results / "report.html").read_text(encoding="utf-8")
 
