@@ -13,7 +13,7 @@ async function showCard() {
   const selection = selections[row[0]];
   const close = element("button", { type: "button", class: "close", "aria-label": "Close the card", click: () => dialog.close() }, "✕");
   const heading = element("h2", { id: "card-title", tabindex: -1 }, title(row));
-  dialog.replaceChildren(element("div", { class: "card-head" }, heading, close), summary(row), ...profile(row));
+  dialog.replaceChildren(element("div", { class: "card-head" }, heading, close), summary(row));
   if (!dialog.open) dialog.showModal();
   heading.focus();
   dialog.scrollTop = 0;
@@ -22,7 +22,7 @@ async function showCard() {
     if (location.hash !== fragment(row)) return; // another card was opened meanwhile
     dialog.append(...contexts(row, group));
   }
-  dialog.append(python(row));
+  dialog.append(...profile(row), python(row));
 }
 
 function warn(text) {
@@ -41,7 +41,7 @@ function summary(row) {
   const more = [
     ["entropy", "Entropy", (value) => value.toFixed(4)],
     ["frequency", "Selected again", percent],
-    ["promoted", "Promoted words of its language", percent],
+    ["promoted", "Of the 50 words raised most, frequent in its language", percent],
   ];
   for (const [name, label, format] of more) if (cell(row, name) !== null) list.append(fact(label, format(cell(row, name))));
   if (site) {
@@ -62,7 +62,7 @@ function profile(row) {
     const shown = share === null ? "" : element("span", { class: "bar", style: `--share:${share}` }, percent(share));
     const precision = ofLanguage(row, "average_precision", name);
     const rest = ranked ? [precision === null ? "" : precision.toFixed(3), String(ofLanguage(row, "rank", name) ?? "")] : [];
-    const label = owners(row).includes(name) ? element("strong", {}, name) : name;
+    const label = owners(row).includes(name) ? `${name} (its own)` : name;
     return element("tr", {}, element("th", { scope: "row" }, label), ...[shown, ...rest].map((value) => element("td", { class: "share" }, value)));
   });
   const table = element("table", { class: "profile" },
@@ -98,12 +98,12 @@ function contexts(row, group) {
   const histogram = element("div", { class: "wide" });
   chart(histogram, { ...histogramChart, datasets: { histogram: bins(card) } });
   return [
+    element("h3", {}, "Where it is active"),
+    ...names.map((name) => language(name, card.languages[name], group.tokens, largest, mine.includes(name))),
+    element("h3", {}, "How strongly it is active"), histogram,
     element("h3", {}, "What it writes"),
     words("A positive output raises", card.raised), words("and lowers", card.lowered),
     element("p", { class: "note" }, "The direct effect on the vocabulary. In a GLU the up projection may make the output negative, which exchanges the two."),
-    element("h3", {}, "How strongly it is active"), histogram,
-    element("h3", {}, "Where it is active"),
-    ...names.map((name) => language(name, card.languages[name], group.tokens, largest, mine.includes(name))),
   ];
 }
 

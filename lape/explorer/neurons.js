@@ -51,7 +51,7 @@ function columns(DataTable, languages) {
   const has = (name) => selections.some((selection) => name in selection.columns);
   const hasOf = (kind) => selections.some((selection) => kind in selection.by_language);
   const text = DataTable.render.text().display;
-  const words = (heading, value) => ({ title: heading, data: null, render: (_, type, row) => (type === "display" ? text(value(row)) : value(row)) });
+  const words = (heading, value) => ({ title: heading, data: null, className: "dt-left", render: (_, type, row) => (type === "display" ? text(value(row)) : value(row)) });
   const link = (_, type, row) =>
     type === "display" ? `<a href="${text(fragment(row))}" aria-label="${text(title(row))}">${cell(row, "index")}</a>` : cell(row, "index");
   const severalModels = new Set(selections.map((selection) => selection.model)).size > 1;
@@ -71,14 +71,6 @@ function columns(DataTable, languages) {
     hasOf("average_precision") && numbers("AP", (row) => own(row, "average_precision"), (value) => value.toFixed(3)),
   ].filter(Boolean);
 }
-
-const EXPLAINED = {
-  entropy: "how unevenly the neuron fires over the languages; lower is more uneven",
-  strongest: "the largest activation in the neuron's own languages",
-  "promoted words": "of the 50 words that the neuron raises most, the share that is frequent in its language",
-  "selected again": "share of the bootstrap's resamples that select the neuron",
-  AP: "average precision as a detector of its language",
-};
 
 async function neuronTable(data) {
   selections = data.selections;
@@ -105,7 +97,6 @@ async function neuronTable(data) {
     },
     language: { search: "Search", info: "_START_ to _END_ of _TOTAL_ neurons", infoFiltered: "(of _MAX_)", infoEmpty: "no neurons", zeroRecords: "no neuron passes the filters" },
   });
-  for (const heading of document.querySelectorAll("#neuron-table th")) heading.title = EXPLAINED[heading.textContent] ?? "";
   filters(rows, data.order, table);
   return table;
 }

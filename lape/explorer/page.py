@@ -114,6 +114,7 @@ def page(run: Run, captions: Path, contexts: Stored) -> Page:
         "answers": bool(asked),
         "items": shown,
         "contexts": bool(contexts),
+        "columns": {name for each in content["selections"] for name in (*each["columns"], *each["by_language"])},
         "style": _own("page.css"),
         "script": Markup("\n").join(_own(f"{name}.js") for name in SCRIPTS),
     }

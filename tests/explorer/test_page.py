@@ -116,11 +116,10 @@ def test_numbers_are_those_of_the_table(reader):
     table = pd.read_csv(reader.path.parent / "neurons/tiny/lape.tsv", sep="\t")
     shown = {(int(row[2]) - 1, int(row[3])): row for row in reader.neurons()}
     assert len(shown) == len(table)
-    for neuron in table.head(3).itertuples():
-        cells = shown[neuron.layer, neuron.index_ if hasattr(neuron, "index_") else table.at[neuron.Index, "index"]]
-        numbers = [neuron.entropy, neuron.probability_fr, neuron.probability_ja]
-        assert cells[:2] == ["lape", neuron.languages.replace(",", ", ")]
-        assert cells[4:7] == [f"{number:.3f}" for number in numbers]
+    for neuron in table.head(3).to_dict("records"):
+        cells = shown[neuron["layer"], neuron["index"]]
+        assert cells[:2] == ["lape", neuron["languages"].replace(",", ", ")]
+        assert cells[4:7] == [f"{neuron[name]:.3f}" for name in ("entropy", "probability_fr", "probability_ja")]
 
 
 def test_the_table_is_saved_with_all_digits(reader, tmp_path):
