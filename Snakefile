@@ -6,13 +6,18 @@
 #   <results>/corpus/{language}.parquet          corpus      documents: id, text
 #   <results>/models/{model}/model.json          model       the checkpoint and its shape; tokenizer.json, weights/
 #   <results>/tokens/{model}/{language}/
-#             {split}.npy, {split}.bytes.npy     tokens      int32 [chunks, length]; split is train or valid
+#             {split}.npy, .bytes.npy,
+#             .documents.npy                     tokens      int32 [chunks, length]; split is train or valid
 #   <results>/tokens/{model}/valid.sha256        valid_tokens  hashes of all languages' valid headers
 #   <results>/statistics/{model}/{language}.npz  statistics  exact sums [layers, neurons]; {language}.shards/
 #   <results>/neurons/{model}/
 #             {method}.tsv                       select      language-specific neurons: lape, lave, lap
 #             sweep-{ratio}.tsv                  sweep       LAPE's neurons at another ratio
 #             random.tsv, matched_{method}.tsv   random_control, matched_control  random controls
+#   <results>/contexts/{model}/{method}/
+#             {language}.jsonl                   contexts    where each neuron fires: contexts, histogram
+#   <results>/vocabulary_effects/{model}/
+#             {method}.jsonl                     vocabulary_effects  which words each neuron writes
 #   <results>/stability/{model}.json             measure_stability  stability of the neurons, from shards of statistics
 #   <results>/instructions/{language}.jsonl      instructions  texts that PV trains on
 #   <results>/parameters/{model}/
@@ -110,6 +115,7 @@ include: "rules/text.smk"
 include: "rules/model.smk"
 include: "rules/statistics.smk"
 include: "rules/neurons.smk"
+include: "rules/contexts.smk"
 include: "rules/parameters.smk"
 include: "rules/expert_units.smk"
 include: "rules/generation.smk"

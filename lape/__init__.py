@@ -61,7 +61,7 @@ _GROUPS = {
     },
     "One neuron": {
         "inspect": "lape.contexts.inspection",
-        "Inspection": "lape.contexts.inspection",
+        "Inspection": "lape.contexts.inspected",
         "vocabulary_effect": "lape.contexts.vocabulary",
     },
     "Neurons switched off and steered": {

@@ -48,6 +48,8 @@ GROUPS = {
         "select": "find language-specific neurons (LAPE, LAVE or LAP)",
         "control": "draw a random control of selected neurons",
         "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
+        "contexts": "where neurons fire: their strongest contexts, weaker ones, and histograms",
+        "vocabulary_effects": "which words neurons write, and whether these are a language's own",
         "import": "read the authors' released neurons or counts",
         "export": "write neurons as the authors release theirs",
     },

@@ -153,6 +153,7 @@ rule tokens:
     output:
         chunks="<results>/tokens/{model}/{language}/{split}.npy",
         bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",
+        documents="<results>/tokens/{model}/{language}/{split}.documents.npy",
         header="<results>/tokens/{model}/{language}/{split}.json",
     log:
         "<logs>/tokens/{model}/{language}/{split}.log",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lape.artifacts.files import read_json
-from lape.audit import evaluation, expert_units, neurons, provenance, text
+from lape.audit import contexts, evaluation, expert_units, neurons, provenance, text
 from lape.audit.inputs import inputs
 from lape.config import item_models, model_languages
 from lape.items.registry import TABLES
@@ -79,6 +79,8 @@ CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
     "expert_units": expert_units.check_units,
     "statistics": neurons.check_statistics,
     "neurons": neurons.check_neurons,
+    "contexts": contexts.check_contexts,
+    "vocabulary_effects": contexts.check_vocabulary_effects,
     "stability": neurons.check_stability,
     "steering": neurons.check_steering,
     "parameters": neurons.check_parameters,

@@ -62,6 +62,11 @@ def check_tokens(path: Path, header: dict) -> Iterator[str]:
         yield f"holds a token id that is negative or outside the vocabulary of {vocabulary}"
     if int(read_array(path.with_suffix(".bytes.npy")).sum()) != header["predicted_bytes"]:
         yield "predicted_bytes is not the sum over its chunks"
+    of_documents, begins = read_array(path.with_suffix(".documents.npy")), header["parameters"]["bos"]
+    if len(of_documents) != header["documents"] or of_documents.sum() != (
+        chunks.size - len(chunks) * begins + header["tokens_dropped"]
+    ):
+        yield "the tokens of its documents do not add up to those of its chunks and the dropped ones"
     (source,) = inputs(header, "corpus")
     parameters, corpus = header["parameters"], StoredCorpus(source)
     rows = corpus.rows(parameters["split"], parameters["valid_share"], parameters["seed"])

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-fewer", action="store_true", help="where the text is too short, use all of it")
     parser.add_argument("--excerpts", action="store_true", help="take the tokens of one chunk from each document")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the tokenizer")
-    parser.add_argument("--output", type=Path, required=True, help="SPLIT.npy; SPLIT.bytes.npy and .json beside it")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="SPLIT.npy; .bytes.npy, .documents.npy, .json beside it"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer_path = arguments.model.with_name("tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_path, arguments.threads)
     rows = corpus.rows(arguments.split, arguments.valid_share, arguments.seed)
-    bytes_path = arguments.output.with_suffix(".bytes.npy")
-    packed = _pack(arguments, label, model, bos, corpus.texts(rows), len(rows), tokenizer, bytes_path)
+    packed = _pack(arguments, label, model, bos, corpus.texts(rows), len(rows), tokenizer)
+    files = _write_beside(arguments.output, packed)
     tokens = packed.chunks * arguments.chunk_length
     write_header(
         arguments.output.with_suffix(".json"),
@@ -57,16 +59,18 @@ def run(arguments: argparse.Namespace) -> None:
         model_revision=model["revision"],
         tokens=tokens,
         chunks=packed.chunks,
-        documents=packed.documents,
+        documents=len(packed.document_tokens),
         documents_in_split=len(rows),
         tokens_dropped=packed.tokens_dropped,
         predicted_bytes=int(packed.predicted_bytes.sum()),
         bos=bos,
         parameters={name: getattr(arguments, name) for name in PARAMETERS},
         inputs=[corpus.path, corpus.header_path, arguments.model, tokenizer_path],
-        outputs=[arguments.output, bytes_path],
+        outputs=[arguments.output, *files],
     )
-    logger.info("tokens %s: %d in %d chunks from %d documents", label, tokens, packed.chunks, packed.documents)
+    logger.info(
+        "tokens %s: %d in %d chunks from %d documents", label, tokens, packed.chunks, len(packed.document_tokens)
+    )
     if tokens < arguments.budget // arguments.chunk_length * arguments.chunk_length:
         logger.warning("tokens %s: %d were wanted, %d is all there is", label, arguments.budget, tokens)
 
@@ -90,15 +94,12 @@ def _pack(
     texts: Iterable,
     documents: int,
     tokenizer,
-    bytes_path: Path,
 ):
-    """Write the chunks, and how many bytes their tokens cover; returns what is known of the chunks."""
-    import numpy as np
-
+    """Write the chunks; returns what is known of them."""
     from lape.text.tokens import pack
 
     with writing(arguments.output) as temporary:
-        packed = pack(
+        return pack(
             texts,
             tokenizer,
             temporary,
@@ -110,6 +111,14 @@ def _pack(
                 name: getattr(arguments, name) for name in ("budget", "chunk_length", "seed", "allow_fewer", "excerpts")
             },
         )
-    with writing(bytes_path) as temporary:
-        np.save(temporary, packed.predicted_bytes)
-    return packed
+
+
+def _write_beside(output: Path, packed) -> list[Path]:
+    """Write what is known of each chunk and of each document; returns the files."""
+    import numpy as np
+
+    arrays = {".bytes.npy": packed.predicted_bytes, ".documents.npy": packed.document_tokens}
+    for suffix, array in arrays.items():
+        with writing(output.with_suffix(suffix)) as temporary:
+            np.save(temporary, array)
+    return [output.with_suffix(suffix) for suffix in arrays]

@@ -24,11 +24,13 @@ class Context:
         tokens: the tokens' texts.
         values: the activation at each.
         centre: which of them the context is about.
+        document: number of the text that they are from, from 0.
     """
 
     tokens: list[str]
     values: list[float]
     centre: int
+    document: int
 
     def marked(self, around: int = 4) -> str:
         """The text with the centre in brackets, and a few tokens on either side."""

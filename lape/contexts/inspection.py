@@ -1,16 +1,16 @@
 """One neuron of a loaded model on text that is at hand: where it fires, and which words it writes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
-from lape.contexts.card import Context, card
-from lape.contexts.recording import AROUND, Contexts, Places, bins, recording
+from lape.contexts.card import Context
+from lape.contexts.inspected import InLanguage, Inspection
+from lape.contexts.recording import Contexts, Places, bins, recording
+from lape.contexts.text import contexts_of, pieces, token_texts
 from lape.contexts.vocabulary import vocabulary_effect
-from lape.display.tables import Shown, Table
 from lape.errors import LapeError
 from lape.model.batches import filling_batch_size
 from lape.model.decoder import context_length, decoder_of, input_device
@@ -21,56 +21,6 @@ from lape.statistics.feeding import LENGTH, encoded, record_statistics
 from lape.statistics.sums import ActivationStatistics
 
 _WORDS = 10  # that are raised, and that are lowered
-
-
-@dataclass(frozen=True)
-class InLanguage:
-    """What a neuron does in one language.
-
-    Attributes:
-        share: share of the positions at which it fires.
-        mean: its mean activation.
-        words_of_half: how many different tokens make up half of its firing.
-        histogram: int64 [BINS], positions by activation; see `lape.contexts.recording.bins`.
-        strongest: its strongest contexts, each in another text.
-        below: contexts of lesser activations; see `lape.contexts.recording.Contexts.below`.
-    """
-
-    share: float
-    mean: float
-    words_of_half: int
-    histogram: np.ndarray
-    strongest: list[Context]
-    below: list[Context]
-
-
-@dataclass(frozen=True, repr=False)
-class Inspection(Shown):
-    """What `inspect` found of one neuron.
-
-    Attributes:
-        name: what the neuron is called.
-        languages: language -> what the neuron does there.
-        raised, lowered: the words whose logits a positive output of the neuron raises and lowers most. In a GLU the up
-            projection may make the output negative, which exchanges the two.
-    """
-
-    name: str
-    languages: dict[str, InLanguage]
-    raised: list[str]
-    lowered: list[str]
-
-    def shown(self) -> Table:
-        """Per language how often the neuron fires, and where it fires most."""
-        rows = [
-            (language, f"{each.share:.1%}", each.mean, each.strongest[0].marked() if each.strongest else "")
-            for language, each in self.languages.items()
-        ]
-        title = f"{self.name}: raises {_listed(self.raised)}; lowers {_listed(self.lowered)}"
-        return Table(title, ("", "fires at", "mean", "fires most at"), rows)
-
-    def _repr_html_(self) -> str:
-        return card(self)
 
 
 def inspect(
@@ -109,16 +59,20 @@ def inspect(
     for language, text in packed.items():
         contexts = _recorded(model, number, low, width, text)
         found[language] = InLanguage(
-            *_share_and_mean(counted[language], number),
+            *share_and_mean(counted[language], number),
             int(contexts.words_of_half()[0]),
             contexts.histogram[0],
             text.contexts(contexts.strongest),
             text.contexts(contexts.below()),
         )
+    raised, lowered = (pieces(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1))
     return Inspection(
-        f"neuron {index}{f' of expert {expert}' if sites.has_blocks else ''} in {layer_label(layer)}",
-        found,
-        *(_pieces(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1)),
+        name=f"neuron {index}{f' of expert {expert}' if sites.has_blocks else ''} in {layer_label(layer)}",
+        languages=found,
+        raised=raised,
+        lowered=lowered,
+        low=float(low[0]),
+        width=float(width[0]),
     )
 
 
@@ -160,15 +114,7 @@ class _Packed:
 
     def contexts(self, places: Places) -> list[Context]:
         """The contexts of the first neuron of some places."""
-        found = []
-        for place, around in zip(places.place[0].tolist(), places.around[0], strict=True):
-            if place >= 0:
-                chunk, centre = divmod(place, self._length)
-                first, last = max(centre - AROUND, 0), min(centre + AROUND + 1, len(self._chunks[chunk]))
-                pieces = _pieces(self._tokenizer, self._chunks[chunk][first:last].tolist())
-                values = around[first - centre + AROUND : last - centre + AROUND].tolist()
-                found.append(Context(pieces, values, centre - first))
-        return found
+        return contexts_of(places, 0, self._chunks, self._length, token_texts(self._tokenizer, self.words().tolist()))
 
 
 def _recorded(model: nn.Module, number: int, low: np.ndarray, width: np.ndarray, text: _Packed) -> Contexts:
@@ -180,25 +126,7 @@ def _recorded(model: nn.Module, number: int, low: np.ndarray, width: np.ndarray,
         return recorder.contexts()
 
 
-def _share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[float, float]:
+def share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[float, float]:
+    """The share of the positions at which a neuron fires, and its mean activation."""
     count, total, rows = (getattr(statistics, name).flat[number] for name in ("count", "total", "denominator"))
     return count / max(rows, 1), total / max(rows, 1)
-
-
-def _pieces(tokenizer: object, tokens: Sequence[int]) -> list[str]:
-    """The text of each token; the token's own name where it is part of a character.
-
-    A tokenizer may drop the space before a text's first word: each token is decoded behind another one.
-    """
-    with as_text(tokenizer) as backend:
-        before = backend.encode("a", add_special_tokens=False).ids
-        known = len(backend.decode(before, skip_special_tokens=False))
-        pieces = [backend.decode([*before, token], skip_special_tokens=False)[known:] for token in tokens]
-        return [
-            f"<{backend.id_to_token(token)}>" if "\ufffd" in piece or not piece else piece
-            for token, piece in zip(tokens, pieces, strict=True)
-        ]
-
-
-def _listed(words: list[str]) -> str:
-    return ", ".join(map(repr, words[:5]))

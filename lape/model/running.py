@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from lape.artifacts.files import read_json
 from lape.machine.allocator import keep_freed_memory
 from lape.machine.memory import Halving
 from lape.machine.progress import progress
@@ -37,7 +38,14 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    model_json: str | Path, label: str, total: int, unit: str = "token", *, batch_size: int, threads: int
+    model_json: str | Path,
+    label: str,
+    total: int,
+    unit: str = "token",
+    *,
+    batch_size: int,
+    threads: int,
+    one_process: bool = False,
 ) -> Iterator[Running]:
     """Load a model, and show the progress of its work during the block.
 
@@ -48,12 +56,14 @@ def running(
         unit: name of one unit.
         batch_size: of the first batches; `batches.size` may be set later, where the size depends on the model.
         threads: CPU threads of torch.
+        one_process: a model that ranks would share is loaded by this process, with its layers spread over the devices.
 
     Raises:
         LapeError: the model cannot be loaded.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
-    model, description = load_model(model_json)
+    shared = one_process and read_json(model_json, "model")["parameters"]["tensor_parallel"] > 1
+    model, description = load_model(model_json, **{"tensor_parallel": 1, "device_map": "auto"} if shared else {})
     with progress(total, label, unit) as bar:
         yield Running(model, description, input_device(model), bar, Halving(batch_size, label, bar))

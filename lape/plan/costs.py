@@ -103,6 +103,15 @@ class Sizes:
         length = job.arguments.chunk_length
         return job.arguments.budget // length * length, length
 
+    def neurons(self, header: Path, model: Loaded) -> int:
+        """Number of neurons in a table; of a table that is not made yet, what its command may select at most."""
+        job = self.maker(header)
+        if job is None:
+            return read_json(header, "neurons")["selected"]
+        while job.command in ("select_ap", "control") and self.maker(job.arguments.neurons):
+            job = self.maker(job.arguments.neurons)
+        return round(getattr(job.arguments, "ratio", 0.01) * model.shape.neurons)
+
     def rows(self, header: Path) -> int:
         """Number of rows in the file of lines beside a header."""
         job = self.maker(header)
@@ -179,6 +188,31 @@ def _statistics(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     disk = sums * (a.shards * share + (a.job is None))
     cost = _pass(model, tokens * share, length, batch, head=False, disk=disk)
     return Cost(**{**cost.__dict__, "activations": cost.activations + 3 * sums})
+
+
+# Bytes of one neuron: its contexts in memory and in one language's file, and what it writes.
+_RECORDED, _CONTEXTS, _WORDS_WRITTEN = 6_000, 9_000, 700
+
+
+def _contexts(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    (tokens, length), neurons = sizes.tokens(a.tokens), sizes.neurons(a.neurons, model)
+    tokens = min(tokens, a.budget or tokens)
+    batch = max(TOKENS_PER_PASS[model.device], length)
+    cost = _pass(model, tokens, length, batch, head=False, disk=neurons * _CONTEXTS)
+    # How often each neuron fires on each different token of the text: on a device, in memory, and for a while on disk.
+    fired = 4 * neurons * min(tokens / 4, model.shape.vocabulary)
+    return Cost(**{**cost.__dict__, "activations": cost.activations + 3 * (neurons * _RECORDED + fired)})
+
+
+def _vocabulary_effects(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    neurons, shape = sizes.neurons(a.neurons, model), model.shape
+    return Cost(
+        flops=2 * neurons * shape.hidden * shape.vocabulary,
+        loaded=model.weights,
+        disk=neurons * _WORDS_WRITTEN,
+        weights=model.weights,
+        activations=64 * shape.vocabulary * 4,
+    )
 
 
 def _perplexity(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
@@ -324,6 +358,8 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "model": _model,
     "tokens": _tokens,
     "statistics": _statistics,
+    "contexts": _contexts,
+    "vocabulary_effects": _vocabulary_effects,
     "select": _select,
     "stability": _stability,
     "finetune": _finetune,
@@ -338,4 +374,16 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "embed": _embed,
 }
 # Commands that load the model and run on its device.
-ON_DEVICE = ("statistics", "finetune", "responses", "generate", "sample", "translate", "perplexity", "score", "embed")
+ON_DEVICE = (
+    "statistics",
+    "contexts",
+    "vocabulary_effects",
+    "finetune",
+    "responses",
+    "generate",
+    "sample",
+    "translate",
+    "perplexity",
+    "score",
+    "embed",
+)

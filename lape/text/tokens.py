@@ -29,13 +29,14 @@ class PackedTokens:
         chunks: N, the number of chunks.
         predicted_bytes: int64 [N], UTF-8 bytes of the text that a chunk's predicted tokens cover. The tokens at all
             positions but the first are predicted.
-        documents: number of sampled documents. The last one may lie behind the last whole chunk.
+        document_tokens: int64 [D], the tokens that each sampled document gave to the stream, in the stream's order.
+            The last document may lie behind the last whole chunk.
         tokens_dropped: number of tokens of the sampled documents behind the last whole chunk.
     """
 
     chunks: int
     predicted_bytes: np.ndarray
-    documents: int
+    document_tokens: np.ndarray
     tokens_dropped: int
 
 
@@ -106,18 +107,19 @@ def pack(
     if not wanted:
         raise LapeError(f"{label}: {budget} tokens are less than one chunk; raise the budget or lower chunk_length")
 
-    sampled = total = 0
+    total, document_tokens = 0, [np.empty(0, np.int64)]
     ids, sizes = np.empty(0, np.int32), np.empty(0, np.int64)  # of the tokens that fill no whole chunk yet
     predicted_bytes = [sizes]
     with ChunkWriter(output, chunk_length) as chunks:
         longest = content if excerpts else None
-        for more, of_documents in _tokenize(texts, tokenizer, wanted, label, longest, seed):
+        for more, lengths in _tokenize(texts, tokenizer, wanted, label, longest, seed):
             if len(more[0]) and more[0].max() >= vocab_size:
                 raise LapeError(
                     f"{label}: the tokenizer gives id {more[0].max()}, the model has {vocab_size} embeddings; "
                     "use the tokenizer that belongs to the model"
                 )
-            sampled, total = sampled + of_documents, total + len(more[0])
+            total += len(more[0])
+            document_tokens.append(lengths)
             ids, sizes = np.concatenate([ids, more[0]]), np.concatenate([sizes, more[1]])
             # Tokens beyond the budget fill no chunk.
             used = min(len(ids), wanted - chunks.number * content) // content * content
@@ -138,7 +140,25 @@ def pack(
             f"{label}: {budget} tokens{' with BOS' * (bos is not None)} are wanted and {found}; {remedy}, or set "
             "tokens.allow_fewer to true to use what there is"
         )
-    return PackedTokens(chunks.number, np.concatenate(predicted_bytes), sampled, len(ids))
+    return PackedTokens(chunks.number, np.concatenate(predicted_bytes), np.concatenate(document_tokens), len(ids))
+
+
+def documents_of(places: np.ndarray, document_tokens: np.ndarray, chunk_length: int, bos: bool) -> np.ndarray:
+    """The documents of some positions of packed chunks.
+
+    Args:
+        places: int64, numbers of the positions, all chunks in a row.
+        document_tokens: see `PackedTokens`.
+        chunk_length: T, positions in a chunk.
+        bos: whether the first position of every chunk is BOS.
+
+    Returns:
+        int64 in the shape of `places`: numbers of the sampled documents, from 0; -1 for BOS.
+    """
+    chunk, position = np.divmod(places, chunk_length)
+    in_stream = chunk * (chunk_length - bos) + position - bos
+    documents = np.searchsorted(np.cumsum(document_tokens), in_stream, side="right")
+    return np.where(position < bos, -1, documents)
 
 
 class ChunkWriter:
@@ -175,8 +195,8 @@ class ChunkWriter:
 
 def _tokenize(
     texts: Iterable[str], tokenizer: Tokenizer, wanted: int, label: str, longest: int | None, seed: int
-) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], int]]:
-    """Yield batches until `wanted` tokens: ((token ids, bytes that each token covers), number of documents)."""
+) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
+    """Yield batches until `wanted` tokens: ((token ids, bytes that each token covers), tokens of each document)."""
     places = np.random.default_rng(seed)
     texts, total = iter(texts), 0
     with progress(wanted, f"tokens {label}") as bar:
@@ -193,7 +213,7 @@ def _tokenize(
                 lengths.append(token_bytes(text, encoding.offsets)[start : start + size])
                 total += size
                 bar.update(min(size, wanted - bar.n))
-            yield (np.concatenate(ids), np.concatenate(lengths)), len(ids)
+            yield (np.concatenate(ids), np.concatenate(lengths)), np.array([len(each) for each in ids], np.int64)
 
 
 def token_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:

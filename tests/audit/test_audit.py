@@ -104,6 +104,7 @@ def test_statistics_of_fewer_tokens_than_there_are(tampered, faults):
         ("fr/train.npy", lambda ids: np.where(ids == ids.max(), -1, ids), "negative"),
         ("fr/valid.npy", lambda ids: np.where(ids == ids.max(), 400, ids), "vocabulary"),
         ("fr/valid.bytes.npy", lambda sizes: sizes + 1, "predicted_bytes"),
+        ("fr/train.documents.npy", lambda tokens: tokens[1:], "tokens of its documents"),
     ],
 )
 def test_tokens_that_cannot_be(tampered, faults, name, edit, fault):

@@ -74,8 +74,18 @@ def test_a_shard_that_is_left_over_is_named(tampered, faults):
 # Artifacts swapped between languages. {} stands for the language; the parts of each, its header last.
 SWAPS = {
     "corpus": ["corpus/{}.parquet", "corpus/{}.json"],
-    "train": ["tokens/tiny/{}/train.npy", "tokens/tiny/{}/train.bytes.npy", "tokens/tiny/{}/train.json"],
-    "valid": ["tokens/tiny/{}/valid.npy", "tokens/tiny/{}/valid.bytes.npy", "tokens/tiny/{}/valid.json"],
+    "train": [
+        "tokens/tiny/{}/train.npy",
+        "tokens/tiny/{}/train.bytes.npy",
+        "tokens/tiny/{}/train.documents.npy",
+        "tokens/tiny/{}/train.json",
+    ],
+    "valid": [
+        "tokens/tiny/{}/valid.npy",
+        "tokens/tiny/{}/valid.bytes.npy",
+        "tokens/tiny/{}/valid.documents.npy",
+        "tokens/tiny/{}/valid.json",
+    ],
     "statistics": ["statistics/tiny/{}.npz", "statistics/tiny/{}.shards", "statistics/tiny/{}.json"],
     "row": ["perplexity/tiny/lape/{}.tsv", "perplexity/tiny/lape/{}.json"],
     "control": ["perplexity/tiny/matched_lape/{}.tsv", "perplexity/tiny/matched_lape/{}.json"],
@@ -89,7 +99,7 @@ def swap(names: list[str]) -> list[str]:
         here.rename(here.with_name("x"))
         there.rename(here)
         here.with_name("x").rename(there)
-    header = names[-1].rpartition(".")[0].replace(".bytes", "") + ".json"
+    header = names[-1].split(".")[0] + ".json"
     return [str(RUN / header.format(language)) for language in ("fr", "ja")]
 
 

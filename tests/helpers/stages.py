@@ -22,6 +22,10 @@ STAGES = {
     "statistics": "statistics --model models/model.json --tokens tokens/fr/train.json --shards 4 "
     "--output statistics/fr.npz",
     "select": "select --statistics statistics/fr.json statistics/ja.json --ratio 0.1 --output neurons/lape.tsv",
+    "contexts": "contexts --model models/model.json --neurons neurons/lape.json --statistics statistics/fr.json "
+    "statistics/ja.json --tokens tokens/fr/train.json --budget 256 --output contexts/fr.jsonl",
+    "vocabulary_effects": "vocabulary_effects --model models/model.json --neurons neurons/lape.json "
+    "--tokens tokens/fr/train.json tokens/ja/train.json --output vocabulary_effects/lape.jsonl",
     "control": "control --neurons neurons/lape.json --layer-matched --output neurons/matched_lape.tsv",
     "baseline": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
     "--output perplexity/baseline.tsv",

@@ -222,7 +222,7 @@ def test_disk_and_memory_are_within_a_factor_of_two(planned, tmp_path):
     for rule in ("statistics", "tokens"):
         for one in (one for one in estimate["jobs"] if one["rule"] == rule):
             first = workspace.folder / one["outputs"][0]
-            files = [first, *first.with_suffix(".shards").glob("*.npz"), *first.parent.glob(f"{first.stem}.bytes.npy")]
+            files = [first, *first.with_suffix(".shards").glob("*.npz"), *first.parent.glob(f"{first.stem}.[bd]*.npy")]
             size = sum(file.stat().st_size for file in files)
             assert 0.5 < one["disk"] / size < 2, one
     # Whole processes are measured: those of the run were forks.

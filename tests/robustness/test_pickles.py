@@ -93,6 +93,7 @@ def test_released_files(refused, harmless, kind, suffix):
         ("statistics", "tokens/fr/train.npy"),
         ("baseline", "tokens/fr/valid.npy"),
         ("baseline", "tokens/fr/valid.bytes.npy"),
+        ("contexts", "tokens/fr/train.documents.npy"),
         ("select", "statistics/fr.npz"),
         ("steering", "statistics/fr.npz"),
         ("select_units", "expert_units/average_precision.npy"),
@@ -103,7 +104,9 @@ def test_released_files(refused, harmless, kind, suffix):
     ],
 )
 def test_data_of_a_header_that_names_no_hash(refused, harmless, content, stage, file):
-    header = Path(file.replace(".blocks/0.npy", ".npy").replace(".bytes", "")).with_suffix(".json")
+    header = Path(file.replace(".blocks/0.npy", ".npy").replace(".bytes", "").replace(".documents", "")).with_suffix(
+        ".json"
+    )
     if header.name != "tokenizer.json":
         header.write_text(json.dumps(json.loads(header.read_text()) | {"outputs": {}}))
     Path(file).write_bytes(content())

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from lape.errors import LapeError
 from lape.text import build, stored, tokens
-from lape.text.tokens import pack, split_rows, token_bytes
+from lape.text.tokens import documents_of, pack, split_rows, token_bytes
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,14 @@ def test_chunks_are_the_documents_in_sampled_order(tokenizer, packed, language, 
     assert ids.dtype == np.int32 and ids.shape == (16, 16)
     texts = table["text"].to_pylist()
     rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)
-    stream = [
-        token
-        for row in rows[: result.documents]
-        for token in tokenizer.encode(texts[row], add_special_tokens=False).ids
-    ]
+    tokens = [tokenizer.encode(texts[row], add_special_tokens=False).ids for row in rows[: len(result.document_tokens)]]
+    stream = [token for each in tokens for token in each]
+    assert result.document_tokens.tolist() == list(map(len, tokens))
     content = ids if bos is None else ids[:, 1:]
+    documents = documents_of(np.arange(ids.size).reshape(ids.shape), result.document_tokens, 16, bos is not None)
+    owners = [number for number, each in enumerate(tokens) for _ in each]
+    assert documents[:, ids.shape[1] - content.shape[1] :].ravel().tolist() == owners[: content.size]
+    assert bos is None or (documents[:, 0] == -1).all()
     assert content.ravel().tolist() == stream[: content.size]
     assert result.tokens_dropped == len(stream) - content.size
     if bos is not None:
@@ -71,7 +73,7 @@ def test_excerpts_are_one_chunk_of_a_document_at_most(tokenizer, packed):
     texts = table["text"].to_pylist()
     ids, result = packed(table, excerpts=True, budget=160)
     assert ids.shape == (10, 16)
-    rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)[: result.documents]
+    rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)[: len(result.document_tokens)]
     starts = []
     for row, chunk, size in zip(rows, ids, result.predicted_bytes, strict=True):  # all texts are longer
         encoding = tokenizer.encode(texts[row], add_special_tokens=False)
@@ -90,7 +92,7 @@ def test_no_document_is_in_two_chunks_of_excerpts(tokenizer, packed):
     texts = [make_text("fr", count, number) for number, count in enumerate(words)]
     table = pa.table({"id": [str(number) for number in range(len(texts))], "text": texts})
     _, result = packed(table, excerpts=True, budget=96)
-    rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)[: result.documents]
+    rows = split_rows(table["id"].to_pylist(), "train", 0.2, 0)[: len(result.document_tokens)]
     left = 15  # tokens that the chunk still wants
     for row in rows:
         left = (left or 15) - min(len(tokenizer.encode(texts[row], add_special_tokens=False).ids), left or 15)
@@ -152,7 +154,8 @@ def test_chunks_do_not_depend_on_how_many_documents_are_tokenised_at_once(packed
     monkeypatch.setattr(tokens, "_BATCH", 3)
     ids, result = packed(**settings)
     assert (ids == expected).all() and (result.predicted_bytes == of_all.predicted_bytes).all()
-    assert (result.documents, result.tokens_dropped) == (of_all.documents, of_all.tokens_dropped)
+    assert result.tokens_dropped == of_all.tokens_dropped
+    assert result.document_tokens.tolist() == of_all.document_tokens.tolist()
 
 
 def test_texts_come_in_the_order_of_the_draw_however_many_are_held(tmp_path, monkeypatch):
@@ -180,7 +183,7 @@ def test_too_few_tokens_are_refused_with_both_numbers(packed):
     with pytest.raises(LapeError, match=r"100000 tokens with BOS are wanted .* 16 documents hold \d+;.*allow_fewer"):
         packed(budget=100_000)
     ids, fewer = packed(budget=100_000, allow_fewer=True)
-    assert fewer.documents == 16 and fewer.tokens_dropped < 15 and len(ids) > 16
+    assert len(fewer.document_tokens) == 16 and fewer.tokens_dropped < 15 and len(ids) > 16
 
 
 def test_a_budget_below_one_chunk_is_refused(packed):

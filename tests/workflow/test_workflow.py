@@ -38,7 +38,7 @@ def _declared() -> set[str]:
         "models/tiny/model": (".json",),
         "models/tiny/tokenizer": (".json",),
         **{
-            f"tokens/tiny/{language}/{split}": (".npy", ".bytes.npy", ".json")
+            f"tokens/tiny/{language}/{split}": (".npy", ".bytes.npy", ".documents.npy", ".json")
             for language, split in itertools.product(LANGUAGES, ("train", "valid"))
         },
         **{f"statistics/tiny/{language}": (".npz", ".json") for language in LANGUAGES},

@@ -1,0 +1,57 @@
+"""Checks of what single neurons do: their contexts, and the words that they write."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lape.artifacts.files import read_json
+from lape.audit.inputs import inputs
+from lape.contexts.inspection import share_and_mean
+from lape.contexts.recording import BINS
+from lape.contexts.stored import places_of, read_contexts, read_written
+from lape.neurons.table import Neurons
+from lape.statistics.sums import ActivationStatistics
+
+
+def check_contexts(path: Path, header: dict) -> Iterator[str]:
+    rows = read_contexts(path)
+    (source,) = inputs(header, "neurons")
+    neurons = Neurons.load(source)
+    if [
+        {name: row[name] for name in place} for row, place in zip(rows, places_of(neurons.table), strict=False)
+    ] != list(places_of(neurons.table)):
+        yield f"its neurons are not those of {source}"
+        return
+    counted = next(each for each in inputs(header, "statistics") if read_json(each)["language"] == header["language"])
+    statistics = ActivationStatistics.load(counted.with_suffix(".npz"))
+    for row, number in zip(rows, neurons.numbers().tolist(), strict=True):
+        name = f"the neuron at {row['layer']}, {row['index']} (from 0)"
+        if (row["share"], row["mean"]) != share_and_mean(statistics, number):
+            yield f"{name} has another share or mean than in {counted}"
+        if sum(row["histogram"]) > header["tokens"] or len(row["histogram"]) != BINS:
+            yield f"{name} has a histogram of other positions than the header's {header['tokens']}"
+        values = [context["values"][context["centre"]] for context in row["strongest"]]
+        documents = [context["document"] for context in row["strongest"]]
+        if values != sorted(values, reverse=True) or len(set(documents)) != len(documents):
+            yield f"{name} has strongest contexts out of order, or twice in a document"
+        if values and not _in_last_bin(row, values[0]):
+            yield f"{name} has a strongest context that its histogram does not have"
+
+
+def _in_last_bin(row: dict, value: float) -> bool:
+    """Whether an activation is in the highest bin that is not empty, or in one beside it for its rounding."""
+    found = int(np.clip(np.floor((value - row["low"]) / row["width"]) + 1, 0, BINS - 1))
+    return abs(found - int(np.flatnonzero(row["histogram"])[-1])) <= 1
+
+
+def check_vocabulary_effects(path: Path, header: dict) -> Iterator[str]:
+    rows, (source,) = read_written(path), inputs(header, "neurons")
+    table = Neurons.load(source).table
+    if [{name: row[name] for name in ("layer", "index")} for row in rows] != table[["layer", "index"]].to_dict(
+        "records"
+    ):
+        yield f"its neurons are not those of {source}"
+    shares = [share for row in rows for side in ("raised", "lowered") for share in row[f"{side}_share"].values()]
+    if not all(0 <= share <= 1 for share in shares):
+        yield "has a share of words outside 0 ... 1"
