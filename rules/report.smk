@@ -1,6 +1,7 @@
 """A record of the run: its configuration, and for each of three targets a manifest, a report and the explorer's page.
 
-Input: the target's tables and figures, from which the manifest follows every header back to the downloads; captions.
+Input: the target's tables and figures and its neurons' contexts, from which the manifest follows every header back to
+the downloads; captions.
 Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures; and
 manifest.json, which `lape audit` checks; index.html, a page of the findings, the neurons, the answers and the tables of
 a manifest, which audits them. The targets `paper` and `expert_units` have folders of their own for the three.
@@ -32,7 +33,7 @@ for target, prefix, folder in (
         name:
             f"{prefix}manifest"
         input:
-            headers=targets.headers(targets.of_target(config, target)),
+            headers=[*targets.headers(targets.of_target(config, target)), *targets.contexts(config, target)],
             config="<results>/config.json",
             report=f"<results>/{folder}report.html",
         output:

@@ -11,7 +11,9 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, help="manifest.json of the run")
-    parser.add_argument("--output", type=Path, required=True, help="index.html; beyond 20 MB also index.data/ beside it")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="index.html; beyond 20 MB also index.data/ beside it"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -19,10 +21,12 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.explorer.run import Run
 
     try:
+        from lape.explorer.cards import stored
         from lape.explorer.page import page
     except ImportError as error:
         raise LapeError(f"{error.name}: is not installed, and draws the page; pip install 'lape[workflow]'") from error
-    made = page(Run(arguments.manifest), repository() / "rules" / "captions", {})
+    found = Run(arguments.manifest)
+    made = page(found, repository() / "rules" / "captions", stored(found))
     files = made.write(arguments.output)
     size = sum(file.stat().st_size for file in files) / 1e6
     logger.info("%s: %.1f MB%s", arguments.output, size, f" in {len(files)} files" if len(files) > 1 else "")

@@ -1,22 +1,39 @@
 """Contexts of neurons, packed for the page: each token's text is kept once, and numbers are short."""
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from lape.contexts.card import Context
-    from lape.contexts.inspection import Inspection
+from lape.contexts.card import Context
+from lape.contexts.inspected import Inspection
+from lape.contexts.stored import StoredContexts, read
+from lape.explorer.run import Run
 
 # Neurons whose cards are unpacked together.
 GROUP = 64
 
 
-def groups(found: Sequence["Inspection"]) -> Iterator[dict]:
+def stored(run: Run) -> dict[tuple[str, str], StoredContexts]:
+    """(model, method) -> what the run recorded of each of its neurons; languages in the order of the run.
+
+    Raises:
+        LapeError: a file is missing or damaged.
+    """
+    found: dict[tuple[str, str], list[Path]] = {}
+    order = run.config.get("languages", [])
+    headers = run.headers("contexts")
+    for path in sorted(headers, key=lambda path: order.index(headers[path]["language"])):
+        found.setdefault((headers[path]["model"], headers[path]["method"]), []).append(path)
+    written = {(each["model"], each["method"]): path for path, each in run.headers("vocabulary_effects").items()}
+    return {key: read(paths, written[key]) for key, paths in found.items() if key in written}
+
+
+def groups(found: Sequence[Inspection]) -> Iterator[dict]:
     """The cards of some neurons, `GROUP` at a time.
 
     Yields:
         tokens: the different texts of tokens; and cards: one dictionary per neuron. A card has raised and lowered
-        (words), low and width (of the histogram's inner bins), and languages: name -> share, mean, words, histogram and
+        (words), raised_share and lowered_share (language -> share of the 50 first that are frequent there), low and width (of the histogram's inner bins), and languages: name -> share, mean, words, histogram and
         the contexts strongest and below. A context is [numbers of tokens, activations, centre].
     """
     for start in range(0, len(found), GROUP):
@@ -25,20 +42,28 @@ def groups(found: Sequence["Inspection"]) -> Iterator[dict]:
         yield {"tokens": list(tokens), "cards": cards}
 
 
-def strongest(found: "Inspection", languages: Sequence[str]) -> float | None:
+def promoted(found: Inspection, languages: Sequence[str]) -> float | None:
+    """Of the 50 words that a neuron raises most, the share that is frequent in one of some languages, the highest."""
+    return max((found.raised_share[name] for name in languages if name in found.raised_share), default=None)
+
+
+def strongest(found: Inspection, languages: Sequence[str]) -> float | None:
     """A neuron's largest activation in some languages; None where there is no context."""
     tops = [found.languages[name].strongest[:1] for name in languages if name in found.languages]
     return max((top[0].values[top[0].centre] for top in tops if top), default=None)
 
 
-def _card(found: "Inspection", tokens: dict[str, int]) -> dict:
-    def packed(context: "Context") -> list:
+def _card(found: Inspection, tokens: dict[str, int]) -> dict:
+    def packed(context: Context) -> list:
         ids = [tokens.setdefault(text, len(tokens)) for text in context.tokens]
-        return [ids, [float(f"{value:.3g}") for value in context.values], context.centre]
+        values = [None if math.isnan(value) else float(f"{value:.3g}") for value in context.values]
+        return [ids, values, context.centre]
 
     return {
         "raised": found.raised,
         "lowered": found.lowered,
+        "raised_share": dict(found.raised_share),
+        "lowered_share": dict(found.lowered_share),
         **{name: float(getattr(found, name)) for name in ("low", "width")},
         "languages": {
             language: {

@@ -121,13 +121,12 @@ def counts(frame: pd.DataFrame, order: Sequence[str]) -> dict:
     if intervals:
         # A number without an interval has a line of no length.
         spans = base.transform_calculate(
-            first="datum.low == null ? datum.neurons : datum.low", last="datum.high == null ? datum.neurons : datum.high"
+            first="datum.low == null ? datum.neurons : datum.low",
+            last="datum.high == null ? datum.neurons : datum.high",
         ).mark_rule(strokeWidth=2, color="#e69f00")
         chart = alt.layer(chart, spans.encode(x="first:Q", x2="last:Q", tooltip=tooltip))
     chart = chart.add_params(*_model_and_method(frame))
-    return _specification(
-        chart.properties(width="container", height=24 * len(order)), "Number of neurons per language"
-    )
+    return _specification(chart.properties(width="container", height=24 * len(order)), "Number of neurons per language")
 
 
 def upset(views: Sequence[dict]) -> dict:

@@ -47,7 +47,11 @@ def table(run: Run, neurons: Neurons) -> pd.DataFrame:
           all units of the model (from 1).
     """
     numbers = neurons.numbers()
-    columns = (_probabilities(run, neurons, numbers), _frequency(run, neurons, numbers), _precision(run, neurons, numbers))
+    columns = (
+        _probabilities(run, neurons, numbers),
+        _frequency(run, neurons, numbers),
+        _precision(run, neurons, numbers),
+    )
     found = neurons.table.copy()
     for each in columns:
         found[list(each)] = pd.DataFrame(each, index=found.index)

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lape.artifacts.files import writing
+from lape.contexts.inspected import Inspection
 from lape.explorer import cards, charts, neurons, overview, sets
 from lape.explorer.answers import answers
 from lape.explorer.bundles import bundles
@@ -22,17 +22,14 @@ from lape.explorer.items import items
 from lape.explorer.neuronpedia import model_page
 from lape.explorer.run import Run
 from lape.items.tables import read
-
-if TYPE_CHECKING:
-    from lape.contexts.inspection import Inspection
-    from lape.neurons.table import Neurons
+from lape.neurons.table import Neurons
 
 # Bytes of the page beyond which the neurons' cards lie in files beside it.
 LARGEST = 20e6
 # In the order in which they are read: each part may use those before it.
 SCRIPTS = ("parts", "charts", "neurons", "card", "sets", "answers", "main")
 
-Stored = Mapping[tuple[str, str], Sequence["Inspection"]]
+Stored = Mapping[tuple[str, str], Sequence[Inspection]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def _squeezed(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")
 
 
-def _selection(run: Run, found: "Neurons", contexts: Sequence["Inspection"]) -> dict:
+def _selection(run: Run, found: Neurons, contexts: Sequence[Inspection]) -> dict:
     """The neurons of one model and method, column by column."""
     frame = neurons.table(run, found)
     header = found.summary
@@ -149,7 +146,8 @@ def _selection(run: Run, found: "Neurons", contexts: Sequence["Inspection"]) -> 
     if contexts:
         tops = [cards.strongest(one, names) for one, names in zip(contexts, frame["languages"], strict=True)]
         by_card = {"strongest": _numbers(pd.Series(tops, dtype=float))}
-        by_card["promoted"] = _numbers(pd.Series([_promoted(one) for one in contexts], dtype=float))
+        shares = [cards.promoted(one, names) for one, names in zip(contexts, frame["languages"], strict=True)]
+        by_card["promoted"] = _numbers(pd.Series(shares, dtype=float))
     site = model_page(header.get("checkpoint"), header["model"])
     return {
         "model": header["model"],
@@ -165,10 +163,6 @@ def _selection(run: Run, found: "Neurons", contexts: Sequence["Inspection"]) -> 
         "by_language": by_language,
         "cards": cards.GROUP if contexts else 0,
     }
-
-
-def _promoted(found: "Inspection") -> float | None:
-    return getattr(found, "raised_share", None)
 
 
 def _units(run: Run, model: str) -> int | None:

@@ -12,6 +12,7 @@ from hostile_cards import HOSTILE, LONG, inspections
 
 from lape.artifacts.files import write_json
 from lape.artifacts.manifest import build_manifest
+from lape.explorer.cards import stored
 from lape.explorer.page import page as make_page
 from lape.explorer.run import Run
 from lape.neurons.table import Neurons
@@ -82,7 +83,10 @@ def hostile(context, complete_run, tmp_path_factory) -> Reader:
         patch.chdir(complete_run.folder)
         tables = sorted(Path("results/tiny/tables").glob("*.json"))
         neurons = Neurons.load("results/tiny/neurons/tiny/lape.tsv")
-        settings = [("normal", lambda *_: {"output": HOSTILE}), ("cross-fr", lambda *_: {"output": HOSTILE, "langdetect": "en"})]
+        settings = [
+            ("normal", lambda *_: {"output": HOSTILE}),
+            ("cross-fr", lambda *_: {"output": HOSTILE, "langdetect": "en"}),
+        ]
         scores = [path for name, text in settings for path in write_setting(folder, name, text, languages=("fr", "ja"))]
         answers = [folder / "generations" / "tiny" / "plain" / f"{name}.json" for name, _ in settings]
         manifest = build_manifest([*tables, *scores, *answers], "results/tiny", "results/tiny/config.json")
@@ -184,7 +188,10 @@ def test_answers_are_filtered_by_pair_and_by_success(hostile):
     filters = page.locator("#answer-filters")
     assert page.locator("#answer-list article").count() == 12
     filters.get_by_label("answer wanted in").select_option("ja")
-    assert page.locator("#answer-list article").first.locator("h4").all_inner_texts() == ["normal ✓ fr", "fr off, ja steered ✗ en"]
+    assert page.locator("#answer-list article").first.locator("h4").all_inner_texts() == [
+        "normal ✓ fr",
+        "fr off, ja steered ✗ en",
+    ]
     filters.get_by_label("show").select_option("+cross-fr")
     assert page.locator("#answer-list article").count() == 0
     filters.get_by_label("show").select_option("-cross-fr")
@@ -193,6 +200,6 @@ def test_answers_are_filtered_by_pair_and_by_success(hostile):
 
 def test_the_same_run_gives_the_same_bytes(complete_run, tmp_path, monkeypatch):
     monkeypatch.chdir(complete_run.folder)
-    made = make_page(Run("results/tiny/manifest.json"), Path("rules/captions"), {})
-    made.write(tmp_path / "index.html")
+    run = Run("results/tiny/manifest.json")
+    make_page(run, Path("rules/captions"), stored(run)).write(tmp_path / "index.html")
     assert (tmp_path / "index.html").read_bytes() == (complete_run.results / "index.html").read_bytes()

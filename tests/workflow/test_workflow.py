@@ -44,6 +44,8 @@ def _declared() -> set[str]:
         **{f"statistics/tiny/{language}": (".npz", ".json") for language in LANGUAGES},
         **dict.fromkeys(SHARDS, (".npz", ".json")),
         **{f"neurons/tiny/{method}": (".tsv", ".json") for method in METHODS},
+        **{f"contexts/tiny/lape/{language}": (".jsonl", ".json") for language in LANGUAGES},
+        "vocabulary_effects/tiny/lape": (".jsonl", ".json"),
         **{
             f"perplexity/tiny/{method}/{language}": (".tsv", ".json")
             for method, language in itertools.product(METHODS, LANGUAGES)
@@ -148,10 +150,8 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     before = run.times()
     run.configure(neurons={"ratio": 0.2})
     jobs = run.pending()
-    assert set(jobs) == {"select", "matched_control", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {
-        "corpora_table",
-        "baseline_table",
-    }
+    made = {"select", "matched_control", "contexts", "vocabulary_effects", "perplexity", "config"}
+    assert set(jobs) == {*made, *TABLES_AND_FIGURES, *END} - {"corpora_table", "baseline_table"}
     assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
     lines = run.run(*TARGETS).splitlines()
