@@ -11,9 +11,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, help="manifest.json of the run")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="index.html; beyond 20 MB also index.data/ beside it"
-    )
+    parser.add_argument("--output", type=Path, required=True, help="index.html; beyond 20 MB index.data/ too")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -32,9 +32,12 @@ def groups(found: Sequence[Inspection]) -> Iterator[dict]:
     """The cards of some neurons, `GROUP` at a time.
 
     Yields:
-        tokens: the different texts of tokens; and cards: one dictionary per neuron. A card has raised and lowered
-        (words), raised_share and lowered_share (language -> share of the 50 first that are frequent there), low and width (of the histogram's inner bins), and languages: name -> share, mean, words, histogram and
-        the contexts strongest and below. A context is [numbers of tokens, activations, centre].
+        tokens: the different texts of tokens; and cards: one dictionary per neuron. A card has:
+        - raised and lowered: words;
+        - raised_share and lowered_share: language -> share of the 50 first words that are frequent there;
+        - low and width, of the histogram's inner bins;
+        - languages: name -> share, mean, words, histogram, and the contexts strongest and below. A context is [numbers
+          of tokens, activations, centre].
     """
     for start in range(0, len(found), GROUP):
         tokens: dict[str, int] = {}
