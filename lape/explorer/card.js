@@ -26,6 +26,7 @@ async function showCard() {
 }
 
 function warn(text) {
+  document.querySelector("main > .warning[role]")?.remove();
   document.querySelector("main").prepend(element("p", { class: "warning", role: "alert" }, text));
 }
 

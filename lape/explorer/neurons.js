@@ -76,7 +76,8 @@ async function neuronTable(data) {
   selections = data.selections;
   const rows = selections.flatMap((selection, number) => selection.owners.map((_, place) => [number, place]));
   for (const row of rows) byFragment.set(fragment(row), row);
-  const { default: DataTable } = await library("datatables");
+  const { default: DataTable, set_or_remove_dark_class: followTheme } = await library("datatables");
+  followTheme();
   document.head.prepend(element("style", {}, await part("datatables-style")));
   DataTable.ext.search.push((settings, _, index) => settings.nTable.id !== "neuron-table" || passes(rows[index]));
   const shown = columns(DataTable, data.order);

@@ -10,7 +10,6 @@ from lape.errors import LapeError
 from lape.explorer.run import Run
 from lape.items.perplexity.inputs import CONTROL
 from lape.model.linear import LinearLayer
-from lape.model.sites import PLACE
 from lape.neurons.by_precision import neuron_units
 from lape.neurons.selection import activation_probabilities
 from lape.neurons.table import Neurons
@@ -47,20 +46,10 @@ def table(run: Run, neurons: Neurons) -> pd.DataFrame:
           all units of the model (from 1).
     """
     numbers = neurons.numbers()
-    columns = (
-        _probabilities(run, neurons, numbers),
-        _frequency(run, neurons, numbers),
-        _precision(run, neurons, numbers),
-    )
     found = neurons.table.copy()
-    for each in columns:
-        found[list(each)] = pd.DataFrame(each, index=found.index)
+    for columns in (_probabilities, _frequency, _precision):
+        found = found.assign(**columns(run, neurons, numbers))
     return found
-
-
-def place(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that say where a neuron is."""
-    return table[[name for name in PLACE if name in table]]
 
 
 def _probabilities(run: Run, neurons: Neurons, numbers: np.ndarray) -> dict[str, np.ndarray]:

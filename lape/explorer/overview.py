@@ -128,9 +128,9 @@ def _tested(block: pd.DataFrame) -> Iterator[str]:
     languages = block["deactivated"].nunique()
     named = block.loc[significant(block) & (block["deactivated"] == block["evaluated"]), "evaluated"]
     yield (
-        f"{on} of {counted(languages, 'language')} ({', '.join(named) or 'none'}) suffer more from the loss of their own "
-        f"neurons than from the control, and {off} of {languages * (languages - 1)} pairs of two languages do (paired "
-        "test over chunks of text, Holm's correction, p < 0.05; the control is one draw)."
+        f"{on} of {counted(languages, 'language')} ({', '.join(named) or 'none'}) suffer more without their own "
+        f"neurons than under the control, and {off} of {languages * (languages - 1)} pairs of two languages do "
+        "(paired test over chunks of text, Holm's correction, p < 0.05; the control is one draw)."
     )
 
 

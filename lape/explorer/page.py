@@ -29,6 +29,9 @@ LARGEST = 20e6
 # In the order in which they are read: each part may use those before it.
 SCRIPTS = ("parts", "charts", "neurons", "card", "sets", "answers", "main")
 
+# Of a neuron, beside its layer.
+_COLUMNS = ("kind", "expert", "index", "entropy", "frequency", "strongest", "promoted")
+
 Stored = Mapping[tuple[str, str], Sequence[Inspection]]
 
 
@@ -137,17 +140,17 @@ def _selection(run: Run, found: Neurons, contexts: Sequence[Inspection]) -> dict
     frame = neurons.table(run, found)
     header = found.summary
     owners = [[found.sets.index(name) for name in names] for names in frame["languages"]]
-    columns = [name for name in ("kind", "expert", "index", "entropy", "frequency") if name in frame]
     by_language = {
         kind: [_numbers(frame[f"{kind}_{name}"]) if f"{kind}_{name}" in frame else None for name in found.sets]
         for kind in ("probability", "average_precision", "rank")
         if any(f"{kind}_{name}" in frame for name in found.sets)
     }
     if contexts:
-        tops = [cards.strongest(one, names) for one, names in zip(contexts, frame["languages"], strict=True)]
-        by_card = {"strongest": _numbers(pd.Series(tops, dtype=float))}
-        shares = [cards.promoted(one, names) for one, names in zip(contexts, frame["languages"], strict=True)]
-        by_card["promoted"] = _numbers(pd.Series(shares, dtype=float))
+        of_cards = [
+            (cards.strongest(one, names), cards.promoted(one, names))
+            for one, names in zip(contexts, frame["languages"], strict=True)
+        ]
+        frame[["strongest", "promoted"]] = pd.DataFrame(of_cards, dtype=float)
     site = model_page(header.get("checkpoint"), header["model"])
     return {
         "model": header["model"],
@@ -158,8 +161,10 @@ def _selection(run: Run, found: Neurons, contexts: Sequence[Inspection]) -> dict
         "units": _units(run, header["model"]),
         "site": site and {"address": site[0], "neurons": site[1]},
         "owners": owners,
-        "columns": {"layer": (frame["layer"] + 1).tolist(), **{name: _numbers(frame[name]) for name in columns}}
-        | (by_card if contexts else {}),
+        "columns": {
+            "layer": (frame["layer"] + 1).tolist(),
+            **{name: _numbers(frame[name]) for name in _COLUMNS if name in frame},
+        },
         "by_language": by_language,
         "cards": cards.GROUP if contexts else 0,
     }
