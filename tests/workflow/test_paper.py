@@ -17,7 +17,9 @@ from workflow_run import CONFIG, Workspace
 from lape.artifacts.files import read_json, sha256, write_json
 from lape.audit.replication import Run, compare
 from lape.audit.run import CHECKS
+from lape.items.layout import markdown
 from lape.items.registry import ITEMS
+from lape.items.tables import read
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
 
@@ -359,3 +361,11 @@ def test_numbers_that_do_not_follow_under_right_hashes(run, monkeypatch, kind, n
     header["outputs"] = {file: sha256(path.parent / file) for file in header["outputs"]}
     write_json(path, header)
     assert [found for found in CHECKS[kind](path, header) if fault in found]
+
+
+def test_a_table_that_is_read_back_looks_as_the_run_wrote_it(paper_run):
+    """The explorer's page lays out what it reads from the CSV."""
+    for item in (item for item in ITEMS if item.name in TABLES):
+        csv = paper_run.results / "tables" / f"{item.name}.csv"
+        laid_out = markdown(item.table.sections(read(csv, ())))
+        assert laid_out == csv.with_suffix(".md").read_text(encoding="utf-8"), item.name
