@@ -13,14 +13,14 @@ const WHAT = {
 async function answers() {
   const groups = await content("answers");
   const place = document.getElementById("answer-filters");
-  const chosen = { group: 0, language: "", target: "", success: "" };
+  const chosen = { group: 0, language: "", target: "", success: "", doses: "" };
   place.addEventListener("submit", (event) => event.preventDefault());
 
   function redraw() {
     const group = groups[chosen.group];
     const languages = Object.keys(group.questions);
     if (!languages.includes(chosen.language)) chosen.language = languages[0];
-    const settings = group.settings.map((setting) => [setting, block(setting, chosen.language, chosen.target || chosen.language)])
+    const settings = group.settings.filter((setting) => chosen.doses || !setting.name.includes("@")).map((setting) => [setting, block(setting, chosen.language, chosen.target || chosen.language)])
       .filter(([, rows]) => rows.size);
     controls(group, languages, settings);
     list(group, settings);
@@ -36,7 +36,11 @@ async function answers() {
     const change = (name) => (value) => {
       chosen[name] = name === "group" ? Number(value) : value;
       if (name !== "success") chosen.success = "";
+      if (name === "language" || name === "group") chosen.target = "";
+      const lists = () => [...place.querySelectorAll("select")];
+      const focused = lists().indexOf(document.activeElement);
       redraw();
+      lists()[focused]?.focus();
     };
     const targets = [...new Set(group.settings.flatMap((setting) =>
       setting.rows.filter((row) => row.language === chosen.language).map((row) => row.target)))];
@@ -49,6 +53,8 @@ async function answers() {
       groups.length > 1 ? chooser("model and prompt", groups.map((each, number) => [String(number), `${each.model}, ${each.prompt}`]), String(chosen.group), change("group")) : "",
       chooser("question in", languages, chosen.language, change("language")),
       chooser("answer wanted in", targets, wanted, change("target")),
+      group.settings.some((setting) => setting.name.includes("@"))
+        ? chooser("doses", [["", "the run's own"], ["all", "all"]], chosen.doses, change("doses")) : "",
       chooser("show", [["", "all questions"], ...outcomes], chosen.success, change("success")));
   }
 
@@ -75,6 +81,7 @@ async function answers() {
 
 function answer(label, row) {
   if (!row) return element("div", {}, element("h4", {}, label), "no answer");
-  const found = row.found ? element("span", { class: row.hit ? "hit" : "miss" }, `${row.hit ? "✓" : "✗"} ${row.found}`) : "";
+  const untold = { "": "", short: "too short to tell", unknown: "no language told" }[row.found];
+  const found = untold ?? element("span", { class: row.hit ? "hit" : "miss" }, `${row.hit ? "✓" : "✗"} ${row.found}`);
   return element("div", {}, element("h4", {}, `${label} `, found), element("p", { dir: "auto" }, row.output || "(empty)"));
 }

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docutils.core import publish_parts
+
 from lape.errors import LapeError
 from lape.explorer.run import Run
 from lape.items.layout import Section
@@ -16,7 +18,7 @@ class Shown:
 
     Attributes:
         name, title: of the item.
-        caption: paragraphs; see rules/captions.
+        caption: HTML of the caption in rules/captions.
         sections: the tables.
         files: suffix -> text of each file that the page offers: csv, md, tex and svg.
     """
@@ -53,7 +55,13 @@ def _shown(name: str, table: Path | None, figure: Path | None, caption: Path) ->
         files["tex"] = "\n".join(map(_text, sorted(table.with_suffix(".latex").glob("*.tex"), key=_number)))
     if figure is not None:
         files["svg"] = _text(figure.with_suffix(".svg"))
-    return Shown(name, title, _text(caption) if caption.is_file() else "", sections, files)
+    return Shown(name, title, _html(_text(caption)) if caption.is_file() else "", sections, files)
+
+
+def _html(text: str) -> str:
+    """A caption, which is reStructuredText, as HTML."""
+    options = {"raw_enabled": False, "file_insertion_enabled": False, "report_level": 5}
+    return publish_parts(text, writer="html5", settings_overrides=options)["body"]
 
 
 def _number(path: Path) -> int:

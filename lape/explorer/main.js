@@ -36,6 +36,7 @@ async function begin() {
   if (data.views.length) await upset(data);
   if (document.getElementById("answers")) await answers();
   await figures();
+  document.getElementById(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" }); // what was filled moved it
   document.body.dataset.ready = "";
 }
 

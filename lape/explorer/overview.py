@@ -68,8 +68,13 @@ def _machine(machine: dict) -> str:
 
 def verdict(run: Run) -> tuple[bool, str]:
     """Whether the run holds, in the words of the page: every hash, and that the numbers follow from one another."""
-    logging.getLogger("lape").setLevel(logging.ERROR)  # the audit selects and tabulates anew, which was told before
-    faults = [f"{path}: {fault}" for path, fault in audit(run.manifest)]
+    logger = logging.getLogger("lape")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the audit selects and tabulates anew, and what that says was said before
+    try:
+        faults = [f"{path}: {fault}" for path, fault in audit(run.manifest)]
+    finally:
+        logger.setLevel(level)
     artifacts = counted(len(run.manifest["artifacts"]), "artifact")
     if faults:
         return False, f"{counted(len(faults), 'fault')} in {artifacts}, the first: {faults[0]}"
