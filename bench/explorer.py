@@ -9,9 +9,9 @@ playwright and Debian's chromium, prints a table, and writes `results/explorer.j
 import argparse
 import contextlib
 import os
-import shutil
 import tempfile
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.report import machine, versions
+from bench.startup import helper
 from bench.timing import Spread
 from lape.artifacts.files import write_header, write_json
 from lape.artifacts.manifest import build_manifest
@@ -34,6 +35,7 @@ from lape.statistics.sums import ActivationStatistics
 LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 LAYERS, WIDTH = 18, 2048
 LARGE = 80, 28_672
+_DIFFERENT = 512
 # Milliseconds since the address was given; and from a choice or a search to the table that it leaves.
 _OPEN = "performance.now()"
 _FILTER = """(language) => {
@@ -78,13 +80,14 @@ def made_up(folder: Path, number: int) -> tuple[Path, dict]:
 
 
 class _Contexts:
-    """Contexts that are made when they are asked for."""
+    """Contexts that are made when they are asked for, `_DIFFERENT` of them over and over."""
 
     def __init__(self, number: int):
         random = np.random.default_rng(1)
         letters = np.array([chr(code) for code in (*range(97, 123), *range(0x4E00, 0x4F00))])
         self._words = [" " + "".join(random.choice(letters, random.integers(2, 8))) for _ in range(8000)]
         self._number = number
+        self._made = cache(self._inspection)
 
     def __len__(self) -> int:
         return self._number
@@ -92,6 +95,9 @@ class _Contexts:
     def __getitem__(self, number: int) -> Inspection:
         if number >= self._number:
             raise IndexError(number)
+        return self._made(number % _DIFFERENT)
+
+    def _inspection(self, number: int) -> Inspection:
         random = np.random.default_rng(number)
 
         def contexts(top: float) -> list[Context]:
@@ -119,21 +125,17 @@ class _Contexts:
 
 def measured(number: int, turns: int) -> dict:
     """What a page of so many neurons takes."""
-    from playwright.sync_api import sync_playwright
-
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         manifest, contexts = made_up(Path("results"), number)
         files = page(Run(manifest), Path("captions"), contexts).write(Path("index.html"))
         sizes = [os.path.getsize(file) / 1e6 for file in files]
-        with sync_playwright() as driver:
-            chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            opened = [_opened(chromium, Path("index.html").resolve()) for _ in range(turns)]
+        with helper("reader").chromium() as browser:
+            opened = [_opened(browser, Path("index.html").resolve()) for _ in range(turns)]
             tab = opened[-1][1]
             for act, argument in ((_FILTER, "fr"), (_SEARCH, "fr")):  # the first call of each fills caches
                 tab.evaluate(act, argument)
             filtered = [tab.evaluate(_FILTER, language) for language in LANGUAGES]
             searched = [tab.evaluate(_SEARCH, text) for text in ("z", "zh", "z", "j", "ja")]
-            chromium.close()
     return {
         "neurons": number,
         "page_mb": sizes[0],
@@ -144,9 +146,9 @@ def measured(number: int, turns: int) -> dict:
     }
 
 
-def _opened(chromium, file: Path):
+def _opened(browser, file: Path):
     """Seconds from the address to the whole page, and the page."""
-    tab = chromium.new_page()
+    tab = browser.new_page()
     tab.goto(file.as_uri())
     tab.wait_for_selector("body[data-ready]", state="attached")
     return tab.evaluate(_OPEN) / 1000, tab

@@ -81,7 +81,7 @@ async function answers() {
 
 function answer(label, row) {
   if (!row) return element("div", {}, element("h4", {}, label), "no answer");
-  const untold = { "": "", short: "too short to tell", unknown: "no language told" }[row.found];
+  const untold = { "": "", short: "(too short to tell)", unknown: "(no language told)" }[row.found];
   const found = untold ?? element("span", { class: row.hit ? "hit" : "miss" }, `${row.hit ? "✓" : "✗"} ${row.found}`);
   return element("div", {}, element("h4", {}, `${label} `, found), element("p", { dir: "auto" }, row.output || "(empty)"));
 }

@@ -1,12 +1,16 @@
-"""The table of neurons: one row per model, method and neuron, with what every stage of the run tells of it."""
+"""The selected neurons of a run, each with what every stage tells of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lape.artifacts.files import checked, read_array
+from lape.contexts.inspected import Inspection
 from lape.errors import LapeError
+from lape.explorer import cards
+from lape.explorer.neuronpedia import model_page
 from lape.explorer.run import Run
 from lape.items.perplexity.inputs import CONTROL
 from lape.model.linear import LinearLayer
@@ -17,6 +21,8 @@ from lape.statistics.sums import ActivationStatistics
 
 # In the order of the page's list of methods.
 METHODS = ("lape", "lap", "lave", "ap")
+# Of a neuron, beside its layer.
+_COLUMNS = ("kind", "expert", "index", "entropy", "frequency", "strongest", "promoted")
 
 
 def selections(run: Run) -> dict[tuple[str, str], Neurons]:
@@ -47,9 +53,50 @@ def table(run: Run, neurons: Neurons) -> pd.DataFrame:
     """
     numbers = neurons.numbers()
     found = neurons.table.copy()
-    for columns in (_probabilities, _frequency, _precision):
-        found = found.assign(**columns(run, neurons, numbers))
+    for more in (_probabilities, _frequency, _precision):
+        found = found.assign(**more(run, neurons, numbers))
     return found
+
+
+def columns(run: Run, found: Neurons, contexts: Sequence[Inspection]) -> dict:
+    """The neurons of one model and method, column by column, as the page's scripts read them.
+
+    Args:
+        run: the run.
+        found: the neurons.
+        contexts: what was found of each; empty where the run has none.
+    """
+    frame = table(run, found)
+    header = found.summary
+    owners = [[found.sets.index(name) for name in names] for names in frame["languages"]]
+    by_language = {
+        kind: [_numbers(frame[f"{kind}_{name}"]) if f"{kind}_{name}" in frame else None for name in found.sets]
+        for kind in ("probability", "average_precision", "rank")
+        if any(f"{kind}_{name}" in frame for name in found.sets)
+    }
+    if contexts:
+        of_cards = [
+            (cards.strongest(one, names), cards.promoted(one, names))
+            for one, names in zip(contexts, frame["languages"], strict=True)
+        ]
+        frame[["strongest", "promoted"]] = pd.DataFrame(of_cards, dtype=float)
+    site = model_page(header.get("checkpoint"), header["model"])
+    return {
+        "model": header["model"],
+        "method": header["method"],
+        "file": str(Path(found.origin).with_suffix(".tsv")),
+        "sets": list(found.sets),
+        "neurons": found.sites.neurons,
+        "units": _units(run, header["model"]),
+        "site": site and {"address": site[0], "neurons": site[1]},
+        "owners": owners,
+        "columns": {
+            "layer": (frame["layer"] + 1).tolist(),
+            **{name: _numbers(frame[name]) for name in _COLUMNS if name in frame},
+        },
+        "by_language": by_language,
+        "cards": cards.GROUP if contexts else 0,
+    }
 
 
 def _probabilities(run: Run, neurons: Neurons, numbers: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,3 +143,16 @@ def _precision(run: Run, neurons: Neurons, numbers: np.ndarray) -> dict[str, np.
 def _ranks(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """How many of all values are above each chosen one, plus 1."""
     return len(values) - np.searchsorted(np.sort(values), chosen, side="right") + 1
+
+
+def _units(run: Run, model: str) -> int | None:
+    """The number of the model's units that were scored by average precision."""
+    headers = run.headers("average_precision").values()
+    return next((header["units"] for header in headers if header["model"] == model), None)
+
+
+def _numbers(column: pd.Series) -> list:
+    """A column for JSON: six digits of each number, None for NaN, and text as it is."""
+    if pd.api.types.is_float_dtype(column):
+        return [None if pd.isna(value) else float(f"{value:.6g}") for value in column]
+    return column.tolist()

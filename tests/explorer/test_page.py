@@ -1,7 +1,6 @@
 """The explorer's page, opened from its file in a real browser; and what it tells of hostile text."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 from answers import write_setting
 from hostile_cards import HOSTILE, LONG, inspections
+from reader import CHROMIUM, Reader, chromium
 
 from lape.artifacts.files import write_json
 from lape.artifacts.manifest import build_manifest
@@ -17,56 +17,15 @@ from lape.explorer.page import page as make_page
 from lape.explorer.run import Run
 from lape.neurons.table import Neurons
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of envs/requirements-dev.txt")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytest.importorskip("playwright", reason="needs playwright, of envs/requirements-dev.txt")
 pytestmark = [pytest.mark.workflow, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
-READY = "body[data-ready]"
 PHONE = {"width": 360, "height": 740}
 
 
-class Reader:
-    """A page that is open in the browser, and what it said and fetched."""
-
-    def __init__(self, context, path: Path):
-        self.path, self.page = path, context.new_page()
-        self.said: list[str] = []
-        self.fetched: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.open()
-
-    def open(self, fragment: str = "") -> None:
-        self.page.goto("about:blank")
-        self.page.goto(f"{self.path.as_uri()}{fragment}")
-        self.page.wait_for_selector(READY, state="attached")
-
-    def neurons(self) -> list[list[str]]:
-        """The cells of the table of neurons that are shown."""
-        rows = self.page.locator("#neuron-table tbody tr").all()
-        return [row.locator("td").all_inner_texts() for row in rows]
-
-    def choose(self, label: str, value: str) -> None:
-        self.page.locator("#filters").get_by_label(label).select_option(value)
-
-    def check_quiet(self) -> None:
-        """It wrote nothing to the console, and fetched nothing but itself and its own parts."""
-        assert self.said == []
-        own = (self.path.parent.as_uri(), "blob:", "data:", "about:")
-        assert [address for address in self.fetched if not address.startswith(own)] == []
-
-
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def context(browser):
-    return browser.new_context(accept_downloads=True)
+def context() -> Iterator:
+    with chromium() as browser:
+        yield browser.new_context(accept_downloads=True)
 
 
 @pytest.fixture(scope="module")
