@@ -88,7 +88,7 @@ def layers(frame: pd.DataFrame, order: Sequence[str]) -> dict:
     columns = ["model", "method", "language", "layer", "ours"]
     base = alt.Chart(_values(frame[columns])).transform_filter("datum.model == model && datum.method == method")
     chart = (
-        base.mark_rect()
+        base.mark_rect(cursor="pointer")
         .encode(
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=alt.Y("language:N", sort=list(order), title=None),
@@ -117,7 +117,9 @@ def counts(frame: pd.DataFrame, order: Sequence[str]) -> dict:
     intervals = frame["low"].notna().any()
     if intervals:
         tooltip += [alt.Tooltip("low:Q", title="95% interval from"), alt.Tooltip("high:Q", title="to")]
-    chart = base.mark_bar(color="#0072b2").encode(x=alt.X("neurons:Q", title="neurons"), tooltip=tooltip)
+    chart = base.mark_bar(color="#0072b2", cursor="pointer").encode(
+        x=alt.X("neurons:Q", title="neurons"), tooltip=tooltip
+    )
     if intervals:
         # A number without an interval has a line of no length.
         spans = base.transform_calculate(

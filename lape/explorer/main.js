@@ -23,12 +23,20 @@ async function figures() {
   }
 }
 
+// A bar, or a cell of the layers, leads to its neurons.
+function linked(view) {
+  view.addEventListener("click", (_, item) => {
+    const { language, layer = "", model, method } = item?.datum ?? {};
+    if (language) filterBy({ language, layer, model, method });
+  });
+}
+
 async function begin() {
   const data = await content("content");
   savers();
   await Promise.all([...document.querySelectorAll("[data-chart]")]
     .filter((place) => place.dataset.chart !== "upset")
-    .map((place) => chart(place, data.charts[place.dataset.chart])));
+    .map((place) => chart(place, data.charts[place.dataset.chart], linked)));
   if (data.selections.length) {
     await neuronTable(data);
     await cards(data.charts);

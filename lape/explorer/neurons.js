@@ -112,6 +112,18 @@ function passes(row) {
   );
 }
 
+const lists = {}; // filter -> its list of choices
+
+// Leave the neurons of a chart's mark.
+function filterBy(wanted) {
+  for (const [name, value] of Object.entries(wanted)) {
+    if (!lists[name]) continue;
+    lists[name].value = value;
+    lists[name].dispatchEvent(new Event("change"));
+  }
+  document.getElementById("neurons").scrollIntoView();
+}
+
 function filters(rows, languages, table) {
   const place = document.getElementById("filters");
   const options = {
@@ -123,10 +135,12 @@ function filters(rows, languages, table) {
   for (const [name, known] of Object.entries(options)) {
     if (known.length < 2) continue;
     if (name === "method") shownOnly.method = known[0];
-    place.append(chooser(name, [["", "all"], ...known], shownOnly[name], (value) => {
+    const label = chooser(name, [["", "all"], ...known], shownOnly[name], (value) => {
       shownOnly[name] = value;
       table.draw();
-    }));
+    });
+    lists[name] = label.querySelector("select");
+    place.append(label);
   }
   place.addEventListener("submit", (event) => event.preventDefault());
   table.draw();

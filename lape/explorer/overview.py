@@ -13,6 +13,7 @@ from lape.items.layout import rounded
 from lape.items.perplexity.inputs import CONTROL
 from lape.items.perplexity.rows import diagonality, significant, significant_cells
 from lape.items.tables import read
+from lape.model.sites import Sites
 
 # The tables of perplexity under deactivation, the richest last.
 MATRICES = ("deactivation_matrix", "deactivation_by_model", "deactivation_random", "expert_deactivation")
@@ -25,7 +26,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     models = sorted(run.headers("model").values(), key=lambda header: order.index(header["name"]))
     models = list(map(_model, models))
     tokens = run.headers("tokens").values()
-    text = {header["source"] for header in run.headers("corpus").values()}
+    corpora = run.headers("corpus").values()
+    text = {f"{header['source']}, {sum(each['documents'] for each in corpora):,} documents" for header in corpora}
     found = [
         *(("Model", model) for model in models),
         ("Languages", ", ".join(run.config.get("languages", []))),
@@ -42,13 +44,12 @@ _SPLITS = {"train": "for the neurons", "valid": "for the perplexity"}
 
 
 def _model(header: dict) -> str:
-    """A model: its name, shape, dtype and revision."""
+    """A model: its name, where it is from, its shape, dtype and quantisation."""
+    files = [Path(name).name for name in header["inputs"] if name.endswith(".gguf")]
+    origin = f"dequantised from {files[0]}" if files else str(header["path"]) if header["source"] == "hub" else ""
     scheme = header.get("scheme")
-    neurons = f"{counted(header['layers'], 'layer')}, FFN of {header['neurons_per_layer']:,} neurons"
-    source = header.get("path") or header.get("repository") or header.get("source", "")
-    source = source if source and Path(str(source)).name != header["name"] else ""
-    parts = (source, neurons, header["dtype"], f"quantised: {scheme}" if scheme else "")
-    return f"{header['name']} ({', '.join(str(part) for part in parts if part)})"
+    parts = (origin, str(Sites.of(header)), header["dtype"], f"quantised: {scheme}" if scheme else "")
+    return f"{header['name']}: {', '.join(filter(None, parts))}"
 
 
 def _range(tokens, split: str) -> str:

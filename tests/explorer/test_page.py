@@ -75,6 +75,13 @@ def test_filters_leave_the_neurons_of_a_language(reader):
     reader.page.get_by_label("Search").fill("")
 
 
+def test_a_bar_leads_to_its_neurons(reader):
+    reader.page.locator('[data-chart="counts"] .mark-rect path').first.click()
+    rows = reader.neurons()
+    assert rows and all("fr" in row[1] for row in rows)
+    reader.choose("language", "")
+
+
 def test_numbers_are_those_of_the_table(reader):
     table = pd.read_csv(reader.path.parent / "neurons/tiny/lape.tsv", sep="\t")
     shown = {(int(row[2]) - 1, int(row[3])): row for row in reader.neurons()}
