@@ -17,6 +17,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from bench.average_precision import precision_rows
+from bench.contexts import context_rows
 from bench.edits import edit_rows
 from bench.operators import operator_rows
 from bench.passes import pass_rows
@@ -50,6 +51,9 @@ def measure(this: Setting, sections: set[int]) -> Iterator[Row]:
     if 9 in sections:
         _release(this.device)
         yield from edit_rows(this)
+    if 10 in sections:
+        _release(this.device)
+        yield from context_rows(this)
 
 
 def _release(device: str) -> None:

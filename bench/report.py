@@ -24,6 +24,7 @@ SECTIONS = {
     7: "The workflow by stage, seconds summed over jobs",
     8: "Average precision of units",
     9: "Neurons off and steered over the same edits in other tools, tokens/s",
+    10: "A pass that records the contexts of 1% of the neurons over the unhooked pass, tokens/s",
 }
 _PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "transformer-lens", "nnsight")
 

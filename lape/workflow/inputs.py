@@ -86,6 +86,18 @@ class Inputs:
         stem = f"<results>/statistics/{wildcards.model}/{wildcards.language}"
         return [f"{stem}.{job}.json" for job in range(jobs) if jobs > 1]
 
+    def looked_at(self) -> list[str]:
+        """The headers of what single neurons do, of the methods that `contexts.methods` names: every model's."""
+        return [
+            path
+            for model in self._config["models"]
+            for method in self._config["contexts"]["methods"]
+            for path in (
+                *(f"<results>/contexts/{model}/{method}/{each}.json" for each in model_languages(self._config, model)),
+                f"<results>/vocabulary_effects/{model}/{method}.json",
+            )
+        ]
+
     def instructions(self, wildcards) -> list[str]:
         """The sources of a language's instructions: the files of its pattern, or no file (hub)."""
         if self._config["instructions"]["source"] == "hub":
