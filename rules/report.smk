@@ -33,7 +33,8 @@ for target, prefix, folder in (
         name:
             f"{prefix}manifest"
         input:
-            headers=[*targets.headers(targets.of_target(config, target)), *targets.contexts(config, target)],
+            headers=targets.headers(targets.of_target(config, target)),
+            looked_at=inputs.looked_at() if target != "expert_units" else [],
             config="<results>/config.json",
             report=f"<results>/{folder}report.html",
         output:
@@ -46,7 +47,7 @@ for target, prefix, folder in (
         params:
             rule=f"{prefix}manifest",
         shell:
-            "lape manifest --log {log} --rule {params.rule} {input.headers} --config {input.config} "
+            "lape manifest --log {log} --rule {params.rule} {input.headers} {input.looked_at} --config {input.config} "
             "--report {input.report} --output {output}"
 
     rule:

@@ -109,10 +109,10 @@ function contexts(row, group) {
 }
 
 function bins(card) {
-  return Object.entries(card.languages).flatMap(([language, { histogram }]) => {
+  return Object.entries(card.languages).flatMap(([language, { histogram }], order) => {
     const total = histogram.reduce((sum, number) => sum + number, 0) || 1;
     return histogram.map((number, bin) => ({
-      language, share: number / total, low: card.low + (bin - 1) * card.width, high: card.low + bin * card.width,
+      language, order, share: number / total, low: card.low + (bin - 1) * card.width, high: card.low + bin * card.width,
     }));
   });
 }

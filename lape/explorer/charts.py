@@ -191,8 +191,8 @@ def histogram() -> dict:
                 alt.Tooltip("share:Q", format=".3%", title="of the tokens"),
             ],
         )
-        .properties(width=190, height=70)
-        .facet(alt.Facet("language:N", title=None, sort=None), columns=3)
+        .properties(width=165, height=70)
+        .facet(alt.Facet("language:N", title=None, sort=alt.EncodingSortField("order", op="min")), columns=4)
     )
     return _specification(chart, "Share of tokens by activation and language")
 

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Callable, Iterable
 
-from lape.config import model_languages
 from lape.errors import LapeError
 from lape.items.registry import ITEMS, Item
 
@@ -20,21 +19,6 @@ def items(config: dict, target: str) -> list[Item]:
 def of_target(config: dict, target: str) -> list[str]:
     """The table (CSV) and figure (SVG) of every item that a target makes. In each group the tables come first."""
     return [path for group in _groups(config, target) for path in (*tables(group), *figures(group))]
-
-
-def contexts(config: dict, target: str) -> list[str]:
-    """The headers of what single neurons do, which a target makes beside its items."""
-    if "all" not in _MAKES[target]:
-        return []
-    settings = [(model, method) for model in config["models"] for method in config["contexts"]["methods"]]
-    return [
-        *(f"<results>/vocabulary_effects/{model}/{method}.json" for model, method in settings),
-        *(
-            f"<results>/contexts/{model}/{method}/{language}.json"
-            for model, method in settings
-            for language in model_languages(config, model)
-        ),
-    ]
 
 
 def comparison(config: dict) -> list[str]:
