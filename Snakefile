@@ -50,7 +50,10 @@
 #   <results>/figures/{item}.pdf, .svg, .png     figure
 #   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
 #   <results>/report.html                        report      the default target's tables and figures with captions
-#   <results>/paper/manifest.json, report.html   paper       manifest and report of `paper`; expert_units/ has its own
+#   <results>/index.html                         explorer    findings, neurons, answers and tables of the default target;
+#                                                            beyond 20 MB with index.data/ beside it
+#   <results>/paper/                             paper       manifest.json, report.html and index.html of `paper`;
+#                                                            expert_units/ has its own
 #   <logs>                                       logs/ of the run: what each job said (.log) and took (.tsv)
 
 
@@ -70,6 +73,7 @@ rule all:
     input:
         "<results>/manifest.json",
         "<results>/report.html",
+        "<results>/index.html",
     localrule: True
 
 
@@ -77,6 +81,7 @@ rule paper:
     input:
         "<results>/paper/manifest.json",
         "<results>/paper/report.html",
+        "<results>/paper/index.html",
     localrule: True
 
 
@@ -84,6 +89,7 @@ rule expert_units:
     input:
         "<results>/expert_units/manifest.json",
         "<results>/expert_units/report.html",
+        "<results>/expert_units/index.html",
     localrule: True
 
 

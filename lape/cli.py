@@ -81,6 +81,7 @@ GROUPS = {
         "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
         "figure": "a figure of the paper as PDF, SVG and PNG",
         "manifest": "list every artifact of a run with its hash and provenance",
+        "explorer": "a run's findings, neurons, answers and tables as a page that opens from a file",
     },
     "for the workflow": {
         "claim": "run a command on GPUs that no other job has",

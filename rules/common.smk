@@ -120,11 +120,11 @@ def start_warm():
 
 
 def say_what_to_open():
-    """Name one path: the report of the target, or the run's folder where the target has no report."""
+    """Name one path: the explorer's page of the target, or the run's folder where the target has none."""
     run = Path("results", config["run"])
     made = {str(path) for job in workflow.dag.jobs for path in job.output}
-    reports = [str(run / folder / "report.html") for folder in ("paper", "expert_units", "")]
-    line = f"open {next((path for path in reports if path in made), run)}"
+    pages = [str(run / folder / "index.html") for folder in ("paper", "expert_units", "")]
+    line = f"open {next((path for path in pages if path in made), run)}"
     if console:
         console.say(line)
     else:

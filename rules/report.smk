@@ -1,9 +1,10 @@
-"""A record of the run: its configuration, and for each of three targets a manifest of every artifact and a report.
+"""A record of the run: its configuration, and for each of three targets a manifest, a report and the explorer's page.
 
-Input: the target's tables and figures, from which the manifest follows every header back to the downloads; captions.
+Input: the target's tables and figures and its neurons' contexts, from which the manifest follows every header back to
+the downloads; captions.
 Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures; and
-manifest.json, which `lape audit` checks. The targets `paper` and `expert_units` have folders of their own for the
-report and the manifest.
+manifest.json, which `lape audit` checks; index.html, a page of the findings, the neurons, the answers and the tables of
+a manifest, which audits them. The targets `paper` and `expert_units` have folders of their own for the three.
 """
 
 
@@ -33,6 +34,7 @@ for target, prefix, folder in (
             f"{prefix}manifest"
         input:
             headers=targets.headers(targets.of_target(config, target)),
+            looked_at=inputs.looked_at() if target != "expert_units" else [],
             config="<results>/config.json",
             report=f"<results>/{folder}report.html",
         output:
@@ -45,7 +47,7 @@ for target, prefix, folder in (
         params:
             rule=f"{prefix}manifest",
         shell:
-            "lape manifest --log {log} --rule {params.rule} {input.headers} --config {input.config} "
+            "lape manifest --log {log} --rule {params.rule} {input.headers} {input.looked_at} --config {input.config} "
             "--report {input.report} --output {output}"
 
     rule:
@@ -70,3 +72,22 @@ for target, prefix, folder in (
             "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
             "--report {output}.partial.html {input.content} && sync {output}.partial.html && "
             "mv {output}.partial.html {output}) > {log} 2>&1"
+
+    rule:
+        name:
+            f"{prefix}explorer"
+        input:
+            manifest=f"<results>/{folder}manifest.json",
+            captions=repository_files("rules/captions/*.rst"),
+        output:
+            f"<results>/{folder}index.html",
+        log:
+            f"<logs>/{folder}explorer.log",
+        localrule: True
+        conda:
+            "../envs/lape.yaml"
+        params:
+            code=code_hash("lape.explorer.page"),
+            rule=f"{prefix}explorer",
+        shell:
+            "lape explorer --log {log} --rule {params.rule} {input.manifest} --output {output}"

@@ -29,7 +29,7 @@ NOT_FOLLOWED = (
     "lape.model.architectures",
 )
 # A module reads the data beside it.
-_DATA = ("*.csv", "*.txt")
+_DATA = ("*.csv", "*.txt", "*.html", "*.css", "*.js")
 
 
 def code_of(*modules: str) -> list[Path]:

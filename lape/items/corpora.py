@@ -71,7 +71,7 @@ def corpora_sections(frame: pd.DataFrame) -> list[Section]:
             "in another language": [
                 "not detected" if pd.isna(share) else f"{share:.1%}" for share in frame["share_other_language"]
             ],
-            "warning": frame["warning"].fillna(""),
+            "warning": frame["warning"].astype(object).fillna(""),
         }
     )
     return [Section("Text of each language", "language", cells)]

@@ -27,8 +27,8 @@ ASSUMPTIONS = (
 )
 _PORTION = 3e8  # bytes of text and tokens that a job holds at a time
 # Seconds on one core of a server: per document with its language check, per token, per answer whose language is told,
-# per value in a selection, and per value in average precision.
-_DOCUMENT, _TOKEN, _ANSWER, _SELECTED, _RANKED = 2e-3, 3e-6, 20e-3, 40e-9, 1.7e-9
+# per value in a selection, per value in average precision; and for the explorer's page, most of it for its libraries.
+_DOCUMENT, _TOKEN, _ANSWER, _SELECTED, _RANKED, _PAGE = 2e-3, 3e-6, 20e-3, 40e-9, 1.7e-9, 6.0
 
 
 @dataclass(frozen=True)
@@ -372,6 +372,7 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "perplexity": _perplexity,
     "score": _score,
     "embed": _embed,
+    "explorer": lambda arguments, model, sizes: Cost(cpu=_PAGE),
 }
 # Commands that load the model and run on its device.
 ON_DEVICE = (

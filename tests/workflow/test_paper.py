@@ -17,7 +17,9 @@ from workflow_run import CONFIG, Workspace
 from lape.artifacts.files import read_json, sha256, write_json
 from lape.audit.replication import Run, compare
 from lape.audit.run import CHECKS
+from lape.items.layout import markdown
 from lape.items.registry import ITEMS
+from lape.items.tables import read
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
 
@@ -92,7 +94,7 @@ def test_every_item_is_there(paper_run):
         assert {f"tables/{item}{suffix}" for suffix in (".csv", ".md", f".latex/{item}-1.tex", ".json")} <= names
     for item in FIGURES:
         assert {f"figures/{item}{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")} <= names
-    assert {"paper/manifest.json", "paper/report.html"} <= names
+    assert {"paper/manifest.json", "paper/report.html", "paper/index.html"} <= names
 
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
@@ -152,7 +154,8 @@ def test_the_manifest_holds_what_both_targets_made(paper_run):
     assert default < paper
     listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
     own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
-    ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "paper/report.html")}
+    ends = {f"results/tiny/{folder}{name}" for folder in ("", "paper/") for name in ("report.html", "index.html")}
+    ends |= {"results/tiny/config.json", "results/tiny/manifest.json"}
     ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
     assert own - listed == {*ends, MANIFEST}
     rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}
@@ -358,3 +361,11 @@ def test_numbers_that_do_not_follow_under_right_hashes(run, monkeypatch, kind, n
     header["outputs"] = {file: sha256(path.parent / file) for file in header["outputs"]}
     write_json(path, header)
     assert [found for found in CHECKS[kind](path, header) if fault in found]
+
+
+def test_a_table_that_is_read_back_looks_as_the_run_wrote_it(paper_run):
+    """The explorer's page lays out what it reads from the CSV."""
+    for item in (item for item in ITEMS if item.name in TABLES):
+        csv = paper_run.results / "tables" / f"{item.name}.csv"
+        laid_out = markdown(item.table.sections(read(csv, ())))
+        assert laid_out == csv.with_suffix(".md").read_text(encoding="utf-8"), item.name

@@ -24,7 +24,7 @@ SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for
 FIGURE_RULES = {f"{item}_figure" for item in FIGURES}
 TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
 MATRIX_FIGURES = {"deactivation_matrix_figure", "deactivation_log_ratio_figure"}
-END = {"manifest", "report"}
+END = {"manifest", "report", "explorer"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
 TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
 UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
@@ -44,6 +44,8 @@ def _declared() -> set[str]:
         **{f"statistics/tiny/{language}": (".npz", ".json") for language in LANGUAGES},
         **dict.fromkeys(SHARDS, (".npz", ".json")),
         **{f"neurons/tiny/{method}": (".tsv", ".json") for method in METHODS},
+        **{f"contexts/tiny/lape/{language}": (".jsonl", ".json") for language in LANGUAGES},
+        "vocabulary_effects/tiny/lape": (".jsonl", ".json"),
         **{
             f"perplexity/tiny/{method}/{language}": (".tsv", ".json")
             for method, language in itertools.product(METHODS, LANGUAGES)
@@ -56,7 +58,7 @@ def _declared() -> set[str]:
     return {stem + suffix for stem, suffixes in stems.items() for suffix in suffixes}
 
 
-WHOLE_RUN = {"config.json", "manifest.json", "report.html", "tokens/tiny/valid.sha256"}
+WHOLE_RUN = {"config.json", "manifest.json", "report.html", "index.html", "tokens/tiny/valid.sha256"}
 
 
 @pytest.fixture
@@ -148,10 +150,8 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     before = run.times()
     run.configure(neurons={"ratio": 0.2})
     jobs = run.pending()
-    assert set(jobs) == {"select", "matched_control", "perplexity", "config", *TABLES_AND_FIGURES, *END} - {
-        "corpora_table",
-        "baseline_table",
-    }
+    made = {"select", "matched_control", "contexts", "vocabulary_effects", "perplexity", "config"}
+    assert set(jobs) == {*made, *TABLES_AND_FIGURES, *END} - {"corpora_table", "baseline_table"}
     assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
     lines = run.run(*TARGETS).splitlines()
@@ -247,6 +247,7 @@ def test_an_edited_caption_changes_only_the_report_and_its_hash(run):
     assert {name for name in after if after[name] != before[name]} == {
         "report.html",
         "manifest.json",
+        "index.html",
     }
     assert "A sentence of this test." in (run.results / "report.html").read_text(encoding="utf-8")
 

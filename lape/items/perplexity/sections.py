@@ -77,6 +77,8 @@ def diagonality_sections(frame: pd.DataFrame) -> list[Section]:
         written = cells[list(heads)].astype(object)
         for name in ("diagonal", "off_diagonal"):
             written[name] = cells[name].map("{:.3f}".format)
+        for name in ("significant_diagonal", "significant_off_diagonal"):
+            written[name] = cells[name].astype("Int64").astype(object)  # a CSV with blanks is read as floats
         for method, row in cells.iterrows():
             written.at[method, "score"] = with_interval(row["score"], row["low"], row["high"], _UNDEFINED)
         what = "mean NLL rise (nats per token), on over off the diagonal; cells that suffer more than under"
