@@ -29,6 +29,7 @@ GROUPS = {
         "init": "write a commented configuration for your own model and text",
         "run": "find and measure the neurons of a model's languages, in one command",
         "plan": "price a run before anything runs",
+        "play": "ask a finished run's model, with languages off and on, on a page or in the terminal",
         "audit": "recompute every hash and check that the numbers agree with one another",
     },
     "text": {

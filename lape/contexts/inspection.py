@@ -118,7 +118,7 @@ def inspect(
     return Inspection(
         f"neuron {index}{f' of expert {expert}' if sites.has_blocks else ''} in {layer_label(layer)}",
         found,
-        *(_pieces(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1)),
+        *(token_texts(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1)),
     )
 
 
@@ -165,7 +165,7 @@ class _Packed:
             if place >= 0:
                 chunk, centre = divmod(place, self._length)
                 first, last = max(centre - AROUND, 0), min(centre + AROUND + 1, len(self._chunks[chunk]))
-                pieces = _pieces(self._tokenizer, self._chunks[chunk][first:last].tolist())
+                pieces = token_texts(self._tokenizer, self._chunks[chunk][first:last].tolist())
                 values = around[first - centre + AROUND : last - centre + AROUND].tolist()
                 found.append(Context(pieces, values, centre - first))
         return found
@@ -185,7 +185,7 @@ def _share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[floa
     return count / max(rows, 1), total / max(rows, 1)
 
 
-def _pieces(tokenizer: object, tokens: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: object, tokens: Sequence[int]) -> list[str]:
     """The text of each token; the token's own name where it is part of a character.
 
     A tokenizer may drop the space before a text's first word: each token is decoded behind another one.
