@@ -6,6 +6,7 @@ nothing more is needed.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -42,8 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.playground.finished_run import FinishedRun
 
     finished = FinishedRun.open(arguments.run)
-    if arguments.ask is None:
-        _check_gradio()
+    if arguments.ask is None and importlib.util.find_spec("gradio") is None:
+        raise LapeError(f'gradio: is not installed for {sys.executable}; install it: pip install "lape[play]"')
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
     from lape.playground.answering import Playground
 
     playground = Playground(finished, arguments.threads)
@@ -51,17 +53,6 @@ def run(arguments: argparse.Namespace) -> None:
         _serve(playground, arguments)
     else:
         _print(playground, _request(finished, arguments))
-
-
-def _check_gradio() -> None:
-    """Refuse where gradio is missing. It is told to report to nobody before it is imported."""
-    os.environ.update({"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"})
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise LapeError(
-            f'gradio: is not installed for {sys.executable}; install it: pip install "lape[play]", or pass --ask'
-        ) from error
 
 
 def _serve(playground: "Playground", arguments: argparse.Namespace) -> None:

@@ -86,8 +86,9 @@ class Playground:
 
     def _answer(self, request: Request, tell: Callable[[Answers], None]) -> None:
         request.check()
+        method = self.run.method(request.model, request.method)
         with self._turn:  # a perturbation is of the whole model
-            found = self._asked(self._model(request.model), request, tell)
+            found = self._asked(self._model(request.model), method, request, tell)
         tell(replace(found, normal=_identified(found.normal), switched=_identified(found.switched)))
 
     def load(self, name: str) -> None:
@@ -106,9 +107,9 @@ class Playground:
             self._loaded = LoadedModel(self.run.model_json(name))
         return self._loaded
 
-    def _asked(self, model: LoadedModel, request: Request, tell: Callable[[Answers], None]) -> Answers:
+    def _asked(self, model: LoadedModel, method: Method, request: Request, tell: Callable[[Answers], None]) -> Answers:
         """Both answers, with what fires, and without their languages."""
-        method, asking = self.run.method(request.model, request.method), Asking.of(self.run, request)
+        asking = Asking.of(self.run, request)
         neurons, change = model.artifact(Neurons, method.neurons), self._change(model, method, request.change)
         template = model.template(asking)
         prompt = template.prompt(request.prompt, "")

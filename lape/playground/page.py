@@ -1,9 +1,12 @@
-"""The page of the playground, made with gradio. It takes nothing from the network."""
+"""The page of the playground, made with gradio. It takes nothing from the network, and reports to nobody."""
 
+import os
 from collections.abc import Iterator, Sequence
 
-import gradio
 import pandas as pd
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
+import gradio
 
 from lape.errors import LapeError
 from lape.interventions.dose import Dose
@@ -17,8 +20,8 @@ from lape.playground.firing import leading
 from lape.playground.repeating import command, python
 
 _NOBODY = "none"  # no language is switched on
-# The colours of Okabe and Ito, which people with any colour vision tell apart.
-_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+# Dark enough for the white letters of a label, which names the language: colour alone tells nothing.
+_COLOURS = ("#0072B2", "#A34700", "#00664B", "#8A3D72", "#332288", "#6B5900", "#882255", "#4D4D4D")
 # Fonts of the system. Text runs in the direction of its own script, line by line.
 _THEME = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 _STYLE = "textarea, .highlighted {unicode-bidi: plaintext; text-align: start}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from default_config import DEFAULTS
 
+from lape.cli import main
 from lape.playground.answering import Playground
 from lape.playground.asking import Request
 from lape.playground.change import Change
@@ -48,6 +49,18 @@ def ask(playground, monkeypatch):
         return found
 
     return ask
+
+
+@pytest.fixture
+def printed(capsys, ask):
+    """Run `lape play`: its exit status, what it printed and its messages."""
+
+    def run(*words) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["play", *map(str, words)])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 def request(off=(), on=None, dose="set-all-1-1", method="lape", prompt=PROMPT, **settings) -> Request:

@@ -50,9 +50,9 @@ def test_the_python_counts_the_steering_values_where_the_run_wrote_none(ask, pla
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_command_prints_both_answers(ask, playground, lape, capfd, change):
+def test_the_command_prints_both_answers(ask, playground, printed, change):
     found, words = ask(**change), shlex.split(command(playground.run, request(**change)))
-    assert words.pop(0) == "lape"
-    capfd.readouterr()
-    status, _ = lape(*words)
+    assert words[:2] == ["lape", "play"]
+    status, out, _ = printed(*words[2:])
     assert status == 0
+    assert all(f")\n{side.text}\n\n" in out for side in (found.normal, found.switched))
