@@ -118,7 +118,7 @@ def inspect(
     return Inspection(
         f"neuron {index}{f' of expert {expert}' if sites.has_blocks else ''} in {layer_label(layer)}",
         found,
-        *(token_texts(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1)),
+        *(pieces(tokenizer, (sign * effect).topk(_WORDS).indices.tolist()) for sign in (1, -1)),
     )
 
 
@@ -165,9 +165,9 @@ class _Packed:
             if place >= 0:
                 chunk, centre = divmod(place, self._length)
                 first, last = max(centre - AROUND, 0), min(centre + AROUND + 1, len(self._chunks[chunk]))
-                pieces = token_texts(self._tokenizer, self._chunks[chunk][first:last].tolist())
+                texts = pieces(self._tokenizer, self._chunks[chunk][first:last].tolist())
                 values = around[first - centre + AROUND : last - centre + AROUND].tolist()
-                found.append(Context(pieces, values, centre - first))
+                found.append(Context(texts, values, centre - first))
         return found
 
 
@@ -185,7 +185,7 @@ def _share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[floa
     return count / max(rows, 1), total / max(rows, 1)
 
 
-def token_texts(tokenizer: object, tokens: Sequence[int]) -> list[str]:
+def pieces(tokenizer: object, tokens: Sequence[int]) -> list[str]:
     """The text of each token; the token's own name where it is part of a character.
 
     A tokenizer may drop the space before a text's first word: each token is decoded behind another one.
@@ -193,10 +193,10 @@ def token_texts(tokenizer: object, tokens: Sequence[int]) -> list[str]:
     with as_text(tokenizer) as backend:
         before = backend.encode("a", add_special_tokens=False).ids
         known = len(backend.decode(before, skip_special_tokens=False))
-        pieces = [backend.decode([*before, token], skip_special_tokens=False)[known:] for token in tokens]
+        texts = [backend.decode([*before, token], skip_special_tokens=False)[known:] for token in tokens]
         return [
-            f"<{backend.id_to_token(token)}>" if "\ufffd" in piece or not piece else piece
-            for token, piece in zip(tokens, pieces, strict=True)
+            f"<{backend.id_to_token(token)}>" if "\ufffd" in text or not text else text
+            for token, text in zip(tokens, texts, strict=True)
         ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lape.artifacts.files import read_json
-from lape.contexts.inspection import token_texts
+from lape.contexts.inspection import pieces
 from lape.generation.decoding import Answer, filled_up, greedy_answers, padded_length
 from lape.generation.prompts import Template, chat_tokenizer
 from lape.interventions.overwriting import UnitPerturbation, overwritten
@@ -142,7 +142,7 @@ class LoadedModel:
             else:
                 firing = stack.enter_context(perturbed(self.model, change, prompt_length=prompt_length, see=see))
             decoder_of(self.model)(input_ids=torch.tensor([ids], device=input_device(self.model)), use_cache=False)
-        texts = token_texts(self._tokenizer, ids)
+        texts = pieces(self._tokenizer, ids)
         return Reading(texts, prompt_length, counter and counter.counts(), _size(change), sum(firing.changed.values()))
 
 
