@@ -87,7 +87,7 @@ def page(playground: Playground) -> gradio.Blocks:
         with gradio.Row():
             off = gradio.CheckboxGroup(languages, label="Off")
             on = gradio.Radio([_NOBODY, *languages], value=_NOBODY, label="On")
-        with gradio.Accordion("How", open=False):
+        with gradio.Accordion("Dose and prompt", open=False):
             with gradio.Row():
                 mode = gradio.Radio(MODES, value="set", label="Mode")
                 positions = gradio.Radio(POSITIONS, value="all", label="Positions")
@@ -100,8 +100,8 @@ def page(playground: Playground) -> gradio.Blocks:
                     1, most, run.config["generation"]["max_new_tokens"], step=1, label="Tokens of an answer, at most"
                 )
         with gradio.Row():
-            start = gradio.Button("Answer", variant="primary")
-            stop = gradio.Button("Stop")
+            start = gradio.Button("Answer", variant="primary", scale=4)
+            stop = gradio.Button("Stop", scale=1)
         with gradio.Row():
             texts = [_answer(label) for label in ("As it is", "Switched")]
         done = gradio.Markdown()

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import PROMPT, request
+from played_run import PROMPT, request
 
 import lape as library
 from lape.errors import LapeError

@@ -1,11 +1,11 @@
 """The page in a browser: what it shows, what it asks of the network, and two users at once."""
 
-import re
 import socket
 
 import pytest
 from browser import browser, requires_browser
-from conftest import PROMPT, request
+from page_user import User
+from played_run import PROMPT, request
 
 from lape.playground.repeating import command, python
 
@@ -48,36 +48,6 @@ def chromium():
         yield launched
 
 
-class User:
-    """A user in a browser of his own, who keeps what goes wrong and what is asked of the network."""
-
-    def __init__(self, chromium, address: str, **settings):
-        self.context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"], **settings)
-        self.page, self.asked, self.faults = self.context.new_page(), [], []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
-        self.page.on("dialog", lambda dialog: self.faults.append(dialog.message))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.goto(address)
-
-    def choose(self, group: str, name: str) -> None:
-        self.page.locator("fieldset", has_text=re.compile(f"^\\s*{group}\\b")).get_by_label(name, exact=True).check()
-
-    def start(self, prompt: str = PROMPT) -> None:
-        self.page.get_by_role("textbox", name="Prompt").fill(prompt)
-        self.page.get_by_role("button", name="Answer").click()
-
-    def answers(self) -> tuple[str, str]:
-        """Both answers, once they are whole."""
-        self.page.get_by_text(re.compile("switched; |Nothing is switched")).wait_for()
-        return tuple(self.page.locator(f"#{place} textarea").input_value() for place in ("as-it-is", "switched"))
-
-    def copied(self, place: str) -> str:
-        """What the copy button of a block of code copies."""
-        self.page.locator(f"#{place}").get_by_role("button", name=re.compile("copy", re.I)).click()
-        return self.page.evaluate("navigator.clipboard.readText()")
-
-
 @pytest.fixture
 def user(chromium, address):
     """Opens the page as one more user."""
@@ -96,8 +66,8 @@ def user(chromium, address):
 def test_a_language_is_switched_off(user, ask, playground, strangers):
     found, here = ask(off=["fr"]), user()
     here.choose("Off", "fr")
-    here.page.get_by_role("button", name="How").click()
-    here.start()
+    here.page.get_by_role("button", name="Dose and prompt").click()
+    here.start(PROMPT)
     assert here.answers() == (found.normal.text.replace("\r", "\n"), found.switched.text.replace("\r", "\n"))
     assert here.page.get_by_text(found.done).count() == 1
     assert here.page.locator("#switched-language").inner_text().startswith("Language: ")
@@ -113,10 +83,9 @@ def test_a_language_is_switched_off(user, ask, playground, strangers):
 def test_strength_0_changes_nothing(user, ask):
     here = user()
     here.choose("On", "ja")
-    here.page.get_by_role("button", name="How").click()
-    here.page.get_by_label("number input for Strength").fill("0")
-    here.page.get_by_label("number input for Strength").press("Enter")
-    here.start()
+    here.page.get_by_role("button", name="Dose and prompt").click()
+    here.strength("0")
+    here.start(PROMPT)
     normal, switched = here.answers()
     assert normal == switched == ask().normal.text.replace("\r", "\n")
 
@@ -125,8 +94,8 @@ def test_two_users_at_once_do_not_disturb_one_another(user, ask):
     first, second = user(), user()
     first.choose("Off", "fr")
     second.choose("On", "ja")
-    first.start()
-    second.start()
+    first.start(PROMPT)
+    second.start(PROMPT)
     for here, change in ((first, {"off": ["fr"]}), (second, {"on": "ja"})):
         found = ask(**change)
         assert here.answers() == (found.normal.text.replace("\r", "\n"), found.switched.text.replace("\r", "\n"))
@@ -149,6 +118,6 @@ def test_hostile_text_is_shown_and_not_run(user):
 
 def test_the_page_fits_a_phone(user):
     here = user(viewport={"width": 390, "height": 800})
-    here.start()
+    here.start(PROMPT)
     here.answers()
     assert here.page.evaluate("document.documentElement.scrollWidth") <= 390

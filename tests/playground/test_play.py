@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from conftest import PROMPT
+from played_run import PROMPT
 
 
 def test_answers_are_printed(ask, printed, run_folder):

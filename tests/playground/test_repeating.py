@@ -5,7 +5,7 @@ import io
 import shlex
 
 import pytest
-from conftest import PROMPT, request
+from played_run import PROMPT, request
 
 from lape.playground.repeating import command, python
 
