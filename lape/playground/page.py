@@ -24,7 +24,8 @@ _NOBODY = "none"  # no language is switched on
 _COLOURS = ("#0072B2", "#A34700", "#00664B", "#8A3D72", "#332288", "#6B5900", "#882255", "#4D4D4D")
 # Fonts of the system. Text runs in the direction of its own script, line by line.
 _THEME = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-_STYLE = "textarea, .highlighted {unicode-bidi: plaintext; text-align: start}"
+_STYLE = """textarea, .fired {unicode-bidi: plaintext; text-align: start}
+.dark .fired .text {color: white}"""
 _ABOUT = """# Switch languages in {model}
 Write a question, choose what is off and what is on, and compare the two answers. The model is that of the run `{run}`.
 """
@@ -109,7 +110,7 @@ def page(playground: Playground) -> gradio.Blocks:
             gradio.Markdown(_FIRING)
             with gradio.Row():
                 fired = [
-                    gradio.HighlightedText(label=label, show_legend=False, elem_classes="highlighted")
+                    gradio.HighlightedText(label=label, show_legend=False, elem_classes="fired")
                     for label in ("As it is", "Switched")
                 ]
         with gradio.Accordion("Number of neurons that fire, for each token and language", open=False):
@@ -117,7 +118,9 @@ def page(playground: Playground) -> gradio.Blocks:
                 tables = [gradio.Dataframe(label=label, interactive=False) for label in ("As it is", "Switched")]
         with gradio.Accordion("Repeat it", open=False):
             script = gradio.Code(language="python", label="Python", interactive=False, elem_id="python")
-            line = gradio.Code(language="shell", label="Command", interactive=False, elem_id="command", wrap_lines=True)
+            line = gradio.Code(
+                language="shell", label="Command", interactive=False, elem_id="command", wrap_lines=True, lines=1
+            )
 
         def answer(*values) -> Iterator[list]:
             """Each value of the page's components while the answers grow."""
@@ -172,13 +175,13 @@ def _fired(side: Side, found: Answers) -> gradio.HighlightedText:
     """The tokens of prompt and answer, each with the language whose neurons fire most on it."""
     reading, names = side.reading, list(found.sizes)
     if reading.counts is None:
-        return gradio.HighlightedText(value=[(token, None) for token in reading.tokens])
+        return gradio.HighlightedText(value=[(_visible(token), None) for token in reading.tokens])
     labels, colours = [], {}
     for token, counts, place in zip(
         reading.tokens, reading.counts, leading(reading.counts, list(found.sizes.values())), strict=True
     ):
         label = None if place is None else f"{names[place]} {counts[place]}"
-        labels.append((token, label))
+        labels.append((_visible(token), label))
         if label:
             colours[label] = _COLOURS[place % len(_COLOURS)]
     return gradio.HighlightedText(value=labels, color_map=colours)
@@ -188,7 +191,12 @@ def _table(side: Side, found: Answers) -> pd.DataFrame:
     """One row per token, one column per language."""
     counts = side.reading.counts
     columns = {f"{name} (of {size})": counts[:, place] for place, (name, size) in enumerate(found.sizes.items())}
-    return pd.DataFrame({"token": side.reading.tokens, **columns})
+    return pd.DataFrame({"token": map(_visible, side.reading.tokens), **columns})
+
+
+def _visible(token: str) -> str:
+    """A token with a sign for each end of a line, as the cards of neurons have it."""
+    return token.replace("\n", "⏎")
 
 
 def _choices(playground: Playground, model: str, method: str) -> Sequence[object]:

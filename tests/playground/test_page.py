@@ -7,6 +7,7 @@ from browser import browser, requires_browser
 from page_user import User
 from played_run import PROMPT, request
 
+from lape.playground.firing import leading
 from lape.playground.repeating import command, python
 
 pytest.importorskip("gradio", reason="the page needs gradio, of envs/requirements-dev.txt")
@@ -71,8 +72,13 @@ def test_a_language_is_switched_off(user, ask, playground, strangers):
     assert here.answers() == (found.normal.text.replace("\r", "\n"), found.switched.text.replace("\r", "\n"))
     assert here.page.get_by_text(found.done).count() == 1
     assert here.page.locator("#switched-language").inner_text().startswith("Language: ")
-    marked = here.page.locator(".highlighted")
-    assert "ja" in marked.nth(0).inner_text().lower() and "fr" not in marked.nth(1).inner_text().lower()
+    marked = here.page.locator(".fired")
+    assert marked.count() == 2
+    for place, side in enumerate((found.normal, found.switched)):
+        leads = leading(side.reading.counts, list(found.sizes.values()))
+        named = zip(leads, side.reading.counts, strict=True)
+        labels = [f"{list(found.sizes)[lead]} {counts[lead]}" for lead, counts in named if lead is not None]
+        assert marked.nth(place).locator(".label").all_inner_texts() == [label.upper() for label in labels]
     here.page.get_by_role("button", name="Repeat it").click()
     asked = request(off=["fr"])
     assert here.copied("python").strip() == python(playground.run, asked, playground.threads).strip()
