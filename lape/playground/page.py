@@ -63,9 +63,10 @@ def launched(playground: Playground, port: int | None = None, share: bool = Fals
             theme=_THEME,
             css=_STYLE,
         )
-    except (OSError, RuntimeError) as error:
-        raise LapeError(f"the page cannot be served ({error}); name another --port, or leave out --share") from error
+    except OSError as error:
+        raise LapeError(f"--port {port or 'from 7860 on'}: no such port is free; name another") from error
     if share and not public:
+        blocks.close(verbose=False)
         raise LapeError("gradio's servers gave no public address; look at the network, or leave out --share")
     return blocks, public or local
 

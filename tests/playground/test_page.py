@@ -107,6 +107,11 @@ def test_two_users_at_once_do_not_disturb_one_another(user, ask):
         assert here.answers() == (found.normal.text.replace("\r", "\n"), found.switched.text.replace("\r", "\n"))
 
 
+def test_a_port_that_is_taken_is_told(printed, run_folder, address):
+    status, out, messages = printed(run_folder, "--port", address.rstrip("/").rpartition(":")[2])
+    assert status == 1 and out == "" and "no such port is free; name another" in messages
+
+
 def test_what_cannot_be_asked_is_told(user):
     here = user()
     here.start(" ")
