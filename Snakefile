@@ -40,10 +40,11 @@
 #   <results>/embeddings/{model}/{language}.npy  embed       embeddings of the aligned sentences after every layer
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
-#   <results>/tables/{item}.csv, .md, .latex/     table       one per item of the registry, lape/items/
+#   <results>/tables/{item}.csv, .md, .html,
+#             {item}.latex/                      table       one per item of the registry, lape/items/
 #   <results>/figures/{item}.pdf, .svg, .png     figure
 #   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
-#   <results>/report.html                        report      the default target's tables and figures with captions
+#   <results>/report.html, summary.rst           report      the default target's tables and figures with captions
 #   <results>/paper/manifest.json, report.html   paper       manifest and report of `paper`; expert_units/ has its own
 #   <logs>                                       logs/ of the run: what each job said (.log) and took (.tsv)
 
@@ -57,6 +58,10 @@ include: "rules/common.smk"
 pathvars:
     results=f"results/{config['run']}",
     logs=f"results/{config['run']}/logs",
+
+
+# The first page of the report. The rule of a report names the page of its target.
+report: os.path.abspath(os.environ.get("LAPE_SUMMARY", f"results/{config['run']}/summary.rst"))
 
 
 rule all:

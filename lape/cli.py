@@ -78,6 +78,7 @@ GROUPS = {
     "tables, figures and the record of a run": {
         "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
         "figure": "a figure of the paper as PDF, SVG and PNG",
+        "summary": "what was run and what was found, in a few sentences",
         "manifest": "list every artifact of a run with its hash and provenance",
     },
     "for the workflow": {

@@ -1,8 +1,8 @@
 """A record of the run: its configuration, and for each of three targets a manifest of every artifact and a report.
 
 Input: the target's tables and figures, from which the manifest follows every header back to the downloads; captions.
-Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures; and
-manifest.json, which `lape audit` checks. The targets `paper` and `expert_units` have folders of their own for the
+Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures, which begins
+with summary.rst, what was run and found; and manifest.json, which `lape audit` checks. The targets `paper` and `expert_units` have folders of their own for the
 report and the manifest.
 """
 
@@ -54,9 +54,11 @@ for target, prefix, folder in (
         input:
             content=targets.of_target(config, target),
             config="<results>/config.json",
+            matrix=targets.headers(targets.matrix(config, target)),
             captions=repository_files("rules/captions/*.rst"),
         output:
-            f"<results>/{folder}report.html",
+            html=f"<results>/{folder}report.html",
+            summary=f"<results>/{folder}summary.rst",
         log:
             f"<logs>/{folder}report.log",
         localrule: True
@@ -64,9 +66,11 @@ for target, prefix, folder in (
             "../envs/lape.yaml"
         params:
             snakefile=repository_files("Snakefile"),
+            code=code_hash("lape.commands.summary"),
         # A second Snakemake reads the metadata of the finished items. It takes no lock, because the Snakemake that runs
         # this job holds it.
         shell:
-            "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
-            "--report {output}.partial.html {input.content} && sync {output}.partial.html && "
-            "mv {output}.partial.html {output}) > {log} 2>&1"
+            "(lape summary {input.matrix} --config {input.config} --output {output.summary} && "
+            "LAPE_SUMMARY={output.summary} snakemake --nolock --snakefile {params.snakefile:q} "
+            "--configfile {input.config} --report {output.html}.partial.html {input.content} && "
+            "sync {output.html}.partial.html && mv {output.html}.partial.html {output.html}) > {log} 2>&1"

@@ -89,10 +89,12 @@ def test_a_gpu_makes_everything_and_counts_the_same(paper_run, tmp_path, monkeyp
 def test_every_item_is_there(paper_run):
     names = set(paper_run.artifacts())
     for item in TABLES:
-        assert {f"tables/{item}{suffix}" for suffix in (".csv", ".md", f".latex/{item}-1.tex", ".json")} <= names
+        assert {
+            f"tables/{item}{suffix}" for suffix in (".csv", ".md", ".html", f".latex/{item}-1.tex", ".json")
+        } <= names
     for item in FIGURES:
         assert {f"figures/{item}{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")} <= names
-    assert {"paper/manifest.json", "paper/report.html"} <= names
+    assert {"paper/manifest.json", "paper/report.html", "paper/summary.rst"} <= names
 
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
@@ -152,7 +154,8 @@ def test_the_manifest_holds_what_both_targets_made(paper_run):
     assert default < paper
     listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
     own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
-    ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "paper/report.html")}
+    ends = {f"results/tiny/{name}" for name in ("config.json", "manifest.json", "report.html", "summary.rst")}
+    ends |= {f"results/tiny/paper/{name}" for name in ("report.html", "summary.rst")}
     ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
     assert own - listed == {*ends, MANIFEST}
     rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}
