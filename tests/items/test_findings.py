@@ -17,7 +17,7 @@ def matrix(tmp_path):
         rows = [
             {"model": "m_1", "method": "lape", "deactivated": off, "evaluated": on, "baseline_ppl": 10.0, "ppl": 20.0}
             | {"nll_change": rise, "nll_change_low": rise - 0.5, "nll_change_high": rise + 0.25}
-            | {"control_nll": 2.0, "nll": 3.0, "p_value": p_holm, "p_holm": p_holm if off == on else 1.0}
+            | {"chunks": 100, "control_nll": 2.0, "nll": 3.0, "p_value": p_holm, "p_holm": p_holm if off == on else 1.0}
             for (off, on), rise in rises.items()
         ]
         pd.DataFrame(rows).to_csv(tmp_path / "deactivation_matrix.csv", index=False)
