@@ -20,6 +20,7 @@ def matrix(tmp_path):
             | {"chunks": 100, "control_nll": 2.0, "nll": 3.0, "p_value": p_holm, "p_holm": p_holm if off == on else 1.0}
             for (off, on), rise in rises.items()
         ]
+        rows += [row | {"method": "matched_lape", "nll_change": row["nll_change"] / 10} for row in rows]
         pd.DataFrame(rows).to_csv(tmp_path / "deactivation_matrix.csv", index=False)
         (tmp_path / "deactivation_matrix.json").write_text('{"artifact": "table"}')
         return tmp_path / "deactivation_matrix.json"
@@ -32,6 +33,7 @@ RISES = {("fr", "fr"): 1.0, ("fr", "ja"): 0.25, ("ja", "fr"): 0.75, ("ja", "ja")
 
 def test_a_matrix_is_told_with_its_uncertainty(matrix):
     mean, tested, largest = findings(matrix(RISES))
+    assert mean.endswith("Without as many random neurons of the same layers it loses 0.15.")
     assert "loses 1.50 nats per token without the neurons that LAPE finds for it, and 0.50 without those" in mean
     assert tested.startswith(
         "2 of 2 languages (fr, ja) suffer more without their own neurons than under the control, and 0"

@@ -8,6 +8,7 @@ import pandas as pd
 from lape.artifacts.files import read_json
 from lape.errors import counted
 from lape.items.layout import rounded
+from lape.items.perplexity.inputs import CONTROL
 from lape.items.perplexity.rows import significant, significant_cells
 from lape.items.tables import read
 
@@ -28,11 +29,7 @@ def findings(header: Path) -> Iterator[str]:
         own = block[block["deactivated"] == block["evaluated"]].dropna(subset=["nll_change"])
         if own.empty:
             continue
-        others = block[block["deactivated"] != block["evaluated"]]["nll_change"]
-        yield (
-            f"Under {model} the text of a language loses {rounded(own['nll_change'].mean())} nats per token without "
-            f"the neurons that LAPE finds for it, and {rounded(others.mean())} without those of another language."
-        )
+        yield _losses(str(model), block, frame[(frame["model"] == model) & (frame["method"] == f"{CONTROL}lape")])
         yield from _tested(block)
         most = own.loc[own["nll_change"].idxmax()]
         if most.nll_change <= 0:
@@ -42,6 +39,21 @@ def findings(header: Path) -> Iterator[str]:
             f"from {rounded(most.baseline_ppl)} to {rounded(most.ppl)}, a rise of {rounded(most.nll_change)} nats per "
             f"token{_interval(most.nll_change_low, most.nll_change_high)}."
         )
+
+
+def _losses(model: str, block: pd.DataFrame, control: pd.DataFrame) -> str:
+    """What a language loses on average by its own neurons, by those of others, and by the control of its own."""
+    own, others, random = (
+        rows[(rows["deactivated"] == rows["evaluated"]) == diagonal]["nll_change"].mean()
+        for rows, diagonal in ((block, True), (block, False), (control, True))
+    )
+    line = (
+        f"Under {model} the text of a language loses {rounded(own)} nats per token without the neurons that LAPE finds "
+        f"for it, and {rounded(others)} without those of another language."
+    )
+    if pd.notna(random):
+        line += f" Without as many random neurons of the same layers it loses {rounded(random)}."
+    return line
 
 
 def _tested(block: pd.DataFrame) -> Iterator[str]:
