@@ -33,7 +33,7 @@ _COLUMN, _WIDTH, _HEIGHT = 240, 500, 600
 _STYLE = """
 body {font: 15px/1.5 system-ui, sans-serif; margin: 1.5em; color: #222; background: #fff}
 h1 {font-size: 1.3em} h2 {font-size: 1em; margin: 1.6em 0 .4em; max-width: 60em}
-table {border-collapse: collapse} 
+table {border-collapse: collapse}
 th, td {padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap}
 th {font-weight: 600} th:first-child {text-align: left} tbody tr:hover {background: #f3f3f3}
 .prose td, .prose th {text-align: left; vertical-align: top; white-space: pre-line; unicode-bidi: plaintext}
