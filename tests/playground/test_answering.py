@@ -3,17 +3,15 @@
 import json
 import threading
 
-import numpy as np
 import pytest
 import torch
 from played_run import PROMPT, request
 
 import lape as library
 from lape.errors import LapeError
-from lape.interventions.perturbation import Perturbation, perturbed
+from lape.interventions.perturbation import perturbed
 from lape.model.ffn import find_ffn
 from lape.playground.finished_run import FinishedRun
-from lape.playground.firing import leading
 
 OFF_AND_ON = {"off": ["fr"], "on": "ja", "dose": "add-generated-4-0.5"}
 
@@ -149,11 +147,6 @@ def test_what_fires_is_what_hooks_see(ask, playground, run_folder, change):
     assert not reading.counts[:, 0].any() or change != {"off": ["fr"]}
 
 
-def test_the_leading_language_has_the_largest_share():
-    assert leading(np.array([[3, 5], [3, 2], [0, 0], [1, 0]]), [3, 10]) == [0, 0, None, 0]
-    assert leading(np.array([[0, 1]]), [0, 10]) == [1]
-
-
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -186,10 +179,3 @@ def test_a_run_without_questions_offers_those_of_lape(run_folder, tmp_path):
     assert run.first_questions()["fr"] == (run_folder.parents[1] / "asked/fr.txt").read_text().splitlines()[0]
     bare = FinishedRun(tmp_path, run.config)
     assert bare.first_questions()["fr"].startswith("Pourquoi les étoiles")
-
-
-def test_perturbing_nothing_can_be_watched(tiny_model):
-    seen = []
-    with perturbed(tiny_model, Perturbation({}), see=lambda site, *_: seen.append(site.place)):
-        tiny_model(input_ids=torch.arange(2, 12).view(2, 5))
-    assert seen == [0, 1, 2]
