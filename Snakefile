@@ -46,14 +46,15 @@
 #   <results>/embeddings/{model}/{language}.npy  embed       embeddings of the aligned sentences after every layer
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
-#   <results>/tables/{item}.csv, .md, .latex/     table       one per item of the registry, lape/items/
+#   <results>/tables/{item}.csv, .md, .html,
+#             {item}.latex/                      table       one per item of the registry, lape/items/
 #   <results>/figures/{item}.pdf, .svg, .png     figure
 #   <results>/manifest.json                      manifest    every artifact of the default target: hash and provenance
-#   <results>/report.html                        report      the default target's tables and figures with captions
+#   <results>/report.html, summary.rst           report      the default target's tables and figures with captions
 #   <results>/index.html                         explorer    findings, neurons, answers and tables of the default target;
 #                                                            beyond 20 MB with index.data/ beside it
-#   <results>/paper/                             paper       manifest.json, report.html and index.html of `paper`;
-#                                                            expert_units/ has its own
+#   <results>/paper/                             paper       manifest.json, report.html, summary.rst and index.html of
+#                                                            `paper`; expert_units/ has its own
 #   <logs>                                       logs/ of the run: what each job said (.log) and took (.tsv)
 
 
@@ -66,6 +67,10 @@ include: "rules/common.smk"
 pathvars:
     results=f"results/{config['run']}",
     logs=f"results/{config['run']}/logs",
+
+
+# The first page of the report. The rule of a report names the page of its target.
+report: os.path.abspath(os.environ.get("LAPE_SUMMARY", f"results/{config['run']}/summary.rst"))
 
 
 rule all:

@@ -29,6 +29,7 @@ GROUPS = {
         "init": "write a commented configuration for your own model and text",
         "run": "find and measure the neurons of a model's languages, in one command",
         "plan": "price a run before anything runs",
+        "play": "ask a finished run's model, with languages off and on, on a page or in the terminal",
         "audit": "recompute every hash and check that the numbers agree with one another",
     },
     "text": {
@@ -80,6 +81,7 @@ GROUPS = {
     "tables, figures and the record of a run": {
         "table": "a table or a figure's data of the paper as CSV, Markdown and LaTeX",
         "figure": "a figure of the paper as PDF, SVG and PNG",
+        "summary": "what was run and what was found, in a few sentences",
         "manifest": "list every artifact of a run with its hash and provenance",
         "explorer": "a run's findings, neurons, answers and tables as a page that opens from a file",
     },

@@ -16,7 +16,7 @@ from lape.artifacts.code import code_hash
 from lape.config import check_config, expand_paths, expert_languages, with_defaults
 from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
-from lape.items.registry import ITEMS, name_items
+from lape.items.registry import ITEMS, in_report, name_items
 from lape.machine.warm import warm_lape
 from lape.workflow import names, repository, targets
 from lape.workflow.console import PLAN, attach, expected

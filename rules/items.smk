@@ -1,9 +1,9 @@
 """The tables and figures: two loops over the registry of items, `lape.items.registry`.
 
 Input: for a table the headers that its entry names, and the data beside them; for a figure its table and nothing else.
-Output: for a table tidy CSV with one observation per row, Markdown, and a folder with a LaTeX file per section; for a
-figure PDF, SVG and PNG. The same inputs and seed give the same bytes. The name of an item is a target that makes its
-table and its figure, and so is each alias, such as `figure2`.
+Output: for a table tidy CSV with one observation per row, Markdown, HTML for the report, and a folder with a LaTeX
+file per section; for a figure PDF, SVG and PNG. The same inputs and seed give the same bytes. The name of an item is a
+target that makes its table and its figure, and so is each alias, such as `figure2`.
 """
 
 for name, item in ((name, item) for item in ITEMS for name in (item.name, *item.aliases)):
@@ -16,7 +16,7 @@ for name, item in ((name, item) for item in ITEMS for name in (item.name, *item.
         localrule: True
 
 
-for item in (item for item in ITEMS if item.table):
+for item, (section, number) in ((item, in_report(item)) for item in ITEMS if item.table):
 
     rule:
         name:
@@ -25,11 +25,12 @@ for item in (item for item in ITEMS if item.table):
             headers=in_one_line(tables.headers(item)),
             data=in_one_line(tables.data(item)),
         output:
-            csv=report(
-                f"<results>/tables/{item.name}.csv",
+            csv=f"<results>/tables/{item.name}.csv",
+            page=report(
+                f"<results>/tables/{item.name}.html",
                 caption=f"captions/{item.name}.rst",
-                category="Tables",
-                labels={"item": item.table.title},
+                category=section,
+                labels={"item": f"{number} {item.table.title} (table)"},
             ),
             texts=multiext(f"<results>/tables/{item.name}", ".md", ".json"),
             latex=directory(f"<results>/tables/{item.name}.latex"),
@@ -48,7 +49,7 @@ for item in (item for item in ITEMS if item.table):
             "lape table --log {log} --rule {params.rule} {params.item} {input.headers} {params.options} --output {output.csv}"
 
 
-for item in (item for item in ITEMS if item.figure):
+for item, (section, number) in ((item, in_report(item)) for item in ITEMS if item.figure):
 
     rule:
         name:
@@ -59,8 +60,8 @@ for item in (item for item in ITEMS if item.figure):
             svg=report(
                 f"<results>/figures/{item.name}.svg",
                 caption=f"captions/{item.name}.rst",
-                category="Figures",
-                labels={"item": item.figure.title},
+                category=section,
+                labels={"item": f"{number} {item.figure.title} (figure)"},
             ),
             pdf=f"<results>/figures/{item.name}.pdf",
             others=multiext(f"<results>/figures/{item.name}", ".png", ".json"),

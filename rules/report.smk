@@ -2,9 +2,10 @@
 
 Input: the target's tables and figures and its neurons' contexts, from which the manifest follows every header back to
 the downloads; captions.
-Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures; and
-manifest.json, which `lape audit` checks; index.html, a page of the findings, the neurons, the answers and the tables of
-a manifest, which audits them. The targets `paper` and `expert_units` have folders of their own for the three.
+Output: config.json, the merged configuration; report.html, a self-contained page of tables and figures, which begins
+with summary.rst, what was run and found; manifest.json, which `lape audit` checks; and index.html, a page of the
+findings, the neurons, the answers and the tables of a manifest, which audits them. The targets `paper` and
+`expert_units` have folders of their own for the four.
 """
 
 
@@ -56,9 +57,11 @@ for target, prefix, folder in (
         input:
             content=targets.of_target(config, target),
             config="<results>/config.json",
+            matrix=targets.headers(targets.matrix(config, target)),
             captions=repository_files("rules/captions/*.rst"),
         output:
-            f"<results>/{folder}report.html",
+            html=f"<results>/{folder}report.html",
+            summary=f"<results>/{folder}summary.rst",
         log:
             f"<logs>/{folder}report.log",
         localrule: True
@@ -66,12 +69,14 @@ for target, prefix, folder in (
             "../envs/lape.yaml"
         params:
             snakefile=repository_files("Snakefile"),
+            code=code_hash("lape.commands.summary"),
         # A second Snakemake reads the metadata of the finished items. It takes no lock, because the Snakemake that runs
         # this job holds it.
         shell:
-            "(snakemake --nolock --snakefile {params.snakefile:q} --configfile {input.config} "
-            "--report {output}.partial.html {input.content} && sync {output}.partial.html && "
-            "mv {output}.partial.html {output}) > {log} 2>&1"
+            "(lape summary {input.matrix} --config {input.config} --output {output.summary} && "
+            "LAPE_SUMMARY={output.summary} snakemake --nolock --snakefile {params.snakefile:q} "
+            "--configfile {input.config} --report {output.html}.partial.html {input.content} && "
+            "sync {output.html}.partial.html && mv {output.html}.partial.html {output.html}) > {log} 2>&1"
 
     rule:
         name:

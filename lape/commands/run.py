@@ -78,7 +78,8 @@ def _next(config: dict, results: Path) -> list[str]:
     load = f'neurons = lape.Neurons.load("{neurons}.json")'
     return [
         f"  open    {results / 'report.html'}",
-        f'  play    in a notebook: {load}; lape.deactivate(model, neurons, "{language}")',
+        f"  play    lape play {results}",
+        f'  code    in a notebook: {load}; lape.deactivate(model, neurons, "{language}")',
         f"  export  lape export neurons {neurons}.json --output {model}.pth",
         f"  share   lape audit {results / 'manifest.json'}, then the folder {results}",
     ]

@@ -1,4 +1,4 @@
-"""A table of the paper, or the data of one of its figures: CSV for machines, Markdown and LaTeX for people."""
+"""A table of the paper, or the data of one of its figures: CSV for machines, Markdown, HTML and LaTeX for people."""
 
 import argparse
 from pathlib import Path

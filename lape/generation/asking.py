@@ -56,12 +56,7 @@ def answers(
     template = Template(text, None, tokenizer if chat else None)
     prompts = [template.prompt(question, "") for question in questions]
     ids = [template.encode(backend, prompt) for prompt in prompts]
-    context = context_length(model)
-    if context and padded_length(model, ids, max_tokens) + max_tokens > context:
-        raise LapeError(
-            f"the question takes {max(map(len, ids))} tokens, with {max_tokens} of an answer more than the context of "
-            f"{context}; shorten it or lower max_tokens"
-        )
+    check_context(model, ids, max_tokens)
     found = greedy_answers(
         model,
         backend,
@@ -72,3 +67,17 @@ def answers(
         batch_size=max(len(ids), 1),
     )
     return [split_thoughts(prompt, each.text)[1] for prompt, each in zip(prompts, found, strict=True)]
+
+
+def check_context(model: "PreTrainedModel", prompts: Sequence[Sequence[int]], max_tokens: int) -> None:
+    """Check that prompts, given by their token ids, and their answers fit into a model's context.
+
+    Raises:
+        LapeError: one does not.
+    """
+    context = context_length(model)
+    if context and padded_length(model, prompts, max_tokens) + max_tokens > context:
+        raise LapeError(
+            f"the question takes {max(map(len, prompts))} tokens, with {max_tokens} of an answer more than the context "
+            f"of {context}; shorten it or lower max_tokens"
+        )

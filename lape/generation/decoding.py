@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +65,7 @@ def greedy_answers(
     use_cache: bool = True,
     on_batch: Callable[[int, int], None] = lambda answers, tokens: None,
     processors: Callable[[Sequence[int], int], list[LogitsProcessor]] = lambda places, length: [],
+    on_token: Callable[[list[Answer]], None] | None = None,
 ) -> list[Answer]:
     """Greedy answers to some prompts.
 
@@ -86,6 +88,7 @@ def greedy_answers(
             padding and filling.
         processors: from the places of a batch's rows among the prompts, and the padded length of the prompts, to
             further changes of the batch's logits.
+        on_token: called after each step with the batch's answers so far. One that has not ended says "length".
 
     Returns:
         an answer for each prompt.
@@ -102,6 +105,8 @@ def greedy_answers(
         mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in filled], device=device)
         stopping = _Stop(tokenizer, stop, length, len(filled))
         with _no_defaults(model) as own:
+            read = partial(_read, tokenizer, stop, own.eos_token_id, stopping, len(places))
+            told = [] if on_token is None else [_Told(length, read, on_token)]
             generated = model.generate(
                 ids,
                 attention_mask=mask,
@@ -115,13 +120,9 @@ def greedy_answers(
                     use_cache=use_cache,
                 ),
                 logits_processor=LogitsProcessorList(processors(batch, length)),
-                stopping_criteria=StoppingCriteriaList([stopping]),
+                stopping_criteria=StoppingCriteriaList([stopping, *told]),
             )
-        ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        rows = generated[: len(places), length:].tolist()
-        found += [
-            _answer(tokenizer, row[:size], ends, stop) for row, size in zip(rows, stopping.sizes.tolist(), strict=False)
-        ]
+        found += read(generated[:, length:])
         passes = generated.shape[1] - length
         fed = length + passes - 1 if use_cache else passes * length + passes * (passes - 1) // 2
         on_batch(len(places), len(batch) * fed)
@@ -208,6 +209,19 @@ class _Stop(StoppingCriteria):
         return (self.sizes <= size).to(input_ids.device)
 
 
+class _Told(StoppingCriteria):
+    """Tells the answers so far after each token, and ends none."""
+
+    def __init__(
+        self, prompt_length: int, read: Callable[[Tensor], list[Answer]], on_token: Callable[[list[Answer]], None]
+    ):
+        self._prompt_length, self._read, self._on_token = prompt_length, read, on_token
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_) -> Tensor:
+        self._on_token(self._read(input_ids[:, self._prompt_length :]))
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
 class _Draw(LogitsProcessor):
     """Makes the token that a row's random number chooses the row's most probable one."""
 
@@ -240,6 +254,22 @@ def _drawn(logits: Tensor, number: Tensor) -> Tensor:
     # A block's sum, rounded, may be above its cumulative sum's end.
     token = block[0] * _BLOCK + torch.searchsorted(cumulative, torch.minimum(wanted, cumulative[-1]))
     return torch.where(found < len(blocks), token, len(logits))
+
+
+def _read(
+    tokenizer: Tokenizer,
+    stop: Sequence[str],
+    eos: int | list[int] | None,
+    stopping: _Stop,
+    rows: int,
+    generated: Tensor,
+) -> list[Answer]:
+    """The answers in the first rows of what was generated, int64 [B, n], which `stopping` has seen."""
+    ends = eos if isinstance(eos, list) else [eos]
+    sizes = stopping.sizes.tolist()[:rows]
+    return [
+        _answer(tokenizer, row[:size], ends, stop) for row, size in zip(generated[:rows].tolist(), sizes, strict=True)
+    ]
 
 
 def _answer(tokenizer: Tokenizer, tokens: list[int], ends: Sequence[int | None], stop: Sequence[str]) -> Answer:

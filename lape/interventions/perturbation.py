@@ -261,6 +261,7 @@ def perturbed(
     choice: Tensor | None = None,
     prompt_length: int | None = None,
     backend: str = "auto",
+    see: Callable[[ModelSite, int, Tensor, Tensor | None], None] | None = None,
 ) -> Iterator[Firing]:
     """Perturb activations during the block, before the up projection multiplies them. The hooks are always removed.
 
@@ -273,6 +274,8 @@ def perturbed(
             positions are generated, with a cache and without. None: all positions of a pass that starts its sequences
             are prompt, and all positions of a pass that goes on from a cache are generated.
         backend: see `lape.kernels.ops.resolved`.
+        see: called with every activation of the model once it is perturbed, by site, expert, activation and rows; see
+            `lape.model.activations.See`.
 
     Yields:
         the record of what fired. When the block ends without an error, every hook must have been called.
@@ -317,16 +320,17 @@ def perturbed(
             lambda place, rows, tokens: places[place].saw(rows, tokens),
             places if ffn.ranks > 1 else (),
         )
-    if not sites:
+    seen = sites if see is None else ffn.parts
+    if not seen:
         yield firing
         return
-    backend = ops.resolved(backend, *{device_of(site.layer) for site in sites})
-    edited = _Editor(firing, choice, prompt_length, len(several) if len(phases) > 1 else None, backend)
+    backend = ops.resolved(backend, *{device_of(site.layer) for site in seen})
+    edited = _Editor(firing, choice, prompt_length, len(several) if len(phases) > 1 else None, backend, see)
     with contextlib.ExitStack() as stack:
         stack.enter_context(traced_anew())
         if choice is not None or len(phases) > 1:
             stack.enter_context(edited.watching(decoder_of(model)))
-        stack.enter_context(activations_seen(sites, edited))
+        stack.enter_context(activations_seen(seen, edited))
         yield firing
     firing.check()
 
@@ -346,8 +350,10 @@ class _Editor:
         prompt_length: int | None,
         generated: int | None,
         backend: str,
+        see: Callable[[ModelSite, int, Tensor, Tensor | None], None] | None,
     ):
         self._firing, self._choice, self._prompt_length, self._backend = firing, choice, prompt_length, backend
+        self._see = see
         # Added to a perturbation's number at generated positions; None where a perturbation is for all positions.
         self._generated = generated
         self._chosen: Tensor | None = None  # int64 [B, T], number of the perturbation at every position of the pass
@@ -382,7 +388,11 @@ class _Editor:
         if self._chosen is not None:
             choice = self._chosen.to(x.device)
             choice = (choice.reshape(x.shape[:-1]) if rows is None else choice.reshape(-1)[rows]).contiguous()
-        return self._firing.edit(site.place, expert, x, choice, self._backend)
+        if site.place in self._firing.neurons:
+            x = self._firing.edit(site.place, expert, x, choice, self._backend)
+        if self._see is not None:
+            self._see(site, expert, x, rows)
+        return x
 
 
 def edits_of(lists: list[list[tuple[str, np.ndarray, np.ndarray]]], device: torch.device) -> ops.Edits:

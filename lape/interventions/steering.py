@@ -1,7 +1,7 @@
 """Steering: raise a language's neurons to their mean activation on that language (section 3.3.4 of the paper)."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,17 +130,16 @@ class SteeringValues(Shown):
         values = (dose.strength * rows["mean"].to_numpy()).astype(np.float32)
         return Perturbation(indices, dose.mode, {each: values[layer == each] for each in indices}, dose.positions)
 
-    def indices(self, language: str) -> dict[int, np.ndarray]:
-        """The neurons of a language: layer -> sorted int64 places in the layer; see `Neurons.indices`.
+    def indices(self, sets: str | Sequence[str]) -> dict[int, np.ndarray]:
+        """The neurons of one or several languages: layer -> sorted int64 places in the layer; see `Neurons.indices`.
 
         Raises:
-            LapeError: the language is unknown.
+            LapeError: a language is unknown.
         """
-        return self.sites.by_layer(self.sites.numbers(self._rows(language)))
+        return self.sites.by_layer(np.unique(self.sites.numbers(self._rows(sets))))
 
-    def _rows(self, language: str) -> pd.DataFrame:
-        known_sets(language, self.sets, self.origin)
-        return self.table[self.table["language"] == language]
+    def _rows(self, sets: str | Sequence[str]) -> pd.DataFrame:
+        return self.table[self.table["language"].isin(known_sets(sets, self.sets, self.origin))]
 
 
 def steering_values(neurons: Neurons, statistics: Mapping[str, ActivationStatistics]) -> SteeringValues:

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import nn
@@ -49,28 +49,29 @@ def steer(
 
 @contextlib.contextmanager
 def switch(
-    model: nn.Module, values: SteeringValues, *, off: str, on: str, dose: Dose | str = "set-all-1-1"
+    model: nn.Module, values: SteeringValues, *, off: str | Sequence[str], on: str, dose: Dose | str = "set-all-1-1"
 ) -> Iterator[Firing]:
-    """Switch one language off and another on during the block (the cross-lingual settings of Table 5).
+    """Switch some languages off and another on during the block (the cross-lingual settings of Table 5).
 
-    The neurons of `off` are set to zero, and those of `on` are steered. A neuron of both languages is never set to
+    The neurons of `off` are set to zero, and those of `on` are steered. A neuron that `on` shares is never set to
     zero: it is steered, if the dose's share of the neurons takes it.
 
     Args:
         model, values, dose: see `steer`.
-        off: the language whose neurons are set to zero.
+        off: the language whose neurons are set to zero, or several.
         on: the language to steer towards.
 
     Yields:
         the record of what fired; see `perturbed`.
 
     Raises:
-        LapeError: see `steer`; or both languages are the same.
+        LapeError: see `steer`; or the language that is on is off, too.
     """
-    if off == on:
-        raise LapeError(f"switch: {off!r} is both off and on; use `lape.steer` or `lape.deactivate`")
+    off = [off] if isinstance(off, str) else list(off)
+    if on in off:
+        raise LapeError(f"switch: {on!r} is both off and on; use `lape.steer` or `lape.deactivate`")
     check_shape(model, values)
-    for language in (off, on):
+    for language in (*off, on):
         _warn_of_none(values, language)
     zeroed = without_shared(values.indices(off), values.indices(on))
     with perturbed(model, zeroed + values.perturbation(on, _dose(dose))) as firing:

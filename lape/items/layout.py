@@ -1,4 +1,4 @@
-"""Tables for people: Markdown and LaTeX (booktabs)."""
+"""Tables for people: Markdown, HTML and LaTeX (booktabs)."""
 
 import html
 import re
@@ -27,6 +27,17 @@ _ESCAPES = str.maketrans(
 # two-column page. A table that is wider than a column goes over both, and one larger than the page is scaled.
 _LETTER, _GAP, _LINE = 4.6, 12, 11
 _COLUMN, _WIDTH, _HEIGHT = 240, 500, 600
+
+
+# Of a page of tables.
+_STYLE = """
+body {font: 15px/1.5 system-ui, sans-serif; margin: 1.5em; color: #222; background: #fff}
+h1 {font-size: 1.3em} h2 {font-size: 1em; margin: 1.6em 0 .4em; max-width: 60em}
+table {border-collapse: collapse}
+th, td {padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap}
+th {font-weight: 600} th:first-child {text-align: left} tbody tr:hover {background: #f3f3f3}
+.prose td, .prose th {text-align: left; vertical-align: top; white-space: pre-line; unicode-bidi: plaintext}
+"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,17 @@ def markdown(sections: Sequence[Section]) -> str:
     return "\n".join(f"## {section.title}\n\n{_pipe(section)}\n" for section in sections)
 
 
+def page(title: str, sections: Sequence[Section]) -> str:
+    """An HTML page of tables, each under its title, that needs no other file."""
+    name = html.escape(title)
+    with pd.option_context("display.max_colwidth", None):
+        tables = "\n".join(f"<h2>{html.escape(section.title)}</h2>\n{_table(section)}" for section in sections)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{name}</title>\n'
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{name}</h1>\n{tables}\n</body>\n</html>\n"
+    )
+
+
 def latex(sections: Sequence[Section], item: str) -> dict[str, str]:
     """Table environments for `\\input`: name of a file -> one environment, whose label is `tab:<name>`.
 
@@ -75,6 +97,11 @@ def latex(sections: Sequence[Section], item: str) -> dict[str, str]:
     """
     names = [f"{item}-{number}" for number in range(1, len(sections) + 1)]
     return {f"{name}.tex": _environment(section, f"tab:{name}") for name, section in zip(names, sections, strict=True)}
+
+
+def _table(section: Section) -> str:
+    cells = section.cells.rename_axis(index=None, columns=section.corner)
+    return cells.to_html(border=0, classes="prose" if section.prose else None)
 
 
 def _pipe(section: Section) -> str:

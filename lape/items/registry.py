@@ -13,29 +13,42 @@ from lape.items.neurons import entries as neurons
 from lape.items.perplexity import entries as perplexity
 from lape.items.structure import entries as structure
 
-ITEMS = (
-    Item(
-        "corpora",
-        "all",
-        Table(
-            "Text of each language",
-            ("corpus",),
-            sources.corpora,
-            Named("corpora.corpora"),
-            Named("corpora.corpora_sections"),
-            data=sources.nothing,
-        ),
+_CORPORA = Item(
+    "corpora",
+    "all",
+    Table(
+        "Text of each language",
+        ("corpus",),
+        sources.corpora,
+        Named("corpora.corpora"),
+        Named("corpora.corpora_sections"),
+        data=sources.nothing,
     ),
-    *perplexity.ITEMS,
-    *neurons.ITEMS,
-    *answers.ITEMS,
-    *structure.ITEMS,
-    *expert_units.ITEMS,
 )
+# The sections of the report, in the order in which it is read, and their items.
+SECTIONS = {
+    "Text": (_CORPORA,),
+    "Perplexity without neurons": perplexity.ITEMS,
+    "Neurons of languages": neurons.ITEMS,
+    "Answers": answers.ITEMS,
+    "Similarity of languages": structure.ITEMS,
+    "Expert units": expert_units.ITEMS,
+}
+ITEMS = tuple(item for items in SECTIONS.values() for item in items)
 TABLES = {item.name: item.table for item in ITEMS if item.table}
 FIGURES = {item.name: item.figure for item in ITEMS if item.figure}
 # Alias -> the name of its item.
 ALIASES = {alias: item.name for item in ITEMS for alias in item.aliases}
+
+
+def in_report(item: Item) -> tuple[str, str]:
+    """The section of an item in the report, and what comes before the item's title there.
+
+    Both begin with a number: the report sorts by name.
+    """
+    numbered = enumerate(SECTIONS.items(), 1)
+    section = next(f"{number} {name}" for number, (name, items) in numbered if item in items)
+    return section, f"{ITEMS.index(item) + 1:02}"
 
 
 def item_name(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lape.errors import LapeError
-from lape.items.layout import latex, markdown
+from lape.items.layout import latex, markdown, page
 from lape.items.registry import TABLES
 
 # These columns are text, not numbers or missing values: "no" is Norwegian, and "nan" is Southern Min.
@@ -46,14 +46,15 @@ def _pass_csv(path: str | Path) -> str:
 
 
 def texts(item: str, frame: pd.DataFrame) -> dict[str, str]:
-    """A tidy frame of one item as text: CSV for machines, Markdown, and LaTeX, where each table has a file.
+    """A tidy frame of one item as text: CSV for machines, Markdown, HTML, and LaTeX, where each table has a file.
 
-    The keys are what follows the stem of the table's path: ".csv", ".md", and ".latex/<item>-1.tex" and so on.
+    The keys are what follows the stem of the table's path: ".csv", ".md", ".html", and ".latex/<item>-1.tex" and so on.
     """
     sections = TABLES[item].sections(frame)
     return {
         ".csv": frame.to_csv(index=False, lineterminator="\n"),
         ".md": markdown(sections),
+        ".html": page(TABLES[item].title, sections),
         **{f".latex/{name}": text for name, text in latex(sections, item).items()},
     }
 

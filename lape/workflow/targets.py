@@ -17,8 +17,13 @@ def items(config: dict, target: str) -> list[Item]:
 
 
 def of_target(config: dict, target: str) -> list[str]:
-    """The table (CSV) and figure (SVG) of every item that a target makes. In each group the tables come first."""
+    """The table (HTML) and figure (SVG) of every item that a target makes. In each group the tables come first."""
     return [path for group in _groups(config, target) for path in (*tables(group), *figures(group))]
+
+
+def matrix(config: dict, target: str) -> list[str]:
+    """The table whose findings the target's report begins with; none where the target does not make it."""
+    return tables(item for item in items(config, target) if item.name == "deactivation_matrix")
 
 
 def comparison(config: dict) -> list[str]:
@@ -34,13 +39,13 @@ def comparison(config: dict) -> list[str]:
 
 
 def of_item(item: Item) -> list[str]:
-    """The table (CSV) and figure (SVG) of one item."""
+    """The table (HTML) and figure (SVG) of one item."""
     return [*tables([item]), *figures([item])]
 
 
 def tables(items: Iterable[Item]) -> list[str]:
     """The tables of some items."""
-    return [f"<results>/tables/{item.name}.csv" for item in items if item.table]
+    return [f"<results>/tables/{item.name}.html" for item in items if item.table]
 
 
 def figures(items: Iterable[Item]) -> list[str]:

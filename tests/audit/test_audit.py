@@ -232,7 +232,7 @@ def test_matrix_without_a_row(tampered, faults, missing):
     assert (str(folder if row != "baseline" else folder.parent), f"lacks the row {row}") in faults()
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".md", ".latex/neurons_per_language-1.tex"])
+@pytest.mark.parametrize("suffix", [".csv", ".md", ".html", ".latex/neurons_per_language-1.tex"])
 def test_table_that_does_not_follow(tampered, faults, suffix):
     path = RUN / f"tables/neurons_per_language{suffix}"
     counts = read_json(RUN / "neurons/tiny/lape.json")["counts"]

@@ -54,6 +54,16 @@ def test_answers_are_those_of_a_plain_loop(tiny_model, tokenizer):
     assert [answer.text for answer in found] == [tokenizer.decode(answer.tokens).strip() for answer in found]
 
 
+def test_answers_are_told_as_they_grow(tiny_model, tokenizer):
+    told = []
+    found = greedy_answers(tiny_model, tokenizer, PROMPTS[:3], on_token=told.append, stop=["près"], **SETTINGS)
+    assert texts(told[-1]) == texts(found) and {len(each) for each in told} == {3}
+    for number, answer in enumerate(found):
+        lengths = [len(each[number].tokens) for each in told]
+        assert lengths == [min(step, len(answer.tokens)) for step in range(1, len(told) + 1)]
+    assert texts(greedy_answers(tiny_model, tokenizer, PROMPTS[:3], stop=["près"], **SETTINGS)) == texts(found)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_eight_at_once_are_eight_one_by_one(tiny_model, tokenizer, dtype):
     tiny_model.to(dtype)

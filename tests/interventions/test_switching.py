@@ -57,6 +57,15 @@ def test_switch_does_what_the_cross_lingual_setting_does(tiny_model, values):
 
 
 @torch.inference_mode()
+def test_several_languages_are_switched_off(tiny_model, values):
+    with lape.switch(tiny_model, values, off=["fr", "en"], on="ja") as firing:
+        found = tiny_model(input_ids=IDS).logits
+    with lape.deactivate(tiny_model, NEURONS, ["fr", "en"]):
+        assert torch.equal(found, tiny_model(input_ids=IDS).logits)
+    assert firing.neurons == {0: 2, 1: 1, 2: 2}  # neuron 5 of layer 0, which both languages share, counts once
+
+
+@torch.inference_mode()
 def test_a_language_without_neurons_is_told(tiny_model, values, caplog):
     with lape.steer(tiny_model, values, "ja") as firing:
         tiny_model(input_ids=IDS)

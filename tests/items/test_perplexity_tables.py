@@ -394,6 +394,7 @@ def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(
     assert set(header["outputs"]) == {
         "deactivation_by_method.csv",
         "deactivation_by_method.md",
+        "deactivation_by_method.html",
         *(f"deactivation_by_method.latex/deactivation_by_method-{number}.tex" for number in range(1, 5)),
     }
     # What the audit does.

@@ -91,10 +91,12 @@ def test_a_gpu_makes_everything_and_counts_the_same(paper_run, tmp_path, monkeyp
 def test_every_item_is_there(paper_run):
     names = set(paper_run.artifacts())
     for item in TABLES:
-        assert {f"tables/{item}{suffix}" for suffix in (".csv", ".md", f".latex/{item}-1.tex", ".json")} <= names
+        assert {
+            f"tables/{item}{suffix}" for suffix in (".csv", ".md", ".html", f".latex/{item}-1.tex", ".json")
+        } <= names
     for item in FIGURES:
         assert {f"figures/{item}{suffix}" for suffix in (".pdf", ".svg", ".png", ".json")} <= names
-    assert {"paper/manifest.json", "paper/report.html", "paper/index.html"} <= names
+    assert {f"paper/{name}" for name in ("manifest.json", "report.html", "summary.rst", "index.html")} <= names
 
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
@@ -154,7 +156,8 @@ def test_the_manifest_holds_what_both_targets_made(paper_run):
     assert default < paper
     listed = {name for path, entry in both[1]["artifacts"].items() for name in (path, *entry["files"])}
     own = {f"results/tiny/{name}" for name in paper_run.artifacts()}
-    ends = {f"results/tiny/{folder}{name}" for folder in ("", "paper/") for name in ("report.html", "index.html")}
+    pages = ("report.html", "summary.rst", "index.html")
+    ends = {f"results/tiny/{folder}{name}" for folder in ("", "paper/") for name in pages}
     ends |= {"results/tiny/config.json", "results/tiny/manifest.json"}
     ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
     assert own - listed == {*ends, MANIFEST}

@@ -157,15 +157,15 @@ def test_a_failed_job_asks_for_more_and_a_model_for_no_more_gpus_than_there_are(
 
 
 def test_items_need_what_the_configuration_has(config):
-    assert "<results>/tables/expert_agreement.csv" in targets.of_target(config, "paper")
+    assert "<results>/tables/expert_agreement.html" in targets.of_target(config, "paper")
     config["expert_units"]["languages"] = ["fr", "de"]
-    assert "<results>/tables/expert_agreement.csv" not in targets.of_target(config, "paper")
+    assert "<results>/tables/expert_agreement.html" not in targets.of_target(config, "paper")
     with pytest.raises(LapeError, match=r"config expert_units.languages: are not the run's"):
         targets.comparison(config)
     config["languages"], config["catalogue"]["m"]["languages"] = ["fr", "de"], ["fr", "de"]
-    assert "<results>/tables/left_out.csv" not in targets.of_target(config, "paper")
+    assert "<results>/tables/left_out.html" not in targets.of_target(config, "paper")
     config["languages"] = ["xx", "yy"]
-    assert "<results>/tables/pretraining_shares.csv" not in targets.of_target(config, "paper")
+    assert "<results>/tables/pretraining_shares.html" not in targets.of_target(config, "paper")
 
 
 def test_a_models_architecture_is_known_once_its_header_lies_there(config, tmp_path, monkeypatch):

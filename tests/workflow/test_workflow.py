@@ -51,14 +51,14 @@ def _declared() -> set[str]:
             for method, language in itertools.product(METHODS, LANGUAGES)
         },
         "perplexity/tiny/none/baseline": (".tsv", ".json"),
-        **{f"tables/{item}": (".csv", ".md", ".json") for item in TABLES},
+        **{f"tables/{item}": (".csv", ".md", ".html", ".json") for item in TABLES},
         **{f"tables/{item}.latex/{item}-": [f"{n}.tex" for n in range(1, 1 + of)] for item, of in TABLES.items()},
         **{f"figures/{item}": (".pdf", ".svg", ".png", ".json") for item in FIGURES},
     }
     return {stem + suffix for stem, suffixes in stems.items() for suffix in suffixes}
 
 
-WHOLE_RUN = {"config.json", "manifest.json", "report.html", "index.html", "tokens/tiny/valid.sha256"}
+WHOLE_RUN = {"config.json", "manifest.json", "report.html", "summary.rst", "index.html", "tokens/tiny/valid.sha256"}
 
 
 @pytest.fixture
@@ -106,8 +106,12 @@ def test_the_report_holds_tables_figures_and_captions(complete_run):
         caption = (complete_run.folder / "rules" / "captions" / f"{item}.rst").read_text(encoding="utf-8")
         # The first words: markup and line ends come out otherwise in HTML.
         assert " ".join(caption.split()[:7]) in report.replace("\\n", " ")
-    for name in [f"tables/{item}.csv" for item in TABLES] + [f"figures/{item}.svg" for item in FIGURES]:
+    for name in [f"tables/{item}.html" for item in TABLES] + [f"figures/{item}.svg" for item in FIGURES]:
         assert f'"results/tiny/{name}"' in report
+    assert '"1 Text"' in report and '"2 Perplexity without neurons"' in report
+    # The first page: what was run, what was found, and where to go on.
+    for words in ("languages fr, ja", "Under tiny the text of a language loses", 'href=\\"index.html\\"'):
+        assert words in report
 
 
 def test_the_audit_of_a_run_passes(complete_run, monkeypatch, lape):
