@@ -42,7 +42,7 @@ function summary(row) {
   const more = [
     ["entropy", "Entropy", (value) => value.toFixed(4)],
     ["frequency", "Selected again", percent],
-    ["promoted", "Of the 50 words raised most, frequent in its language", percent],
+    ["promoted", "Promoted words of its language", percent],
   ];
   for (const [name, label, format] of more) if (cell(row, name) !== null) list.append(fact(label, format(cell(row, name))));
   if (site) {
@@ -104,6 +104,7 @@ function contexts(row, group) {
     element("h3", {}, "How strongly it is active"), histogram,
     element("h3", {}, "What it writes"),
     words("A positive output raises", card.raised), words("and lowers", card.lowered),
+    frequent(card),
     element("p", { class: "note" }, "The direct effect on the vocabulary. In a GLU the up projection may make the output negative, which exchanges the two."),
   ];
 }
@@ -119,6 +120,13 @@ function bins(card) {
 
 const words = (label, list) =>
   element("p", { class: "words" }, `${label} `, ...list.flatMap((word) => [element("code", { dir: "auto" }, visible(word)), " "]));
+
+function frequent({ raised_share: raised, lowered_share: lowered }) {
+  const list = (shares) => Object.entries(shares).map(([language, share]) => `${language} ${percent(share)}`).join(", ");
+  const told = [["raised", raised], ["lowered", lowered]].filter(([, shares]) => Object.keys(shares).length)
+    .map(([what, shares]) => `Of the 50 words ${what} most, these shares are frequent in a language: ${list(shares)}.`);
+  return element("p", {}, told.join(" "));
+}
 
 const visible = (text) => text.replace(/\n/g, "⏎").replace(/\t/g, "⇥");
 
@@ -138,9 +146,9 @@ function context([ids, values, centre], tokens, largest) {
     const text = tokens[id];
     const share = largest ? Math.min(Math.abs(values[place]) / largest, 1) : 0;
     const kind = values[place] > 0 ? "above" : "below";
-    const isByte = /^<0x[0-9A-F]{2}>$/.test(text);
+    const byte = text.match(/^<+(0x[0-9A-F]{2})>+$/)?.[1];
     const tag = place === centre ? "mark" : "span";
-    line.append(element(tag, { class: isByte ? `${kind} byte` : kind, style: `--share:${share.toFixed(3)}`, title: short(values[place]) }, visible(text)));
+    line.append(element(tag, { class: byte ? `${kind} byte` : kind, style: `--share:${share.toFixed(3)}`, title: short(values[place]) }, byte ?? visible(text)));
   });
   return element("li", {}, element("span", { class: "value" }, short(values[centre])), line);
 }

@@ -8,7 +8,8 @@ import pandas as pd
 
 # Told apart by people who see colours differently, on light and on dark pages.
 _SCHEME = "viridis"
-_CELL = 34  # pixels
+# Pixels: the side of a matrix, and of the smallest and the largest cell.
+_SIDE, _SMALL, _LARGE = 330, 26, 48
 # Column of a matrix -> what the list of measures calls it.
 _MEASURES = {
     "nll_change": "change of NLL (nats per token)",
@@ -49,6 +50,7 @@ def matrix(frame: pd.DataFrame, order: Sequence[str], resamples: int) -> dict:
         alt.Tooltip("chunks:Q", title="chunks of text"),
     ]
     scale = alt.Scale(type="symlog", scheme=_SCHEME)
+    cell = min(max(_SIDE // max(len(order), 1), _SMALL), _LARGE)
     colour = alt.Color("value:Q", title="change", scale=scale, legend=alt.Legend(gradientLength=160))
     on_colour = alt.condition("luminance(scale('color', datum.value)) > 0.35", alt.value("#000"), alt.value("#fff"))
 
@@ -66,7 +68,7 @@ def matrix(frame: pd.DataFrame, order: Sequence[str], resamples: int) -> dict:
         cells = base.mark_rect().encode(**ends, color=colour, tooltip=tooltip)
         numbers = base.mark_text(fontSize=11).encode(**ends, text="label:N", color=on_colour, tooltip=tooltip)
         return alt.layer(cells, numbers).properties(
-            width=_CELL * len(order), height=_CELL * len(order), title=alt.Title(alt.expr(title))
+            width=cell * len(order), height=cell * len(order), title=alt.Title(alt.expr(title))
         )
 
     panels = [panel("method", "method")]
