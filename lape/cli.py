@@ -46,7 +46,7 @@ GROUPS = {
     "neurons": {
         "statistics": "count how often every neuron fires",
         "select": "find language-specific neurons (LAPE, LAVE or LAP)",
-        "control": "draw a random control of selected neurons",
+        "control": "draw a control of selected neurons: random, layer-matched or activity-matched",
         "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
         "import": "read the authors' released neurons or counts",
         "export": "write neurons as the authors release theirs",
@@ -71,6 +71,7 @@ GROUPS = {
     "measures": {
         "embed": "sentence embeddings of one language behind every layer",
         "perplexity": "perplexity of every language with one set of neurons deactivated",
+        "draws": "perplexity of one language under several draws of a control",
         "score": "language, fluency and repetition of answers, and likeness to the normal ones",
         "judge": "content quality: a language model rates answers from 1 to 10",
     },

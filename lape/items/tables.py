@@ -10,7 +10,7 @@ from lape.items.layout import latex, markdown
 from lape.items.registry import TABLES
 
 # These columns are text, not numbers or missing values: "no" is Norwegian, and "nan" is Southern Min.
-_TEXT = ("model", "prompt", "method", "language", "other", "deactivated", "evaluated", "left_out", "target")
+_TEXT = ("model", "prompt", "method", "control_method", "language", "other", "deactivated", "evaluated", "left_out", "target")
 _TEXT += ("mode", "positions")
 
 

@@ -187,6 +187,12 @@ def _perplexity(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     return _pass(model, tokens, length, a.batch_size * length, head=True, disk=45 * tokens / length)
 
 
+def _draws(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    tokens, length = sizes.tokens(a.tokens)
+    tokens *= a.draws
+    return _pass(model, tokens, length, a.batch_size * length, head=True, disk=45 * tokens / length)
+
+
 def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cost:
     """The cost of a job that writes texts. A pass gives one token for each text of a batch."""
     batch = -(-min(batch, rows) // 8) * 8
@@ -334,8 +340,10 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "sample": _sample,
     "translate": _translate,
     "perplexity": _perplexity,
+    "draws": _draws,
     "score": _score,
     "embed": _embed,
 }
 # Commands that load the model and run on its device.
-ON_DEVICE = ("statistics", "finetune", "responses", "generate", "sample", "translate", "perplexity", "score", "embed")
+ON_DEVICE = ("statistics", "finetune", "responses", "generate", "sample", "translate", "perplexity", "draws")
+ON_DEVICE += ("score", "embed")

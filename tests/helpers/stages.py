@@ -22,7 +22,8 @@ STAGES = {
     "statistics": "statistics --model models/model.json --tokens tokens/fr/train.json --shards 4 "
     "--output statistics/fr.npz",
     "select": "select --statistics statistics/fr.json statistics/ja.json --ratio 0.1 --output neurons/lape.tsv",
-    "control": "control --neurons neurons/lape.json --layer-matched --output neurons/matched_lape.tsv",
+    "control": "control --neurons neurons/lape.json --statistics statistics/fr.json statistics/ja.json "
+    "--output neurons/active_lape.tsv",
     "baseline": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
     "--output perplexity/baseline.tsv",
     "perplexity": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "

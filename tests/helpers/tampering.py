@@ -16,7 +16,7 @@ STAGES = (
     "tokens",
     "statistics",
     "neurons/tiny/lape",
-    "neurons/tiny/matched_lape",
+    "neurons/tiny/active_lape",
     "perplexity",
     "tables",
 )

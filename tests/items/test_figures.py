@@ -16,14 +16,14 @@ from lape.items.drawing.style import save
 from lape.items.figures import draw
 
 
-def change_table(languages, models=("tiny",), methods=("lape", "matched_lape")):
+def change_table(languages, models=("tiny",), methods=("lape", "active_lape")):
     """Strong diagonal, weak elsewhere, little in a control, which the diagonal alone differs from."""
     rows = []
     for model in models:
         for method in methods:
             for deactivated in languages:
                 for place, evaluated in enumerate(languages):
-                    control = method.startswith("matched_") or method == "random"
+                    control = method.startswith(("active_", "matched_")) or method == "random"
                     nll = -0.001 if control else 2.0 if deactivated == evaluated else 0.05
                     ppl = math.exp(2.5 + 0.01 * place) * (math.exp(nll) - 1)
                     p_holm = math.nan if control else 0.01 if deactivated == evaluated else 0.2
@@ -73,7 +73,7 @@ TABLES = {
     "deactivation_by_model": change_table(LANGUAGES),
     "deactivation_by_ratio": sweep_table(LANGUAGES),
     "neurons_per_layer": layer_table(LANGUAGES, 6),
-    "deactivation_random": change_table(LANGUAGES, methods=["random", "matched_lape"]),
+    "deactivation_random": change_table(LANGUAGES, methods=["random", "active_lape"]),
 }
 
 
@@ -114,7 +114,7 @@ def test_files_do_not_depend_on_the_users_matplotlib_settings(tmp_path):
 def test_cells_show_the_matrix_beside_its_control_and_what_differs_in_bold():
     figure = draw("deactivation_log_ratio", TABLES["deactivation_log_ratio"])
     axis, control, _ = figure.axes
-    assert titles(figure) == ["tiny, LAPE", "tiny, control of LAPE"]
+    assert titles(figure) == ["tiny, LAPE", "tiny, activity-matched control"]
     shown = [text.get_text() for text in axis.texts]
     assert shown == ["2.00", "0.05", "0.05", "0.05", "2.00", "0.05", "0.05", "0.05", "2.00"]
     bold = [text.get_fontweight() == "bold" for text in axis.texts]
@@ -182,7 +182,7 @@ def test_noise_does_not_look_like_an_effect():
 
 def test_deactivation_random_draws_random_sets_on_the_scale_of_effects():
     figure = draw("deactivation_random", TABLES["deactivation_random"])
-    assert titles(figure) == ["tiny, random (RS)", "tiny, control of LAPE"]
+    assert titles(figure) == ["tiny, random (RS)", "tiny, activity-matched control"]
     assert figure.axes[0].collections[0].norm.vmax == 100
 
 
@@ -254,7 +254,7 @@ def test_deactivation_by_ratio_scales(tmp_path, languages, models):
 
 def test_a_page_is_as_wide_as_two_columns():
     for item in ("deactivation_matrix", "deactivation_by_method", "deactivation_by_model"):
-        frame = change_table(codes(7), methods=["lape", "matched_lape", "lap"])
+        frame = change_table(codes(7), methods=["lape", "active_lape", "lap"])
         assert draw(item, frame).get_figwidth() < 7.4
 
 

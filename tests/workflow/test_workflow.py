@@ -18,7 +18,7 @@ pytestmark = pytest.mark.workflow
 # Item -> the number of its sections, each of which has a LaTeX file.
 TABLES = {"corpora": 1, "baseline": 1, "deactivation_matrix": 4, "neurons_per_language": 1, "neurons_per_layer": 1}
 FIGURES = ("deactivation_matrix", "deactivation_log_ratio", "neurons_per_layer")
-METHODS = ("lape", "matched_lape")
+METHODS = ("lape", "active_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
 # Jobs that follow when the numbers of one stage change.
 FIGURE_RULES = {f"{item}_figure" for item in FIGURES}
@@ -26,9 +26,9 @@ TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
 MATRIX_FIGURES = {"deactivation_matrix_figure", "deactivation_log_ratio_figure"}
 END = {"manifest", "report"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
-TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
+TARGETS = ("results/tiny/perplexity/tiny/active_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
 UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
-ENDS = ("perplexity/tiny/matched_lape/fr", "tables/neurons_per_layer", "figures/neurons_per_layer")
+ENDS = ("perplexity/tiny/active_lape/fr", "tables/neurons_per_layer", "figures/neurons_per_layer")
 
 
 def _declared() -> set[str]:
@@ -78,7 +78,7 @@ def test_a_run_makes_every_declared_artifact_and_no_other_file(complete_run):
 def rule_of(header: Path) -> str:
     """The rule that makes an artifact."""
     named = {"tables": f"{header.stem}_table", "figures": f"{header.stem}_figure", "models": "model_path"}
-    named |= {"neurons": {"lape": "select", "matched_lape": "matched_control"}.get(header.stem)}
+    named |= {"neurons": {"lape": "select", "active_lape": "matched_control"}.get(header.stem)}
     named |= {"perplexity": "baseline_perplexity" if header.stem == "baseline" else "perplexity"}
     return named.get(header.parts[0], header.parts[0])
 

@@ -20,6 +20,31 @@ def matrix(title: str, inputs: Callable[[dict], list[str]], rows: str = "changes
     )
 
 
+def specificity(title: str, inputs: Callable[[dict], list[str]]) -> Table:
+    """A table of the scores of matrices."""
+    return Table(
+        title,
+        ("perplexity",),
+        inputs,
+        Named("perplexity.scores.scores"),
+        Named("perplexity.scores.score_sections"),
+        read_beside=Named("perplexity.rows.data"),
+        options=sources.RELATED,
+    )
+
+
+def draws(title: str, inputs: Callable[[dict], list[str]]) -> Table:
+    """A table of methods beside draws of their controls."""
+    return Table(
+        title,
+        ("perplexity", "draws"),
+        inputs,
+        Named("perplexity.draws.control_draws"),
+        Named("perplexity.draws.draw_sections"),
+        read_beside=Named("perplexity.rows.data"),
+    )
+
+
 def heatmap(title: str, draw: str, columns: str = "COLUMNS", table: str = "") -> Figure:
     """Panels of perplexity: a row per language that is deactivated, a column per language that is evaluated."""
     return Figure(title, Named(f"perplexity.heatmaps.{draw}"), Named(f"perplexity.heatmaps.{columns}"), table)
@@ -43,7 +68,7 @@ ITEMS = (
         "all",
         matrix(
             "LAPE and its control: perplexity under deactivation",
-            sources.matrices("deactivation_matrix", "lape", "matched_lape"),
+            sources.matrices("deactivation_matrix", "lape", "active_lape"),
         ),
         heatmap("LAPE and its control: change of perplexity", "deactivation_matrix"),
         aliases=("deactivation",),
@@ -53,6 +78,25 @@ ITEMS = (
         "all",
         figure=heatmap(
             "LAPE and its control: log ratio of perplexities", "deactivation_log_ratio", table="deactivation_matrix"
+        ),
+        models="deactivation_matrix",
+    ),
+    Item(
+        "specificity",
+        "all",
+        specificity(
+            "LAPE and its control: specificity", sources.matrices("deactivation_matrix", "lape", "active_lape")
+        ),
+        models="deactivation_matrix",
+    ),
+    Item(
+        "control_draws",
+        "all",
+        draws("LAPE and draws of its control", sources.control_draws),
+        Figure(
+            "LAPE and draws of its control",
+            Named("perplexity.draws_figure.control_draws"),
+            Named("perplexity.draws_figure.COLUMNS"),
         ),
         models="deactivation_matrix",
     ),
@@ -68,7 +112,7 @@ ITEMS = (
         "paper",
         matrix(
             "Data of Figure 3: perplexity under deactivation, all models",
-            sources.matrices("deactivation_by_model", "lape", "matched_lape"),
+            sources.matrices("deactivation_by_model", "lape", "active_lape"),
             sections="bits",
         ),
         heatmap(
@@ -99,14 +143,27 @@ ITEMS = (
         "paper",
         matrix(
             "Data of Figure 8: perplexity under deactivation, random neurons",
-            sources.matrices("deactivation_random", "random", "matched_lape"),
+            sources.matrices("deactivation_random", "random", "matched_lape", "active_lape"),
         ),
         heatmap("Figure 8: change of perplexity, random neurons", "deactivation_random"),
         aliases=("figure8",),
     ),
     Item(
-        "diagonality",
+        "specificity_by_method",
         "paper",
-        matrix("Diagonality of every matrix", sources.every_matrix, rows="diagonality", sections="diagonality"),
+        specificity("Specificity of every matrix", sources.every_matrix),
+        models="deactivation_by_method",
+        aliases=("diagonality",),
+    ),
+    Item(
+        "control_draws_by_method",
+        "paper",
+        draws("Every method and many draws of its control", sources.control_draws_by_method),
+        Figure(
+            "Every method and many draws of its control",
+            Named("perplexity.draws_figure.control_draws"),
+            Named("perplexity.draws_figure.COLUMNS"),
+        ),
+        models="deactivation_by_method",
     ),
 )

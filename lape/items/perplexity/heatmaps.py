@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from lape.items.drawing.heatmap import cell_side, colour_bar, heatmap, panel_size, shared_bar
 from lape.items.drawing.style import grid, in_column, method_name, text_width
-from lape.items.perplexity.inputs import CONTROL
 from lape.items.perplexity.rows import matrix, methods_and_controls, significant
 
 COLUMNS = ("model", "method", "deactivated", "evaluated", "nll", "control_nll", "ppl_change", "nll_change", "p_holm")
@@ -134,8 +133,7 @@ def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> No
     """Draw one matrix. The numbers of cells that suffer more than under the control are bold."""
     heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
     model, method = block["model"].iat[0], block["method"].iat[0]
-    control = f"control of {method_name(method.removeprefix(CONTROL))}"
-    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else method_name(method)}")
+    axis.set_title(f"{model}, {method_name(method)}")
 
 
 def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
