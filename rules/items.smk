@@ -28,7 +28,7 @@ for item in (item for item in ITEMS if item.table):
             csv=report(
                 f"<results>/tables/{item.name}.csv",
                 caption=f"captions/{item.name}.rst",
-                category="Tables",
+                category=item.table.category,
                 labels={"item": item.table.title},
             ),
             texts=multiext(f"<results>/tables/{item.name}", ".md", ".json"),

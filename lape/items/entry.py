@@ -44,6 +44,7 @@ class Table:
         read_beside: from the path of one header, which must exist, to the data files that are read beside it.
         data: from the configuration and the paths of all headers, which need not exist yet, to the data files.
         options: the options of `lape table` that shape the rows. They are recorded in the table's header.
+        category: where the report shows it. Categories stand in the order of the alphabet.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Table:
     read_beside: Callable[[str], list[Path]] = lambda header: []
     data: Callable[[dict, Sequence[str]], list[str]] = sources.beside
     options: Options = NO_OPTIONS
+    category: str = "Tables"
 
     @property
     def modules(self) -> tuple[str, ...]:

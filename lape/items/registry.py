@@ -7,6 +7,7 @@ makes its rules from the entry, and `lape table` and `lape figure` make its file
 from lape.errors import LapeError
 from lape.items import sources
 from lape.items.answers import entries as answers
+from lape.items.claims import entries as claims
 from lape.items.entry import Item, Named, Table
 from lape.items.expert_units import entries as expert_units
 from lape.items.neurons import entries as neurons
@@ -26,6 +27,7 @@ ITEMS = (
             data=sources.nothing,
         ),
     ),
+    *claims.ITEMS,
     *perplexity.ITEMS,
     *neurons.ITEMS,
     *answers.ITEMS,

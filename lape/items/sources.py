@@ -74,13 +74,10 @@ def control_draws(config: dict) -> list[str]:
 
 
 def control_draws_by_method(config: dict) -> list[str]:
-    """The matrices of every method and of its control, and the further draws of the control."""
-    models, experiments = item_models(config, "deactivation_by_method"), config["experiments"]
-    methods = experiments["deactivation_by_method"]["methods"]
-    return [
-        *every_method(config),
-        *_draws(config, models, methods, experiments["control_draws_by_method"]["draws"]),
-    ]
+    """The matrices of some methods and of their controls, and many draws of the controls."""
+    models, section = item_models(config, "deactivation_by_method"), config["experiments"]["control_draws_by_method"]
+    pairs = [row for method in section["methods"] for row in (method, control_of(method))]
+    return [*perplexity(config, models, pairs), *_draws(config, models, section["methods"], section["draws"])]
 
 
 def controls(config: dict) -> list[str]:
@@ -108,6 +105,39 @@ def every_ratio(config: dict) -> list[str]:
         for model in _that_know(config, item_models(config, "deactivation_by_ratio"), language)
         for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
     ]
+
+
+def equal_effect(config: dict) -> list[str]:
+    """Figure 4's rows of LAPE, and the same language's rows by the other methods of Figure 2 and by the controls."""
+    language = language_of(config, "deactivation_by_ratio", "language", "fr")
+    methods = config["experiments"]["deactivation_by_method"]["methods"]
+    models = [
+        model
+        for model in _that_know(config, item_models(config, "deactivation_by_ratio"), language)
+        if model in item_models(config, "deactivation_by_method")
+    ]
+    known = every_method(config)
+    rows = [
+        f"<results>/perplexity/{model}/{name}/{language}.json"
+        for model in models
+        for method in methods
+        for name in (method, control_of(method))
+    ]
+    curve = [header for header in every_ratio(config) if header.split("/")[2] in models]
+    return list(dict.fromkeys([*curve, *(row for row in rows if row in known)]))
+
+
+def claims(config: dict) -> list[str]:
+    """The tables of the default target that test claims, and LAPE's neurons."""
+    tables = ["specificity", "control_draws", "deactivation_matrix"]
+    return [*_tables(tables), *_neurons(item_models(config, "deactivation_matrix"), ["lape"])]
+
+
+def claims_of_both_papers(config: dict) -> list[str]:
+    """The tables of both papers that test claims, and LAPE's neurons."""
+    tables = ["similarity_by_layer", "dominance_by_layer", "answers_steered"]
+    tables += ["expert_overlap", "expert_layers", "expert_share"]
+    return [*claims(config), *_tables(tables)]
 
 
 def neurons(item: str, *methods: str) -> Headers:
@@ -250,6 +280,10 @@ def compared_models(config: dict) -> list[str]:
     return [model for model in item_models(config, "expert_units") if set(model_languages(config, model)) == pool]
 
 
+def _tables(items: Iterable[str]) -> list[str]:
+    return [f"<results>/tables/{item}.json" for item in items]
+
+
 def _draws(config: dict, models: Iterable[str], methods: Sequence[str], draws: int) -> list[str]:
     return [
         f"<results>/draws/{model}/{method}-{draws}/{language}.json"
@@ -339,6 +373,8 @@ def beside(config: dict, headers: Sequence[str]) -> list[str]:
 
 def _suffix(header: str) -> str:
     """The suffix of the data beside a header."""
+    if "/tables/" in header:
+        return ".csv"
     return ".npz" if "/statistics/" in header else ".npy" if _ARRAY.search(header) else ".tsv"
 
 

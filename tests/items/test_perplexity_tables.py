@@ -223,9 +223,7 @@ def test_duplicates_strangers_and_other_languages_are_refused(tmp_path, headers)
         rows([headers[2]])
 
 
-@pytest.mark.parametrize(
-    ("method", "named"), [("lape", "tiny-none-baseline"), ("active_lape", "tiny-active_lape-nan")]
-)
+@pytest.mark.parametrize(("method", "named"), [("lape", "tiny-none-baseline"), ("active_lape", "tiny-active_lape-nan")])
 @pytest.mark.parametrize("other", [{"tokens": 50}, {"chunks": 7}])
 def test_runs_on_other_chunks_are_refused(tmp_path, headers, method, named, other):
     assert row(tmp_path, method, "nan", [1, 1], **other) in headers  # in the place of the fixture's

@@ -4,45 +4,38 @@ from collections.abc import Callable
 
 from lape.items import sources
 from lape.items.entry import Figure, Item, Named, Table
-from lape.items.sources import bootstrap
+from lape.items.sources import NO_OPTIONS, Options, bootstrap
 
 
-def matrix(title: str, inputs: Callable[[dict], list[str]], rows: str = "changes", sections: str = "change") -> Table:
+def matrix(
+    title: str,
+    inputs: Callable[[dict], list[str]],
+    rows: str = "rows.changes",
+    sections: str = "sections.change_sections",
+    kinds: tuple[str, ...] = ("perplexity",),
+    options: Options | None = None,
+) -> Table:
     """A table of perplexity under deactivation."""
     return Table(
         title,
-        ("perplexity",),
+        kinds,
         inputs,
-        Named(f"perplexity.rows.{rows}"),
-        Named(f"perplexity.sections.{sections}_sections"),
+        Named(f"perplexity.{rows}"),
+        Named(f"perplexity.{sections}"),
         read_beside=Named("perplexity.rows.data"),
-        options=bootstrap("perplexity"),
+        options=bootstrap("perplexity") if options is None else options,
     )
 
 
 def specificity(title: str, inputs: Callable[[dict], list[str]]) -> Table:
     """A table of the scores of matrices."""
-    return Table(
-        title,
-        ("perplexity",),
-        inputs,
-        Named("perplexity.scores.scores"),
-        Named("perplexity.scores.score_sections"),
-        read_beside=Named("perplexity.rows.data"),
-        options=sources.RELATED,
-    )
+    return matrix(title, inputs, "scores.scores", "scores.score_sections", options=sources.RELATED)
 
 
 def draws(title: str, inputs: Callable[[dict], list[str]]) -> Table:
     """A table of methods beside draws of their controls."""
-    return Table(
-        title,
-        ("perplexity", "draws"),
-        inputs,
-        Named("perplexity.draws.control_draws"),
-        Named("perplexity.draws.draw_sections"),
-        read_beside=Named("perplexity.rows.data"),
-    )
+    kinds = ("perplexity", "draws")
+    return matrix(title, inputs, "draws.control_draws", "draws.draw_sections", kinds, NO_OPTIONS)
 
 
 def heatmap(title: str, draw: str, columns: str = "COLUMNS", table: str = "") -> Figure:
@@ -113,7 +106,7 @@ ITEMS = (
         matrix(
             "Data of Figure 3: perplexity under deactivation, all models",
             sources.matrices("deactivation_by_model", "lape", "active_lape"),
-            sections="bits",
+            sections="sections.bits_sections",
         ),
         heatmap(
             "Figure 3: change of perplexity and of bits per byte, all models",
@@ -128,8 +121,8 @@ ITEMS = (
         matrix(
             "Data of Figure 4: perplexity by share of neurons selected",
             sources.every_ratio,
-            rows="sweep",
-            sections="sweep",
+            rows="rows.sweep",
+            sections="sections.sweep_sections",
         ),
         Figure(
             "Figure 4: change of perplexity by share of neurons selected",
@@ -137,6 +130,23 @@ ITEMS = (
             Named("perplexity.ratio.COLUMNS"),
         ),
         aliases=("figure4",),
+    ),
+    Item(
+        "equal_effect",
+        "paper",
+        matrix(
+            "Methods at equal effect: the others' rise against the deactivated language's own",
+            sources.equal_effect,
+            "equal_effect.equal_effect",
+            "equal_effect.equal_effect_sections",
+        ),
+        Figure(
+            "Methods at equal effect",
+            Named("perplexity.equal_effect_figure.equal_effect"),
+            Named("perplexity.equal_effect_figure.COLUMNS"),
+        ),
+        models="deactivation_by_ratio",
+        where=lambda config: bool(sources.equal_effect(config)),
     ),
     Item(
         "deactivation_random",

@@ -15,7 +15,9 @@ from lape.items.perplexity.rows import Draws, drawing
 ALL, UNRELATED = "all", "without related pairs"
 
 
-def scores(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0, related: str = "") -> pd.DataFrame:
+def scores(
+    paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0, related: str | None = None
+) -> pd.DataFrame:
     """The scores of every matrix (`lape.evaluation.specificity`), with and without the cells of related languages.
 
     Args:
@@ -59,7 +61,7 @@ def score_sections(frame: pd.DataFrame) -> list[Section]:
                 "log ratio [languages] (chunks)": _written(row, "log_ratio", "{:.2f}"),
                 "rows led by the diagonal": f"{row['largest']} of {number}",
                 "NLL rise on diagonal": f"{row['diagonal']:.3f}",
-                "off diagonal": f"{row['off_diagonal']:.3f}",
+                "off diagonal": "" if np.isnan(row["off_diagonal"]) else f"{row['off_diagonal']:.3f}",
             }
             for _, row in block.iterrows()
         }
@@ -86,8 +88,8 @@ def _columns(found: Specificity) -> dict:
     return columns | {name: getattr(found, name) for name in ("largest", "diagonal", "off_diagonal")}
 
 
-def _pairs(related: str) -> list[set[str]]:
-    pairs = [pair.split("+") for pair in related.split(",") if pair]
+def _pairs(related: str | None) -> list[set[str]]:
+    pairs = [pair.split("+") for pair in (related or "").split(",") if pair]
     for pair in pairs:
         if len(pair) != 2:
             raise LapeError(f"--related {'+'.join(pair)}: is no pair of languages; write pairs such as zh+ja,fr+es")
