@@ -45,6 +45,18 @@ def sweep_table(languages, models=("tiny",), ratios=(0, 0.01, 0.1)):
     return pd.DataFrame(rows, columns=columns.split())
 
 
+def draws_table(languages, models=("tiny",)):
+    """Each language suffers more under its own set than under the draws, but for the first."""
+    rows = [
+        [model, method, language, 20, 1.0 + place, 0.5 + place / 2, 0.2, 1.2]
+        for model in models
+        for method in ("lape", "pv")
+        for place, language in enumerate(languages)
+    ]
+    columns = "model method language draws rise control_rise control_low control_high"
+    return pd.DataFrame(rows, columns=columns.split())
+
+
 def layer_table(languages, layers, models=("tiny",)):
     """More neurons in the last layers."""
     rows = [
@@ -74,6 +86,7 @@ TABLES = {
     "deactivation_by_ratio": sweep_table(LANGUAGES),
     "neurons_per_layer": layer_table(LANGUAGES, 6),
     "deactivation_random": change_table(LANGUAGES, methods=["random", "active_lape"]),
+    "control_draws": draws_table(LANGUAGES),
 }
 
 
@@ -90,6 +103,33 @@ def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     header = json.loads(found[f"{item}.json"])
     assert (header["artifact"], header["item"]) == ("figure", item)
     assert set(header["outputs"]) == {f"{item}{suffix}" for suffix in SUFFIXES}
+
+
+def test_draws_are_a_band_and_the_set_a_circle():
+    figure = draw("control_draws", draws_table(LANGUAGES, ["a"]))
+    assert titles(figure) == ["a, LAPE", "a, PV"]
+    for axis in figure.axes:
+        assert [(bar.get_y(), bar.get_height()) for bar in axis.patches] == [(0.2, 1.0)] * 3
+        (circles,) = [line for line in axis.lines if line.get_marker() == "o"]
+        assert circles.get_ydata().tolist() == [1, 2, 3]
+
+
+def test_methods_at_equal_effect_are_points_beside_the_curve_of_lape():
+    rows = [
+        ("lape", 0.01, 1.0, 0.1),
+        ("lape", 0.05, 3.0, 0.9),
+        ("lave", 0.01, 2.0, 0.1),
+        ("active_lape", None, 0.5, 0.4),
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "ratio", "own", "others"]).assign(model="a", deactivated="fr")
+    assert_legible_in_a_column("equal_effect", frame)
+    figure = draw("equal_effect", frame)
+    (axis,) = figure.axes
+    curve, *points = axis.lines
+    assert curve.get_xdata()[::50].tolist() == [0, 1, 3] and [text.get_text() for text in axis.texts] == ["1%", "5%"]
+    assert [line.get_markerfacecolor() == "white" for line in points] == [False, True]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["LAPE at several ratios", "LAVE", "activity-matched control"]
 
 
 def test_neurons_per_layer_keeps_methods_apart():

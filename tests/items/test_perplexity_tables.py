@@ -379,6 +379,25 @@ def test_a_method_stands_beside_every_draw_of_its_control(tmp_path, headers):
         TABLES["control_draws"].rows([*paths[:-1], draws_header(tmp_path, "nan", [0.1], chunks=6)])
 
 
+def test_methods_are_compared_with_the_curve_of_lape_at_equal_effect(tmp_path):
+    curve = {0.01: [1.0, 0.1], 0.05: [3.0, 1.1]}
+    paths = [baseline(tmp_path), *(row(tmp_path, "lape", "no", rises, ratio=at) for at, rises in curve.items())]
+    paths += [row(tmp_path, "lave", "no", [2.0, 0.1]), row(tmp_path, "lap", "no", [9.0, 9.0])]
+    frame = TABLES["equal_effect"].rows(paths, resamples=200, seed=0).set_index("method")
+    assert frame.index.tolist() == ["lape", "lape", "lave", "lap"]
+    points = frame[["own", "others"]].to_numpy()
+    (first, second), (own, others) = points[:2], points[2]
+    at = first[1] + (own - first[0]) / (second[0] - first[0]) * (second[1] - first[1])
+    assert frame.loc["lave", "lape_others"] == pytest.approx(at)
+    assert frame.loc["lave", "excess"] == pytest.approx(others - at)
+    assert frame.loc["lave", "excess_low"] < others - at < frame.loc["lave", "excess_high"] < 0
+    assert frame.loc["lap", ["lape_others", "excess", "excess_low"]].isna().all()  # beyond the end of the curve
+    (section,) = TABLES["equal_effect"].sections(frame.reset_index())
+    assert section.cells.index.tolist() == ["lape, 1%", "lape, 5%", "lave", "lap"]
+    with pytest.raises(LapeError, match="no row of LAPE is beside it; pass LAPE's at several ratios"):
+        TABLES["equal_effect"].rows([paths[0], *paths[3:]])
+
+
 def test_tables_for_people_mark_what_differs_and_sum_up_the_controls(headers):
     frame = TABLES["deactivation_by_method"].rows(headers)
     sections = TABLES["deactivation_by_method"].sections(frame)

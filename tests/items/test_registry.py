@@ -71,7 +71,7 @@ def test_targets_make_every_item_of_the_default_configuration():
     }
     assert made == {*targets.tables(ITEMS), *targets.figures(ITEMS)}
     assert made == set(targets.of_target(DEFAULTS, "paper"))
-    assert len(targets.of_target(DEFAULTS, "all")) == 12
+    assert len(targets.of_target(DEFAULTS, "all")) == 13
 
 
 def test_the_schema_lists_the_items_whose_models_may_be_named():

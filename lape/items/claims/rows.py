@@ -29,7 +29,7 @@ OF_TABLES: dict[str, Callable[[pd.DataFrame], Iterator[Claim]]] = {
 }
 # The claims on neurons come after those on perplexity.
 _NEURONS = "neurons"
-_ORDER = [*OF_TABLES][:3] + [_NEURONS] + [*OF_TABLES][3:]
+_ORDER = [*[*OF_TABLES][:3], _NEURONS, *[*OF_TABLES][3:]]
 _SIZES = Claim(
     "neurons of larger models belong to one language rather than to several",
     f"{TANG} 3.2",

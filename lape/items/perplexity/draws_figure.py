@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lape.items.drawing.style import BLUE, GREY, in_column, method_name, panels, panels_across
+from lape.items.drawing.style import BLUE, GREY, in_column, legend_columns, method_name, panels, panels_across
 
 COLUMNS = ("model", "method", "language", "draws", "rise", "control_rise", "control_low", "control_high")
 
@@ -20,23 +20,23 @@ def control_draws(frame: pd.DataFrame) -> Figure:
         frame: the table of `lape.items.perplexity.draws.control_draws`.
     """
     blocks = [block for _, block in frame.groupby(["model", "method"], sort=False)]
-    across = panels_across(len(blocks), 3.4)
+    across = panels_across(len(blocks), 3.3)
     down = -(-len(blocks) // across)
     most = max(block["language"].nunique() for block in blocks)
-    side = min(3.4, 1.0 + 0.34 * most)
+    side = max(min(3.3, 1.0 + 0.34 * most), 2.6 if across > 1 else 3.2)
     figure = Figure(figsize=(side * across, 2.3 * down + 0.3), layout="constrained")
     axes = panels(figure, down, across, len(blocks), sharey=not in_column())
     for axis, block in zip(axes, blocks, strict=True):
         _panel(axis, block)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), frameon=False)
     return figure
 
 
 def _panel(axis: Axes, block: pd.DataFrame) -> None:
     places, draws = np.arange(len(block)), block["draws"].iat[0]
     low, height = block["control_low"], block["control_high"] - block["control_low"]
-    axis.bar(places, height, 0.5, low, color=GREY, alpha=0.6, label=f"{draws} draws of the control, and their mean")
+    axis.bar(places, height, 0.5, low, color=GREY, alpha=0.6, label=f"{draws} draws of the control, mean")
     axis.hlines(block["control_rise"], places - 0.25, places + 0.25, color="black", linewidth=0.8)
     axis.plot(places, block["rise"], "o", color=BLUE, markersize=4, label="the set")
     axis.axhline(0, color="black", linewidth=0.4)

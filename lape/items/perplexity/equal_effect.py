@@ -81,9 +81,7 @@ def _compared(rows: dict[tuple, Measurement], base: Measurement, draws: Draws) -
     points = {key: _rises(row, base, language, draws) for key, row in rows.items()}
     ratios = sorted(ratio for method, ratio in points if method == "lape")
     if not ratios:
-        raise LapeError(
-            f"{next(iter(rows.values()))}: there is no row of LAPE beside it; pass LAPE's at several ratios"
-        )
+        raise LapeError(f"{next(iter(rows.values()))}: no row of LAPE is beside it; pass LAPE's at several ratios")
     # [2, ratios + 1, 1 + B]: the curve begins where nothing is deactivated.
     curve = np.stack([np.zeros_like(points["lape", ratios[0]]), *(points["lape", ratio] for ratio in ratios)], axis=1)
     enough = min(row.shape[1] for row in base.chunks.values()) >= MINIMUM_CHUNKS

@@ -1,15 +1,17 @@
 """The others' rise against the deactivated language's own: LAPE's curve over ratios, and other methods as points."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lape.items.drawing.lines import COLOURS
-from lape.items.drawing.style import BLUE, GREY, method_name, panels, panels_across
+from lape.items.drawing.style import BLUE, GREY, legend_columns, method_name, panels, panels_across
 from lape.neurons.controls import PREFIXES
 
 COLUMNS = ("model", "deactivated", "method", "ratio", "own", "others")
 _MARKERS = "sD^vPX*<>"
+_SIDE = 3.3  # of a panel, in inches
 
 
 def equal_effect(frame: pd.DataFrame) -> Figure:
@@ -21,21 +23,26 @@ def equal_effect(frame: pd.DataFrame) -> Figure:
         frame: the table of `lape.items.perplexity.equal_effect.equal_effect`.
     """
     blocks = [block for _, block in frame.groupby(["model", "deactivated"], sort=False)]
-    across = panels_across(len(blocks), 3.5)
+    across = panels_across(len(blocks), _SIDE)
     down = -(-len(blocks) // across)
-    figure = Figure(figsize=(3.5 * across, 2.8 * down + 0.6), layout="constrained")
+    figure = Figure(figsize=(_SIDE * across, 2.8 * down + 0.6), layout="constrained")
     for axis, block in zip(panels(figure, down, across, len(blocks)), blocks, strict=True):
         _panel(axis, block)
     handles = {}
     for axis in figure.axes:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=legend_columns([*handles]), frameon=False
+    )
     return figure
 
 
 def _panel(axis: Axes, block: pd.DataFrame) -> None:
     curve = block[block["method"] == "lape"].sort_values("ratio")
-    axis.plot([0, *curve["own"]], [0, *curve["others"]], "-o", color=BLUE, markersize=3, label="LAPE at several ratios")
+    # Straight lines between the ratios, which the axes bend.
+    across, up, steps = [0, *curve["own"]], [0, *curve["others"]], np.linspace(0, len(curve), 50 * len(curve) + 1)
+    drawn = [np.interp(steps, range(len(across)), values) for values in (across, up)]
+    axis.plot(*drawn, "-o", color=BLUE, markersize=3, markevery=50, label="LAPE at several ratios")
     for own, others, ratio in zip(curve["own"], curve["others"], curve["ratio"], strict=True):
         axis.annotate(f"{100 * ratio:g}%", (own, others), (3, -3), textcoords="offset points", va="top", fontsize=6.5)
     points = block[block["method"] != "lape"].drop_duplicates("method")
