@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 # No interval covers the truth with fewer chunks: the resamples of two or three chunks are mostly the same few values.
 MINIMUM_CHUNKS = 4
+# With fewer draws of a control their spread is too little known for an interval, above all where they are skewed.
+MINIMUM_DRAWS = 10
 
 _LEVEL = (0.025, 0.975)
 # Sign patterns of one test. Up to 19 chunks these are all patterns. A p-value can be as small as 3.8e-6, which survives
@@ -241,7 +243,8 @@ def over_draws(own: NDArray, draws: NDArray, sizes: NDArray) -> OverDraws:
         sizes: predicted tokens of the chunks [N].
 
     Returns:
-        the comparison. Bounds and p_value are NaN with fewer than `MINIMUM_CHUNKS` chunks or with one draw.
+        the comparison. Bounds and p_value are NaN with fewer than `MINIMUM_CHUNKS` chunks or `MINIMUM_DRAWS` draws.
+        docs/coverage.md says how often they hold.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -251,7 +254,7 @@ def over_draws(own: NDArray, draws: NDArray, sizes: NDArray) -> OverDraws:
     difference = float(differences.mean())
     rank = 1 + int((draws.sum(axis=1) >= own.sum()).sum())
     low = high = p_value = math.nan
-    if number > 1 and chunks >= MINIMUM_CHUNKS:
+    if number >= MINIMUM_DRAWS and chunks >= MINIMUM_CHUNKS:
         centred = differences - difference * weights
         errors = np.array([centred.mean(axis=0).var(ddof=1) / chunks, centred.mean(axis=1).var(ddof=1) / number])
         error = math.sqrt(errors.sum())

@@ -270,16 +270,16 @@ def test_holm_by_hand():
 
 def test_a_set_beside_draws_of_its_control_by_hand():
     own, sizes = np.array([4.0, 6.0, 5.0, 9.0]), np.full(4, 2.0)
-    draws = np.array([[1.0, 2.0, 1.0, 4.0], [2.0, 4.0, 2.0, 4.0], [5.0, 8.0, 7.0, 8.0]])
+    draws = np.repeat([[1.0, 2.0, 1.0, 4.0], [2.0, 4.0, 2.0, 4.0], [5.0, 8.0, 7.0, 8.0]], [4, 5, 1], axis=0)
     found = over_draws(own, draws, sizes)
     each = (own - draws) / 2
     assert found.difference == pytest.approx(each.mean())
-    errors = each.mean(0).var(ddof=1) / 4, each.mean(1).var(ddof=1) / 3
-    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 3 + errors[1] ** 2 / 2)
+    errors = each.mean(0).var(ddof=1) / 4, each.mean(1).var(ddof=1) / 10
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 3 + errors[1] ** 2 / 9)
     reach = stats.t.ppf(0.975, freedom) * math.sqrt(sum(errors))
     assert (found.low, found.high) == pytest.approx((each.mean() - reach, each.mean() + reach))
     assert found.p_value == pytest.approx(2 * stats.t.sf(each.mean() / math.sqrt(sum(errors)), freedom))
-    assert (found.rank, found.p_rank) == (2, 0.5)
-    alone = over_draws(own, draws[:1], sizes)
-    assert math.isnan(alone.low) and math.isnan(alone.p_value) and alone.p_rank == 0.5
-    assert over_draws(own, np.stack([own, own]), sizes)[:5] == (0, 0, 0, 1, 3)
+    assert (found.rank, found.p_rank) == (2, 2 / 11)
+    few = over_draws(own, draws[-3:], sizes)
+    assert math.isnan(few.low) and math.isnan(few.p_value) and few.p_rank == 0.5
+    assert over_draws(own, np.stack([own] * 10), sizes)[:5] == (0, 0, 0, 1, 11)

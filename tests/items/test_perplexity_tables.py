@@ -360,10 +360,10 @@ def draws_header(folder, language, rises, method="lape", **options):
 
 
 def test_a_method_stands_beside_every_draw_of_its_control(tmp_path, headers):
-    further = {"no": [0.03, 0.01, 0.02], "nan": [0.04, 5.0, 0.06]}
+    further = {"no": [0.03, 0.01, 0.02] * 3, "nan": [0.04, 5.0, 0.06] * 3}
     paths = [*headers, *(draws_header(tmp_path, *each) for each in further.items())]
     frame = TABLES["control_draws"].rows(paths)
-    assert frame[["method", "language", "draws"]].to_numpy().tolist() == [["lape", "no", 4], ["lape", "nan", 4]]
+    assert frame[["method", "language", "draws"]].to_numpy().tolist() == [["lape", "no", 10], ["lape", "nan", 10]]
     cells = TABLES["deactivation_matrix"].rows(headers).set_index(["method", "deactivated", "evaluated"])["nll_change"]
     for line in frame.to_dict("records"):
         first = cells["active_lape", line["language"], line["language"]]
@@ -371,8 +371,11 @@ def test_a_method_stands_beside_every_draw_of_its_control(tmp_path, headers):
         assert line["control_low"] <= first <= line["control_high"]
         assert line["difference"] == pytest.approx(line["rise"] - line["control_rise"])
         assert line["difference_low"] < line["difference"] < line["difference_high"]
-    assert frame["rank"].tolist() == [1, 2] and frame["p_rank"].tolist() == [0.2, 0.4]
-    assert frame.at[0, "p_holm"] < 0.05 < frame.at[1, "p_holm"]
+    assert frame["rank"].tolist() == [1, 4] and frame["p_rank"].tolist() == [1 / 11, 4 / 11]
+    assert frame.at[0, "p_holm"] < 0.05
+    (section,) = TABLES["control_draws"].sections(frame)
+    stars = section.cells["difference [95% interval]"].str.endswith("*")
+    assert stars.tolist() == [True, False] and section.cells.at["nan", "rank"] == "4 of 11"
     with pytest.raises(LapeError, match="draws of tiny, lape, nan: missing; run `lape draws` for it"):
         TABLES["control_draws"].rows(paths[:-1])
     with pytest.raises(LapeError, match="was measured on other chunks than the matrices; run"):

@@ -27,7 +27,8 @@ def control_draws(paths: Sequence[str | Path]) -> pd.DataFrame:
         - rise (mean NLL rise under the set, nats per token), control_rise (mean over draws), control_low and
           control_high (the smallest and the largest of the draws);
         - difference (rise less control_rise) with difference_low and difference_high (95%, over draws and chunks),
-          p_value and p_holm (over all rows); see `lape.evaluation.uncertainty.over_draws`;
+          p_value and p_holm (over all rows); see `lape.evaluation.uncertainty.over_draws`, which gives no bounds and no
+          p_value where there are few draws;
         - rank (1: above every draw) and p_rank.
 
     Raises:
@@ -96,8 +97,10 @@ def draw_sections(frame: pd.DataFrame) -> list[Section]:
         ).set_index(block["language"].rename(None))
         title = (
             f"{model}, {method}: NLL rise (nats per token) of each language under its own set and under draws of its "
-            f"control; * suffers more than under every draw (and p < {SIGNIFICANT} over draws and chunks, Holm)"
+            "control"
         )
+        if block["p_value"].notna().any():
+            title += f"; * suffers more than under every draw (and p < {SIGNIFICANT} over draws and chunks, Holm)"
         sections.append(Section(title, "language", cells))
     return sections
 
