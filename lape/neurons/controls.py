@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lape.errors import LapeError, counted
+from lape.errors import LapeError
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import Neurons
 from lape.statistics.sums import ActivationStatistics
@@ -144,8 +144,9 @@ def _control(neurons: Neurons, seed: int, bounds: np.ndarray, draw: _Draw, langu
     for name, lacking in missing.items():
         if lacking:
             logger.warning(
-                "control of %s: lacks %s, as layers have too few neurons outside all sets; lower neurons.ratio",
-                *(name, counted(lacking, "neuron")),
+                "control of %s: lacks %d neurons, as layers have too few outside all sets; lower neurons.ratio",
+                name,
+                lacking,
             )
     chosen = sorted(owners)
     table = pd.DataFrame(

@@ -90,6 +90,8 @@ def test_claims_on_neurons(tmp_path):
     assert both["value"] == pytest.approx(1 / 28) and both["verdict"] == FAILS
     assert found.loc["English has the fewest neurons", "value"] == pytest.approx(2 / 9)
     assert found.loc["neurons lie in the bottom and the top layers", "value"] == pytest.approx(34 / 35)
+    arms = found.loc[["the bottom layers are one arm of a U", "the top layers are one arm of a U"]]
+    assert arms["value"].tolist() == pytest.approx([16 / 17, 18 / 19]) and set(arms["verdict"]) == {HOLDS}
 
 
 def test_claims_on_texts(tmp_path):

@@ -84,16 +84,18 @@ def _layers(neurons: Neurons) -> Iterator[Claim]:
         high,
         verdict,
     )
+    middle = per_layer[third : neurons.layers - third]
+    expected = third / (third + len(middle))
     for name, part in (("bottom", per_layer[:third]), ("top", per_layer[-third:])):
-        hits = int(part.sum())
-        low, high = share_interval(hits, len(neurons))
+        hits, total = int(part.sum()), int(part.sum() + middle.sum())
+        low, high = share_interval(hits, total) if total else (np.nan, np.nan)
         yield Claim(
             f"the {name} layers are one arm of a U",
             f"{TANG} 3.3.2",
-            f"share of the neurons in the {name} third of the layers, above {third / neurons.layers:.2f}; interval "
-            "over neurons",
-            hits / len(neurons),
+            f"neurons of the {name} third of the layers over those of it and of the middle, above {expected:.2f}; "
+            "interval over neurons",
+            hits / total if total else np.nan,
             low,
             high,
-            above(third / neurons.layers, low, high),
+            above(expected, low, high),
         )

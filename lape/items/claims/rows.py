@@ -83,9 +83,9 @@ def claim_sections(frame: pd.DataFrame) -> list[Section]:
             {
                 "section": block["section"],
                 "statistic": block["statistic"],
-                "value": block["value"].map(lambda value: "" if np.isnan(value) else rounded(value)),
+                "value": block["value"].map(_number),
                 "95% interval": [
-                    "" if np.isnan(low) else f"{rounded(low)} to {rounded(high)}"
+                    "" if np.isnan(low) else f"{_number(low)} to {_number(high)}"
                     for low, high in zip(block["low"], block["high"], strict=True)
                 ],
                 "verdict": block["verdict"],
@@ -93,3 +93,7 @@ def claim_sections(frame: pd.DataFrame) -> list[Section]:
         ).set_index(block["claim"].rename(None))
         sections.append(Section(f"{model}: claims of the papers, and what this run says of them", "claim", cells))
     return sections
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:g}" if value == int(value) else rounded(value)

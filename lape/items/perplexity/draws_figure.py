@@ -26,8 +26,10 @@ def control_draws(frame: pd.DataFrame) -> Figure:
     side = max(min(3.3, 1.0 + 0.34 * most), 2.6 if across > 1 else 3.2)
     figure = Figure(figsize=(side * across, 2.3 * down + 0.3), layout="constrained")
     axes = panels(figure, down, across, len(blocks), sharey=not in_column())
+    values = frame[["rise", "control_low", "control_high"]]
     for axis, block in zip(axes, blocks, strict=True):
         _panel(axis, block)
+        axis.set_ylim(min(values.min().min(), 0) - 0.02, 1.3 * max(values.max().max(), 0.1))  # room for whole circles
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), frameon=False)
     return figure
