@@ -67,30 +67,6 @@ def every_matrix(config: dict) -> list[str]:
     return list(dict.fromkeys([*every_method(config), *(header for other in others for header in other(config))]))
 
 
-def control_draws(config: dict) -> list[str]:
-    """LAPE's matrix, the first draw of its control, and the further draws of the default target."""
-    models, draws = item_models(config, "deactivation_matrix"), config["perplexity"]["draws"]
-    return [*perplexity(config, models, ["lape", "active_lape"]), *_draws(config, models, ["lape"], draws)]
-
-
-def control_draws_by_method(config: dict) -> list[str]:
-    """The matrices of some methods and of their controls, and many draws of the controls."""
-    models, section = item_models(config, "deactivation_by_method"), config["experiments"]["control_draws_by_method"]
-    pairs = [row for method in section["methods"] for row in (method, control_of(method))]
-    return [*perplexity(config, models, pairs), *_draws(config, models, section["methods"], section["draws"])]
-
-
-def controls(config: dict) -> list[str]:
-    """LAPE's neurons, their controls, and the statistics of every language."""
-    return _with_statistics(config, item_models(config, "deactivation_matrix"), ["lape"])
-
-
-def controls_by_method(config: dict) -> list[str]:
-    """The neurons of every method of Figure 2, their controls, and the statistics of every language."""
-    methods = [name for name in config["experiments"]["deactivation_by_method"]["methods"] if name != "pv"]
-    return _with_statistics(config, item_models(config, "deactivation_by_method"), methods)
-
-
 def every_ratio(config: dict) -> list[str]:
     """Figure 4: one language deactivated at every ratio."""
     neurons, ratios = config["neurons"], config["experiments"]["deactivation_by_ratio"]["ratios"]
@@ -125,19 +101,6 @@ def equal_effect(config: dict) -> list[str]:
     ]
     curve = [header for header in every_ratio(config) if header.split("/")[2] in models]
     return list(dict.fromkeys([*curve, *(row for row in rows if row in known)]))
-
-
-def claims(config: dict) -> list[str]:
-    """The tables of the default target that test claims, and LAPE's neurons."""
-    tables = ["specificity", "control_draws", "deactivation_matrix"]
-    return [*_tables(tables), *_neurons(item_models(config, "deactivation_matrix"), ["lape"])]
-
-
-def claims_of_both_papers(config: dict) -> list[str]:
-    """The tables of both papers that test claims, and LAPE's neurons."""
-    tables = ["similarity_by_layer", "dominance_by_layer", "answers_steered"]
-    tables += ["expert_overlap", "expert_layers", "expert_share"]
-    return [*claims(config), *_tables(tables)]
 
 
 def neurons(item: str, *methods: str) -> Headers:
@@ -278,33 +241,6 @@ def compared_models(config: dict) -> list[str]:
     """The models whose LAPE and expert units are of the same languages."""
     pool = set(expert_languages(config))
     return [model for model in item_models(config, "expert_units") if set(model_languages(config, model)) == pool]
-
-
-def _tables(items: Iterable[str]) -> list[str]:
-    return [f"<results>/tables/{item}.json" for item in items]
-
-
-def _draws(config: dict, models: Iterable[str], methods: Sequence[str], draws: int) -> list[str]:
-    return [
-        f"<results>/draws/{model}/{method}-{draws}/{language}.json"
-        for model in models
-        for method in methods
-        if method != "pv" or len(model_languages(config, model)) > 2
-        for language in model_languages(config, model)
-    ]
-
-
-def _with_statistics(config: dict, models: Sequence[str], methods: Sequence[str]) -> list[str]:
-    """The neurons of some methods, their controls of both kinds, and the statistics of every language."""
-    names = [name for method in methods for name in (method, f"active_{method}", f"matched_{method}")]
-    return [
-        *_neurons(models, names),
-        *(
-            f"<results>/statistics/{model}/{language}.json"
-            for model in models
-            for language in model_languages(config, model)
-        ),
-    ]
 
 
 def _neurons(models: Iterable[str], methods: Sequence[str]) -> list[str]:

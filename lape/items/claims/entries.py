@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lape.items import sources
+from lape.items import evidence
 from lape.items.entry import Item, Named, Table
 
 
@@ -19,11 +19,11 @@ def _claims(title: str, inputs: Callable[[dict], list[str]]) -> Table:
 
 
 ITEMS = (
-    Item("claims", "all", _claims("Claims of the papers", sources.claims), models="deactivation_matrix"),
+    Item("claims", "all", _claims("Claims of the papers", evidence.claims), models="deactivation_matrix"),
     Item(
         "claims_of_both_papers",
         "paper",
-        _claims("Claims of both papers", sources.claims_of_both_papers),
+        _claims("Claims of both papers", evidence.claims_of_both_papers),
         models="deactivation_matrix",
     ),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lape.items import sources
+from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
 from lape.paper import pretraining_languages
 
@@ -58,14 +58,15 @@ ITEMS = (
     Item(
         "controls",
         "all",
-        _controls("LAPE and its controls: how active the neurons are", sources.controls),
+        _controls("LAPE and its controls: how active the neurons are", evidence.controls),
         models="deactivation_matrix",
     ),
     Item(
         "controls_by_method",
         "paper",
-        _controls("Every method and its controls: how active the neurons are", sources.controls_by_method),
+        _controls("Every method and its controls: how active the neurons are", evidence.controls_by_method),
         models="deactivation_by_method",
+        where=lambda config: config["experiments"]["deactivation_by_method"]["methods"] != ["pv"],
     ),
     Item(
         "neurons_per_layer",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lape.items import sources
+from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
 from lape.items.sources import NO_OPTIONS, Options, bootstrap
 
@@ -85,7 +85,7 @@ ITEMS = (
     Item(
         "control_draws",
         "all",
-        draws("LAPE and draws of its control", sources.control_draws),
+        draws("LAPE and draws of its control", evidence.control_draws),
         Figure(
             "LAPE and draws of its control",
             Named("perplexity.draws_figure.control_draws"),
@@ -168,7 +168,7 @@ ITEMS = (
     Item(
         "control_draws_by_method",
         "paper",
-        draws("Every method and many draws of its control", sources.control_draws_by_method),
+        draws("Every method and many draws of its control", evidence.control_draws_by_method),
         Figure(
             "Every method and many draws of its control",
             Named("perplexity.draws_figure.control_draws"),
