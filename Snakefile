@@ -14,6 +14,7 @@
 #             {method}.tsv                       select      language-specific neurons: lape, lave, lap
 #             sweep-{ratio}.tsv                  sweep       LAPE's neurons at another ratio
 #             random.tsv, matched_{method}.tsv   random_control, matched_control  random controls
+#             active_{method}.tsv                active_control  controls that are as active in the language
 #   <results>/contexts/{model}/{method}/
 #             {language}.jsonl                   contexts    where each neuron fires: contexts, histogram
 #   <results>/vocabulary_effects/{model}/
@@ -46,6 +47,8 @@
 #   <results>/embeddings/{model}/{language}.npy  embed       embeddings of the aligned sentences after every layer
 #   <results>/perplexity/{model}/{method}/
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
+#   <results>/draws/{model}/{method}-{draws}/
+#             {deactivated}.tsv                  draws       further draws of the control, by draw and chunk
 #   <results>/tables/{item}.csv, .md, .html,
 #             {item}.latex/                      table       one per item of the registry, lape/items/
 #   <results>/figures/{item}.pdf, .svg, .png     figure

@@ -52,6 +52,7 @@ _GROUPS = {
         "select_lape": "lape.neurons.selection",
         "select_lave": "lape.neurons.selection",
         "select_lap": "lape.neurons.selection",
+        "activity_matched_control": "lape.neurons.controls",
         "random_control": "lape.neurons.controls",
         "Neurons": "lape.neurons.table",
         "read_neurons": "lape.neurons.released",

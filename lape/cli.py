@@ -47,7 +47,7 @@ GROUPS = {
     "neurons": {
         "statistics": "count how often every neuron fires",
         "select": "find language-specific neurons (LAPE, LAVE or LAP)",
-        "control": "draw a random control of selected neurons",
+        "control": "draw a control of selected neurons: random, layer-matched or activity-matched",
         "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
         "contexts": "where neurons fire: their strongest contexts, weaker ones, and histograms",
         "vocabulary_effects": "which words neurons write, and whether these are a language's own",
@@ -75,6 +75,7 @@ GROUPS = {
     "measures": {
         "embed": "sentence embeddings of one language behind every layer",
         "perplexity": "perplexity of every language with one set of neurons deactivated",
+        "draws": "perplexity of one language under several draws of a control",
         "score": "language, fluency and repetition of answers, and likeness to the normal ones",
         "judge": "content quality: a language model rates answers from 1 to 10",
     },

@@ -2,8 +2,8 @@
 
 Input: every language's statistics of one model; for select_ap the average precision of the units that are neurons.
 Output: a table of neurons with layer, index, languages, and the numbers by which they were selected. A control has a
-random set as large as each language's own, drawn from all layers alike (random) or layer by layer (matched). The
-stability compares selections from random groups of the statistics' shards, from resamples of the shards, and without
+set as large as each language's own: random from all layers alike (random), random layer by layer (matched), or of the
+neurons of the same layer that are as active in the language (active). The stability compares selections from random groups of the statistics' shards, from resamples of the shards, and without
 one language. It repeats no forward pass. Steering values are the mean activations of each language's neurons on text
 in that language. Directions are the baseline of steering: differences of mean hidden states, from train tokens.
 """
@@ -98,7 +98,7 @@ rule matched_control:
     log:
         "<logs>/neurons/{model}/matched_{method}.log",
     wildcard_constraints:
-        method="lape|lave|lap",
+        method="lape|lave|lap|ap",
     conda:
         "../envs/lape.yaml"
     params:
@@ -107,6 +107,30 @@ rule matched_control:
     shell:
         "lape control --log {log} --rule matched_control --neurons {input.header} --layer-matched --seed {params.seed} "
         "--output {output.neurons}"
+
+
+rule active_control:
+    input:
+        neurons="<results>/neurons/{model}/{method}.tsv",
+        header="<results>/neurons/{model}/{method}.json",
+        statistics=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
+        sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
+    output:
+        neurons="<results>/neurons/{model}/active_{method}.tsv",
+        header="<results>/neurons/{model}/active_{method}.json",
+    log:
+        "<logs>/neurons/{model}/active_{method}.log",
+    wildcard_constraints:
+        method="lape|lave|lap|ap",
+    conda:
+        "../envs/lape.yaml"
+    params:
+        code=code_hash("lape.commands.control"),
+        seed=config["neurons"]["control_seed"],
+        nearest=config["neurons"]["control_nearest"],
+    shell:
+        "lape control --log {log} --rule active_control --neurons {input.header} --statistics {input.statistics} "
+        "--nearest {params.nearest} --seed {params.seed} --output {output.neurons}"
 
 
 rule measure_stability:
@@ -144,7 +168,7 @@ rule steering:
     log:
         "<logs>/steering/{model}/{method}.log",
     wildcard_constraints:
-        method="lape|matched_lape|ap",
+        method="lape|active_lape|ap",
     conda:
         "../envs/lape.yaml"
     params:

@@ -3,7 +3,8 @@
 Input: every language's valid tokens (by their list of hashes), the model, and, except for the baseline, the neurons,
 parameters or expert units.
 Output: the likelihood of every chunk, and in the header the measures by language and the proof that every hook fired.
-Each row is a job, so that a cluster can run rows in parallel.
+Each row is a job, so that a cluster can run rows in parallel. Further draws of a control are measured on each language's
+own text alone: `draws/{model}/{method}-{draws}/{deactivated}` has all draws but the first, which has a row of the matrix.
 """
 
 
@@ -49,7 +50,7 @@ rule perplexity:
     log:
         "<logs>/perplexity/{model}/{method}/{deactivated}.log",
     wildcard_constraints:
-        method=r"lape|lave|lap|random|matched_(lape|lave|lap)|ap|sweep-[\d.e-]+",
+        method=r"lape|lave|lap|random|(active|matched)_(lape|lave|lap|ap)|ap|sweep-[\d.e-]+",
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -110,5 +111,68 @@ use rule perplexity as perplexity_units with:
         tokens=inputs.valid_tokens,
         rule="perplexity_units",
         like=lambda wildcards, input: f"--like {shlex.quote(input.like)}",
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],
+
+
+rule draws:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=multiext("<results>/tokens/{model}/{deactivated}/valid", ".npy", ".bytes.npy"),
+        text="<results>/tokens/{model}/{deactivated}/valid.json",
+        neurons="<results>/neurons/{model}/{method}.json",
+        table="<results>/neurons/{model}/{method}.tsv",
+        statistics="<results>/statistics/{model}/{deactivated}.json",
+        sums="<results>/statistics/{model}/{deactivated}.npz",
+    output:
+        chunks="<results>/draws/{model}/{method}-{draws}/{deactivated}.tsv",
+        header="<results>/draws/{model}/{method}-{draws}/{deactivated}.json",
+    log:
+        "<logs>/draws/{model}/{method}-{draws}/{deactivated}.log",
+    wildcard_constraints:
+        method="lape|lave|lap|ap",
+    conda:
+        "../envs/lape.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=gpus,
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_hash("lape.commands.draws"),
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        rule="draws",
+        statistics=lambda wildcards, input: f"--statistics {shlex.quote(input.statistics)}",
+        nearest=config["neurons"]["control_nearest"],
+        draws=lambda wildcards: int(wildcards.draws) - 1,
+        seed=config["neurons"]["control_seed"] + 1,
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],
+    shell:
+        "{params.torchrun} lape draws --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
+        "--tokens {input.text} --selected {input.neurons} {params.statistics} --nearest {params.nearest} "
+        "--draws {params.draws} --seed {params.seed} "
+        "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"
+
+
+use rule draws as draws_parameters with:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens=multiext("<results>/tokens/{model}/{deactivated}/valid", ".npy", ".bytes.npy"),
+        text="<results>/tokens/{model}/{deactivated}/valid.json",
+        neurons="<results>/parameters/{model}/{method}.json",
+        table="<results>/parameters/{model}/{method}.safetensors",
+    wildcard_constraints:
+        method="pv",
+    params:
+        code=code_hash("lape.commands.draws"),
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        rule="draws_parameters",
+        statistics="",
+        nearest=config["neurons"]["control_nearest"],
+        draws=lambda wildcards: int(wildcards.draws) - 1,
+        seed=config["neurons"]["control_seed"] + 1,
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],

@@ -57,7 +57,7 @@ for target, prefix, folder in (
         input:
             content=targets.of_target(config, target),
             config="<results>/config.json",
-            matrix=targets.headers(targets.matrix(config, target)),
+            found=targets.headers(targets.findings(config, target)),
             captions=repository_files("rules/captions/*.rst"),
         output:
             html=f"<results>/{folder}report.html",
@@ -73,7 +73,7 @@ for target, prefix, folder in (
         # A second Snakemake reads the metadata of the finished items. It takes no lock, because the Snakemake that runs
         # this job holds it.
         shell:
-            "(lape summary {input.matrix} --config {input.config} --output {output.summary} && "
+            "(lape summary {input.found} --config {input.config} --output {output.summary} && "
             "LAPE_SUMMARY={output.summary} snakemake --nolock --snakefile {params.snakefile:q} "
             "--configfile {input.config} --report {output.html}.partial.html {input.content} && "
             "sync {output.html}.partial.html && mv {output.html}.partial.html {output.html}) > {log} 2>&1"

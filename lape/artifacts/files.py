@@ -17,7 +17,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -217,6 +217,19 @@ def read_json(path: str | Path, artifact: str | None = None) -> dict:
     if "artifact" in content:
         check_fields(path, content)
     return content
+
+
+def read_headers(paths: Iterable[str | Path], kinds: Sequence[str]) -> dict[Path, dict]:
+    """Path -> header, for headers of several kinds of artifacts.
+
+    Raises:
+        LapeError: see `read_json`; or a header is of another kind.
+    """
+    found = {Path(path): read_json(path) for path in paths}
+    for path, header in found.items():
+        if header.get("artifact") not in kinds:
+            raise LapeError(f"{path}: is no header of {' or '.join(kinds)}; pass those alone")
+    return found
 
 
 def _pass_instead(path: Path, artifact: str | None) -> str:

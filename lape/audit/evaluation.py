@@ -19,8 +19,10 @@ from lape.generation.text_conditions import text_perturbation
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.steering import SteeringValues
+from lape.neurons.controls import activity_matched_control
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
+from lape.statistics.sums import read_statistics
 from lape.text.identification import identify
 from lape.text.pairs import load_pairs
 from lape.text.questions import load_questions
@@ -44,6 +46,30 @@ def check_perplexity(path: Path, header: dict) -> Iterator[str]:
         if not np.array_equal(own["bytes"], sizes) or not (own["tokens"] == predicted).all():
             yield f"its chunks of {language} are not those of {source}"
     yield from _check_deactivation(header)
+
+
+def check_draws(path: Path, header: dict) -> Iterator[str]:
+    """Check draws of a control: their measures, and that as many neurons as drawing again gives were deactivated."""
+    chunks, language, parameters = (
+        pd.read_csv(path.with_suffix(".tsv"), sep="\t"),
+        header["language"],
+        header["parameters"],
+    )
+    seeds = [*range(parameters["seed"], parameters["seed"] + parameters["draws"])]
+    if [row["seed"] for row in header["rows"]] != seeds or list(chunks["seed"].unique()) != seeds:
+        yield "its draws are not those of its seeds"
+        return
+    counted = read_statistics(inputs(header, "statistics"), header["model_revision"])
+    for row in header["rows"]:
+        own = chunks[chunks["seed"] == row["seed"]]
+        if not np.isclose(own["nll"].sum() / own["tokens"].sum(), row["nll"], rtol=1e-12):
+            yield f"its measure of seed {row['seed']} does not follow from its chunks"
+        for source in inputs(header, "neurons"):
+            again = activity_matched_control(
+                Neurons.load(source), counted, row["seed"], parameters["nearest"], [language]
+            )
+            if row["neurons"] != again.counts()[language]:
+                yield f"its hooks of seed {row['seed']} are on {row['neurons']} neurons, not on those of its draw"
 
 
 def _check_deactivation(header: dict) -> Iterator[str]:

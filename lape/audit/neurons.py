@@ -1,6 +1,7 @@
 """Checks of counts and selections: statistics, neurons, their stability, steering values, parameters."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ from lape.audit.inputs import inputs
 from lape.interventions.steering import SteeringValues, steering_values
 from lape.model.sites import PLACE, Sites
 from lape.neurons.by_precision import ap_neurons
-from lape.neurons.controls import random_control
+from lape.neurons.controls import activity_matched_control, random_control
 from lape.neurons.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
 from lape.parameter_variation.selection import control_parameters
-from lape.statistics.sums import ActivationStatistics
+from lape.statistics.sums import ActivationStatistics, read_statistics
 
 
 def check_statistics(path: Path, header: dict) -> Iterator[str]:
@@ -67,7 +68,9 @@ def check_neurons(path: Path, header: dict) -> Iterator[str]:
             yield "selecting again from the average precision gives other neurons"
         return
     for source in inputs(header, "neurons"):  # a control
-        again = random_control(Neurons.load(source), **header["parameters"])
+        counted = read_statistics(inputs(header, "statistics"), header["model_revision"])
+        drawn = partial(activity_matched_control, statistics=counted) if counted else random_control
+        again = drawn(Neurons.load(source), **header["parameters"])
         if not again.table.equals(neurons.table):
             yield "drawing again gives other neurons"
         return
@@ -126,8 +129,6 @@ def check_parameters(path: Path, header: dict) -> Iterator[str]:
 def check_steering(path: Path, header: dict) -> Iterator[str]:
     values = SteeringValues.load(path)
     (source,) = inputs(header, "neurons")
-    counted = {read_json(each)["language"]: each.with_suffix(".npz") for each in inputs(header, "statistics")}
-    statistics = {language: ActivationStatistics.load(file) for language, file in counted.items()}
-    again = steering_values(Neurons.load(source), statistics)
+    again = steering_values(Neurons.load(source), read_statistics(inputs(header, "statistics"), None))
     if not again.table.equals(values.table) or again.sets != values.sets:
         yield "its values are not the means of its statistics"

@@ -85,6 +85,7 @@ CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
     "steering": neurons.check_steering,
     "parameters": neurons.check_parameters,
     "perplexity": evaluation.check_perplexity,
+    "draws": evaluation.check_draws,
     "generations": evaluation.check_generations,
     "scores": evaluation.check_scores,
     "judgements": evaluation.check_judgements,
@@ -106,7 +107,7 @@ def _matrices(config: dict, headers: dict[str, dict]) -> Iterator[tuple[str, str
         if header["artifact"] == "perplexity":
             done.setdefault(str(Path(path).parent), set()).add(header["deactivated"])
     folders = [f"results/{config['run']}/perplexity/{model}" for model in item_models(config, "deactivation_matrix")]
-    wanted = {f"{folder}/{method}" for folder in folders for method in ("lape", "matched_lape")}
+    wanted = {f"{folder}/{method}" for folder in folders for method in ("lape", "active_lape")}
     wanted |= {folder for folder, rows in done.items() if rows != {"baseline"} and "/sweep-" not in folder}
     for folder in sorted(wanted):
         languages = model_languages(config, Path(folder).parent.name)

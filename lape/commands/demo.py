@@ -31,15 +31,17 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.embedded.model import example_model
     from lape.generation.asking import answers
     from lape.interventions.perturbation import deactivate
+    from lape.interventions.steering import steering_values
     from lape.interventions.switching import steer
-    from lape.neurons.controls import random_control
+    from lape.neurons.controls import activity_matched_control
 
     code, name = arguments.language, LANGUAGES[arguments.language]
     model, tokenizer = example_model(dtype=arguments.dtype)
-    neurons, values = _found(model, tokenizer, arguments)
+    neurons, statistics = _found(model, tokenizer, arguments)
+    values = steering_values(neurons, statistics)
     questions = {language: _questions(language, arguments.questions) for language in (code, "en")}
     print(f"{neurons.counts()[code]} of the model's {neurons.sites.neurons:,} neurons are {name}.", flush=True)
-    control = random_control(neurons, seed=0, layer_matched=True)
+    control = activity_matched_control(neurons, statistics, seed=0)
 
     def ask(language: str) -> list[str]:
         return answers(model, tokenizer, questions[language], max_tokens=arguments.max_new_tokens)
@@ -48,19 +50,18 @@ def run(arguments: argparse.Namespace) -> None:
     with deactivate(model, neurons, code):
         own[f"{name} off"] = ask(code)
     with deactivate(model, control, code):
-        own["random off"] = ask(code)
+        own["others off"] = ask(code)
     english = {"as it is": ask("en")}
     with steer(model, values, code):
         english[f"{name} on"] = ask("en")
     _show(questions[code], own, name)
     _show(questions["en"], english, "English")
-    print(f"random: as many neurons of the same layers.\n\n{_NEXT}")
+    print(f"others: as many neurons of the same layers that fire as often and as strongly in {name}.\n\n{_NEXT}")
 
 
 def _found(model, tokenizer, arguments: argparse.Namespace) -> tuple:
-    """The neurons of three languages, and their mean activations."""
+    """The neurons of three languages, and the statistics that they were selected by."""
     from lape.embedded.texts import example_texts
-    from lape.interventions.steering import steering_values
     from lape.neurons.selection import select_lape
     from lape.statistics.feeding import record_statistics
 
@@ -69,8 +70,7 @@ def _found(model, tokenizer, arguments: argparse.Namespace) -> tuple:
         name = LANGUAGES.get(code, "English")
         print(f"Counting how often each neuron fires in {arguments.tokens:,} tokens of {name} text", flush=True)
         statistics[code] = record_statistics(model, example_texts(code), tokenizer, tokens=arguments.tokens)
-    neurons = select_lape(statistics)
-    return neurons, steering_values(neurons, statistics)
+    return select_lape(statistics), statistics
 
 
 def _questions(language: str, number: int) -> list[str]:

@@ -3,14 +3,14 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lape.artifacts.files import checked, read_array, read_json, write_header, writing
+from lape.artifacts.files import read_json, write_header, writing
 from lape.commands.arguments import add_backend
 from lape.errors import LapeError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from lape.evaluation.held_out import HeldOutText
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from lape.evaluation.deactivation import Deactivation
+    from lape.evaluation.held_out import HeldOutText, token_files
     from lape.kernels import ops
     from lape.model.running import running
 
     description = read_json(arguments.model, "model")
     off = Deactivation.load(arguments.neurons, arguments.deactivate, arguments.like, description)
-    texts = list(map(_read, arguments.tokens))
+    texts = list(map(HeldOutText.load, arguments.tokens))
     tokens, deactivated = sum(text.chunks.size for text in texts), arguments.deactivate or "baseline"
     label = f"perplexity {description['name']} {off.method} {deactivated}"
     sizes = {name: getattr(arguments, name) for name in ("batch_size", "threads")}
@@ -69,30 +70,14 @@ def run(arguments: argparse.Namespace) -> None:
         backend=ops.active_backend(run.device, arguments.backend),
         dtype=description["dtype"],
         parameters={name: getattr(arguments, name) for name in ("batch_size", "threads", "backend")},
-        inputs=[
-            *(arguments.model, *arguments.tokens),
-            *(path.with_suffix(suffix) for path in arguments.tokens for suffix in (".npy", ".bytes.npy")),
-            *off.files,
-        ],
+        inputs=[arguments.model, *(file for path in arguments.tokens for file in token_files(path)), *off.files],
         outputs=[arguments.output],
     )
     own_first = sorted(rows, key=lambda row: row["evaluated"] != deactivated)
     logger.info("%s: %s", label, ", ".join(f"{row['evaluated']} {row['ppl']:.2f}" for row in own_first))
 
 
-class _Text(NamedTuple):
-    language: str
-    chunks: "np.ndarray"  # int32 [N, T]
-    sizes: "np.ndarray"  # int64 [N], UTF-8 bytes that the predicted tokens of each chunk cover
-
-
-def _read(path: Path) -> _Text:
-    header = read_json(path, "tokens")
-    chunks, sizes = (checked(path, header, suffix) for suffix in (".npy", ".bytes.npy"))
-    return _Text(header["language"], read_array(chunks, mmap=True), read_array(sizes))
-
-
-def _likelihoods(run, off, texts: list[_Text], backend: str):
+def _likelihoods(run, off, texts: "list[HeldOutText]", backend: str):
     """The NLL of every chunk, text by text, and the record of what the deactivation did."""
     from lape.evaluation.perplexity import chunk_nll
 
@@ -109,7 +94,7 @@ def _likelihoods(run, off, texts: list[_Text], backend: str):
     return run.batches(work)
 
 
-def _write_chunks(output: Path, texts: list[_Text], found: list) -> list[dict]:
+def _write_chunks(output: Path, texts: "list[HeldOutText]", found: list) -> list[dict]:
     """Write the table of all chunks; returns the rows of the header, one per text."""
     import pandas as pd
 

@@ -4,8 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifacts.files import checked, read_json
-from lape.errors import LapeError
+from lape.artifacts.files import checked
 
 logger = logging.getLogger(__name__)
 
@@ -19,27 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from lape.interventions.steering import steering_values
     from lape.neurons.table import Neurons
-    from lape.statistics.sums import ActivationStatistics
+    from lape.statistics.sums import read_statistics
 
     neurons = Neurons.load(arguments.neurons)
-    headers = {path: read_json(path, "statistics") for path in arguments.statistics}
     revision = neurons.summary.get("model_revision")  # a released file names none
-    for path, header in headers.items():
-        if revision not in (None, header["model_revision"]):
-            raise LapeError(
-                f"{path}: counted on {header['model']}, another model than the neurons'; pass its statistics"
-            )
-    files = {path: checked(path, header, ".npz") for path, header in headers.items()}
-    values = steering_values(
-        neurons, {header["language"]: ActivationStatistics.load(files[path]) for path, header in headers.items()}
-    )
+    statistics = read_statistics(arguments.statistics, revision)
+    values = steering_values(neurons, statistics)
     values.save(
         arguments.output,
         model=neurons.summary["model"],
         model_revision=revision,
         method=neurons.summary["method"],
         values="mean activation",
-        tokens={header["language"]: header["tokens"] for header in headers.values()},
-        inputs=[arguments.neurons, checked(arguments.neurons, neurons.summary, ".tsv"), *files, *files.values()],
+        tokens={language: counted.tokens for language, counted in statistics.items()},
+        inputs=[
+            *(arguments.neurons, checked(arguments.neurons, neurons.summary, ".tsv"), *arguments.statistics),
+            *(path.with_suffix(".npz") for path in arguments.statistics),
+        ],
     )
     logger.info("steering %s %s: %d values", neurons.summary["model"], neurons.summary["method"], len(values.table))

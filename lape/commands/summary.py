@@ -10,7 +10,7 @@ from lape.artifacts.files import read_json, writing
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "matrix", nargs="?", type=Path, metavar="TABLE.json", help="header of the table deactivation_matrix, if any"
+        "tables", nargs="*", type=Path, metavar="TABLE.json", help="headers of the tables that findings are read from"
     )
     parser.add_argument("--config", type=Path, required=True, help="config.json of the run")
     parser.add_argument("--output", type=Path, required=True, help="the text to write")
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.items.perplexity.findings import findings
 
     config = read_json(arguments.config)
-    found = list(findings(arguments.matrix)) if arguments.matrix else []
+    found = list(findings(arguments.tables))
     title = f"Neurons of languages in {', '.join(config['models'])}"
     lines = [_plain(title), "=" * (2 * len(title)), "", _plain(_what_was_run(config)), ""]
     if found:

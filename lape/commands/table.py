@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resamples", type=int, default=2000, help="resamples of the bootstrap, where the item has intervals"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap's draws and of random sign flips")
+    parser.add_argument(
+        "--related", default=None, help="specificity: pairs of related languages, such as zh+ja,fr+es (default: none)"
+    )
     parser.add_argument("--size", type=int, help="expert units: number in each ranking (default: all)")
     parser.add_argument(
         "--language", help="example_deactivated: language of the question (default: zh, or the first that is not en)"
@@ -35,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     if output.suffix != ".csv":
         raise LapeError(f"{output}: a table is written as CSV; give --output a name that ends in .csv")
     table = TABLES[arguments.item]
-    for name in ("size", "language", "source", "target"):
+    for name in ("related", "size", "language", "source", "target"):
         if getattr(arguments, name) is not None and name not in table.options.names:
             raise LapeError(f"table {arguments.item}: --{name} is not used; leave it out")
     parameters = {name: getattr(arguments, name) for name in table.options.names}

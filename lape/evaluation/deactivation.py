@@ -16,6 +16,7 @@ from lape.interventions.overwriting import overwritten
 from lape.interventions.perturbation import Firing, deactivate
 from lape.interventions.zeroing import Zeroing, zeroed
 from lape.model.loading import check_found_on
+from lape.neurons.controls import PREFIXES
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
@@ -90,7 +91,7 @@ class Deactivation:
             return {}
         if isinstance(record, Zeroing):  # `zeroed` has checked it
             return {"matrices": len(record.matrices), "parameters": record.parameters, "nonzero": record.nonzero}
-        record.check(tokens, must_change=not self.method.startswith(("random", "matched_")))
+        record.check(tokens, must_change=not self.method.startswith(("random", *PREFIXES)))
         calls, rows, changed = record.calls, record.rows, record.changed
         by_layer = [
             {

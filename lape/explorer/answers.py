@@ -43,7 +43,17 @@ def answers(run: Run) -> list[dict]:
     return list(groups.values())
 
 
-_ORDER = ("normal", "prompted", "random", "deactivated", "steered", "steered_random", "cross", "cross_random", "diffmean")
+_ORDER = (
+    "normal",
+    "prompted",
+    "random",
+    "deactivated",
+    "steered",
+    "steered_random",
+    "cross",
+    "cross_random",
+    "diffmean",
+)
 
 
 def _rows(path: Path, scores: Path | None, questions: dict[str, dict[int, str]]) -> Iterator[dict]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from lape.items.perplexity.inputs import bare, control_in
+
 # Told apart by people who see colours differently, on light and on dark pages.
 _SCHEME = "viridis"
 # Pixels: the side of a matrix, and of the smallest and the largest cell.
@@ -28,9 +30,13 @@ def matrix(frame: pd.DataFrame, order: Sequence[str], resamples: int) -> dict:
     """
     known = [name for name in _MEASURES if name in frame]
     bounds = [f"{name}_{bound}" for name in known for bound in ("low", "high")]
-    columns = ["model", "method", "deactivated", "evaluated", "ppl", "baseline_ppl", "chunks", "p_holm"]
+    columns = ["model", "deactivated", "evaluated", "ppl", "baseline_ppl", "chunks", "p_holm"]
     columns = [name for name in (*columns, *known, *bounds) if name in frame]
-    methods = [name for name in frame["method"].unique() if not name.startswith("matched_")]
+    names = list(frame["method"].unique())
+    methods = [name for name in names if name == bare(name)]
+    controls = {control_in(name, names) for name in methods}
+    frame = frame[frame["method"].isin([*methods, *controls])]
+    frame = frame.assign(of=frame["method"].map(bare), control=~frame["method"].isin(methods))
     model = _choice("model", "model", list(frame["model"].unique()))
     method = _choice("method", "method", methods)
     measure = _choice("measure", "measure", known, [_MEASURES[name] for name in known])
@@ -54,10 +60,10 @@ def matrix(frame: pd.DataFrame, order: Sequence[str], resamples: int) -> dict:
     colour = alt.Color("value:Q", title="change", scale=scale, legend=alt.Legend(gradientLength=160))
     on_colour = alt.condition("luminance(scale('color', datum.value)) > 0.35", alt.value("#000"), alt.value("#fff"))
 
-    def panel(shown: str, title: str) -> alt.LayerChart:
+    def panel(control: str, title: str) -> alt.LayerChart:
         base = (
             alt.Chart()
-            .transform_filter(f"datum.model == model && datum.method == {shown}")
+            .transform_filter(f"datum.model == model && datum.of == method && datum.control == {control}")
             .transform_calculate(
                 value="datum[measure]",
                 label="format(datum[measure], abs(datum[measure]) < 9.95 ? '.2f' : '.3~s')",
@@ -71,10 +77,10 @@ def matrix(frame: pd.DataFrame, order: Sequence[str], resamples: int) -> dict:
             width=cell * len(order), height=cell * len(order), title=alt.Title(alt.expr(title))
         )
 
-    panels = [panel("method", "method")]
-    if frame["method"].str.startswith("matched_").any():
-        panels.append(panel("'matched_' + method", "'control of ' + method"))
-    chart = alt.hconcat(*panels, data=_values(frame[columns])).resolve_scale(color="shared")
+    panels = [panel("false", "method")]
+    if frame["control"].any():
+        panels.append(panel("true", "'control of ' + method"))
+    chart = alt.hconcat(*panels, data=_values(frame[[*columns, "of", "control"]])).resolve_scale(color="shared")
     return _specification(
         chart.add_params(model, method, measure), "Change of perplexity by deactivated and by evaluated language"
     )

@@ -12,7 +12,7 @@ from lape.errors import LapeError
 from lape.explorer import cards
 from lape.explorer.neuronpedia import model_page
 from lape.explorer.run import Run
-from lape.items.perplexity.inputs import CONTROL
+from lape.items.perplexity.inputs import bare
 from lape.model.linear import LinearLayer
 from lape.neurons.by_precision import neuron_units
 from lape.neurons.selection import activation_probabilities
@@ -34,7 +34,7 @@ def selections(run: Run) -> dict[tuple[str, str], Neurons]:
     found = {}
     for path, header in run.headers("neurons").items():
         model, method = header["model"], header["method"]
-        if path.stem == method and method != "random" and not method.startswith(CONTROL):
+        if path.stem == method and method != "random" and method == bare(method):
             found[model, method] = Neurons.load(path)
     models = [*run.config.get("models", []), *(model for model, _ in found)]  # those of the whole run first
     order = {method: number for number, method in enumerate(METHODS)}

@@ -1,7 +1,6 @@
 """What stands at the top of the page: the facts of a run, its audit, and its findings in sentences."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +8,7 @@ import pandas as pd
 from lape.audit.run import audit
 from lape.errors import LapeError, counted
 from lape.explorer.run import Run
-from lape.items.layout import rounded
-from lape.items.perplexity.inputs import CONTROL
-from lape.items.perplexity.rows import diagonality, significant, significant_cells
+from lape.items.perplexity.findings import TABLES, findings
 from lape.items.tables import read
 from lape.model.sites import Sites
 
@@ -82,66 +79,9 @@ def verdict(run: Run) -> tuple[bool, str]:
     return True, f"{artifacts}: every hash holds, and the numbers of each stage follow from earlier stages"
 
 
-def headline(run: Run) -> Iterator[str]:
-    """The findings of every model in sentences, with their intervals; nothing where no matrix was measured."""
-    header = run.table("deactivation_matrix")
-    if header is None:
-        return
-    content = run.headers("table")[header]
-    frame = read(header.with_suffix(".csv"), ("model", "method", "deactivated", "evaluated", "nll_change"))
-    paths = [name for name in content["inputs"] if name.endswith(".json")]
-    scores = diagonality(paths, **content["parameters"])
-    for model, block in frame[frame["method"] == "lape"].groupby("model", sort=False):
-        own = block[block["deactivated"] == block["evaluated"]].dropna(subset=["nll_change"])
-        if own.empty:
-            continue
-        yield from _scores(str(model), scores[scores["model"] == model].set_index("method"))
-        yield from _tested(block)
-        most = own.loc[own["nll_change"].idxmax()]
-        yield (
-            f"The largest loss: {most.evaluated} text under {model} without the neurons of {most.deactivated}. "
-            f"Its perplexity goes from {rounded(most.baseline_ppl)} to {rounded(most.ppl)}, a rise of "
-            f"{rounded(most.nll_change)} nats per token{_interval(most.nll_change_low, most.nll_change_high)}."
-        )
-
-
-def _scores(model: str, scores: pd.DataFrame) -> Iterator[str]:
-    """What a language loses by its own neurons and by those of others, and the same under the control."""
-    if "lape" not in scores.index:
-        return
-    found = scores.loc["lape"]
-    line = (
-        f"Under {model} the text of a language loses {rounded(found.diagonal)} nats per token without the neurons that "
-        f"LAPE finds for it, and {rounded(found.off_diagonal)} without those of another language"
-    )
-    if pd.notna(found.low) and 0 < found.score < float("inf"):
-        line += f": a ratio of {rounded(found.score)}{_interval(found.low, found.high)}"
-    line += "."
-    if (control := f"{CONTROL}lape") in scores.index:
-        other = scores.loc[control]
-        line += (
-            f" With as many random neurons of the same layers it loses {rounded(other.diagonal)} and "
-            f"{rounded(other.off_diagonal)}."
-        )
-    yield line
-
-
-def _tested(block: pd.DataFrame) -> Iterator[str]:
-    """How many languages suffer more than under the control, where there are enough chunks to tell."""
-    on, off = significant_cells(block)
-    if on is None:
-        return
-    languages = block["deactivated"].nunique()
-    named = block.loc[significant(block) & (block["deactivated"] == block["evaluated"]), "evaluated"]
-    yield (
-        f"{on} of {counted(languages, 'language')} ({', '.join(named) or 'none'}) suffer more without their own "
-        f"neurons than under the control, and {off} of {languages * (languages - 1)} pairs of two languages do "
-        "(paired test over chunks of text, Holm's correction, p < 0.05; the control is one draw)."
-    )
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f" (95% interval {rounded(low)} to {rounded(high)})"
+def headline(run: Run) -> list[str]:
+    """The findings of every model in sentences, with their intervals; none where no matrix was measured."""
+    return list(findings(header for item in TABLES if (header := run.table(item)) is not None))
 
 
 def matrices(run: Run) -> pd.DataFrame | None:

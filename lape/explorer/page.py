@@ -46,7 +46,7 @@ def page(run: Run, captions: Path, contexts: Mapping[tuple[str, str], Sequence[I
         "facts": overview.facts(run),
         "holds": holds,
         "audit": audit,
-        "headline": list(overview.headline(run)),
+        "headline": overview.headline(run),
         "claims": overview.claims(run),
         "charts": list(content["charts"]),
         "selections": bool(selections),

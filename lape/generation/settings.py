@@ -19,7 +19,7 @@ _OF_A_LANGUAGE = ("deactivated", *_CROSSING)
 SETTING = rf"({'|'.join(_ANY)}|({'|'.join(_OF_A_LANGUAGE)})-[^@/]+)(@[^/]+)?"
 _RANKINGS = ("top", "bottom", "both", "random")
 # Methods whose FFN neurons a text is written under, at their mean activations.
-NEURON_METHODS = ("lape", "matched_lape", "ap")
+NEURON_METHODS = ("lape", "active_lape", "ap")
 # The name of a setting of the texts.
 SELECTION = rf"none|({'|'.join(_RANKINGS)})-([1-9][0-9]*|lape)|{'|'.join(NEURON_METHODS)}"
 
@@ -29,7 +29,7 @@ class Setting:
     """One setting of Tables 1, 4 and 5, or one dose of the sweep.
 
     - normal: nothing is perturbed;
-    - random: a layer-matched control of the question's language is deactivated;
+    - random: the activity-matched control of the question's language is deactivated;
     - deactivated-k: the neurons of k are deactivated, whatever the question's language;
     - steered, steered_random: the neurons of the question's language, or their control, are steered;
     - cross-k: a question of k is to be answered in each other language m. The neurons of k that m does not share are
@@ -80,7 +80,7 @@ class Setting:
             return None
         if self.kind == "diffmean":
             return "diffmean"
-        return "matched_lape" if self.kind.endswith("random") else "lape"
+        return "active_lape" if self.kind.endswith("random") else "lape"
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class TextSetting:
     - none: nothing is overwritten;
     - top-N, bottom-N, both-N, random-N: N expert units of the target language are overwritten with their medians. N is
       a number, or "lape" for as many units as the language has neurons by LAPE;
-    - lape, matched_lape, ap: the FFN neurons of that method are overwritten with their mean activations.
+    - lape, active_lape, ap: the FFN neurons of that method are overwritten with their mean activations.
 
     Attributes:
         kind: "none", "top", "bottom", "both" or "random"; "neurons" for the settings that are named by a method.

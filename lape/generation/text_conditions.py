@@ -49,7 +49,7 @@ class TextCondition(Condition):
     @property
     def must_change(self) -> str | None:
         # Neurons that were drawn by chance may never fire, and their mean is then what they do anyway.
-        return None if self.setting.method == "matched_lape" else "each part"
+        return None if self.setting.method == "active_lape" else "each part"
 
 
 def text_perturbation(

@@ -7,6 +7,7 @@ makes its rules from the entry, and `lape table` and `lape figure` make its file
 from lape.errors import LapeError
 from lape.items import sources
 from lape.items.answers import entries as answers
+from lape.items.claims import entries as claims
 from lape.items.entry import Item, Named, Table
 from lape.items.expert_units import entries as expert_units
 from lape.items.neurons import entries as neurons
@@ -27,6 +28,7 @@ _CORPORA = Item(
 )
 # The sections of the report, in the order in which it is read, and their items.
 SECTIONS = {
+    "Claims": claims.ITEMS,
     "Text": (_CORPORA,),
     "Perplexity without neurons": perplexity.ITEMS,
     "Neurons of languages": neurons.ITEMS,

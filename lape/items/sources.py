@@ -36,6 +36,11 @@ def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> l
     ]
 
 
+def control_of(method: str) -> str:
+    """The control that a method is compared with: activity-matched, for PV random parameters of the same matrices."""
+    return f"matched_{method}" if method == "pv" else f"active_{method}"
+
+
 def corpora(config: dict) -> list[str]:
     """The corpora of the run's languages."""
     return [f"<results>/corpus/{language}.json" for language in config["languages"]]
@@ -49,15 +54,15 @@ def matrices(item: str, *methods: str) -> Headers:
 def every_method(config: dict) -> list[str]:
     """Figure 2: every method and its control."""
     methods = config["experiments"]["deactivation_by_method"]["methods"]
-    pairs = [row for method in methods for row in (method, f"matched_{method}")]
+    pairs = [row for method in methods for row in (method, control_of(method))]
     return perplexity(config, item_models(config, "deactivation_by_method"), pairs)
 
 
 def every_matrix(config: dict) -> list[str]:
     """The matrices of Figures 2, 3 and 8."""
     others = (
-        matrices("deactivation_by_model", "lape", "matched_lape"),
-        matrices("deactivation_random", "random", "matched_lape"),
+        matrices("deactivation_by_model", "lape", "active_lape"),
+        matrices("deactivation_random", "random", "matched_lape", "active_lape"),
     )
     return list(dict.fromkeys([*every_method(config), *(header for other in others for header in other(config))]))
 
@@ -76,6 +81,26 @@ def every_ratio(config: dict) -> list[str]:
         for model in _that_know(config, item_models(config, "deactivation_by_ratio"), language)
         for row in ("none/baseline", *(f"{selected(ratio)}/{language}" for ratio in ratios))
     ]
+
+
+def equal_effect(config: dict) -> list[str]:
+    """Figure 4's rows of LAPE, and the same language's rows by the other methods of Figure 2 and by the controls."""
+    language = language_of(config, "deactivation_by_ratio", "language", "fr")
+    methods = config["experiments"]["deactivation_by_method"]["methods"]
+    models = [
+        model
+        for model in _that_know(config, item_models(config, "deactivation_by_ratio"), language)
+        if model in item_models(config, "deactivation_by_method")
+    ]
+    known = every_method(config)
+    rows = [
+        f"<results>/perplexity/{model}/{name}/{language}.json"
+        for model in models
+        for method in methods
+        for name in (method, control_of(method))
+    ]
+    curve = [header for header in every_ratio(config) if header.split("/")[2] in models]
+    return list(dict.fromkeys([*curve, *(row for row in rows if row in known)]))
 
 
 def neurons(item: str, *methods: str) -> Headers:
@@ -208,7 +233,7 @@ def expert_steering(config: dict) -> list[str]:
     The expert units are as many as LAPE's neurons, or as many as the other items take.
     """
     both = f"both-{2 * config['expert_units']['size']}"
-    selections = ["none", "lape", "matched_lape", "ap", "both-lape", both]
+    selections = ["none", "lape", "active_lape", "ap", "both-lape", both]
     return _texts(compared_models(config), ["unconditional"], selections)
 
 
@@ -218,8 +243,9 @@ def expert_agreement(config: dict) -> list[str]:
 
 
 def expert_deactivation(config: dict) -> list[str]:
-    """Perplexity without LAPE's neurons, their control, as many neurons by average precision, or expert units."""
-    return perplexity(config, compared_models(config), ["lape", "matched_lape", "ap", "expert_units"])
+    """Perplexity without LAPE's neurons, as many neurons by average precision, their controls, or expert units."""
+    methods = ["lape", "active_lape", "ap", "active_ap", "expert_units"]
+    return perplexity(config, compared_models(config), methods)
 
 
 def compared_models(config: dict) -> list[str]:
@@ -288,12 +314,15 @@ def beside(config: dict, headers: Sequence[str]) -> list[str]:
     return [
         f"{stem}{suffix}"
         for stem, header in zip(stems, headers, strict=True)
-        for suffix in (
-            [f".{part}.tsv" for part in _STABILITY_PARTS]
-            if "/stability/" in header
-            else [".npy" if _ARRAY.search(header) else ".tsv"]
-        )
+        for suffix in ([f".{part}.tsv" for part in _STABILITY_PARTS] if "/stability/" in header else [_suffix(header)])
     ]
+
+
+def _suffix(header: str) -> str:
+    """The suffix of the data beside a header."""
+    if "/tables/" in header:
+        return ".csv"
+    return ".npz" if "/statistics/" in header else ".npy" if _ARRAY.search(header) else ".tsv"
 
 
 def with_answers(config: dict, headers: Sequence[str]) -> list[str]:
@@ -331,6 +360,12 @@ def bootstrap(section: str) -> Options:
     return Options(names, lambda config: {name: config[section][name] for name in names})
 
 
+def _related(config: dict) -> dict[str, object]:
+    """The options resamples and seed, and the pairs of related languages as "zh+ja,fr+es"."""
+    pairs = ",".join("+".join(pair) for pair in config["perplexity"]["related"])
+    return {**bootstrap("perplexity").values(config), "related": pairs}
+
+
 def _example_deactivated_languages(config: dict) -> dict[str, object]:
     """The option for the language of Table 2's question: the configured one, zh, or the first that is not en."""
     return {"language": language_of(config, "example_deactivated", "language", "zh", "en")}
@@ -357,6 +392,7 @@ def _example_cross_lingual_languages(config: dict) -> dict[str, object]:
 
 
 NO_OPTIONS = Options()
+RELATED = Options(("resamples", "seed", "related"), _related)
 UNITS = Options(("size",), lambda config: {"size": config["expert_units"]["size"]})
 QUESTION = Options(("language",), _example_deactivated_languages)
 QUESTION_AND_ANSWER = Options(("source", "target"), _example_cross_lingual_languages)

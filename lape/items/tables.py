@@ -10,8 +10,19 @@ from lape.items.layout import latex, markdown, page
 from lape.items.registry import TABLES
 
 # These columns are text, not numbers or missing values: "no" is Norwegian, and "nan" is Southern Min.
-_TEXT = ("model", "prompt", "method", "language", "other", "deactivated", "evaluated", "left_out", "target")
-_TEXT += ("mode", "positions")
+_TEXT = (
+    "model",
+    "prompt",
+    "method",
+    "control_method",
+    "language",
+    "other",
+    "deactivated",
+    "evaluated",
+    "left_out",
+    "target",
+)
+_TEXT += ("mode", "positions", "claim", "section", "statistic", "verdict")
 
 
 def read(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -129,27 +129,31 @@ def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: fl
 
 
 def control_parameters(parameters: Parameters, seed: int) -> Parameters:
-    """A random control: per matrix and language as many parameters, drawn from those outside the language's own.
+    """A random control: per matrix and language as many parameters, drawn from those outside all languages' sets.
+
+    Every draw is made for one matrix and one language alone.
 
     Args:
         parameters: selected parameters.
-        seed: seed of numpy's PCG64 generator.
+        seed: seed of numpy's PCG64 generator; another seed is another draw.
 
     Raises:
-        LapeError: more than half of a matrix belongs to one language.
+        LapeError: a matrix has fewer parameters outside all sets than one language has in it.
     """
-    generator = np.random.default_rng(seed)
     index, member = {}, {}
-    for name, places in parameters.index.items():
-        size, drawn = math.prod(parameters.matrices[name]), []
-        for own in (places[column] for column in parameters.member[name].T):
-            if 2 * len(own) > size:
+    for number, (name, places) in enumerate(parameters.index.items()):
+        others, drawn = math.prod(parameters.matrices[name]) - len(places), []
+        for language, column in zip(parameters.sets, parameters.member[name].T, strict=True):
+            wanted = int(column.sum())
+            if wanted > others:
                 raise LapeError(
-                    f"{name}: more than half of it belongs to one language; lower parameter_variation.ratio"
+                    f"{name}: {language} has {wanted} of its parameters, and {others} are in no set, too few for a "
+                    "control; lower parameter_variation.ratio"
                 )
-            rest = np.sort(generator.choice(size - len(own), len(own), replace=False))
-            # Of the places that are not the language's own, number r lies behind all own places o with o - rank <= r.
-            drawn.append(rest + np.searchsorted(own - np.arange(len(own)), rest, side="right"))
+            generator = np.random.default_rng([seed, number, *language.encode()])
+            rest = np.sort(generator.choice(others, wanted, replace=False))
+            # Of the places that are in no set, number r lies behind all selected places p with p - rank <= r.
+            drawn.append(rest + np.searchsorted(places - np.arange(len(places)), rest, side="right"))
         index[name] = np.unique(np.concatenate(drawn))
         member[name] = np.stack([np.isin(index[name], part, assume_unique=True) for part in drawn], axis=1)
     summary = {"selected": sum(len(places) for places in index.values())}

@@ -221,6 +221,12 @@ def _perplexity(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     return _pass(model, tokens, length, a.batch_size * length, head=True, disk=45 * tokens / length)
 
 
+def _draws(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    tokens, length = sizes.tokens(a.tokens)
+    tokens *= a.draws
+    return _pass(model, tokens, length, a.batch_size * length, head=True, disk=45 * tokens / length)
+
+
 def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cost:
     """The cost of a job that writes texts. A pass gives one token for each text of a batch."""
     batch = -(-min(batch, rows) // 8) * 8
@@ -370,6 +376,7 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "sample": _sample,
     "translate": _translate,
     "perplexity": _perplexity,
+    "draws": _draws,
     "score": _score,
     "embed": _embed,
     "explorer": lambda arguments, model, sizes: Cost(cpu=_PAGE),
@@ -386,6 +393,7 @@ ON_DEVICE = (
     "sample",
     "translate",
     "perplexity",
+    "draws",
     "score",
     "embed",
 )

@@ -6,6 +6,7 @@ activation probability is therefore the number of tokens; in a mixture of expert
 routed to the neuron's expert.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,6 +162,27 @@ class ActivationStatistics(Shown):
             raise LapeError(
                 f"{path}: holds no activation statistics; pass the .npz file that `save` or `lape statistics` wrote"
             ) from error
+
+
+def read_statistics(headers: Iterable[Path], revision: str | None) -> dict[str, ActivationStatistics]:
+    """Language -> the statistics whose headers are given.
+
+    Args:
+        headers: headers of statistics, each with its npz file beside it.
+        revision: of the model that they must be of; None where it is not known.
+
+    Raises:
+        LapeError: statistics are of another model, or a file is missing or damaged.
+    """
+    found = {}
+    for path in headers:
+        header = read_json(path, "statistics")
+        if revision not in (None, header["model_revision"]):
+            raise LapeError(
+                f"{path}: counted on {header['model']}, another model than the neurons'; pass its statistics"
+            )
+        found[header["language"]] = ActivationStatistics.load(checked(path, header, ".npz"))
+    return found
 
 
 def carried(pairs: np.ndarray) -> np.ndarray:

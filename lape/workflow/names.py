@@ -49,6 +49,7 @@ def constraints(config: dict) -> dict[str, str]:
         "file": one_of(files),
         "prompt": "plain|suffix",
         "job": "[0-9]+",
+        "draws": "[0-9]+",
         "corpus": one_of(config["translation"]["corpora"]),
         "selection": SELECTION,
         "setting": SETTING,

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterable
 
 from lape.errors import LapeError
+from lape.items.perplexity.entries import FOUND
 from lape.items.registry import ITEMS, Item
 
 # Target -> the groups of items that it makes. A group is the items whose entries in the registry name one target.
@@ -21,9 +22,9 @@ def of_target(config: dict, target: str) -> list[str]:
     return [path for group in _groups(config, target) for path in (*tables(group), *figures(group))]
 
 
-def matrix(config: dict, target: str) -> list[str]:
-    """The table whose findings the target's report begins with; none where the target does not make it."""
-    return tables(item for item in items(config, target) if item.name == "deactivation_matrix")
+def findings(config: dict, target: str) -> list[str]:
+    """The tables whose findings the target's report begins with, as far as the target makes them."""
+    return tables(item for item in items(config, target) if item.name in FOUND)
 
 
 def comparison(config: dict) -> list[str]:

@@ -28,10 +28,10 @@ def test_a_stale_row_is_named(tampered, faults):
     tampered.configure(neurons={"control_seed": 1})
     tampered.run(str(MANIFEST))
     for suffix in (".json", ".tsv"):
-        shutil.copy(f"old/tiny/matched_lape/fr{suffix}", RUN / "perplexity/tiny/matched_lape")
+        shutil.copy(f"old/tiny/active_lape/fr{suffix}", RUN / "perplexity/tiny/active_lape")
     rebuild_manifest()
-    stale = [fault for path, fault in faults() if path == str(RUN / "perplexity/tiny/matched_lape/fr.json")]
-    assert [fault for fault in stale if f"was made from another {RUN / 'neurons/tiny/matched_lape.tsv'}" in fault]
+    stale = [fault for path, fault in faults() if path == str(RUN / "perplexity/tiny/active_lape/fr.json")]
+    assert [fault for fault in stale if f"was made from another {RUN / 'neurons/tiny/active_lape.tsv'}" in fault]
 
 
 # Numbers that are wrong under hashes that are right.
@@ -147,8 +147,8 @@ def other_neuron(table: pd.DataFrame) -> pd.DataFrame:
         ("lape", lambda table: pd.concat([table.iloc[:1], table.iloc[:1], table.iloc[2:]]), "different neurons"),
         ("lape", other_neuron, "selecting again from its statistics gives other neurons"),
         ("lape", lambda table: table.assign(probability_fr=table["probability_fr"] / 2), "not those of its statistics"),
-        ("matched_lape", lambda table: table.iloc[1:], "rows, the header says"),
-        ("matched_lape", other_neuron, "drawing again gives other neurons"),
+        ("active_lape", lambda table: table.iloc[1:], "rows, the header says"),
+        ("active_lape", other_neuron, "drawing again gives other neurons"),
     ],
 )
 def test_neurons_that_do_not_follow(tampered, faults, method, edit, fault):
@@ -223,7 +223,7 @@ def test_hooks_of_another_number_of_neurons(tampered, faults):
     assert [what for path, what in faults() if path == str(ROW) and "neurons" in what]
 
 
-@pytest.mark.parametrize("missing", ["lape/fr", "matched_lape/ja", "none/baseline"])
+@pytest.mark.parametrize("missing", ["lape/fr", "active_lape/ja", "none/baseline"])
 def test_matrix_without_a_row(tampered, faults, missing):
     manifest = read_json(MANIFEST)
     del manifest["artifacts"][str(RUN / f"perplexity/tiny/{missing}.json")]
@@ -245,16 +245,16 @@ def test_table_that_does_not_follow(tampered, faults, suffix):
 
 def test_unreadable_artifacts_under_forged_hashes_are_named(tampered, faults):
     broken = ["statistics/tiny/fr.npz", "tokens/tiny/fr/train.npy", "corpus/ja.parquet"]
-    broken.append("neurons/tiny/matched_lape.tsv")
+    broken.append("neurons/tiny/active_lape.tsv")
     for name in [*broken, "perplexity/tiny/lape/fr.tsv"]:
         (RUN / name).write_bytes(b"")
-    rewrite(RUN / "perplexity/tiny/matched_lape/fr.json", hooks=[])
+    rewrite(RUN / "perplexity/tiny/active_lape/fr.json", hooks=[])
     rewrite(RUN / "tables/neurons_per_language.json", parameters={"unknown": 1})
     rewrite(RUN / "tables/neurons_per_layer.json", item="tables6_10")  # what an earlier version called it
     reseal()
     found = faults()
     named = {path for path, fault in found if fault.startswith("cannot be checked")}
-    assert {str((RUN / name).with_suffix(".json")) for name in [*broken, "perplexity/tiny/matched_lape/fr.x"]} <= named
+    assert {str((RUN / name).with_suffix(".json")) for name in [*broken, "perplexity/tiny/active_lape/fr.x"]} <= named
     assert str(RUN / "tables/neurons_per_language.json") in named
     earlier = {path for path, fault in found if fault.startswith("is of an earlier version")}
     assert earlier == {str(RUN / "tables/neurons_per_layer.json")}

@@ -88,7 +88,7 @@ SWAPS = {
     ],
     "statistics": ["statistics/tiny/{}.npz", "statistics/tiny/{}.shards", "statistics/tiny/{}.json"],
     "row": ["perplexity/tiny/lape/{}.tsv", "perplexity/tiny/lape/{}.json"],
-    "control": ["perplexity/tiny/matched_lape/{}.tsv", "perplexity/tiny/matched_lape/{}.json"],
+    "control": ["perplexity/tiny/active_lape/{}.tsv", "perplexity/tiny/active_lape/{}.json"],
 }
 
 
@@ -242,5 +242,5 @@ def test_a_forged_file_under_a_forged_seal_is_named(tampered, faults):
     assert (header, "names other data files or hashes than the manifest") in faults()
     rewrite(Path(header), outputs={table.name: sha256(table)})  # and its header is forged, too
     edit_manifest(lambda manifest: manifest["artifacts"][header].update(sha256=sha256(header)), seal=True)
-    downstream = str(RUN / "neurons/tiny/matched_lape.json")
+    downstream = str(RUN / "neurons/tiny/active_lape.json")
     assert (downstream, f"was made from another {header}; run the workflow again") in faults()

@@ -395,5 +395,5 @@ def test_an_audit_finds_a_changed_score(stages, column, row, value, fault):
 
 
 def test_an_audit_finds_another_setting(stages):
-    write_json("scores/cross-fr.json", read_json("scores/cross-fr.json") | {"method": "matched_lape"})
+    write_json("scores/cross-fr.json", read_json("scores/cross-fr.json") | {"method": "active_lape"})
     assert faults() == ["has another setting, model or prompt than generations/cross-fr.json"]

@@ -11,8 +11,8 @@ from scipy import stats
 from lape.evaluation.uncertainty import (
     change,
     change_interval,
-    diagonality,
     holm,
+    over_draws,
     paired_share_interval,
     resamples,
     share_interval,
@@ -268,56 +268,18 @@ def test_holm_by_hand():
     assert holm(np.array([0.2])).tolist() == [0.2]
 
 
-def matrix(rng, languages, number, diagonal, off):
-    """Rises by evaluated language [K, N], tokens [N] and draws: a diagonal over noise."""
-    means = np.where(np.eye(languages, dtype=bool), diagonal, off)
-    rises = [127 * (mean[:, None] + 0.3 * (rng.gamma(2, 1, (languages, number)) - 2)) for mean in means.T]
-    draws = [resamples(number, 400, [int(rng.integers(2**31)), place]) for place in range(languages)]
-    return rises, [np.full(number, 127.0)] * languages, draws
-
-
-def test_diagonality_is_a_ratio_of_means_and_its_bounds_are_percentiles():
-    rises, sizes, draws = matrix(np.random.default_rng(10), 3, 6, 1.0, 0.2)
-
-    def means(chosen):
-        cells = {
-            (row, column): sum(rises[column][row][chunk] for chunk in chosen[column]) / (127 * 6)
-            for row in range(3)
-            for column in range(3)
-        }
-        on = sum(value for (row, column), value in cells.items() if row == column) / 3
-        return on, sum(value for (row, column), value in cells.items() if row != column) / 6
-
-    found = diagonality(rises, sizes, draws)
-    on, off = means([range(6)] * 3)
-    assert (found.diagonal, found.off_diagonal, found.score) == pytest.approx((on, off, on / off))
-    again = [means([draw[number] for draw in draws]) for number in range(400)]
-    scores = sorted(math.inf if off <= 0 else on / off for on, off in again)
-    # 2.5% and 97.5% of 400.
-    assert (found.low, found.high) == pytest.approx((scores[9], scores[389]))
-
-
-def test_diagonality_where_the_others_do_not_suffer():
-    sizes, draws = [np.full(5, 10.0)] * 2, [resamples(5, 100, 0)] * 2
-
-    def score(own, other):
-        return diagonality([np.array([[own] * 5, [other] * 5]), np.array([[other] * 5, [own] * 5])], sizes, draws)
-
-    assert score(2.0, -1.0)[2:] == (math.inf, math.inf, math.inf)
-    assert score(2.0, 0.0).score == math.inf
-    assert score(-2.0, 1.0)[2:] == (-2.0, -2.0, -2.0)
-    nothing = score(0.0, 0.0)
-    assert math.isnan(nothing.score) and (nothing.low, nothing.high) == (-math.inf, math.inf)
-    few = diagonality([np.ones((2, 3))] * 2, [np.ones(3)] * 2, [resamples(3, 100, 0)] * 2)
-    assert few.score == 1 and math.isnan(few.low) and math.isnan(few.high)
-
-
-@pytest.mark.parametrize(("languages", "off"), [(3, 0.2), (7, 0.03)])
-def test_the_interval_of_diagonality_covers_the_truth(languages, off):
-    rng = np.random.default_rng(11)
-    covered = 0
-    for _ in range(300):
-        found = diagonality(*matrix(rng, languages, 16, 1.0, off))
-        covered += found.low <= 1.0 / off <= found.high
-    # 92 to 95% are expected; 300 samples tell to about 1.5%.
-    assert covered / 300 >= 0.9
+def test_a_set_beside_draws_of_its_control_by_hand():
+    own, sizes = np.array([4.0, 6.0, 5.0, 9.0]), np.full(4, 2.0)
+    draws = np.repeat([[1.0, 2.0, 1.0, 4.0], [2.0, 4.0, 2.0, 4.0], [5.0, 8.0, 7.0, 8.0]], [4, 5, 1], axis=0)
+    found = over_draws(own, draws, sizes)
+    each = (own - draws) / 2
+    assert found.difference == pytest.approx(each.mean())
+    errors = each.mean(0).var(ddof=1) / 4, each.mean(1).var(ddof=1) / 10
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 3 + errors[1] ** 2 / 9)
+    reach = stats.t.ppf(0.975, freedom) * math.sqrt(sum(errors))
+    assert (found.low, found.high) == pytest.approx((each.mean() - reach, each.mean() + reach))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(each.mean() / math.sqrt(sum(errors)), freedom))
+    assert (found.rank, found.p_rank) == (2, 2 / 11)
+    few = over_draws(own, draws[-3:], sizes)
+    assert math.isnan(few.low) and math.isnan(few.p_value) and few.p_rank == 0.5
+    assert over_draws(own, np.stack([own] * 10), sizes)[:5] == (0, 0, 0, 1, 11)

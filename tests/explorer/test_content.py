@@ -13,7 +13,7 @@ from lape.explorer import cards, neurons, overview
 from lape.explorer.neuronpedia import model_page
 from lape.explorer.run import Run
 from lape.explorer.sets import views
-from lape.items.layout import rounded
+from lape.items.perplexity.findings import TABLES, findings
 from lape.model.sites import Sites
 from lape.neurons.table import Neurons
 
@@ -25,22 +25,11 @@ def selected(owners: dict[int, tuple[str, ...]], sets=("fr", "ja")) -> Neurons:
 
 
 @pytest.mark.workflow
-def test_the_findings_are_those_of_the_matrix(complete_run, monkeypatch):
+def test_the_findings_are_those_of_the_tables(complete_run, monkeypatch):
     monkeypatch.chdir(complete_run.folder)
-    frame = pd.read_csv("results/tiny/tables/deactivation_matrix.csv")
-    cells = {
-        (method, kind): frame[(frame["method"] == method) & ((frame["deactivated"] == frame["evaluated"]) == kind)]
-        for method in ("lape", "matched_lape")
-        for kind in (True, False)
-    }
-    losses = {key: rounded(block["nll_change"].mean()) for key, block in cells.items()}
-    first, *_, last = overview.headline(Run("results/tiny/manifest.json"))
-    assert f"loses {losses['lape', True]} nats per token without the neurons that LAPE finds for it, and " in first
-    assert f"and {losses['lape', False]} without those of another language" in first
-    assert f"it loses {losses['matched_lape', True]} and {losses['matched_lape', False]}." in first
-    most = cells["lape", True].sort_values("nll_change").iloc[-1]
-    bounds = f"95% interval {rounded(most['nll_change_low'])} to {rounded(most['nll_change_high'])}"
-    assert f"a rise of {rounded(most['nll_change'])} nats per token ({bounds})" in last
+    tables = [Path(f"results/tiny/tables/{item}.json") for item in TABLES]
+    found = overview.headline(Run("results/tiny/manifest.json"))
+    assert found == list(findings(tables)) and "nats per token without the neurons that LAPE finds" in " ".join(found)
 
 
 @pytest.mark.workflow

@@ -16,7 +16,7 @@ NEURONS = ["--neurons", "neurons/lape.json"]
 VALUES = ["--values", "steering/lape.json"]
 SETTINGS = {
     "normal": [],
-    "random": ["--neurons", "neurons/matched_lape.json"],
+    "random": ["--neurons", "neurons/active_lape.json"],
     "deactivated-fr": NEURONS,
     "steered": [*NEURONS, *VALUES],
     "cross-fr": [*NEURONS, *VALUES],
@@ -159,7 +159,7 @@ def another_model(header: str) -> None:
         ("steered", NEURONS, ["--values is missing"]),
         ("random", [], ["--neurons is missing"]),
         ("normal", NEURONS, ["--neurons is not used"]),
-        ("random", NEURONS, ["neurons/lape.json", "wants matched_lape"]),
+        ("random", NEURONS, ["neurons/lape.json", "wants active_lape"]),
         ("normal", ["--suffixes", '{"fr": "?"}'], ["has no {suffix}"]),
         ("normal", ["--template", "{question}{suffix}", "--suffixes", '{"fr": "?"}'], ["in 'ja'; add it"]),
         ("normal", ["--chat"], ["no chat template"]),

@@ -174,9 +174,9 @@ def test_settings_by_name():
         Setting.parse(name, default).method for name in ("normal", "random", "deactivated-fr", "steered_random")
     ] == [
         None,
-        "matched_lape",
+        "active_lape",
         "lape",
-        "matched_lape",
+        "active_lape",
     ]
     assert Setting.parse("cross-fr", default).pairs(LANGUAGES) == [
         ("fr", other) for other in LANGUAGES if other != "fr"

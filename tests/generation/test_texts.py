@@ -52,7 +52,7 @@ SENTENCES = {
         ("bottom-7", ("bottom", 7, "expert_units")),
         ("both-lape", ("both", "lape", "expert_units")),
         ("random-2000", ("random", 2000, "expert_units")),
-        ("matched_lape", ("neurons", None, "matched_lape")),
+        ("active_lape", ("neurons", None, "active_lape")),
         ("ap", ("neurons", None, "ap")),
     ],
 )
@@ -335,7 +335,7 @@ def test_a_language_without_neurons_is_warned_of(texts, lape):
         (SAMPLE, "none", UNITS, ["--units is not used"]),
         (SAMPLE, "top-5", [*UNITS, *LAPE], ["--neurons is not used"]),
         (SAMPLE, "ap", STEERED, ["neurons/lape.json", "of method lape; setting ap wants ap"]),
-        (SAMPLE, "top-lape", [*UNITS, "--neurons", "neurons/matched_lape.json"], ["wants lape"]),
+        (SAMPLE, "top-lape", [*UNITS, "--neurons", "neurons/active_lape.json"], ["wants lape"]),
         (SAMPLE, "top-50", UNITS, ["units/units.json: has 40 top units of fr, 50 are wanted"]),
         (SAMPLE, "top-5", [*UNITS, "--languages", "de"], ["no set 'de'"]),
         (SAMPLE, "none", ["--max-new-tokens", 64], ["prompt 1 of fr takes 1 tokens", "context of 64"]),

@@ -76,7 +76,7 @@ def write_setting(
         "kind": kind,
         "deactivated": own or ("question" if kind == "random" else None),
         "activated": "target" if steers else None,
-        "method": None if kind in ("normal", "prompted") else "matched_lape" if kind.endswith("random") else "lape",
+        "method": None if kind in ("normal", "prompted") else "active_lape" if kind.endswith("random") else "lape",
         "steering": steering and {**steering, "values": "mean activation"},
         "languages": list(languages),
     }

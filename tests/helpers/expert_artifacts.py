@@ -119,7 +119,7 @@ def write_texts(
         named: languages that the header names, where these are others.
     """
     kind = setting.partition("-")[0]
-    neurons = kind in ("lape", "matched_lape", "ap")
+    neurons = kind in ("lape", "active_lape", "ap")
     method = None if setting == "none" else setting if neurons else "expert_units"
     same = {"model": model, "model_revision": "0" * 40, "prompt": prompt, "setting": setting}
     same |= {"kind": "neurons" if neurons else kind, "method": method, "deactivated": None, "steering": None}

@@ -26,7 +26,8 @@ STAGES = {
     "statistics/ja.json --tokens tokens/fr/train.json --budget 256 --output contexts/fr.jsonl",
     "vocabulary_effects": "vocabulary_effects --model models/model.json --neurons neurons/lape.json "
     "--tokens tokens/fr/train.json tokens/ja/train.json --output vocabulary_effects/lape.jsonl",
-    "control": "control --neurons neurons/lape.json --layer-matched --output neurons/matched_lape.tsv",
+    "control": "control --neurons neurons/lape.json --statistics statistics/fr.json statistics/ja.json "
+    "--output neurons/active_lape.tsv",
     "baseline": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "
     "--output perplexity/baseline.tsv",
     "perplexity": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "

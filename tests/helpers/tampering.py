@@ -16,9 +16,13 @@ STAGES = (
     "tokens",
     "statistics",
     "neurons/tiny/lape",
+    "neurons/tiny/active_lape",
     "neurons/tiny/matched_lape",
     "perplexity",
+    "draws",
     "tables",
+    "figures",
+    "tables/claims",  # which read other tables
 )
 
 
@@ -26,7 +30,9 @@ def reseal() -> None:
     """Forge a consistent run: write every hash anew, from the corpus on, so that only the numbers can tell."""
 
     def place(path: Path) -> int:
-        return next((n for n, stage in enumerate(STAGES) if str(path.relative_to(RUN)).startswith(stage)), len(STAGES))
+        name = str(path.relative_to(RUN))
+        stages = [n for n, stage in enumerate(STAGES) if name.startswith(stage)]
+        return (stages[-1] if path.stem == "claims" else stages[0]) if stages else len(STAGES)
 
     headers = [path for path in RUN.rglob("*.json") if ".shards" not in str(path) and path.parent != RUN]
     headers.remove(RUN / "models/tiny/tokenizer.json")

@@ -41,6 +41,7 @@ CONFIG = {
     "translation": {"template": "{source} =", "number": 2, "max_new_tokens": 6},
     "experiments": {
         "deactivation_by_model": {"more_models": ["other"]},
+        "control_draws_by_method": {"methods": ["lape", "pv"], "draws": 4},
         "deactivation_by_ratio": {"language": "fr", "ratios": [0.05, 0.2]},
         "answers_steered": {"more_models": []},
         "dose_response": {"doses": ["add-prompt-2-0.5"]},

@@ -70,7 +70,7 @@ def share_table(settings=("none", "top-1000", "both-2000", "random-2000"), langu
     return pd.DataFrame(rows, columns=FIGURES["expert_share"].columns)
 
 
-STEERING = ("none", "lape", "matched_lape", "ap", "both-lape", "both-2000")
+STEERING = ("none", "lape", "active_lape", "ap", "both-lape", "both-2000")
 TABLES = {
     "expert_layers": layer_table(),
     "expert_histogram": histogram_table(),
@@ -158,7 +158,7 @@ def test_settings_are_dots_with_their_intervals_and_controls_are_hollow(tmp_path
         np.testing.assert_allclose(
             [bar[:, 1] for bar in bars.get_segments()], [[0.15 + 0.1 * place, 0.3 + 0.1 * place]] * 4
         )
-        assert (line.get_markerfacecolor() == "white") == (STEERING[place] in ("none", "matched_lape"))
+        assert (line.get_markerfacecolor() == "white") == (STEERING[place] in ("none", "active_lape"))
     # No two dots of a language lie over one another.
     places = np.array([dots[0].get_xdata(orig=False) for dots in axis.containers])
     assert (np.diff(places, axis=0) > 0.1).all() and (np.abs(places - np.arange(4)) < 0.5).all()

@@ -16,14 +16,14 @@ from lape.items.drawing.style import save
 from lape.items.figures import draw
 
 
-def change_table(languages, models=("tiny",), methods=("lape", "matched_lape")):
+def change_table(languages, models=("tiny",), methods=("lape", "active_lape")):
     """Strong diagonal, weak elsewhere, little in a control, which the diagonal alone differs from."""
     rows = []
     for model in models:
         for method in methods:
             for deactivated in languages:
                 for place, evaluated in enumerate(languages):
-                    control = method.startswith("matched_") or method == "random"
+                    control = method.startswith(("active_", "matched_")) or method == "random"
                     nll = -0.001 if control else 2.0 if deactivated == evaluated else 0.05
                     ppl = math.exp(2.5 + 0.01 * place) * (math.exp(nll) - 1)
                     p_holm = math.nan if control else 0.01 if deactivated == evaluated else 0.2
@@ -42,6 +42,18 @@ def sweep_table(languages, models=("tiny",), ratios=(0, 0.01, 0.1)):
         for change in [ratio * (5000 if evaluated == languages[-1] else 20 + place)]
     ]
     columns = "model deactivated ratio evaluated ppl_change ppl_change_low ppl_change_high"
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def draws_table(languages, models=("tiny",)):
+    """Each language suffers more under its own set than under the draws, but for the first."""
+    rows = [
+        [model, method, language, 20, 1.0 + place, 0.5 + place / 2, 0.2, 1.2]
+        for model in models
+        for method in ("lape", "pv")
+        for place, language in enumerate(languages)
+    ]
+    columns = "model method language draws rise control_rise control_low control_high"
     return pd.DataFrame(rows, columns=columns.split())
 
 
@@ -73,7 +85,8 @@ TABLES = {
     "deactivation_by_model": change_table(LANGUAGES),
     "deactivation_by_ratio": sweep_table(LANGUAGES),
     "neurons_per_layer": layer_table(LANGUAGES, 6),
-    "deactivation_random": change_table(LANGUAGES, methods=["random", "matched_lape"]),
+    "deactivation_random": change_table(LANGUAGES, methods=["random", "active_lape"]),
+    "control_draws": draws_table(LANGUAGES),
 }
 
 
@@ -90,6 +103,33 @@ def test_command_writes_three_formats_and_the_same_bytes_twice(tmp_path, item):
     header = json.loads(found[f"{item}.json"])
     assert (header["artifact"], header["item"]) == ("figure", item)
     assert set(header["outputs"]) == {f"{item}{suffix}" for suffix in SUFFIXES}
+
+
+def test_draws_are_a_band_and_the_set_a_circle():
+    figure = draw("control_draws", draws_table(LANGUAGES, ["a"]))
+    assert titles(figure) == ["a, LAPE", "a, PV"]
+    for axis in figure.axes:
+        assert [(bar.get_y(), bar.get_height()) for bar in axis.patches] == [(0.2, 1.0)] * 3
+        (circles,) = [line for line in axis.lines if line.get_marker() == "o"]
+        assert circles.get_ydata().tolist() == [1, 2, 3]
+
+
+def test_methods_at_equal_effect_are_points_beside_the_curve_of_lape():
+    rows = [
+        ("lape", 0.01, 1.0, 0.1),
+        ("lape", 0.05, 3.0, 0.9),
+        ("lave", 0.01, 2.0, 0.1),
+        ("active_lape", None, 0.5, 0.4),
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "ratio", "own", "others"]).assign(model="a", deactivated="fr")
+    assert_legible_in_a_column("equal_effect", frame)
+    figure = draw("equal_effect", frame)
+    (axis,) = figure.axes
+    curve, *points = axis.lines
+    assert curve.get_xdata()[::50].tolist() == [0, 1, 3] and [text.get_text() for text in axis.texts] == ["1%", "5%"]
+    assert [line.get_markerfacecolor() == "white" for line in points] == [False, True]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["LAPE at several ratios", "LAVE", "activity-matched control"]
 
 
 def test_neurons_per_layer_keeps_methods_apart():
@@ -114,7 +154,7 @@ def test_files_do_not_depend_on_the_users_matplotlib_settings(tmp_path):
 def test_cells_show_the_matrix_beside_its_control_and_what_differs_in_bold():
     figure = draw("deactivation_log_ratio", TABLES["deactivation_log_ratio"])
     axis, control, _ = figure.axes
-    assert titles(figure) == ["tiny, LAPE", "tiny, control of LAPE"]
+    assert titles(figure) == ["tiny, LAPE", "tiny, activity-matched control"]
     shown = [text.get_text() for text in axis.texts]
     assert shown == ["2.00", "0.05", "0.05", "0.05", "2.00", "0.05", "0.05", "0.05", "2.00"]
     bold = [text.get_fontweight() == "bold" for text in axis.texts]
@@ -182,7 +222,7 @@ def test_noise_does_not_look_like_an_effect():
 
 def test_deactivation_random_draws_random_sets_on_the_scale_of_effects():
     figure = draw("deactivation_random", TABLES["deactivation_random"])
-    assert titles(figure) == ["tiny, random (RS)", "tiny, control of LAPE"]
+    assert titles(figure) == ["tiny, random (RS)", "tiny, activity-matched control"]
     assert figure.axes[0].collections[0].norm.vmax == 100
 
 
@@ -254,7 +294,7 @@ def test_deactivation_by_ratio_scales(tmp_path, languages, models):
 
 def test_a_page_is_as_wide_as_two_columns():
     for item in ("deactivation_matrix", "deactivation_by_method", "deactivation_by_model"):
-        frame = change_table(codes(7), methods=["lape", "matched_lape", "lap"])
+        frame = change_table(codes(7), methods=["lape", "active_lape", "lap"])
         assert draw(item, frame).get_figwidth() < 7.4
 
 

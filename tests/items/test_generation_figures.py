@@ -16,12 +16,12 @@ LANGUAGES = ["en", "no", "nan"]
 SUFFIXES = (".pdf", ".svg", ".png")
 
 
-def cross_table(languages=LANGUAGES, prompts=("plain",), methods=("lape", "matched_lape")):
+def cross_table(languages=LANGUAGES, prompts=("plain",), methods=("lape", "active_lape")):
     """LAPE succeeds in six of ten answers into the first language and in nine into the others, the control in one."""
     rows = []
     for prompt, method in itertools.product(prompts, methods):
         for k, m in [*itertools.permutations(languages, 2), ("", "")]:
-            success = 0.1 if method == "matched_lape" else 0.6 if m == languages[0] else 0.9
+            success = 0.1 if method == "active_lape" else 0.6 if m == languages[0] else 0.9
             tested = method == "lape" and len(methods) == 2
             p_holm = np.nan if not tested else 0.2 if m == languages[0] else 0.01
             rows.append(["tiny", prompt, method, k, m, success, success - 0.1 if tested else np.nan, p_holm])

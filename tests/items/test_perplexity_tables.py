@@ -61,7 +61,7 @@ def baseline(folder, languages=LANGUAGES, **options):
 @pytest.fixture
 def headers(tmp_path):
     """One model's baseline, LAPE's matrix and its control's, in an order that is not the paper's."""
-    lape, control = matrix(tmp_path, "lape", RISES), matrix(tmp_path, "matched_lape", WEAK)
+    lape, control = matrix(tmp_path, "lape", RISES), matrix(tmp_path, "active_lape", WEAK)
     return [lape[1], control[0], baseline(tmp_path), lape[0], control[1]]
 
 
@@ -74,13 +74,13 @@ def test_every_cell_stands_beside_its_baseline_in_the_languages_order(tmp_path, 
     frame = TABLES["deactivation_matrix"].rows(headers, resamples=100, seed=0)
     assert frame[["method", "deactivated", "evaluated"]].to_numpy().tolist() == [
         [method, deactivated, evaluated]
-        for method in ("lape", "matched_lape")
+        for method in ("lape", "active_lape")
         for deactivated in LANGUAGES
         for evaluated in LANGUAGES
     ]
     columns = "model,method,deactivated,evaluated,tokens,chunks,nll,ppl,bits_per_byte,baseline_nll,baseline_ppl"
     columns += ",baseline_bits_per_byte,ppl_change,ppl_change_low,ppl_change_high,nll_change,nll_change_low"
-    columns += ",nll_change_high,bits_change,bits_change_low,bits_change_high,control_nll,p_value,p_holm"
+    columns += ",nll_change_high,bits_change,bits_change_low,bits_change_high,control_method,control_nll,p_value,p_holm"
     assert ",".join(frame.columns) == columns
     assert set(frame["tokens"]) == {800} and set(frame["chunks"]) == {CHUNKS}
 
@@ -151,19 +151,21 @@ def test_every_cell_is_tested_against_its_control_and_corrected_over_the_matrix(
 
 
 def test_what_suffers_less_than_under_the_control_is_not_marked(tmp_path):
-    paths = [baseline(tmp_path), *matrix(tmp_path, "lape", WEAK), *matrix(tmp_path, "matched_lape", RISES)]
+    paths = [baseline(tmp_path), *matrix(tmp_path, "lape", WEAK), *matrix(tmp_path, "active_lape", RISES)]
     frame = TABLES["deactivation_by_method"].rows(paths)
     assert (frame["p_holm"] < 0.05).any()
     assert "*" not in "".join(TABLES["deactivation_by_method"].sections(frame)[0].cells.to_numpy().ravel())
-    scores = TABLES["diagonality"].rows(paths).set_index("method")
-    assert scores.loc["lape", ["significant_diagonal", "significant_off_diagonal"]].tolist() == [0, 0]
+    overview = TABLES["deactivation_matrix"].sections(TABLES["deactivation_matrix"].rows(paths))[0].cells
+    ends = ["significant on diagonal", "significant off diagonal"]
+    assert overview.loc["lape", ends].tolist() == ["0 of 2", "0 of 2"]
 
 
 def test_too_few_chunks_count_no_significant_cell(tmp_path):
     few = {"chunks": 6}  # the smallest p-value is 1/32, and four cells are corrected for
     paths = [baseline(tmp_path, **few), *matrix(tmp_path, "lape", RISES, **few)]
-    frame = TABLES["diagonality"].rows([*paths, *matrix(tmp_path, "matched_lape", WEAK, **few)])
-    assert frame["significant_diagonal"].isna().all()
+    frame = TABLES["deactivation_matrix"].rows([*paths, *matrix(tmp_path, "active_lape", WEAK, **few)])
+    overview = TABLES["deactivation_matrix"].sections(frame)[0].cells
+    assert overview.at["lape", "significant on diagonal"] == ""
 
 
 def test_rows_of_several_ratios_are_no_matrix(tmp_path):
@@ -173,29 +175,29 @@ def test_rows_of_several_ratios_are_no_matrix(tmp_path):
 
 
 def test_a_control_alone_is_a_matrix_like_others(tmp_path):
-    paths = [baseline(tmp_path), *matrix(tmp_path, "matched_lape", WEAK), *matrix(tmp_path, "random", WEAK)]
+    paths = [baseline(tmp_path), *matrix(tmp_path, "active_lape", WEAK), *matrix(tmp_path, "random", WEAK)]
     frame = TABLES["deactivation_random"].rows(paths)
-    assert frame["method"].unique().tolist() == ["matched_lape", "random"]
+    assert frame["method"].unique().tolist() == ["active_lape", "random"]
     assert frame["p_value"].isna().all()
     titles = [section.title for section in TABLES["deactivation_random"].sections(frame)]
-    assert sum("tiny, matched_lape" in title for title in titles) == 3
-    assert not any("suffers more" in title for title in titles[:-1])
+    assert sum("tiny, active_lape" in title for title in titles) == 3
+    assert not any("suffers more" in title for title in titles if "every matrix" not in title)
 
 
 def test_models_keep_the_order_of_the_inputs_and_their_matrices_stay_together(tmp_path, headers):
     other = [baseline(tmp_path, model="a-second"), *matrix(tmp_path, "lave", RISES, model="a-second")]
     frame = TABLES["deactivation_by_method"].rows([*headers[:3], *other, *headers[3:]])
     assert frame["model"].tolist() == ["tiny"] * 8 + ["a-second"] * 4
-    assert frame["method"].unique().tolist() == ["lape", "matched_lape", "lave"]
+    assert frame["method"].unique().tolist() == ["lape", "active_lape", "lave"]
 
 
 @pytest.mark.parametrize(
     ("lacking", "named"),
-    [(0, "tiny, lape, nan deactivated"), (1, "tiny, matched_lape, no deactivated"), (2, "tiny, baseline")],
+    [(0, "tiny, lape, nan deactivated"), (1, "tiny, active_lape, no deactivated"), (2, "tiny, baseline")],
 )
 def test_a_missing_row_is_named(headers, lacking, named):
     del headers[lacking]
-    for item in ("deactivation_by_method", "diagonality"):
+    for item in ("deactivation_by_method", "specificity"):
         with pytest.raises(LapeError, match=f"perplexity of {named}: missing; run "):
             TABLES[item].rows(headers)
 
@@ -221,9 +223,7 @@ def test_duplicates_strangers_and_other_languages_are_refused(tmp_path, headers)
         rows([headers[2]])
 
 
-@pytest.mark.parametrize(
-    ("method", "named"), [("lape", "tiny-none-baseline"), ("matched_lape", "tiny-matched_lape-nan")]
-)
+@pytest.mark.parametrize(("method", "named"), [("lape", "tiny-none-baseline"), ("active_lape", "tiny-active_lape-nan")])
 @pytest.mark.parametrize("other", [{"tokens": 50}, {"chunks": 7}])
 def test_runs_on_other_chunks_are_refused(tmp_path, headers, method, named, other):
     assert row(tmp_path, method, "nan", [1, 1], **other) in headers  # in the place of the fixture's
@@ -312,57 +312,115 @@ def test_a_sweep_rises_from_the_baseline(tmp_path):
         rows([base])
 
 
-def test_diagonality_of_each_matrix_in_the_order_given(tmp_path, headers):
-    frame = TABLES["diagonality"].rows(headers)
-    assert frame[["model", "method"]].to_numpy().tolist() == [["tiny", "lape"], ["tiny", "matched_lape"]]
+def test_scores_of_each_matrix_in_the_order_given(tmp_path, headers):
+    frame = TABLES["specificity"].rows(headers, resamples=200, seed=0, related="no+nan,zh+ja")
+    assert frame[["method", "cells"]].to_numpy().tolist() == [
+        [method, cells] for method in ("lape", "active_lape") for cells in ("all", "without related pairs")
+    ]
     cells = TABLES["deactivation_matrix"].rows(headers)
-    for method, line in frame.set_index("method").iterrows():
+    for method, line in frame[frame["cells"] == "all"].set_index("method").iterrows():
         own = cells[cells["method"] == method].set_index(["deactivated", "evaluated"])["nll_change"]
-        on = (own["no", "no"] + own["nan", "nan"]) / 2
-        off = (own["no", "nan"] + own["nan", "no"]) / 2
-        assert (line["diagonal"], line["off_diagonal"], line["score"]) == pytest.approx((on, off, on / off))
-        assert line["low"] < line["score"] < line["high"]
-    tested = cells[:4].assign(own=cells["deactivated"] == cells["evaluated"], differs=cells["p_holm"] < 0.05)
-    counts = [tested.loc[tested["own"], "differs"].sum(), tested.loc[~tested["own"], "differs"].sum()]
-    assert frame.loc[0, ["significant_diagonal", "significant_off_diagonal"]].tolist() == counts
-    assert counts[0] == 2
+        on, off = own["no", "no"] + own["nan", "nan"], own["no", "nan"] + own["nan", "no"]
+        # A rise below 0.01 counts as 0.01.
+        floored = own.clip(lower=0.01).map(math.log)
+        ratio = (floored["no", "no"] - floored["no", "nan"] + floored["nan", "nan"] - floored["nan", "no"]) / 2
+        assert line[["diagonal", "off_diagonal", "share", "log_ratio"]].tolist() == pytest.approx(
+            [on / 2, off / 2, on / (on + off), ratio]
+        )
+        assert line["share_chunks_low"] < line["share"] < line["share_chunks_high"]
+        assert line[["share_low", "log_ratio_high"]].isna().all()  # of two languages none can be left out
+    assert frame["largest"].tolist() == [2, 0, 1, 0]
+    # Without its only pair the matrix has no cell off the diagonal.
+    assert frame["off_diagonal"].isna().tolist() == [False, True, False, True]
+    markdown = texts("specificity", frame)[".md"]
+    assert f"{frame['share'].iat[0]:.0%} (" in markdown and "nan" not in markdown.replace("`nan`", "")
+    with pytest.raises(LapeError, match=r"--related zh: is no pair of languages; write pairs such as zh.ja"):
+        TABLES["specificity"].rows(headers, related="zh")
 
-    csv, markdown = (texts("diagonality", frame)[suffix] for suffix in (".csv", ".md"))
-    assert csv.splitlines()[2].endswith(",,")
-    assert f"{frame['score'].iat[0]:.1f} [" in markdown
-    assert "<NA>" not in markdown
 
-
-def test_diagonality_is_infinite_where_the_others_gain(tmp_path):
+def test_a_fall_counts_as_no_rise_in_the_share(tmp_path):
     gains = {"no": [1.0, -0.2], "nan": [-0.1, 2.0]}
     paths = [baseline(tmp_path), *matrix(tmp_path, "lape", gains)]
-    frame = TABLES["diagonality"].rows(paths)
-    assert frame["score"].tolist() == [math.inf]
-    table = tmp_path / "diagonality.csv"
-    table.write_text(texts("diagonality", frame)[".csv"])
-    assert read(table, ["score"])["high"].tolist() == [math.inf]
+    frame = TABLES["specificity"].rows(paths)
+    assert frame["share"].tolist() == [1.0] and frame["off_diagonal"].iat[0] < 0
+
+
+def draws_header(folder, language, rises, method="lape", **options):
+    """Further draws of a control: mean rises over the baseline of `row`, one per draw."""
+    lines, place = [], LANGUAGES.index(language)
+    for seed, rise in enumerate(rises, start=1):
+        nll = [value if other == place else 0 for other, value in enumerate([rise] * len(LANGUAGES))]
+        frame = chunk_columns(row(folder, f"draw{seed}", language, nll, **options), language)
+        lines.append(frame.assign(seed=seed)[["seed", "chunk", "tokens", "nll", "bytes"]])
+    path = folder / f"draws-{method}-{language}.json"
+    pd.concat(lines).to_csv(path.with_suffix(".tsv"), sep="\t", index=False)
+    header = {"artifact": "draws", "model": "tiny", "method": method, "language": language}
+    path.write_text(json.dumps(header | {"outputs": {path.with_suffix(".tsv").name: sha256(path.with_suffix(".tsv"))}}))
+    return path
+
+
+def test_a_method_stands_beside_every_draw_of_its_control(tmp_path, headers):
+    further = {"no": [0.03, 0.01, 0.02] * 3, "nan": [0.04, 5.0, 0.06] * 3}
+    paths = [*headers, *(draws_header(tmp_path, *each) for each in further.items())]
+    frame = TABLES["control_draws"].rows(paths)
+    assert frame[["method", "language", "draws"]].to_numpy().tolist() == [["lape", "no", 10], ["lape", "nan", 10]]
+    cells = TABLES["deactivation_matrix"].rows(headers).set_index(["method", "deactivated", "evaluated"])["nll_change"]
+    for line in frame.to_dict("records"):
+        first = cells["active_lape", line["language"], line["language"]]
+        assert line["rise"] == pytest.approx(cells["lape", line["language"], line["language"]])
+        assert line["control_low"] <= first <= line["control_high"]
+        assert line["difference"] == pytest.approx(line["rise"] - line["control_rise"])
+        assert line["difference_low"] < line["difference"] < line["difference_high"]
+    assert frame["rank"].tolist() == [1, 4] and frame["p_rank"].tolist() == [1 / 11, 4 / 11]
+    assert frame.at[0, "p_holm"] < 0.05
+    (section,) = TABLES["control_draws"].sections(frame)
+    stars = section.cells["difference [95% interval]"].str.endswith("*")
+    assert stars.tolist() == [True, False] and section.cells.at["nan", "rank"] == "4 of 11"
+    with pytest.raises(LapeError, match="draws of tiny, lape, nan: missing; run `lape draws` for it"):
+        TABLES["control_draws"].rows(paths[:-1])
+    with pytest.raises(LapeError, match="was measured on other chunks than the matrices; run"):
+        TABLES["control_draws"].rows([*paths[:-1], draws_header(tmp_path, "nan", [0.1], chunks=6)])
+
+
+def test_methods_are_compared_with_the_curve_of_lape_at_equal_effect(tmp_path):
+    curve = {0.01: [1.0, 0.1], 0.05: [3.0, 1.1]}
+    paths = [baseline(tmp_path), *(row(tmp_path, "lape", "no", rises, ratio=at) for at, rises in curve.items())]
+    paths += [row(tmp_path, "lave", "no", [2.0, 0.1]), row(tmp_path, "lap", "no", [9.0, 9.0])]
+    frame = TABLES["equal_effect"].rows(paths, resamples=200, seed=0).set_index("method")
+    assert frame.index.tolist() == ["lape", "lape", "lave", "lap"]
+    points = frame[["own", "others"]].to_numpy()
+    (first, second), (own, others) = points[:2], points[2]
+    at = first[1] + (own - first[0]) / (second[0] - first[0]) * (second[1] - first[1])
+    assert frame.loc["lave", "lape_others"] == pytest.approx(at)
+    assert frame.loc["lave", "excess"] == pytest.approx(others - at)
+    assert frame.loc["lave", "excess_low"] < others - at < frame.loc["lave", "excess_high"] < 0
+    assert frame.loc["lap", ["lape_others", "excess", "excess_low"]].isna().all()  # beyond the end of the curve
+    (section,) = TABLES["equal_effect"].sections(frame.reset_index())
+    assert section.cells.index.tolist() == ["lape, 1%", "lape, 5%", "lave", "lap"]
+    with pytest.raises(LapeError, match="no row of LAPE is beside it; pass LAPE's at several ratios"):
+        TABLES["equal_effect"].rows([paths[0], *paths[3:]])
 
 
 def test_tables_for_people_mark_what_differs_and_sum_up_the_controls(headers):
     frame = TABLES["deactivation_by_method"].rows(headers)
     sections = TABLES["deactivation_by_method"].sections(frame)
-    assert [section.title.split(",")[0] + section.title.split(",")[1].split(";")[0] for section in sections[:3]] == [
+    assert [section.title.split(",")[0] + section.title.split(",")[1].split(";")[0] for section in sections[1:]] == [
         "tiny lape: PPL change",
         "tiny lape: PPL change [95% interval]",
         "tiny lape: NLL change (nats per token)",
     ]
-    plain, intervals, nll, overview = (section.cells for section in sections)
+    overview, plain, intervals, nll = (section.cells for section in sections)
     differs = frame[:4].set_index(["deactivated", "evaluated"])["p_holm"] < 0.05
     assert 0 < differs.sum() < 4
     for (deactivated, evaluated), marked in differs.items():
         for cells in (plain, intervals, nll):
             assert cells.at[deactivated, evaluated].endswith("*") == marked
     assert intervals.at["nan", "nan"].startswith(plain.at["nan", "nan"].rstrip("*") + " [")
-    assert overview.index.tolist() == ["lape", "matched_lape"]
+    assert overview.index.tolist() == ["lape", "active_lape"]
     assert overview.at["lape", "significant on diagonal"] == "2 of 2"
-    assert overview.at["matched_lape", "significant on diagonal"] == ""
+    assert overview.at["active_lape", "significant on diagonal"] == ""
     # Bits per byte in place of nats where models are compared.
-    assert "bits per byte" in TABLES["deactivation_by_model"].sections(frame)[2].title
+    assert "bits per byte" in TABLES["deactivation_by_model"].sections(frame)[3].title
 
 
 def test_command_writes_every_form_records_its_parameters_and_repeats_the_bytes(tmp_path, headers, capsys):

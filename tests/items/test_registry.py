@@ -71,14 +71,14 @@ def test_targets_make_every_item_of_the_default_configuration():
     }
     assert made == {*targets.tables(ITEMS), *targets.figures(ITEMS)}
     assert made == set(targets.of_target(DEFAULTS, "paper"))
-    assert len(targets.of_target(DEFAULTS, "all")) == 8
+    assert len(targets.of_target(DEFAULTS, "all")) == 13
 
 
 def test_the_schema_lists_the_items_whose_models_may_be_named():
     schema = yaml.safe_load((ROOT / "config" / "schema.yaml").read_text(encoding="utf-8"))
     listed = schema["properties"]["experiments"]["properties"]["models"]["propertyNames"]["enum"]
-    # The diagonality is that of the matrices of other items, and the corpora are of no model.
-    assert sorted(listed) == sorted({item.models or item.name for item in ITEMS} - {"diagonality", "corpora"})
+    # The corpora are of no model.
+    assert sorted(listed) == sorted({item.models or item.name for item in ITEMS} - {"corpora"})
 
 
 def test_a_table_waits_for_what_its_command_reads():

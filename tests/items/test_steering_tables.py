@@ -25,7 +25,7 @@ def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):
     frame = TABLES["cross_lingual"].rows(every_setting(tmp_path), seed=1)
     pairs = list(itertools.permutations(LANGUAGES, 2))
     found = frame[["method", "deactivated", "target"]].to_numpy().tolist()
-    assert found == [[method, *pair] for method in ("lape", "matched_lape") for pair in [*pairs, ("", "")]]
+    assert found == [[method, *pair] for method in ("lape", "active_lape") for pair in [*pairs, ("", "")]]
     differences = {}
     for k, m in pairs:
         row = one(frame, method="lape", deactivated=k, target=m)
@@ -34,7 +34,7 @@ def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):
         assert (row.low, row.high) == pytest.approx(wilson(row.success, QUESTIONS))
         assert row.lingua_success == pytest.approx(sum(hits(f"cross-{k}", k, m, "lingua")) / QUESTIONS)
         assert row.nll == pytest.approx(sum(given(f"cross-{k}", "nll", k, m)) / QUESTIONS)
-        assert row.control == one(frame, method="matched_lape", deactivated=k, target=m).success
+        assert row.control == one(frame, method="active_lape", deactivated=k, target=m).success
         differences[k, m] = [a - b for a, b in zip(own, control, strict=True)]
         assert row.difference == pytest.approx(row.success - row.control)
         assert (row.difference_low, row.difference_high) == pytest.approx(percentiles([differences[k, m]], 1))
@@ -47,7 +47,7 @@ def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):
         percentiles(list(differences.values()), 1)
     )
     assert overall.p_value == overall.p_holm == pytest.approx(flipped(by_question))
-    control = frame[frame["method"] == "matched_lape"]
+    control = frame[frame["method"] == "active_lape"]
     assert control[["control", "difference", "p_value", "p_holm"]].isna().all(axis=None)
 
     lape, matched, means = TABLES["cross_lingual"].sections(frame)
@@ -58,7 +58,7 @@ def test_the_cross_lingual_matrix_stands_beside_its_control(tmp_path):
         for row in frame.itertuples()
         if row.target and row.p_holm < 0.05 and row.success > row.control
     }
-    assert means.cells.index.tolist() == ["lape", "matched_lape"] and means.cells.at["matched_lape", "p"] == ""
+    assert means.cells.index.tolist() == ["lape", "active_lape"] and means.cells.at["active_lape", "p"] == ""
 
 
 def test_a_matrix_without_a_control_is_not_tested(tmp_path):
@@ -138,7 +138,7 @@ def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_
         ("prompt", ""): 3,
         ("neurons", "set-all-1-1"): 3,
         ("neurons", "add-all-2-1"): 3,
-        ("random neurons", "set-all-1-1"): 3,
+        ("control", "set-all-1-1"): 3,
         ("DiffMean", "0.5-1"): 3,
     }
     relevance = (20 + 2 * (QUESTIONS + 1) / 2) / 100

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 from neuron_artifacts import neurons_header
@@ -13,6 +14,7 @@ from lape.errors import LapeError
 from lape.items.layout import Section, latex, markdown, rounded
 from lape.items.registry import TABLES
 from lape.items.tables import read
+from lape.statistics.sums import ActivationStatistics
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ["no", "nan"]
@@ -40,6 +42,28 @@ def test_a_layer_without_an_ffn_is_blank(tmp_path):
     assert frame.set_index(["language", "layer"])["ours"].tolist() == [1, pd.NA, 1, 0, pd.NA, 1]
     (section,) = TABLES["neurons_per_layer"].sections(frame)
     assert section.cells.loc[2].tolist() == ["", ""]
+
+
+def test_controls_stand_beside_the_neurons_that_they_match(tmp_path):
+    found = {}
+    for place, language in enumerate(LANGUAGES):
+        count = np.zeros((4, 8), np.int64)
+        count[0, 3:7], count[3] = [90, 80, 80, 70], 50 + place
+        ActivationStatistics.of_counts(count, 100).save(tmp_path / f"{language}.npz")
+        header = {"artifact": "statistics", "model": "tiny", "model_revision": None, "language": language}
+        found[language] = tmp_path / f"{language}.json"
+        found[language].write_text(json.dumps(header))
+    own = neurons_header(tmp_path, "tiny", OWNERS)
+    control = neurons_header(tmp_path, "tiny", {(0, 4): "no", (0, 6): "no", (3, 0): "nan"}, method="active_lape")
+    frame = TABLES["controls"].rows([own, control, *found.values()]).set_index("language")
+    assert frame.columns[:5].tolist() == ["model", "method", "control_method", "neurons", "control_neurons"]
+    assert frame.loc["no", ["probability", "control_probability"]].tolist() == pytest.approx([0.85, 0.75])
+    assert frame.loc["no", "probability_difference"] == pytest.approx(0.1 / 0.05)
+    assert frame["neurons"].tolist() == [2, 3] and frame["control_neurons"].tolist() == [2, 1]
+    (section,) = TABLES["controls"].sections(frame.reset_index())
+    assert "active_lape" in section.title and section.cells.index.tolist() == LANGUAGES
+    with pytest.raises(LapeError, match="no neurons have a control among the inputs; pass both"):
+        TABLES["controls"].rows([own, *found.values()])
 
 
 def corpus_header(folder, language, share, text):

@@ -57,7 +57,7 @@ def chain(tmp_path_factory, monkeypatch) -> Path:
 
 
 def test_every_artifact_names_the_sites_and_the_audit_finds_no_fault(chain, lape, tmp_path):
-    for name in ("models/model", "statistics/fr", "neurons/lape", "neurons/matched_lape", "steering/lape"):
+    for name in ("models/model", "statistics/fr", "neurons/lape", "neurons/active_lape", "steering/lape"):
         assert read_json(f"{name}.json")["sites"] == SITES, name
     counted = ActivationStatistics.load("statistics/fr.npz")
     assert counted.count.shape == (32 + 2 * 60,) and counted.sites.description()["sites"] == SITES
@@ -76,7 +76,7 @@ def test_every_artifact_names_the_sites_and_the_audit_finds_no_fault(chain, lape
 
 
 def test_a_selection_says_where_its_neurons_are_and_a_control_lies_in_the_same_sites(chain):
-    neurons, control = (Neurons.load(f"neurons/{name}.json") for name in ("lape", "matched_lape"))
+    neurons, control = (Neurons.load(f"neurons/{name}.json") for name in ("lape", "active_lape"))
     assert list(neurons.table)[:4] == ["layer", "kind", "expert", "index"]
     assert set(neurons.table["kind"]) > {"dense"}
     for language in neurons.sets:

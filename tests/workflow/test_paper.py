@@ -38,7 +38,7 @@ TABLES = [item.name for item in ITEMS if item.table]
 FIGURES = [item.name for item in ITEMS if item.figure]
 # What is made from the average precision.
 UNITS = {"select_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
-PRECISION = {"average_precision", "select_ap", "steering", "perplexity", *UNITS}
+PRECISION = {"average_precision", "select_ap", "active_control", "steering", "perplexity", *UNITS}
 MANIFEST = "results/tiny/paper/manifest.json"
 
 
@@ -101,7 +101,7 @@ def test_every_item_is_there(paper_run):
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
     frame = table(paper_run, "deactivation_by_method")
-    assert set(frame["method"]) == {*METHODS, *(f"matched_{method}" for method in METHODS)}
+    assert set(frame["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "matched_pv"}
     assert (frame.groupby("method").size() == len(LANGUAGES) ** 2).all()
     tested = frame[frame["method"].isin(METHODS)]
     assert tested["p_holm"].notna().all() and (tested["p_holm"] >= tested["p_value"]).all()
@@ -117,19 +117,27 @@ def test_what_the_other_items_compare(paper_run):
     assert counts.to_dict() == {"other": TWO, "tiny": LANGUAGES}
     sweep = table(paper_run, "deactivation_by_ratio")
     assert sorted(set(sweep["ratio"])) == [0, 0.05, 0.2] and set(sweep["deactivated"]) == {"fr"}
-    assert set(table(paper_run, "deactivation_random")["method"]) == {"random", "matched_lape"}
-    scores = table(paper_run, "diagonality")
-    assert len(scores) == len(METHODS) * 2 + 1 + 2  # with controls and random; two matrices of the other model
+    assert set(table(paper_run, "deactivation_random")["method"]) == {"random", "matched_lape", "active_lape"}
+    scores = table(paper_run, "specificity_by_method")
+    # With controls, random and layer-matched ones; two matrices of the other model.
+    assert len(scores) == len(METHODS) * 2 + 2 + 2
+    draws = table(paper_run, "control_draws_by_method")
+    assert draws.groupby("method")["draws"].unique().map(list).to_dict() == {"lape": [4], "pv": [4]}
+    curve = table(paper_run, "equal_effect")
+    assert set(curve["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "matched_pv"}
+    sections = table(paper_run, "claims_of_both_papers")["section"].str.split().str[0]
+    assert {"Tang", "Kojima"} == set(sections)
 
 
 def test_methods_share_the_form_of_their_artifacts(paper_run):
     folder = paper_run.results / "neurons/tiny"
     sizes = Neurons.load(folder / "lape.json").counts()
-    for method in ("lap", "lave", "random", "matched_lape", "matched_lap", "matched_lave", "sweep-0.05"):
+    controls = [f"{kind}_{method}" for kind in ("active", "matched") for method in ("lape", "lap", "lave")]
+    for method in ("lap", "lave", "random", *controls, "active_ap", "sweep-0.05"):
         neurons = Neurons.load(folder / f"{method}.json")
         assert neurons.sets == LANGUAGES
         assert neurons.summary["method"] == ("lape" if method.startswith("sweep") else method)
-        if method in ("random", "matched_lape"):
+        if method in ("random", "active_lape", "matched_lape"):
             assert neurons.counts() == sizes
     zeroed = Parameters.load(paper_run.results / "parameters/tiny/pv.json")
     control = Parameters.load(paper_run.results / "parameters/tiny/matched_pv.json")
@@ -172,7 +180,7 @@ def test_a_second_run_does_nothing(run):
 @pytest.mark.parametrize(
     ("sections", "rules"),
     [
-        ({"neurons": {"lap_probability": 0.9}}, {"select", "matched_control", "perplexity"}),
+        ({"neurons": {"lap_probability": 0.9}}, {"select", "active_control", "matched_control", "perplexity"}),
         ({"perplexity": {"seed": 1}}, set()),
         ({"stability": {"seed": 1}}, {"measure_stability"}),
         ({"parameter_variation": {"checkpoint_steps": 1}}, set()),
@@ -193,6 +201,9 @@ def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
     pending = run.pending("paper")
     computing = {"model_path", "tokens", "statistics", "select", "sweep", "random_control", "matched_control"}
     computing |= {
+        "active_control",
+        "draws",
+        "draws_parameters",
         "measure_stability",
         "baseline_perplexity",
         "perplexity",
@@ -205,7 +216,7 @@ def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
     computing |= PRECISION
     assert set(pending) & computing == rules
     if "select" in rules:
-        assert (pending["select"], pending["matched_control"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
+        assert (pending["select"], pending["active_control"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
 
 
 def test_two_languages_leave_out_what_needs_three(complete_run):

@@ -66,10 +66,10 @@ def test_a_sweep_has_no_quota(config):
     ("setting", "files"),
     [
         ("normal", []),
-        ("random", ["neurons/m/matched_lape"]),
+        ("random", ["neurons/m/active_lape"]),
         ("deactivated-fr", ["neurons/m/lape"]),
         ("steered@add-all-1-1", ["neurons/m/lape", "steering/m/lape"]),
-        ("cross_random-fr", ["neurons/m/matched_lape", "steering/m/matched_lape"]),
+        ("cross_random-fr", ["neurons/m/active_lape", "steering/m/active_lape"]),
     ],
 )
 def test_what_a_setting_of_the_answers_takes(config, setting, files):
@@ -102,7 +102,7 @@ def test_what_a_setting_of_the_texts_takes(config, selection, options):
     ("wildcard", "matching", "others"),
     [
         ("setting", ["normal", "cross-fr", "steered@set-all-1-1", "steered_random"], ["cross", "normal-fr", "other"]),
-        ("selection", ["none", "both-2000", "random-lape", "matched_lape"], ["both", "both-0", "lape-3"]),
+        ("selection", ["none", "both-2000", "random-lape", "active_lape"], ["both", "both-0", "lape-3"]),
         ("language", ["fr"], ["f", "frr", "xx"]),
         ("model", ["m", "two"], ["mm", "."]),
     ],

@@ -17,18 +17,23 @@ pytestmark = pytest.mark.workflow
 
 # Item -> the number of its sections, each of which has a LaTeX file.
 TABLES = {"corpora": 1, "baseline": 1, "deactivation_matrix": 4, "neurons_per_language": 1, "neurons_per_layer": 1}
-FIGURES = ("deactivation_matrix", "deactivation_log_ratio", "neurons_per_layer")
-METHODS = ("lape", "matched_lape")
+TABLES |= {"claims": 1, "specificity": 1, "control_draws": 1, "controls": 2}
+FIGURES = ("deactivation_matrix", "deactivation_log_ratio", "neurons_per_layer", "control_draws")
+METHODS = ("lape", "active_lape")
 SHARDS = [f"statistics/tiny/{language}.shards/{n}" for language in LANGUAGES for n in range(4)]
 # Jobs that follow when the numbers of one stage change.
 FIGURE_RULES = {f"{item}_figure" for item in FIGURES}
 TABLES_AND_FIGURES = {*(f"{item}_table" for item in TABLES), *FIGURE_RULES}
-MATRIX_FIGURES = {"deactivation_matrix_figure", "deactivation_log_ratio_figure"}
+# What follows the matrices.
+MATRIX = {"deactivation_matrix_table", "specificity_table", "control_draws_table", "claims_table"}
+# The table of claims follows the tables that it reads.
+CHANGES = {"deactivation_matrix_table", "deactivation_matrix_figure", "deactivation_log_ratio_figure", "claims_table"}
+MATRIX |= {"deactivation_matrix_figure", "deactivation_log_ratio_figure", "control_draws_figure"}
 END = {"manifest", "report", "explorer"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
-TARGETS = ("results/tiny/perplexity/tiny/matched_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
+TARGETS = ("results/tiny/perplexity/tiny/active_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
 UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
-ENDS = ("perplexity/tiny/matched_lape/fr", "tables/neurons_per_layer", "figures/neurons_per_layer")
+ENDS = ("perplexity/tiny/active_lape/fr", "tables/neurons_per_layer", "figures/neurons_per_layer")
 
 
 def _declared() -> set[str]:
@@ -43,9 +48,10 @@ def _declared() -> set[str]:
         },
         **{f"statistics/tiny/{language}": (".npz", ".json") for language in LANGUAGES},
         **dict.fromkeys(SHARDS, (".npz", ".json")),
-        **{f"neurons/tiny/{method}": (".tsv", ".json") for method in METHODS},
+        **{f"neurons/tiny/{method}": (".tsv", ".json") for method in (*METHODS, "matched_lape")},
         **{f"contexts/tiny/lape/{language}": (".jsonl", ".json") for language in LANGUAGES},
         "vocabulary_effects/tiny/lape": (".jsonl", ".json"),
+        **{f"draws/tiny/lape-3/{language}": (".tsv", ".json") for language in LANGUAGES},
         **{
             f"perplexity/tiny/{method}/{language}": (".tsv", ".json")
             for method, language in itertools.product(METHODS, LANGUAGES)
@@ -80,7 +86,11 @@ def test_a_run_makes_every_declared_artifact_and_no_other_file(complete_run):
 def rule_of(header: Path) -> str:
     """The rule that makes an artifact."""
     named = {"tables": f"{header.stem}_table", "figures": f"{header.stem}_figure", "models": "model_path"}
-    named |= {"neurons": {"lape": "select", "matched_lape": "matched_control"}.get(header.stem)}
+    named |= {
+        "neurons": {"lape": "select", "active_lape": "active_control", "matched_lape": "matched_control"}.get(
+            header.stem
+        )
+    }
     named |= {"perplexity": "baseline_perplexity" if header.stem == "baseline" else "perplexity"}
     return named.get(header.parts[0], header.parts[0])
 
@@ -154,7 +164,8 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     before = run.times()
     run.configure(neurons={"ratio": 0.2})
     jobs = run.pending()
-    made = {"select", "matched_control", "contexts", "vocabulary_effects", "perplexity", "config"}
+    controls = {"matched_control", "active_control", "draws"}
+    made = {"select", *controls, "contexts", "vocabulary_effects", "perplexity", "config"}
     assert set(jobs) == {*made, *TABLES_AND_FIGURES, *END} - {"corpora_table", "baseline_table"}
     assert jobs["perplexity"] == 2 * len(LANGUAGES)
 
@@ -164,25 +175,26 @@ def test_a_new_ratio_selects_anew_and_counts_nothing(run):
     assert len(told) < 20 and not any("lape/commands" in line or "--rule" in line for line in told)
     after = run.times()
     rewritten = {name for name in after if after[name] != before[name]}
-    assert rewritten == {name for name in _declared() if name.startswith(("neurons", *ENDS))}
+    written = ("neurons/tiny/lape", "neurons/tiny/active_lape", *ENDS)
+    assert rewritten == {name for name in _declared() if name.startswith(written)}
     header = json.loads((run.results / "neurons/tiny/lape.json").read_text(encoding="utf-8"))
     assert (header["parameters"]["ratio"], header["wanted"]) == (0.2, 19)
     assert f"neurons tiny lape: {header['selected']} selected" in told
-    assert not {"select", "matched_control"} & set(run.pending())
+    assert not {"select", "active_control"} & set(run.pending())
 
 
 def test_a_new_valid_budget_leaves_the_statistics_alone(run):
     run.configure(tokens={"valid": 64})
     jobs = run.pending()
-    matrix = {"baseline_table", "deactivation_matrix_table", *MATRIX_FIGURES}
-    assert set(jobs) == {"tokens", "valid_tokens", "baseline_perplexity", "perplexity", "config", *matrix, *END}
+    measured = {"baseline_perplexity", "perplexity", "draws", "baseline_table", *MATRIX}
+    assert set(jobs) == {"tokens", "valid_tokens", "config", *measured, *END}
     assert jobs["tokens"] == len(LANGUAGES)
 
 
 def test_a_new_seed_of_the_control_leaves_the_languages_alone(run):
     run.configure(neurons={"control_seed": 1})
     jobs = run.pending()
-    assert (jobs["matched_control"], jobs["perplexity"]) == (1, len(LANGUAGES))
+    assert (jobs["active_control"], jobs["perplexity"], jobs["draws"]) == (1, len(LANGUAGES), len(LANGUAGES))
     assert "select" not in jobs and "baseline_perplexity" not in jobs
 
 
@@ -219,9 +231,9 @@ def test_edited_counting_code_does_not_take_over_finished_shards(run):
         (
             "lape/interventions/perturbation.py",
             # The baseline is the same command's, though nothing is perturbed in it.
-            {"perplexity", "baseline_perplexity", "baseline_table", "deactivation_matrix_table", *MATRIX_FIGURES, *END},
+            {"perplexity", "draws", "baseline_perplexity", "baseline_table", *MATRIX, *END},
         ),
-        ("lape/items/perplexity/sections.py", {"baseline_table", "deactivation_matrix_table", *MATRIX_FIGURES, *END}),
+        ("lape/items/perplexity/sections.py", {"baseline_table", *CHANGES, *END}),
         ("lape/errors.py", set()),
         ("lape/items/registry.py", set()),
         ("lape/model/architectures.py", set()),

@@ -13,7 +13,6 @@ from lape.items.drawing.heatmap import cell_side, heatmap, panel_size, shared_ba
 from lape.items.drawing.labels import Label, place_labels
 from lape.items.drawing.lines import COLOURS
 from lape.items.drawing.style import GREY, grid, grid_size, in_column, legend_columns, method_name
-from lape.items.perplexity.inputs import CONTROL
 
 CROSS_COLUMNS = ("model", "prompt", "method", "deactivated", "target", "success", "difference", "p_holm")
 DOSE_COLUMNS = ("model", "prompt", "kind", "mode", "positions", "strength", "share", "target", "language_accuracy")
@@ -52,8 +51,7 @@ def cross_lingual(frame: pd.DataFrame) -> Figure:
                 continue
             bold = success_matrix(own.assign(bold=beats_control(own)), "bold").fillna(False)
             heatmap(axis, success_matrix(own, "success"), scale, bold=bold)
-            named = method_name(method.removeprefix(CONTROL))
-            axis.set_title(f"{model}, {prompt}: {'control of ' * method.startswith(CONTROL)}{named}")
+            axis.set_title(f"{model}, {prompt}: {method_name(method)}")
         for axis in line if in_column() else line[:1]:
             axis.set_ylabel("question's language, deactivated")
     for axis in axes[-1]:

@@ -16,7 +16,7 @@ from lape.items.layout import Section, rounded, with_interval
 METHODS = {
     "prompted": "prompt",
     "cross": "neurons",
-    "cross_random": "random neurons",
+    "cross_random": "control",
     "diffmean": "DiffMean",
 }
 

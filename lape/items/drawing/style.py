@@ -113,9 +113,13 @@ def panels(figure: Figure, down: int, across: int, number: int, **options) -> li
 
 
 def method_name(method: str) -> str:
-    """A method as the paper prints it."""
+    """A method as the paper prints it; the control of LAPE by its kind, and another method's with the method."""
     names = {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}
     names |= {"ap": "neurons by AP", "expert_units": "expert units"}
+    for prefix, kind in (("active_", "activity-matched control"), ("matched_", "layer-matched control")):
+        if method.startswith(prefix):
+            own = method.removeprefix(prefix)
+            return kind if own == "lape" else f"{kind} of {names.get(own, own)}"
     return names.get(method, method)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lape.items import sources
 from lape.items.entry import Figure, Item, Named, Table
-from lape.items.perplexity.entries import heatmap, matrix
+from lape.items.perplexity.entries import heatmap, matrix, specificity
 from lape.items.sources import bootstrap
 
 
@@ -137,16 +137,12 @@ ITEMS = (
         where=_compared,
     ),
     Item(
-        "expert_diagonality",
+        "expert_specificity",
         "comparison",
-        matrix(
-            "LAPE and expert units: diagonality",
-            sources.expert_deactivation,
-            rows="diagonality",
-            sections="diagonality",
-        ),
+        specificity("LAPE and expert units: specificity", sources.expert_deactivation),
         models="expert_units",
         where=_compared,
+        aliases=("expert_diagonality",),
     ),
     Item(
         "expert_steering",

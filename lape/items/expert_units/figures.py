@@ -25,7 +25,7 @@ from lape.items.drawing.style import (
 )
 from lape.items.expert_units.texts import ALL, NONE, SHARES
 from lape.items.layers import heading
-from lape.items.perplexity.inputs import CONTROL
+from lape.neurons.controls import PREFIXES
 
 LAYER_COLUMNS = ("model", "ranking", "language", "layer", "kind", "count", "expected")
 HISTOGRAM_COLUMNS = ("model", "language", "low", "high", "count", "chance", "cut")
@@ -253,7 +253,7 @@ def _looks(settings: list[str]) -> dict[str, dict]:
     markers, colours = "osD^vPX*", iter(COLOURS * len(settings))
     looks = {}
     for place, setting in enumerate(settings):
-        control = setting == NONE or setting.startswith((CONTROL, "random"))
+        control = setting == NONE or setting.startswith((*PREFIXES, "random"))
         colour = GREY if control else next(colours)
         face = "white" if control else colour
         looks[setting] = {"marker": markers[place % len(markers)], "color": colour, "markerfacecolor": face}
@@ -264,8 +264,7 @@ def _setting_name(setting: str) -> str:
     """A setting in words: "both-2000" is 2,000 units of both rankings."""
     kind, _, size = setting.partition("-")
     if not size:
-        named = "AP neurons" if setting == "ap" else method_name(setting.removeprefix(CONTROL))
-        return f"control of {named}" if setting.startswith(CONTROL) else named
+        return "AP neurons" if setting == "ap" else method_name(setting)
     return f"{_kind_name(kind)}, {'as many as LAPE' if size == 'lape' else f'{int(size):,}'}"
 
 

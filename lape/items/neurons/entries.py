@@ -1,6 +1,8 @@
 """The entries of the items on the selected neurons."""
 
-from lape.items import sources
+from collections.abc import Callable
+
+from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
 from lape.paper import pretraining_languages
 
@@ -15,6 +17,18 @@ def _neurons(title: str, item: str, rows: str, sections: str, *methods: str) -> 
         Named(f"neurons.{rows}"),
         Named(f"neurons.{sections}"),
         read_beside=Named("neurons.counts.data"),
+    )
+
+
+def _controls(title: str, inputs: Callable[[dict], list[str]]) -> Table:
+    """A table of how alike neurons and their controls are."""
+    return Table(
+        title,
+        ("neurons", "statistics"),
+        inputs,
+        Named("neurons.controls.controls"),
+        Named("neurons.controls.control_sections"),
+        read_beside=Named("neurons.controls.data"),
     )
 
 
@@ -40,6 +54,19 @@ ITEMS = (
         "all",
         _neurons("Table 3: neurons per language", "neurons_per_language", "counts.counts", "counts.count_sections"),
         aliases=("table3",),
+    ),
+    Item(
+        "controls",
+        "all",
+        _controls("LAPE and its controls: how active the neurons are", evidence.controls),
+        models="deactivation_matrix",
+    ),
+    Item(
+        "controls_by_method",
+        "paper",
+        _controls("Every method and its controls: how active the neurons are", evidence.controls_by_method),
+        models="deactivation_by_method",
+        where=lambda config: config["experiments"]["deactivation_by_method"]["methods"] != ["pv"],
     ),
     Item(
         "neurons_per_layer",

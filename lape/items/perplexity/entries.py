@@ -2,22 +2,40 @@
 
 from collections.abc import Callable
 
-from lape.items import sources
+from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
-from lape.items.sources import bootstrap
+from lape.items.sources import NO_OPTIONS, Options, bootstrap
 
 
-def matrix(title: str, inputs: Callable[[dict], list[str]], rows: str = "changes", sections: str = "change") -> Table:
+def matrix(
+    title: str,
+    inputs: Callable[[dict], list[str]],
+    rows: str = "rows.changes",
+    sections: str = "sections.change_sections",
+    kinds: tuple[str, ...] = ("perplexity",),
+    options: Options | None = None,
+) -> Table:
     """A table of perplexity under deactivation."""
     return Table(
         title,
-        ("perplexity",),
+        kinds,
         inputs,
-        Named(f"perplexity.rows.{rows}"),
-        Named(f"perplexity.sections.{sections}_sections"),
+        Named(f"perplexity.{rows}"),
+        Named(f"perplexity.{sections}"),
         read_beside=Named("perplexity.rows.data"),
-        options=bootstrap("perplexity"),
+        options=bootstrap("perplexity") if options is None else options,
     )
+
+
+def specificity(title: str, inputs: Callable[[dict], list[str]]) -> Table:
+    """A table of the scores of matrices."""
+    return matrix(title, inputs, "scores.scores", "scores.score_sections", options=sources.RELATED)
+
+
+def draws(title: str, inputs: Callable[[dict], list[str]]) -> Table:
+    """A table of methods beside draws of their controls."""
+    kinds = ("perplexity", "draws")
+    return matrix(title, inputs, "draws.control_draws", "draws.draw_sections", kinds, NO_OPTIONS)
 
 
 def heatmap(title: str, draw: str, columns: str = "COLUMNS", table: str = "") -> Figure:
@@ -25,6 +43,8 @@ def heatmap(title: str, draw: str, columns: str = "COLUMNS", table: str = "") ->
     return Figure(title, Named(f"perplexity.heatmaps.{draw}"), Named(f"perplexity.heatmaps.{columns}"), table)
 
 
+# The tables that `findings` puts into sentences.
+FOUND = ("deactivation_matrix", "specificity", "control_draws")
 ITEMS = (
     Item(
         "baseline",
@@ -43,7 +63,7 @@ ITEMS = (
         "all",
         matrix(
             "LAPE and its control: perplexity under deactivation",
-            sources.matrices("deactivation_matrix", "lape", "matched_lape"),
+            sources.matrices("deactivation_matrix", "lape", "active_lape"),
         ),
         heatmap("LAPE and its control: change of perplexity", "deactivation_matrix"),
         aliases=("deactivation",),
@@ -53,6 +73,25 @@ ITEMS = (
         "all",
         figure=heatmap(
             "LAPE and its control: log ratio of perplexities", "deactivation_log_ratio", table="deactivation_matrix"
+        ),
+        models="deactivation_matrix",
+    ),
+    Item(
+        "specificity",
+        "all",
+        specificity(
+            "LAPE and its control: specificity", sources.matrices("deactivation_matrix", "lape", "active_lape")
+        ),
+        models="deactivation_matrix",
+    ),
+    Item(
+        "control_draws",
+        "all",
+        draws("LAPE and draws of its control", evidence.control_draws),
+        Figure(
+            "LAPE and draws of its control",
+            Named("perplexity.draws_figure.control_draws"),
+            Named("perplexity.draws_figure.COLUMNS"),
         ),
         models="deactivation_matrix",
     ),
@@ -68,8 +107,8 @@ ITEMS = (
         "paper",
         matrix(
             "Data of Figure 3: perplexity under deactivation, all models",
-            sources.matrices("deactivation_by_model", "lape", "matched_lape"),
-            sections="bits",
+            sources.matrices("deactivation_by_model", "lape", "active_lape"),
+            sections="sections.bits_sections",
         ),
         heatmap(
             "Figure 3: change of perplexity and of bits per byte, all models",
@@ -84,8 +123,8 @@ ITEMS = (
         matrix(
             "Data of Figure 4: perplexity by share of neurons selected",
             sources.every_ratio,
-            rows="sweep",
-            sections="sweep",
+            rows="rows.sweep",
+            sections="sections.sweep_sections",
         ),
         Figure(
             "Figure 4: change of perplexity by share of neurons selected",
@@ -95,18 +134,48 @@ ITEMS = (
         aliases=("figure4",),
     ),
     Item(
+        "equal_effect",
+        "paper",
+        matrix(
+            "Methods at equal effect: the others' rise against the deactivated language's own",
+            sources.equal_effect,
+            "equal_effect.equal_effect",
+            "equal_effect.equal_effect_sections",
+        ),
+        Figure(
+            "Methods at equal effect",
+            Named("perplexity.equal_effect_figure.equal_effect"),
+            Named("perplexity.equal_effect_figure.COLUMNS"),
+        ),
+        models="deactivation_by_ratio",
+        where=lambda config: bool(sources.equal_effect(config)),
+    ),
+    Item(
         "deactivation_random",
         "paper",
         matrix(
             "Data of Figure 8: perplexity under deactivation, random neurons",
-            sources.matrices("deactivation_random", "random", "matched_lape"),
+            sources.matrices("deactivation_random", "random", "matched_lape", "active_lape"),
         ),
         heatmap("Figure 8: change of perplexity, random neurons", "deactivation_random"),
         aliases=("figure8",),
     ),
     Item(
-        "diagonality",
+        "specificity_by_method",
         "paper",
-        matrix("Diagonality of every matrix", sources.every_matrix, rows="diagonality", sections="diagonality"),
+        specificity("Specificity of every matrix", sources.every_matrix),
+        models="deactivation_by_method",
+        aliases=("diagonality",),
+    ),
+    Item(
+        "control_draws_by_method",
+        "paper",
+        draws("Every method and many draws of its control", evidence.control_draws_by_method),
+        Figure(
+            "Every method and many draws of its control",
+            Named("perplexity.draws_figure.control_draws"),
+            Named("perplexity.draws_figure.COLUMNS"),
+        ),
+        models="deactivation_by_method",
     ),
 )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lape.items.drawing.heatmap import cell_side, colour_bar, heatmap, panel_size, shared_bar
 from lape.items.drawing.style import grid, in_column, method_name, text_width
-from lape.items.perplexity.inputs import CONTROL
+from lape.items.perplexity.inputs import bare
 from lape.items.perplexity.rows import matrix, methods_and_controls, significant
 
 COLUMNS = ("model", "method", "deactivated", "evaluated", "nll", "control_nll", "ppl_change", "nll_change", "p_holm")
@@ -139,10 +139,8 @@ def _panel(axis: Axes, block: pd.DataFrame, column: str, scale: Normalize) -> No
     """
     heatmap(axis, matrix(block, column), scale, bold=matrix(block.assign(bold=significant(block)), "bold"))
     model, method = block["model"].iat[0], block["method"].iat[0]
-    control = f"control of {method_name(method.removeprefix(CONTROL))}"
-    tested = method == "random" or method.startswith(CONTROL) or block["p_holm"].notna().any()
-    untested = "" if tested else " (not tested)"
-    axis.set_title(f"{model}, {control if method.startswith(CONTROL) else method_name(method) + untested}")
+    tested = method == "random" or method != bare(method) or block["p_holm"].notna().any()
+    axis.set_title(f"{model}, {method_name(method)}{'' if tested else ' (not tested)'}")
 
 
 def _matrices(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:

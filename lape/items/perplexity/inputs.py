@@ -1,6 +1,6 @@
 """Perplexity artifacts, read for the tables: the measures of their headers and the chunks that lie beside them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +10,19 @@ import pandas as pd
 
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
+from lape.neurons.controls import PREFIXES
 
 BASELINE = "baseline"
-# This prefix before the name of a method names its layer-matched random control, which is a method too.
-CONTROL = "matched_"
+
+
+def control_in(method: str, known: Collection[str]) -> str | None:
+    """The control of a method among some names: the activity-matched one, else the layer-matched one; None for none."""
+    return next((name for name in (f"{prefix}{method}" for prefix in PREFIXES) if name in known), None)
+
+
+def bare(method: str) -> str:
+    """The method whose control it is, or the method itself."""
+    return next((method.removeprefix(prefix) for prefix in PREFIXES if method.startswith(prefix)), method)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Perplexity under deactivation with its intervals and tests: the data of Figs. 2, 3, 4 and 8, and diagonality."""
+"""Perplexity under deactivation with its intervals and tests: the data of Figs. 2, 3, 4 and 8."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ import pandas as pd
 
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
-from lape.items.perplexity.inputs import BASELINE, CONTROL, Measurement, baselines, load, matrices, paired
+from lape.items.perplexity.inputs import BASELINE, Measurement, bare, baselines, control_in, load, matrices, paired
 
 SIGNIFICANT = 0.05  # A cell is significant where p_holm is below.
 
-_Draws = Callable[[str, int], np.ndarray]
+Draws = Callable[[str, int], np.ndarray]
 
 
 def data(header: str | Path) -> list[Path]:
@@ -25,8 +25,9 @@ def data(header: str | Path) -> list[Path]:
 def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Every deactivated x evaluated language beside its baseline and its control (Figs. 2, 3 and 8).
 
-    There is one matrix per model and method. Where the inputs hold the matrix of the method's layer-matched random
-    control ("matched_" before the method's name), each cell is tested against that of the control.
+    There is one matrix per model and method. Where the inputs hold the matrix of the method's control, each cell is
+    tested against that of the control: the activity-matched one ("active_" before the method's name), or without it the
+    layer-matched one ("matched_").
 
     Args:
         paths: perplexity headers, each with its TSV beside it. Each model needs its baseline, and each of its matrices
@@ -41,15 +42,15 @@ def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -
         - nll (mean nats per predicted token), ppl and bits_per_byte, and those of the baseline (baseline_nll, ...);
         - ppl_change, nll_change and bits_change, each with the bounds _low and _high of its 95% interval
           (`uncertainty.change_interval`);
-        - control_nll, p_value (`uncertainty.sign_flip_test`) and p_holm (over the cells of the matrix); NaN without a
-          control.
+        - control_method (empty without one), control_nll, p_value
+          (`uncertainty.sign_flip_test`) and p_holm (over all tested cells of the table); NaN without a control.
 
     Raises:
         LapeError: a row is missing, comes twice or was measured on other chunks than its baseline or control.
     """
     measured = load(paths)
     base, found = baselines(measured), matrices(measured)
-    draws = _drawing(resamples, seed)
+    draws = drawing(resamples, seed)
     blocks = []
     for (model, method), rows in found.items():
         cells = [
@@ -57,8 +58,18 @@ def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -
             for name, row in rows.items()
             for evaluated in row.languages
         ]
-        blocks.append(pd.DataFrame(cells).assign(**_tests(rows, found.get((model, CONTROL + method)), seed)))
-    return pd.concat(blocks, ignore_index=True)
+        control = control_in(method, [other for of, other in found if of == model])
+        tests = _tests(rows, found.get((model, control)), seed)
+        blocks.append(pd.DataFrame(cells).assign(control_method=control or "", **tests))
+    return corrected(pd.concat(blocks, ignore_index=True))
+
+
+def corrected(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the column p_holm: Holm's correction over all rows of a table that have a p_value."""
+    tested = frame["p_value"].notna()
+    p_holm = pd.Series(np.nan, frame.index)
+    p_holm[tested] = uncertainty.holm(frame.loc[tested, "p_value"].to_numpy())
+    return frame.assign(p_holm=p_holm)
 
 
 def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -79,7 +90,7 @@ def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
         LapeError: a row names no ratio or comes twice, or was measured on other chunks than its baseline.
     """
     measured = load(paths)
-    draws = _drawing(resamples, seed)
+    draws = drawing(resamples, seed)
     cells = []
     for model, base in baselines(measured).items():
         rows: dict[str, dict[float, Measurement]] = {}
@@ -99,51 +110,6 @@ def sweep(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
                 own = {"model": model, "deactivated": name, "ratio": ratio, "neurons": neurons}
                 cells += [own | _cell(row, base, evaluated, draws) for evaluated in base.languages]
     return pd.DataFrame(cells)
-
-
-def diagonality(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """One score per matrix: its mean NLL rise on the diagonal over that off the diagonal (`uncertainty.diagonality`).
-
-    Args:
-        paths: as for `changes`.
-        resamples: as for `changes`.
-        seed: as for `changes`.
-
-    Returns:
-        one row per model and method. Columns:
-        - model, method, diagonal and off_diagonal (mean NLL rises, nats per token), score with its bounds low and high;
-        - significant_diagonal and significant_off_diagonal: how many cells suffer more than under the control (p_holm <
-          0.05 and a higher NLL). They are blank without a control, and where there are too few chunks for any cell to
-          be significant.
-
-    Raises:
-        LapeError: see `changes`.
-    """
-    measured = load(paths)
-    base, found = baselines(measured), matrices(measured)
-    draws = _drawing(resamples, seed)
-    lines = []
-    for (model, method), rows in found.items():
-        pairs = {name: [paired(row, base[model], name) for row in rows.values()] for name in base[model].languages}
-        rises = [np.stack([row[2] - unperturbed[2] for row, unperturbed in pair]) for pair in pairs.values()]
-        sizes = [pair[0][1][0] for pair in pairs.values()]
-        drawn = [draws(name, len(size)) for name, size in zip(pairs, sizes, strict=True)]
-        score = uncertainty.diagonality(rises, sizes, drawn)._asdict()
-        tests = _tests(rows, found.get((model, CONTROL + method)), seed)
-        cells = [
-            {
-                "deactivated": name,
-                "evaluated": evaluated,
-                "chunks": row.chunks[evaluated].shape[1],
-                "nll": row.measures[evaluated]["nll"],
-            }
-            for name, row in rows.items()
-            for evaluated in row.languages
-        ]
-        counts = significant_cells(pd.DataFrame(cells).assign(**tests))
-        names = "significant_diagonal", "significant_off_diagonal"
-        lines.append({"model": model, "method": method, **score, **dict(zip(names, counts, strict=True))})
-    return pd.DataFrame(lines).astype({"significant_diagonal": "Int64", "significant_off_diagonal": "Int64"})
 
 
 def baseline(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -180,13 +146,17 @@ def significant(frame: pd.DataFrame) -> pd.Series:
     return (frame["p_holm"] < SIGNIFICANT) & (frame["nll"] > frame["control_nll"])
 
 
-def significant_cells(block: pd.DataFrame) -> tuple[int, int] | tuple[None, None]:
+def significant_cells(block: pd.DataFrame, tested: int) -> tuple[int, int] | tuple[None, None]:
     """How many cells of one matrix, on and off the diagonal, suffer more than under the control.
 
     Both numbers are None without a control, and where the chunks are too few for any cell to pass Holm's correction.
+
+    Args:
+        block: the matrix.
+        tested: number of cells of the table that are tested.
     """
     smallest = max(uncertainty.smallest_p(chunks) for chunks in block["chunks"])
-    if block["p_holm"].isna().any() or smallest * len(block) >= SIGNIFICANT:
+    if block["p_holm"].isna().any() or smallest * tested >= SIGNIFICANT:
         return None, None
     more, diagonal = significant(block), block["deactivated"] == block["evaluated"]
     return int(more[diagonal].sum()), int(more[~diagonal].sum())
@@ -198,11 +168,11 @@ def methods_and_controls(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     A control whose own method is not in the frame counts as a method.
     """
     names = list(frame["method"].unique())
-    controls = [name for name in names if name.startswith(CONTROL) and name.removeprefix(CONTROL) in names]
+    controls = [name for name in names if bare(name) != name and bare(name) in names]
     return [name for name in names if name not in controls], controls
 
 
-def _drawing(number: int, seed: int) -> _Draws:
+def drawing(number: int, seed: int) -> Draws:
     """A function from a language and its number of chunks to the draws of its chunks. It makes each draw once."""
     if number < 1 or seed < 0:
         raise LapeError(f"{number} resamples, seed {seed}: give --resamples from 1 and --seed from 0; correct them")
@@ -214,7 +184,7 @@ def _drawing(number: int, seed: int) -> _Draws:
     return draws
 
 
-def _cell(row: Measurement, base: Measurement, evaluated: str, draws: _Draws) -> dict:
+def _cell(row: Measurement, base: Measurement, evaluated: str, draws: Draws) -> dict:
     """The measures of one cell, those of its baseline, and the changes with their intervals."""
     perturbed, unperturbed = paired(row, base, evaluated)
     tokens, text_bytes, nll = unperturbed
@@ -234,18 +204,13 @@ def _cell(row: Measurement, base: Measurement, evaluated: str, draws: _Draws) ->
 
 
 def _tests(rows: dict[str, Measurement], control: dict[str, Measurement] | None, seed: int) -> dict[str, np.ndarray]:
-    """The columns control_nll, p_value and p_holm of one matrix, row by row."""
+    """The columns control_nll and p_value of one matrix, row by row."""
     if control is None:
-        return dict.fromkeys(("control_nll", "p_value", "p_holm"), np.full(len(rows) ** 2, np.nan))
+        return dict.fromkeys(("control_nll", "p_value"), np.full(len(rows) ** 2, np.nan))
     columns = []
     for evaluated in rows:
         pairs = [paired(rows[name], control[name], evaluated) for name in rows]
         differences = np.stack([own[2] - other[2] for own, other in pairs])
         columns.append(uncertainty.sign_flip_test(differences, [seed, *evaluated.encode()]))
-    p_values = np.stack(columns, axis=1)
     nll = [control[name].measures[evaluated]["nll"] for name in rows for evaluated in rows]
-    return {
-        "control_nll": np.array(nll),
-        "p_value": p_values.ravel(),
-        "p_holm": uncertainty.holm(p_values).ravel(),
-    }
+    return {"control_nll": np.array(nll), "p_value": np.stack(columns, axis=1).ravel()}

@@ -6,17 +6,16 @@ import pandas as pd
 from lape.items.layout import Section, rounded, with_interval
 from lape.items.perplexity.rows import SIGNIFICANT, matrix, methods_and_controls, significant, significant_cells
 
-_UNDEFINED = "undefined"  # stands for a ratio of two rises that are not positive
 _MEASURES = {
     "ppl_change": "PPL change",
     "nll_change": "NLL change (nats per token)",
     "bits_change": "change of bits per byte",
 }
-_CONTROL = f"the layer-matched control (p < {SIGNIFICANT}, Holm)"
+_CONTROL = f"the control (p < {SIGNIFICANT}, Holm over the table)"
 
 
 def change_sections(frame: pd.DataFrame, measure: str = "nll_change") -> list[Section]:
-    """Per model and method: the PPL change, the PPL change with intervals, and another measure. Per model: an overview.
+    """Per model an overview, and per method the PPL change, the PPL change with intervals, and another measure.
 
     The control of a method in the frame has no tables of its own. It is in the overview, and the test against it marks
     the cells of its method.
@@ -25,17 +24,16 @@ def change_sections(frame: pd.DataFrame, measure: str = "nll_change") -> list[Se
         frame: from `changes`.
         measure: the column that follows the PPL change.
     """
-    sections = []
+    sections, tested = [], int(frame["p_value"].notna().sum())
     for model, block in frame.groupby("model", sort=False):
+        sections.append(_overview(model, block, tested))
         for method in methods_and_controls(block)[0]:
             own = block[block["method"] == method]
-            tested = own["p_holm"].notna().all()
-            note = f"; * suffers more than under {_CONTROL}" if tested else ""
+            note = f"; * suffers more than under {_CONTROL}" if own["p_holm"].notna().all() else ""
             for column, interval in (("ppl_change", False), ("ppl_change", True), (measure, False)):
                 what = _MEASURES[column] + (" [95% interval]" if interval else "")
                 title = f"{model}, {method}: {what}, row deactivated, column evaluated{note}"
                 sections.append(Section(title, "deactivated", matrix(_written(own, column, interval), "text")))
-        sections.append(_overview(model, block))
     return sections
 
 
@@ -62,31 +60,6 @@ def sweep_sections(frame: pd.DataFrame) -> list[Section]:
     return sections
 
 
-def diagonality_sections(frame: pd.DataFrame) -> list[Section]:
-    """Per model a table with one row per method, in the order given."""
-    heads = {
-        "diagonal": "NLL rise on diagonal",
-        "off_diagonal": "off diagonal",
-        "score": "diagonality [95% interval]",
-        "significant_diagonal": "significant on diagonal",
-        "significant_off_diagonal": "significant off diagonal",
-    }
-    sections = []
-    for model, block in frame.groupby("model", sort=False):
-        cells = block.set_index("method")
-        written = cells[list(heads)].astype(object)
-        for name in ("diagonal", "off_diagonal"):
-            written[name] = cells[name].map("{:.3f}".format)
-        for name in ("significant_diagonal", "significant_off_diagonal"):
-            written[name] = cells[name].astype("Int64").astype(object)  # a CSV with blanks is read as floats
-        for method, row in cells.iterrows():
-            written.at[method, "score"] = with_interval(row["score"], row["low"], row["high"], _UNDEFINED)
-        what = "mean NLL rise (nats per token), on over off the diagonal; cells that suffer more than under"
-        title = f"{model}: {what} {_CONTROL}"
-        sections.append(Section(title, "method", written.fillna("").astype(str).rename(columns=heads)))
-    return sections
-
-
 def baseline_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model a table with one row per language."""
     formats = {"tokens": "{:,}", "nll": "{:.3f}", "ppl": "{:.2f}", "bytes": "{:,}", "bits_per_byte": "{:.3f}"}
@@ -104,21 +77,24 @@ def _written(frame: pd.DataFrame, column: str, interval: bool) -> pd.DataFrame:
     texts = frame[column].map(rounded)
     if interval:
         bounds = frame[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
-        texts = pd.Series([with_interval(*three, _UNDEFINED) for three in bounds], frame.index)
+        texts = pd.Series([with_interval(*three) for three in bounds], frame.index)
     if "p_holm" in frame:
         texts += np.where(significant(frame), "*", "")
     return frame.assign(text=texts)
 
 
-def _overview(model: str, block: pd.DataFrame) -> Section:
+def _overview(model: str, block: pd.DataFrame, tested: int) -> Section:
     """One row per method or control: mean NLL rises, extreme PPL changes, cells that suffer more than the control."""
     lines = {}
     for method, own in block.groupby("method", sort=False):
         diagonal = own["deactivated"] == own["evaluated"]
-        counts = significant_cells(own)
+        above = own["nll"] - own["control_nll"]
+        counts = significant_cells(own, tested)
         lines[method] = {
             "NLL rise on diagonal": f"{own.loc[diagonal, 'nll_change'].mean():.3f}",
             "off diagonal": f"{own.loc[~diagonal, 'nll_change'].mean():.3f}",
+            "above control on diagonal": "" if above.isna().all() else f"{above[diagonal].mean():.3f}",
+            "above control off diagonal": "" if above.isna().all() else f"{above[~diagonal].mean():.3f}",
             "smallest PPL change": rounded(own["ppl_change"].min()),
             "largest PPL change": rounded(own["ppl_change"].max()),
             "significant on diagonal": _of(counts[0], diagonal),
