@@ -165,7 +165,7 @@ def test_settings_are_dots_with_their_intervals_and_controls_are_hollow(tmp_path
     assert legend(figure) == [
         "none",
         "LAPE",
-        "control of LAPE",
+        "activity-matched control",
         "AP neurons",
         "top and bottom, as many as LAPE",
         "top and bottom, 2,000",

@@ -65,7 +65,7 @@ def test_the_matrix_stands_beside_its_control_on_one_scale_with_a_blank_diagonal
     path = tmp_path / "cross_lingual.csv"
     cross_table(prompts=("plain", "suffix")).to_csv(path, index=False)
     figure = draw("cross_lingual", read(path, FIGURES["cross_lingual"].columns))
-    names = ["LAPE", "control of LAPE"]
+    names = ["LAPE", "activity-matched control"]
     assert titles(figure) == [f"tiny, {prompt}: {name}" for prompt in ("plain", "suffix") for name in names]
     lape, control, *_ = figure.axes
     assert [label.get_text() for label in lape.get_xticklabels()] == LANGUAGES
