@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lape.evaluation.uncertainty import MINIMUM_CHUNKS
+from lape.evaluation.uncertainty import MINIMUM_CHUNKS, bootstrap_interval, student_reach
 
 # Rises below this many nats per token (1% of the perplexity) count as this many, where a ratio is taken. The ratio of
 # two rises that are next to nothing says nothing.
@@ -155,19 +155,10 @@ def _score(
     value = float(score(cells, counted, languages))
     bounds = np.full(4, np.nan)
     if chunks >= MINIMUM_CHUNKS and not np.isnan(value):
-        values = there(score(again, counted, languages))
-        spread = np.nanstd(values) * math.sqrt(chunks / (chunks - 1))
-        bounds[2:] = there(value) + spread * _reach(chunks)
+        bounds[2:] = bootstrap_interval(there(value), there(score(again, counted, languages)), chunks)
         if languages >= MINIMUM_LANGUAGES:
             rest = [np.ix_(*[np.delete(np.arange(languages), place)] * 2) for place in range(languages)]
             without = there(np.array([score(cells[part], counted[part], languages) for part in rest]))
             spread = math.sqrt((languages - 1) * np.mean((without - without.mean()) ** 2))
-            bounds[:2] = there(value) + spread * _reach(languages)
+            bounds[:2] = there(value) + spread * student_reach(languages)
     return Score(value, *map(float, back(bounds)))
-
-
-def _reach(number: int) -> NDArray:
-    """The quantiles of Student's t for a sample of a size: what an interval of 95% multiplies the error with."""
-    from scipy.special import stdtrit
-
-    return stdtrit(number - 1, 0.975) * np.array([-1, 1])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lape.evaluation.uncertainty import student_reach
+
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be said"
 # The papers, and their sections.
 TANG, KOJIMA = "Tang et al.", "Kojima et al."
@@ -46,13 +48,11 @@ def below(bound: float, low: float, high: float) -> str:
 
 def mean_interval(values: NDArray) -> tuple[float, float, float]:
     """A mean and its 95% interval by Student's t; without bounds below four values."""
-    from scipy.special import stdtrit
-
     mean, number = float(np.mean(values)), len(values)
     if number < 4:
         return mean, math.nan, math.nan
-    reach = float(stdtrit(number - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(number)
-    return mean, mean - reach, mean + reach
+    low, high = mean + student_reach(number) * np.std(values, ddof=1) / math.sqrt(number)
+    return mean, float(low), float(high)
 
 
 def outer_thirds(per_layer: NDArray, seed: int = 0) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lape.errors import LapeError
-from lape.evaluation.uncertainty import MINIMUM_CHUNKS
+from lape.evaluation.uncertainty import MINIMUM_CHUNKS, bootstrap_interval
 from lape.items.layout import Section, rounded, with_interval
 from lape.items.perplexity.inputs import Measurement, baselines, load, paired
 from lape.items.perplexity.rows import Draws, drawing
@@ -31,7 +31,7 @@ def equal_effect(paths: Sequence[str | Path], resamples: int = 2000, seed: int =
         - model, deactivated, method, ratio (share of all neurons; NaN where the method has none);
         - own and others (mean NLL rises, nats per token; of the others the mean over languages);
         - lape_others (others on LAPE's curve at the same own; NaN for LAPE itself and beyond the curve) and excess
-          (others less lape_others) with excess_low and excess_high (95%, percentiles of the bootstrap).
+          (others less lape_others) with excess_low and excess_high (95%, bootstrap over chunks).
 
     Raises:
         LapeError: a row is missing or comes twice, or LAPE has no row.
@@ -84,7 +84,7 @@ def _compared(rows: dict[tuple, Measurement], base: Measurement, draws: Draws) -
         raise LapeError(f"{next(iter(rows.values()))}: no row of LAPE is beside it; pass LAPE's at several ratios")
     # [2, ratios + 1, 1 + B]: the curve begins where nothing is deactivated.
     curve = np.stack([np.zeros_like(points["lape", ratios[0]]), *(points["lape", ratio] for ratio in ratios)], axis=1)
-    enough = min(row.shape[1] for row in base.chunks.values()) >= MINIMUM_CHUNKS
+    chunks = min(row.shape[1] for row in base.chunks.values())
     lines = []
     for (method, ratio), point in points.items():
         line = {
@@ -96,7 +96,9 @@ def _compared(rows: dict[tuple, Measurement], base: Measurement, draws: Draws) -
         excess = np.full(point.shape[1], np.nan)
         if method != "lape" and point[0, 0] <= curve[0, :, 0].max():
             excess = point[1] - np.array([_at(own, *curve[:, :, place]) for place, own in enumerate(point[0])])
-        low, high = np.quantile(excess[1:], (0.025, 0.975)) if enough else (np.nan, np.nan)
+        low = high = np.nan
+        if chunks >= MINIMUM_CHUNKS and not np.isnan(excess[0]):
+            low, high = bootstrap_interval(excess[0], excess[1:], chunks)
         line |= {"lape_others": point[1, 0] - excess[0], "excess": excess[0], "excess_low": low, "excess_high": high}
         lines.append(line)
     return sorted(lines, key=lambda line: (line["method"] != "lape", line["ratio"] if line["method"] == "lape" else 0))
