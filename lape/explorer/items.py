@@ -43,14 +43,18 @@ def items(run: Run, captions: Path) -> list[Shown]:
     tables = {header["item"]: path for path, header in run.headers("table").items()}
     figures = {header["item"]: path for path, header in run.headers("figure").items()}
     names = [item.name for item in ITEMS if item.name in tables or item.name in figures]
-    return [_shown(name, tables.get(name), figures.get(name), captions / f"{name}.rst") for name in names]
+    rows = {header["item"]: header["rows"] for header in run.headers("table").values()}
+    return [
+        _shown(name, tables.get(name), rows.get(name, 0), figures.get(name), captions / f"{name}.rst") for name in names
+    ]
 
 
-def _shown(name: str, table: Path | None, figure: Path | None, caption: Path) -> Shown:
+def _shown(name: str, table: Path | None, rows: int, figure: Path | None, caption: Path) -> Shown:
+    """An item, from the headers of its table, which has some rows or none, and of its figure."""
     title = TABLES[name].title if name in TABLES else FIGURES[name].title
     files, sections = {}, []
     if table is not None:
-        sections = TABLES[name].sections(read(table.with_suffix(".csv"), ()))
+        sections = TABLES[name].sections(read(table.with_suffix(".csv"), ())) if rows else []
         files = {suffix: _text(table.with_suffix(f".{suffix}")) for suffix in ("csv", "md")}
         files["tex"] = "\n".join(map(_text, sorted(table.with_suffix(".latex").glob("*.tex"), key=_number)))
     if figure is not None:

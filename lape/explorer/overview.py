@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lape.audit.run import audit
-from lape.errors import LapeError, counted
+from lape.errors import counted
 from lape.explorer.run import Run
 from lape.items.perplexity.findings import TABLES, findings
 from lape.items.tables import read
@@ -92,14 +92,3 @@ def matrices(run: Run) -> pd.DataFrame | None:
         return None
     keys = ["model", "method", "deactivated", "evaluated"]
     return pd.concat(frames, ignore_index=True).drop_duplicates(keys, ignore_index=True)
-
-
-def claims(run: Run) -> pd.DataFrame | None:
-    """The table of the papers' claims; None where the run has none."""
-    header = run.table("claims")
-    if header is None:
-        return None
-    try:
-        return pd.read_csv(header.with_suffix(".csv"), keep_default_na=False, dtype=str)
-    except (OSError, ValueError) as error:
-        raise LapeError(f"{header.with_suffix('.csv')}: cannot be read ({error}); run `lape table` again") from error

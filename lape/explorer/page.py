@@ -47,7 +47,6 @@ def page(run: Run, captions: Path, contexts: Mapping[tuple[str, str], Sequence[I
         "holds": holds,
         "audit": audit,
         "headline": overview.headline(run),
-        "claims": overview.claims(run),
         "charts": list(content["charts"]),
         "selections": bool(selections),
         "views": bool(views),

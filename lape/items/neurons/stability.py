@@ -162,7 +162,7 @@ def curve_sections(frame: pd.DataFrame) -> list[Section]:
         measured = measured.assign(cell=[_with_band(row.overlap, row.low, row.high) for row in measured.itertuples()])
         cells = measured.pivot(index="shards", columns="language", values="cell")[languages]
         mean = measured[measured["language"] == ALL].set_index("shards")["tokens"]
-        cells.index = [f"{shards} ({mean[shards]:,.0f} tokens)" for shards in cells.index]
+        cells.index = [f"{shards:.0f} ({mean[shards]:,.0f} tokens)" for shards in cells.index]
         sections.append(Section(f"{title}: share of the neurons found again from other tokens", "shards", cells))
     return sections
 
