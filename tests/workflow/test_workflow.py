@@ -32,7 +32,7 @@ MATRIX |= {"deactivation_matrix_figure", "deactivation_log_ratio_figure", "contr
 END = {"manifest", "report", "explorer"}
 # One row of the control and one figure: with these targets every stage runs, and half of the jobs.
 TARGETS = ("results/tiny/perplexity/tiny/active_lape/fr.json", "results/tiny/figures/neurons_per_layer.svg")
-UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons")
+UNTIL_NEURONS = ("corpus", "models", "tokens", "statistics", "neurons/tiny/lape", "neurons/tiny/active_lape")
 ENDS = ("perplexity/tiny/active_lape/fr", "tables/neurons_per_layer", "figures/neurons_per_layer")
 
 

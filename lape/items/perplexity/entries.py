@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from lape.config import item_models
 from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
 from lape.items.sources import NO_OPTIONS, Options, bootstrap
@@ -41,6 +42,12 @@ def draws(title: str, inputs: Callable[[dict], list[str]]) -> Table:
 def heatmap(title: str, draw: str, columns: str = "COLUMNS", table: str = "") -> Figure:
     """Panels of perplexity: a row per language that is deactivated, a column per language that is evaluated."""
     return Figure(title, Named(f"perplexity.heatmaps.{draw}"), Named(f"perplexity.heatmaps.{columns}"), table)
+
+
+def _with_curve(config: dict) -> bool:
+    """Whether a model of Figure 2 has LAPE's curve over ratios, too."""
+    curve, methods = (item_models(config, f"deactivation_by_{each}") for each in ("ratio", "method"))
+    return not set(curve).isdisjoint(methods)
 
 
 # The tables that `findings` puts into sentences.
@@ -148,7 +155,7 @@ ITEMS = (
             Named("perplexity.equal_effect_figure.COLUMNS"),
         ),
         models="deactivation_by_ratio",
-        where=lambda config: bool(sources.equal_effect(config)),
+        where=_with_curve,
     ),
     Item(
         "deactivation_random",
