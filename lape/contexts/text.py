@@ -48,6 +48,11 @@ def pieces(tokenizer: object, tokens: Sequence[int]) -> list[str]:
         known = len(backend.decode(before, skip_special_tokens=False))
         texts = [backend.decode([*before, token], skip_special_tokens=False)[known:] for token in tokens]
         return [
-            f"<{backend.id_to_token(token)}>" if "\ufffd" in text or not text else text
+            _framed(backend.id_to_token(token)) if "\ufffd" in text or not text else text
             for token, text in zip(tokens, texts, strict=True)
         ]
+
+
+def _framed(name: str) -> str:
+    """A token's name in angle brackets, which the names of bytes have already."""
+    return name if name.startswith("<") and name.endswith(">") else f"<{name}>"

@@ -8,7 +8,7 @@ from lape.neurons.table import Neurons
 
 HOSTILE = "</script><script>window.hostile = 1</script>]]><img src=x onerror='window.hostile = 2'>&amp;{{ 7 * 7 }}"
 LONG = "x" * 10_000
-TOKENS = [HOSTILE, LONG, "مرحبا", "你好", "\ud800", "<<0xE4>>", " end"]
+TOKENS = [HOSTILE, LONG, "مرحبا", "你好", "\ud800", "<0xE4>", " end"]
 
 
 def inspections(neurons: Neurons) -> list[Inspection]:
