@@ -42,11 +42,21 @@ def _what_was_run(config: Mapping) -> str:
     """The settings that a reader needs to know."""
     tokens, corpus, neurons = config["tokens"], config["corpus"]["source"], config["neurons"]
     share = f"{neurons['quota']} of each language" if neurons["quota"] else f"{100 * neurons['ratio']:.3g}% of all"
+    models = "; ".join(f"{name} ({_weights(config['catalogue'][name])})" for name in config["models"])
     return (
-        f"Run {config['run']}: languages {', '.join(config['languages'])}; text from the source {corpus!r}, "
+        f"Run {config['run']}: {models}; languages {', '.join(config['languages'])}; text from the source {corpus!r}, "
         f"{tokens['train']:,} tokens per language for the neurons and {tokens['valid']:,} for the perplexity; "
         f"LAPE selects {share} neurons."
     )
+
+
+def _weights(entry: Mapping) -> str:
+    """Where a model's weights are from, and how exact they are."""
+    if entry["source"] in ("embedded", "gguf"):
+        return "weights of a GGUF file, dequantised"
+    if entry.get("quantization"):
+        return f"loaded in {entry['quantization']}"
+    return f"weights of {entry['path']}"
 
 
 def _plain(text: str) -> str:

@@ -33,6 +33,13 @@ def controls_by_method(config: dict) -> list[str]:
     return _with_statistics(config, "deactivation_by_method", methods)
 
 
+def selection_choices(config: dict) -> list[str]:
+    """The neurons of LAPE and LAVE, as far as Figure 2 has them, and the statistics of every language."""
+    methods = [name for name in config["experiments"]["deactivation_by_method"]["methods"] if name in ("lape", "lave")]
+    item = "deactivation_by_method"
+    return [*sources.neurons(item, *methods)(config), *_statistics(config, item)]
+
+
 def claims(config: dict) -> list[str]:
     """The tables of the default target that test claims, and LAPE's neurons."""
     tables = ["specificity", "control_draws", "deactivation_matrix"]
@@ -63,11 +70,12 @@ def _draws(config: dict, models: Iterable[str], methods: Sequence[str], draws: i
 def _with_statistics(config: dict, item: str, methods: Sequence[str]) -> list[str]:
     """The neurons of some methods, their controls of both kinds, and the statistics of every language."""
     names = [name for method in methods for name in (method, f"active_{method}", f"matched_{method}")]
+    return [*sources.neurons(item, *names)(config), *_statistics(config, item)]
+
+
+def _statistics(config: dict, item: str) -> list[str]:
     return [
-        *sources.neurons(item, *names)(config),
-        *(
-            f"<results>/statistics/{model}/{language}.json"
-            for model in item_models(config, item)
-            for language in model_languages(config, model)
-        ),
+        f"<results>/statistics/{model}/{language}.json"
+        for model in item_models(config, item)
+        for language in model_languages(config, model)
     ]

@@ -14,6 +14,8 @@ from lape.errors import LapeError
 from lape.items.layout import Section, latex, markdown, rounded
 from lape.items.registry import TABLES
 from lape.items.tables import read
+from lape.neurons.selection import select_lave
+from lape.neurons.table import Neurons
 from lape.statistics.sums import ActivationStatistics
 
 # "no" and "nan" are languages that a careless reader takes for missing values.
@@ -64,6 +66,28 @@ def test_controls_stand_beside_the_neurons_that_they_match(tmp_path):
     assert "active_lape" in section.title and section.cells.index.tolist() == LANGUAGES
     with pytest.raises(LapeError, match="no neurons have a control among the inputs; pass both"):
         TABLES["controls"].rows([own, *found.values()])
+
+
+def test_other_settings_of_the_selection_stand_beside_the_runs_own(stages, lape):
+    statistics = ["statistics/fr.json", "statistics/ja.json"]
+    line = ["select", "--statistics", *statistics, "--method", "lave", "--ratio", "0.1", "--output", "neurons/lave.tsv"]
+    assert lape(*line)[0] == 0
+    frame = TABLES["selection_choices"].rows(["neurons/lape.json", "neurons/lave.json", *statistics])
+    counted = {path[11:13]: ActivationStatistics.load(path) for path in statistics}
+    own, other = Neurons.load("neurons/lave.json"), select_lave(counted, 0.1, negative="absolute")
+    rows = frame[(frame["method"] == "lave") & (frame["value"] == "absolute")].set_index("language")
+    for language in ("fr", "ja"):
+        one, two = (set(each[language].numbers()) for each in (own, other))
+        assert rows.at[language, "neurons"] == len(two)
+        assert rows.at[language, "jaccard"] == pytest.approx(len(one & two) / len(one | two))
+        assert rows.at[language, "negative"] == (counted[language].total < 0).mean()
+    assert frame[frame["method"] == "lape"]["negative"].isna().all()
+    assert set(frame.loc[frame["method"] == "lape", "setting"]) == {"quantile", "assignment"}
+    first, second = TABLES["selection_choices"].sections(frame)
+    assert first.cells.index.tolist() == ["quantile: 0.9", "quantile: 0.98", "assignment: maximum"]
+    assert "of the mean activations are negative" in second.title
+    with pytest.raises(LapeError, match="no statistics of ja; pass those"):
+        TABLES["selection_choices"].rows(["neurons/lape.json", statistics[0]])
 
 
 def corpus_header(folder, language, share, text):

@@ -69,6 +69,22 @@ ITEMS = (
         where=lambda config: config["experiments"]["deactivation_by_method"]["methods"] != ["pv"],
     ),
     Item(
+        "selection_choices",
+        "paper",
+        Table(
+            "How much the selection depends on its settings",
+            ("neurons", "statistics"),
+            evidence.selection_choices,
+            Named("neurons.choices.choices"),
+            Named("neurons.choices.choice_sections"),
+            read_beside=Named("neurons.controls.data"),
+        ),
+        models="deactivation_by_method",
+        where=lambda config: (
+            not {"lape", "lave"}.isdisjoint(config["experiments"]["deactivation_by_method"]["methods"])
+        ),
+    ),
+    Item(
         "neurons_per_layer",
         "all",
         _neurons(
