@@ -1,6 +1,6 @@
 """Checks of where artifacts come from: hashes, inputs, places, leftovers and the model's revision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from lape.artifacts.files import read_json, sha256
@@ -68,12 +68,22 @@ def check_place(path: str, header: dict, run: str) -> Iterator[str]:
             yield f"is of the {key} {header[key]!r}, by its own header"
 
 
-def check_descent(headers: dict[str, dict]) -> Iterator[tuple[str, str]]:
-    """Check that an artifact and its inputs agree: on the language, and on the revision of the model."""
+def check_descent(headers: dict[str, dict], broken: Set[str]) -> Iterator[tuple[str, str]]:
+    """Check that an artifact and its inputs agree: on the language, and on the revision of the model.
+
+    Args:
+        headers: path -> header of every artifact without a fault.
+        broken: paths of the headers of the others.
+    """
     for path, header in headers.items():
         sources = {name: headers[name] for name in header["inputs"] if name in headers}
         languages = {source["language"] for source in sources.values() if "language" in source}
-        if languages and header.get("language", next(iter(languages))) not in languages:
+        # Without a broken input, what is left may be of other languages.
+        if (
+            languages
+            and broken.isdisjoint(header["inputs"])
+            and header.get("language", next(iter(languages))) not in languages
+        ):
             yield path, f"is of the language {header['language']!r}, what it was made from is of others"
         name, revision = _checkpoint(header)
         for source in sources:

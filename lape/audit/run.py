@@ -50,7 +50,7 @@ def audit(manifest: dict) -> Iterator[tuple[str, str]]:
                 path,
                 f"cannot be checked ({type(error).__name__}: {(str(error) or 'no more is known').splitlines()[0]})",
             )
-    yield from provenance.check_descent(headers)
+    yield from provenance.check_descent(headers, artifacts.keys() - headers.keys())
     if not any(artifacts[path]["artifact"] == "perplexity" for path in broken.intersection(artifacts)):
         yield from _matrices(manifest["config"], headers)
 

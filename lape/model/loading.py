@@ -185,7 +185,7 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
             model = model.to(device)
     except torch.OutOfMemoryError as error:
         raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
-    except (ValueError, ImportError, RuntimeError) as error:
+    except (ValueError, ImportError, RuntimeError, TypeError) as error:
         raise LapeError(
             f"{path}: the model cannot be loaded ({first_line(error)}); mend its attn_implementation, device_map or "
             "quantization, or save its files anew"

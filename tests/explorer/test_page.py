@@ -104,6 +104,7 @@ def test_the_table_is_saved_with_all_digits(reader, tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "md"])
 def test_an_item_is_saved_as_the_run_wrote_it(reader, tmp_path, kind):
+    reader.page.locator("#tables details").evaluate_all("all => all.forEach(one => one.open = true)")
     with reader.page.expect_download() as download:
         reader.page.locator(f'button[data-item="corpora"][data-kind="{kind}"]').click()
     download.value.save_as(tmp_path / "saved")

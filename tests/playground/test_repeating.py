@@ -18,7 +18,7 @@ CHANGES = [
     {"off": ["fr"], "on": "ja", "dose": "set-generated-2-0.5"},
     {"on": "ja", "method": "expert_units"},
     {"off": ["fr"], "prompt": HOSTILE},
-    {"off": ["fr", "ja"], "method": "matched_lape", "is_question": False, "prompt": f"-{PROMPT}"},
+    {"off": ["fr", "ja"], "method": "active_lape", "is_question": False, "prompt": f"-{PROMPT}"},
 ]
 
 

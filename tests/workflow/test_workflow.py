@@ -118,7 +118,7 @@ def test_the_report_holds_tables_figures_and_captions(complete_run):
         assert " ".join(caption.split()[:7]) in report.replace("\\n", " ")
     for name in [f"tables/{item}.html" for item in TABLES] + [f"figures/{item}.svg" for item in FIGURES]:
         assert f'"results/tiny/{name}"' in report
-    assert '"1 Text"' in report and '"2 Perplexity without neurons"' in report
+    assert '"1 Claims"' in report and '"3 Perplexity without neurons"' in report
     # The first page: what was run, what was found, and where to go on.
     for words in ("languages fr, ja", "Under tiny the text of a language loses", 'href=\\"index.html\\"'):
         assert words in report
