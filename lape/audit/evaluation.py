@@ -16,6 +16,7 @@ from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_sco
 from lape.generation.conditions import setting_perturbation
 from lape.generation.settings import Setting, TextSetting
 from lape.generation.text_conditions import text_perturbation
+from lape.interventions.directions import Directions
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.steering import SteeringValues
@@ -198,8 +199,9 @@ def _check_texts(header: dict, answers: list[dict]) -> Iterator[str]:
 def _check_answers(header: dict, answers: list[dict]) -> Iterator[str]:
     """Check answers to questions: all of them are there, under the perturbation of their setting."""
     asked = {read_json(source)["language"]: load_questions(source) for source in inputs(header, "questions")}
-    dose = Dose(**{key: value for key, value in (header["steering"] or {}).items() if key != "values"})
-    setting = Setting.parse(header["setting"], dose)
+    steering = {key: value for key, value in (header["steering"] or {}).items() if key != "values"}
+    # The name of a setting diffmean has its push.
+    setting = Setting.parse(header["setting"], Dose(**steering) if "mode" in steering else Dose())
     parts = setting.pairs(list(asked))
     wanted = [(*part, number, question) for part in parts for number, question in asked[part[0]].items()]
     if [tuple(answer[key] for key in (*KEYS, "question")) for answer in answers] != wanted:
@@ -207,10 +209,14 @@ def _check_answers(header: dict, answers: list[dict]) -> Iterator[str]:
         return
     neurons = next(map(Neurons.load, inputs(header, "neurons")), None)
     values = next(map(SteeringValues.load, inputs(header, "steering")), None)
+    directions = next(map(Directions.load, inputs(header, "directions")), None)
     if len(header["hooks"]) != (len(parts) if setting.method else 0):
         yield "has no record of what fired for each of its parts"
     for hook, part in zip(header["hooks"], parts, strict=False):
-        done = setting_perturbation(setting, *part, neurons, values).parts
-        expected = sum(len(index) for each in done for index in each.indices.values())
+        if directions is not None:
+            changed = [directions.pushes(part[1], setting.dose)]
+        else:
+            changed = [each.indices for each in setting_perturbation(setting, *part, neurons, values).parts]
+        expected = sum(len(index) for each in changed for index in each.values())
         if hook["neurons"] != expected or (expected and not hook["fed"]):
             yield f"its hooks on {' to '.join(part)} are on {hook['neurons']} neurons, not on those of the setting"

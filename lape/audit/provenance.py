@@ -79,11 +79,8 @@ def check_descent(headers: dict[str, dict], broken: Set[str]) -> Iterator[tuple[
         sources = {name: headers[name] for name in header["inputs"] if name in headers}
         languages = {source["language"] for source in sources.values() if "language" in source}
         # Without a broken input, what is left may be of other languages.
-        if (
-            languages
-            and broken.isdisjoint(header["inputs"])
-            and header.get("language", next(iter(languages))) not in languages
-        ):
+        own = header.get("language", next(iter(languages), None))
+        if languages and own not in languages and broken.isdisjoint(header["inputs"]):
             yield path, f"is of the language {header['language']!r}, what it was made from is of others"
         name, revision = _checkpoint(header)
         for source in sources:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,11 @@ _MOST_LAYERS = 10_000
 # Settings that say how a model is loaded. They are in the model's entry of the catalogue and in its artifact.
 SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization", "compile")
 SETTINGS += ("trust_remote_code",)
+# Setting -> the types of its values in an artifact, whose header may have been edited by hand.
+_TYPES: dict[str, tuple[type, ...]] = {
+    **{"device": (str,), "tensor_parallel": (int,), "trust_remote_code": (bool,), "compile": (bool,)},
+    **{"device_map": (str, dict, NoneType), "attn_implementation": (str, NoneType), "quantization": (str, NoneType)},
+}
 logger = logging.getLogger(__name__)
 
 
@@ -163,6 +169,11 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
     header = read_json(model_json, "model")
     path, revision = location(model_json, header)
     parameters = Header(model_json, header["parameters"] | settings)
+    for name, kinds in _TYPES.items():
+        if type(parameters[name]) not in kinds:
+            raise LapeError(
+                f"{model_json}: its {name} cannot be {parameters[name]!r}; run the step that makes it again"
+            )
     device, dtype = resolve_device(parameters["device"]), DTYPES[header["dtype"]]
     spread = parameters["tensor_parallel"]
     if "tensor_parallel" not in settings:
@@ -185,7 +196,7 @@ def load_model(model_json: str | Path, **settings) -> tuple["PreTrainedModel", d
             model = model.to(device)
     except torch.OutOfMemoryError as error:
         raise LapeError(f"{path}: does not fit on {device}; set its `device_map` or `tensor_parallel`") from error
-    except (ValueError, ImportError, RuntimeError, TypeError) as error:
+    except (ValueError, ImportError, RuntimeError) as error:
         raise LapeError(
             f"{path}: the model cannot be loaded ({first_line(error)}); mend its attn_implementation, device_map or "
             "quantization, or save its files anew"

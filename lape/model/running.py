@@ -63,7 +63,7 @@ def running(
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
-    shared = one_process and read_json(model_json, "model")["parameters"]["tensor_parallel"] > 1
+    shared = one_process and read_json(model_json, "model")["parameters"].get("tensor_parallel") not in (1, None)
     model, description = load_model(model_json, **{"tensor_parallel": 1, "device_map": "auto"} if shared else {})
     with progress(total, label, unit) as bar:
         yield Running(model, description, input_device(model), bar, Halving(batch_size, label, bar))

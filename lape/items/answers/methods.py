@@ -150,7 +150,7 @@ def steering_methods_sections(frame: pd.DataFrame) -> list[Section]:
     """Per model and prompt: a row per method and dose with the mean over the targets; then the score by target."""
     sections = []
     for title, own in groups(frame):
-        own = own.assign(row=(own["method"] + " " + own["dose"]).str.strip())
+        own = own.assign(row=(own["method"] + " " + own["dose"].fillna("")).str.strip())
         average, single = own[own["target"] == ALL].set_index("row"), own[own["target"] != ALL]
         by, language = average["relevance_by"].iat[0], average["language"].iat[0]
         cells = pd.DataFrame(
