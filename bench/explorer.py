@@ -129,8 +129,8 @@ def measured(number: int, turns: int) -> dict:
         manifest, contexts = made_up(Path("results"), number)
         files = page(Run(manifest), Path("captions"), contexts).write(Path("index.html"))
         sizes = [os.path.getsize(file) / 1e6 for file in files]
-        with helper("reader").chromium() as browser:
-            opened = [_opened(browser, Path("index.html").resolve()) for _ in range(turns)]
+        with helper("browser").browser() as launched:
+            opened = [_opened(launched, Path("index.html").resolve()) for _ in range(turns)]
             tab = opened[-1][1]
             for act, argument in ((_FILTER, "fr"), (_SEARCH, "fr")):  # the first call of each fills caches
                 tab.evaluate(act, argument)

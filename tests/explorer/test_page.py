@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from answers import write_setting
+from browser import browser, requires_browser
 from hostile_cards import HOSTILE, LONG, inspections
-from reader import CHROMIUM, Reader, chromium
+from reader import Reader
 
 from lape.artifacts.files import write_json
 from lape.artifacts.manifest import build_manifest
@@ -17,15 +18,14 @@ from lape.explorer.page import page as make_page
 from lape.explorer.run import Run
 from lape.neurons.table import Neurons
 
-pytest.importorskip("playwright", reason="needs playwright, of envs/requirements-dev.txt")
-pytestmark = [pytest.mark.workflow, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+pytestmark = [pytest.mark.workflow, requires_browser]
 PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
 def context() -> Iterator:
-    with chromium() as browser:
-        yield browser.new_context(accept_downloads=True)
+    with browser() as launched:
+        yield launched.new_context(accept_downloads=True)
 
 
 @pytest.fixture(scope="module")

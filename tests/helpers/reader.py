@@ -1,23 +1,6 @@
-"""A reader of the explorer's page: a real browser, without a window, by playwright and Debian's chromium."""
+"""A reader of the explorer's page, in a real browser; see `browser`."""
 
-import contextlib
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-# None where there is no browser.
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@contextlib.contextmanager
-def chromium() -> Iterator:
-    """The browser, until the block ends."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Reader:

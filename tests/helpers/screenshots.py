@@ -7,8 +7,9 @@ whose activation is the largest.
 import sys
 from pathlib import Path
 
+from browser import browser
 from PIL import Image
-from reader import Reader, chromium
+from reader import Reader
 from tiny_data import ROOT
 
 IMAGES = ROOT / "docs" / "images"
@@ -25,8 +26,8 @@ def picture(page, name: str) -> None:
 
 
 def main(run: Path) -> None:
-    with chromium() as browser:
-        reader = Reader(browser.new_context(viewport=SIZE), (run / "index.html").resolve())
+    with browser() as launched:
+        reader = Reader(launched.new_context(viewport=SIZE), (run / "index.html").resolve())
         page = reader.page
         picture(page, "explorer")
         reader.choose("language", LANGUAGE)
