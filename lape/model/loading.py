@@ -37,7 +37,7 @@ SETTINGS = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementa
 SETTINGS += ("trust_remote_code",)
 # Setting -> the types of its values in an artifact, whose header may have been edited by hand.
 _TYPES: dict[str, tuple[type, ...]] = {
-    **{"device": (str,), "tensor_parallel": (int,), "trust_remote_code": (bool,), "compile": (bool,)},
+    **{"device": (str,), "tensor_parallel": (int,), "trust_remote_code": (bool,), "compile": (bool, NoneType)},
     **{"device_map": (str, dict, NoneType), "attn_implementation": (str, NoneType), "quantization": (str, NoneType)},
 }
 logger = logging.getLogger(__name__)
