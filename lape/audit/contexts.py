@@ -7,7 +7,6 @@ import numpy as np
 
 from lape.artifacts.files import read_json
 from lape.audit.inputs import inputs
-from lape.contexts.inspection import share_and_mean
 from lape.contexts.recording import BINS
 from lape.contexts.stored import places_of, read_contexts, read_written
 from lape.neurons.table import Neurons
@@ -24,10 +23,10 @@ def check_contexts(path: Path, header: dict) -> Iterator[str]:
         yield f"its neurons are not those of {source}"
         return
     counted = next(each for each in inputs(header, "statistics") if read_json(each)["language"] == header["language"])
-    statistics = ActivationStatistics.load(counted.with_suffix(".npz"))
-    for row, number in zip(rows, neurons.numbers().tolist(), strict=True):
+    per_token = ActivationStatistics.load(counted.with_suffix(".npz")).per_token[neurons.numbers()].tolist()
+    for row, expected in zip(rows, per_token, strict=True):
         name = f"the neuron at {row['layer']}, {row['index']} (from 0)"
-        if (row["share"], row["mean"]) != share_and_mean(statistics, number):
+        if [row["share"], row["mean"]] != expected:
             yield f"{name} has another share or mean than in {counted}"
         if sum(row["histogram"]) > header["tokens"] or len(row["histogram"]) != BINS:
             yield f"{name} has a histogram of other positions than the header's {header['tokens']}"

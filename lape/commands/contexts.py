@@ -28,17 +28,21 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.contexts.kept_contexts import KeptContexts
     from lape.model.loading import check_found_on
     from lape.neurons.table import Neurons
+    from lape.statistics.sums import read_statistics
 
     tokens, neurons = read_json(arguments.tokens, "tokens"), Neurons.load(arguments.neurons)
     chunks_path, documents_path = (checked(arguments.tokens, tokens, suffix) for suffix in (".npy", ".documents.npy"))
     chunks = _first(read_array(chunks_path, mmap=True), arguments.budget)
     check_found_on(read_json(arguments.model, "model"), arguments.neurons, neurons.summary)
-    headers = {path: read_json(path, "statistics") for path in arguments.statistics}
-    files = {path: checked(path, header, ".npz") for path, header in headers.items()}
-    if tokens["language"] not in {header["language"] for header in headers.values()}:
+    statistics = read_statistics(arguments.statistics, neurons.summary.get("model_revision"))
+    for path, found in zip(arguments.statistics, statistics.values(), strict=False):
+        if found.sites != neurons.sites:
+            raise LapeError(f"{path}: is of another model than {neurons.origin}; pass the statistics of its model")
+    if tokens["language"] not in statistics:
         raise LapeError(f"--statistics: none is of {tokens['language']}, the language of {arguments.tokens}; add it")
     inputs = [arguments.model, arguments.neurons, checked(arguments.neurons, neurons.summary, ".tsv")]
-    inputs += [arguments.tokens, chunks_path, documents_path, *files, *files.values()]
+    inputs += [arguments.tokens, chunks_path, documents_path, *arguments.statistics]
+    inputs += [path.with_suffix(".npz") for path in arguments.statistics]
     kept = KeptContexts(
         arguments.output,
         {
@@ -48,7 +52,6 @@ def run(arguments: argparse.Namespace) -> None:
             "versions": {package: versions()[package] for package in ("torch", "transformers")},
         },
     )
-    statistics = _statistics(headers, files, neurons)
     contexts, model = _record(arguments, tokens, neurons, statistics, chunks, read_array(documents_path), kept)
     with writing(arguments.output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(_lines(arguments, neurons, statistics[tokens["language"]], contexts, chunks))
@@ -75,18 +78,6 @@ def _first(chunks, budget: int | None):
     if budget is not None and budget < chunks.shape[1]:
         raise LapeError(f"contexts.tokens: {budget} is less than a chunk of {chunks.shape[1]} positions; raise it")
     return chunks[: None if budget is None else budget // chunks.shape[1]]
-
-
-def _statistics(headers: dict[Path, dict], files: dict[Path, Path], neurons) -> dict:
-    """Language -> its statistics."""
-    from lape.statistics.sums import ActivationStatistics
-
-    found = {}
-    for path, header in headers.items():
-        found[header["language"]] = ActivationStatistics.load(files[path])
-        if found[header["language"]].sites != neurons.sites:
-            raise LapeError(f"{path}: is of another model than {neurons.origin}; pass the statistics of its model")
-    return found
 
 
 def _record(arguments: argparse.Namespace, tokens: dict, neurons, statistics: dict, chunks, documents, kept):
@@ -138,15 +129,12 @@ def _lines(arguments: argparse.Namespace, neurons, statistics, contexts, chunks)
     from lape.model.tokenizer import load_tokenizer
 
     texts = token_texts(load_tokenizer(arguments.model.with_name("tokenizer.json")), contexts.words.tolist())
-    count, total, rows = (
-        getattr(statistics, name).ravel()[contexts.numbers] for name in ("count", "total", "denominator")
-    )
     words_of_half, below = contexts.words_of_half(), contexts.below()
+    per_token = statistics.per_token[contexts.numbers].tolist()
 
     def found(row: int) -> InLanguage:
         return InLanguage(
-            float(count[row] / max(rows[row], 1)),
-            float(total[row] / max(rows[row], 1)),
+            *per_token[row],
             int(words_of_half[row]),
             contexts.histogram[row],
             *(contexts_of(some, row, chunks, chunks.shape[1], texts) for some in (contexts.strongest, below)),

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise LapeError(f"--draws {arguments.draws}: there is nothing to measure; give 1 or more")
     description, text = read_json(arguments.model, "model"), HeldOutText.load(arguments.tokens)
     summary, files, controls = _controls(arguments, text.language, description)
-    tokens, predicted = text.chunks.size, text.chunks.shape[1] - 1
+    tokens = text.chunks.size
     label = f"draws {description['name']} {summary['method']} {text.language}"
     sizes = {name: getattr(arguments, name) for name in ("batch_size", "threads")}
     rows, table = [], []
@@ -61,11 +61,9 @@ def run(arguments: argparse.Namespace) -> None:
                     return chunk_nll(run.model, text.chunks, size, arguments.backend, run.bar.update), record
 
             nll, record = run.batches(work)
-            rows.append({"seed": seed, "nll": float(nll.sum()) / (predicted * len(nll)), **off.proof(record, tokens)})
-            table += [
-                {"seed": seed, "chunk": chunk, "tokens": predicted, "nll": value, "bytes": size}
-                for chunk, (value, size) in enumerate(zip(nll, text.sizes, strict=True))
-            ]
+            mean = float(nll.sum()) / (text.predicted * len(nll))
+            rows.append({"seed": seed, "nll": mean, **off.proof(record, tokens)})
+            table += [{"seed": seed, **row} for row in text.rows(nll)]
     with writing(arguments.output) as temporary:
         pd.DataFrame(table).to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     write_header(

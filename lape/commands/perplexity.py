@@ -102,12 +102,8 @@ def _write_chunks(output: Path, texts: "list[HeldOutText]", found: list) -> list
 
     rows, table = [], []
     for text, nll in zip(texts, found, strict=True):
-        predicted = text.chunks.shape[1] - 1
-        table += [
-            {"evaluated": text.language, "chunk": chunk, "tokens": predicted, "nll": value, "bytes": size}
-            for chunk, (value, size) in enumerate(zip(nll, text.sizes, strict=True))
-        ]
-        tokens, size = predicted * len(nll), int(text.sizes.sum())
+        table += [{"evaluated": text.language, **row} for row in text.rows(nll)]
+        tokens, size = text.predicted * len(nll), int(text.sizes.sum())
         measures = likelihood_measures(float(nll.sum()), tokens, size)
         rows.append({"evaluated": text.language, "tokens": tokens, "bytes": size, **measures})
     with writing(output) as temporary:

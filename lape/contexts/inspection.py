@@ -1,6 +1,7 @@
 """One neuron of a loaded model on text that is at hand: where it fires, and which words it writes."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from lape.model.ffn import find_ffn
 from lape.model.sites import layer_label
 from lape.model.tokenizer import as_text, begins_with
 from lape.statistics.feeding import LENGTH, encoded, record_statistics
-from lape.statistics.sums import ActivationStatistics
 
 _WORDS = 10  # that are raised, and that are lowered
 
@@ -59,7 +59,7 @@ def inspect(
     for language, text in packed.items():
         contexts = _recorded(model, number, low, width, text)
         found[language] = InLanguage(
-            *share_and_mean(counted[language], number),
+            *counted[language].per_token[number].tolist(),
             int(contexts.words_of_half()[0]),
             contexts.histogram[0],
             text.contexts(contexts.strongest),
@@ -108,25 +108,24 @@ class _Packed:
         """Token ids, a chunk at a time."""
         return (torch.from_numpy(chunk) for chunk in self._chunks)
 
+    @cached_property
     def words(self) -> np.ndarray:
         """The different token ids, sorted."""
         return np.unique(np.concatenate(self._chunks))
 
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        return token_texts(self._tokenizer, self.words.tolist())
+
     def contexts(self, places: Places) -> list[Context]:
         """The contexts of the first neuron of some places."""
-        return contexts_of(places, 0, self._chunks, self._length, token_texts(self._tokenizer, self.words().tolist()))
+        return contexts_of(places, 0, self._chunks, self._length, self._texts)
 
 
 def _recorded(model: nn.Module, number: int, low: np.ndarray, width: np.ndarray, text: _Packed) -> Contexts:
     device = input_device(model)
-    with torch.no_grad(), recording(model, np.array([number]), low, width, text.words()) as recorder:
+    with torch.no_grad(), recording(model, np.array([number]), low, width, text.words) as recorder:
         for ids, documents, first in text.batches(filling_batch_size(LENGTH, device, at_most=1024)):
             recorder.begin(ids, documents, first)
             decoder_of(model)(input_ids=torch.from_numpy(ids).to(device), use_cache=False)
         return recorder.contexts()
-
-
-def share_and_mean(statistics: ActivationStatistics, number: int) -> tuple[float, float]:
-    """The share of the positions at which a neuron fires, and its mean activation."""
-    count, total, rows = (getattr(statistics, name).flat[number] for name in ("count", "total", "denominator"))
-    return count / max(rows, 1), total / max(rows, 1)

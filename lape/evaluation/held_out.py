@@ -1,5 +1,6 @@
 """The text that perplexity is measured on: one language's chunks of valid tokens."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,16 @@ class HeldOutText(NamedTuple):
     language: str
     chunks: np.ndarray
     sizes: np.ndarray
+
+    @property
+    def predicted(self) -> int:
+        """Predicted tokens of a chunk."""
+        return self.chunks.shape[1] - 1
+
+    def rows(self, nll: np.ndarray) -> Iterator[dict]:
+        """The row of every chunk in a table, from the chunks' NLL, float64 [N]: chunk, tokens, nll and bytes."""
+        for chunk, (value, size) in enumerate(zip(nll, self.sizes, strict=True)):
+            yield {"chunk": chunk, "tokens": self.predicted, "nll": value, "bytes": size}
 
     @classmethod
     def load(cls, path: Path) -> "HeldOutText":

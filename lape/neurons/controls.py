@@ -106,8 +106,6 @@ def activity_matched_control(
 def activity(neurons: Neurons, statistics: Mapping[str, ActivationStatistics], language: str) -> np.ndarray:
     """Activation probability and mean activation of every neuron on text of a language, float64 [N, 2].
 
-    In a mixture of experts both are over the tokens that reached the neuron's expert; 0 where none did.
-
     Raises:
         LapeError: the language has no statistics, or they are of a model of another shape.
     """
@@ -119,8 +117,7 @@ def activity(neurons: Neurons, statistics: Mapping[str, ActivationStatistics], l
             f"{neurons.origin}: selected in a model of {neurons.sites}, the statistics of {language} are of another "
             f"({found.sites}); pass those of the same model"
         )
-    tokens = np.maximum(found.denominator, 1)
-    return np.stack([found.count / tokens, found.total / tokens], axis=-1).reshape(-1, 2)
+    return found.per_token
 
 
 def _control(neurons: Neurons, seed: int, bounds: np.ndarray, draw: _Draw, languages: Sequence[str]) -> Neurons:

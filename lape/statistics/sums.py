@@ -66,6 +66,15 @@ class ActivationStatistics(Shown):
         """Number of tokens that reached each neuron, int64 [N]."""
         return self.rows.ravel().repeat(self.sites.block_widths).reshape(self.count.shape)
 
+    @property
+    def per_token(self) -> np.ndarray:
+        """Activation probability and mean activation of every neuron, float64 [number of neurons, 2].
+
+        In a mixture of experts both are over the tokens that reached the neuron's expert; 0 where none did.
+        """
+        tokens = np.maximum(self.denominator, 1)
+        return np.stack([self.count / tokens, self.total / tokens], axis=-1).reshape(-1, 2)
+
     def __add__(self, other: "ActivationStatistics") -> "ActivationStatistics":
         if (self.sites, self.thresholds) != (other.sites, other.thresholds):
             raise LapeError("statistics: shapes or thresholds differ; count both on one model with one setting")

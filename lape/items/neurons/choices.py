@@ -9,10 +9,10 @@ import pandas as pd
 from lape.artifacts.files import read_headers
 from lape.errors import LapeError
 from lape.items.layout import Section, rounded
+from lape.items.neurons.controls import statistics_of
 from lape.neurons.agreement import ALL, jaccard, members
 from lape.neurons.selection import ASSIGNMENTS, NEGATIVE, SELECTIONS
 from lape.neurons.table import Neurons
-from lape.statistics.sums import read_statistics
 
 # Setting -> its values that are compared, by method.
 _QUANTILES = {"quantile": (0.9, 0.95, 0.98), "assignment": ASSIGNMENTS}
@@ -41,9 +41,7 @@ def choices(paths: Sequence[str | Path]) -> pd.DataFrame:
         if header["artifact"] != "neurons" or header["method"] not in CHOICES:
             continue
         model, method, neurons = header["model"], header["method"], Neurons.load(path)
-        counted = read_statistics(
-            [each for each, of in kinds.items() if (of["artifact"], of["model"]) == ("statistics", model)], None
-        )
+        counted = statistics_of(kinds, model)
         if missing := sorted(set(neurons.sets) - set(counted)):
             raise LapeError(f"{path}: no statistics of {', '.join(missing)}; pass those of each of its languages")
         statistics = {language: counted[language] for language in neurons.sets}
@@ -75,8 +73,7 @@ def _changed(method: str, parameters: Mapping) -> Iterator[tuple[str, object, di
 
 
 def _negative(statistics: Mapping) -> dict[str, float]:
-    means = {language: value.total / np.maximum(value.denominator, 1) for language, value in statistics.items()}
-    return {language: float((mean < 0).mean()) for language, mean in means.items()}
+    return {language: float((value.per_token[:, 1] < 0).mean()) for language, value in statistics.items()}
 
 
 def choice_sections(frame: pd.DataFrame) -> list[Section]:

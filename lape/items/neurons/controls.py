@@ -1,6 +1,6 @@
 """How fair the controls are: how often and how strongly a set and its controls fire on the language of the set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from lape.errors import LapeError
 from lape.items.layout import Section, rounded
 from lape.neurons.controls import PREFIXES, activity
 from lape.neurons.table import Neurons
-from lape.statistics.sums import read_statistics
+from lape.statistics.sums import ActivationStatistics, read_statistics
 
 
 def data(header: str | Path) -> list[Path]:
@@ -42,13 +42,7 @@ def controls(paths: Sequence[str | Path]) -> pd.DataFrame:
         for path, header in kinds.items()
         if header["artifact"] == "neurons"
     }
-    counted = {
-        model: read_statistics(
-            [path for path, header in kinds.items() if (header["artifact"], header["model"]) == ("statistics", model)],
-            None,
-        )
-        for model in {model: None for model, _ in found}
-    }
+    counted = {model: statistics_of(kinds, model) for model, _ in found}
     lines = []
     for (model, method), neurons in found.items():
         for control in (f"{prefix}{method}" for prefix in PREFIXES if (model, f"{prefix}{method}") in found):
@@ -68,6 +62,12 @@ def controls(paths: Sequence[str | Path]) -> pd.DataFrame:
     frame = pd.DataFrame(lines)
     ends = [f"{name}_difference" for name in ("probability", "mean")]
     return frame[[*frame.columns.drop(ends), *ends]]
+
+
+def statistics_of(kinds: Mapping[Path, Mapping], model: str) -> dict[str, ActivationStatistics]:
+    """Language -> the statistics of a model, among headers of several kinds (path -> header)."""
+    paths = [path for path, of in kinds.items() if (of["artifact"], of["model"]) == ("statistics", model)]
+    return read_statistics(paths, None)
 
 
 def control_sections(frame: pd.DataFrame) -> list[Section]:

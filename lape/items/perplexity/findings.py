@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lape.artifacts.files import read_json
-from lape.errors import counted
+from lape.errors import LapeError, counted
 from lape.items.layout import rounded
 from lape.items.perplexity.draws import suffers_more
 from lape.items.perplexity.inputs import control_in
@@ -33,6 +33,8 @@ def findings(headers: Iterable[Path]) -> Iterator[str]:
     frames = {}
     for header in headers:
         item = read_json(header, "table")["item"]
+        if item not in TABLES:
+            raise LapeError(f"{header}: findings are not read from {item}; pass {', '.join(TABLES)}")
         frames[item] = read(header.with_suffix(".csv"), TABLES[item])
     matrix = frames.get("deactivation_matrix")
     if matrix is None:
