@@ -1,7 +1,7 @@
 """What single neurons do: where they fire in the text of every language, and which words they write.
 
 Input: a method's neurons, the model, every language's statistics, and its train tokens.
-Output: JSON lines, one neuron a line. The file {language}.kept.npz beside the contexts holds what is recorded so far. It
+Output: JSON lines, one neuron a line. The file {language}.partial.npz beside the contexts holds what is recorded so far. It
 is no output of the rule, because Snakemake would delete it before a rerun.
 """
 

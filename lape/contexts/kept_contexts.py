@@ -19,7 +19,7 @@ class KeptContexts:
     """
 
     def __init__(self, output: Path, identity: dict):
-        self._file, self._identity = output.with_suffix(".kept.npz"), identity
+        self._file, self._identity = output.with_suffix(".partial.npz"), identity
 
     def load(self) -> tuple[int, Contexts | None]:
         """The number of finished shards, and their record; 0 and None where there is none."""

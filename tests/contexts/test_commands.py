@@ -60,12 +60,12 @@ def test_an_interrupted_record_goes_on(stages, lape, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(kept_contexts.KeptContexts, "keep", killed)
         assert lape(*line)[0] != 0
-    assert Path("again/fr.kept.npz").is_file() and not Path("again/fr.json").exists()
+    assert Path("again/fr.partial.npz").is_file() and not Path("again/fr.json").exists()
     kept = []
     monkeypatch.setattr(kept_contexts.KeptContexts, "keep", lambda self, *given: kept.append(given[0]))
     assert lape(*line)[0] == 0
     assert kept[0] == 3 and Path("again/fr.jsonl").read_bytes() == first
-    assert not Path("again/fr.kept.npz").exists()
+    assert not Path("again/fr.partial.npz").exists()
 
 
 def test_words_are_frequent_where_their_share_is_above_the_mean():
