@@ -71,18 +71,20 @@ def with_defaults(config: dict, path: str | Path) -> dict:
     Raises:
         LapeError: see `read_config`.
     """
-    return _merged(read_config(path), config)
+    return merged(read_config(path), config)
 
 
-def _merged(defaults: dict, config: dict) -> dict:
+def merged(defaults: dict, config: dict) -> dict:
+    """A configuration over another one; see `with_defaults`."""
     both = {key for key in config if isinstance(config[key], dict) and isinstance(defaults.get(key), dict)}
-    return defaults | config | {key: _merged(defaults[key], config[key]) for key in both}
+    return defaults | config | {key: merged(defaults[key], config[key]) for key in both}
 
 
 # Keys whose values are paths on this machine; "*" stands for every name of a mapping.
 _PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
 _PATHS += ("structure.aligned", "sentences.files.pattern", "translation.corpora.*.pattern", "judge.template")
 _PATHS += ("scores.fasttext", "parameter_variation.launcher")
+_PATHS += ("experiments.robustness.variants.*.corpus.files.pattern",)
 
 
 def expand_paths(config: dict) -> None:
@@ -99,7 +101,7 @@ def expand_paths(config: dict) -> None:
                 (value, f"{prefix}{name}.")
                 for section, prefix in sections
                 for name, value in section.items()
-                if place in ("*", name)
+                if place in ("*", name) and isinstance(value, dict)
             ]
         for section, prefix in sections:
             if last in section:
@@ -220,7 +222,9 @@ def check_corpus(config: dict) -> None:
     corpus = config["corpus"]
     if corpus["source"] == "embedded":
         _known_download(config, "corpus.embedded", corpus["embedded"]["download"])
-        _all_embedded("languages", config["languages"], corpus["embedded"]["order"])
+    if corpus["source"] == "archive":
+        _known_download(config, "corpus.archive", corpus["archive"]["download"])
+    _all_known("languages", config["languages"], corpus)
     if corpus["source"] == "files":
         _all_globs("corpus.files.pattern", corpus["files"]["pattern"], config["languages"])
     if corpus["source"] == "hub" and corpus["hub"]["newest"] and corpus["hub"]["id_column"] is None:
@@ -230,9 +234,9 @@ def check_corpus(config: dict) -> None:
 def check_sentences(config: dict) -> None:
     """The sentences of the expert units have a source in each of their languages."""
     corpus, sentences, pool = config["corpus"], config["sentences"], _pool(config)
-    if sentences["source"] == "corpus" and corpus["source"] == "embedded":
-        _all_embedded("expert_units.languages", pool, corpus["embedded"]["order"])
-    elif sentences["source"] == "corpus" and corpus["source"] == "files":
+    if sentences["source"] == "corpus":
+        _all_known("expert_units.languages", pool, corpus)
+    if sentences["source"] == "corpus" and corpus["source"] == "files":
         _all_globs("corpus.files.pattern", corpus["files"]["pattern"], pool)
     elif sentences["source"] == "files":
         _all_globs("sentences.files.pattern", sentences["files"]["pattern"], pool)
@@ -308,9 +312,14 @@ def item_models(config: dict, item: str) -> list[str]:
     return list(dict.fromkeys([*experiments.get("models", {}).get(item, config["models"]), *more]))
 
 
+def model_of(name: str) -> str:
+    """The model in the catalogue that a name, perhaps of a variant (`lape.variants`), belongs to."""
+    return name.partition("@")[0]
+
+
 def model_languages(config: dict, model: str) -> list[str]:
-    """The run's languages in which a model is studied; all of them where the catalogue names none for the model."""
-    known = config["catalogue"][model].get("languages", config["languages"])
+    """The run's languages in which a model, or its variant, is studied; all where the catalogue names none for it."""
+    known = config["catalogue"][model_of(model)].get("languages", config["languages"])
     return [language for language in config["languages"] if language in known]
 
 
@@ -350,10 +359,12 @@ def _pool(config: dict) -> list[str]:
     return config["expert_units"]["languages"] or config["languages"]
 
 
-def _all_embedded(key: str, languages: list[str], known: list[str]) -> None:
-    for language in languages:
+def _all_known(key: str, languages: list[str], corpus: dict) -> None:
+    """Every language is in the downloaded text, where the corpus is one."""
+    known = {"embedded": corpus["embedded"]["order"], "archive": corpus["archive"]["codes"]}.get(corpus["source"])
+    for language in languages if known else ():
         if language not in known:
-            raise LapeError(f"config {key}: the embedded text has no {language!r}; it has {', '.join(known)}")
+            raise LapeError(f"config {key}: the {corpus['source']} text has no {language!r}; it has {', '.join(known)}")
 
 
 def _all_globs(key: str, given: str | dict[str, str] | None, languages: list[str]) -> None:

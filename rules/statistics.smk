@@ -9,13 +9,15 @@ shards (count), each job records the shards that it counted, and the last job ad
 
 rule count:
     input:
-        model="<results>/models/{model}/model.json",
-        chunks="<results>/tokens/{model}/{language}/train.npy",
-        tokens="<results>/tokens/{model}/{language}/train.json",
+        model=inputs.model("model.json"),
+        chunks=inputs.counted(".npy"),
+        tokens=inputs.counted(".json"),
     output:
         temp("<results>/statistics/{model}/{language}.{job}.json"),
     log:
         "<logs>/statistics/{model}/{language}.{job}.log",
+    wildcard_constraints:
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -27,7 +29,7 @@ rule count:
         code=code_hash("lape.commands.statistics"),
         torchrun=flags.torchrun,
         architecture=architecture,
-        flags=flags.counting(),
+        flags=flags.counting,
         jobs=config["statistics"]["jobs"],
         sums=lambda wildcards, output: output[0].removesuffix(f".{wildcards.job}.json") + ".npz",
     shell:
@@ -38,27 +40,29 @@ rule count:
 
 rule statistics:
     input:
-        model="<results>/models/{model}/model.json",
-        chunks="<results>/tokens/{model}/{language}/train.npy",
-        tokens="<results>/tokens/{model}/{language}/train.json",
-        counted=inputs.counted,
+        model=inputs.model("model.json"),
+        chunks=inputs.counted(".npy"),
+        tokens=inputs.counted(".json"),
+        counted=inputs.shares,
     output:
         sums="<results>/statistics/{model}/{language}.npz",
         header="<results>/statistics/{model}/{language}.json",
     log:
         "<logs>/statistics/{model}/{language}.log",
+    wildcard_constraints:
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
     resources:
-        gpu=lambda wildcards: 0 if inputs.counted(wildcards) else gpus(wildcards),
+        gpu=lambda wildcards: 0 if inputs.shares(wildcards) else gpus(wildcards),
         mem_mb=mem_mb,
         runtime=runtime,
     params:
         code=code_hash("lape.commands.statistics"),
-        torchrun=lambda wildcards: "" if inputs.counted(wildcards) else flags.torchrun(wildcards),
+        torchrun=lambda wildcards: "" if inputs.shares(wildcards) else flags.torchrun(wildcards),
         architecture=architecture,
-        flags=flags.counting(),
+        flags=flags.counting,
         counted=lambda wildcards, input: optional_list("--counted", input.counted),
     shell:
         "{params.torchrun} lape statistics --log {log} --gpus {resources.gpu} --rule statistics --model {input.model} "

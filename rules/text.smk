@@ -14,10 +14,10 @@ rule corpus:
     input:
         text=inputs.corpus,
     output:
-        documents="<results>/corpus/{language}.parquet",
-        header="<results>/corpus/{language}.json",
+        documents="<results>/corpus{variant}/{language}.parquet",
+        header="<results>/corpus{variant}/{language}.json",
     log:
-        "<logs>/corpus/{language}.log",
+        "<logs>/corpus{variant}/{language}.log",
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -26,21 +26,10 @@ rule corpus:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.corpus"),
-        source=config["corpus"]["source"],
-        # This is a function because Snakemake would replace {language} in a plain string.
-        settings=lambda wildcards: json.dumps(inputs.corpus_settings()),
-        file=lambda wildcards, input: optional(
-            "--file", input.text[0] if config["corpus"]["source"] == "embedded" else None
-        ),
-        language_check=inputs.language_check(),
-        minimum_characters=config["corpus"]["minimum_characters"],
-        other_language=config["corpus"]["other_language"],
-        exclude=lambda wildcards: optional("--exclude", config["corpus"][config["corpus"]["source"]]["exclude"]),
+        flags=flags.corpus,
     shell:
-        "lape corpus --log {log} --rule corpus --language {wildcards.language} --source {params.source} "
-        "--settings {params.settings:q} {params.file} --language-check {params.language_check} "
-        "--minimum-characters {params.minimum_characters} --other-language {params.other_language} {params.exclude} "
-        "--threads {threads} --output {output.documents}"
+        "lape corpus --log {log} --rule corpus --language {wildcards.language} {params.flags} --threads {threads} "
+        "--output {output.documents}"
 
 
 rule sentences:
@@ -146,10 +135,9 @@ rule pairs:
 
 rule tokens:
     input:
-        corpus="<results>/corpus/{language}.parquet",
-        corpus_header="<results>/corpus/{language}.json",
-        model="<results>/models/{model}/model.json",
-        tokenizer="<results>/models/{model}/tokenizer.json",
+        corpus=inputs.documents,
+        model=inputs.model("model.json"),
+        tokenizer=inputs.model("tokenizer.json"),
     output:
         chunks="<results>/tokens/{model}/{language}/{split}.npy",
         bytes="<results>/tokens/{model}/{language}/{split}.bytes.npy",
@@ -157,6 +145,8 @@ rule tokens:
         header="<results>/tokens/{model}/{language}/{split}.json",
     log:
         "<logs>/tokens/{model}/{language}/{split}.log",
+    wildcard_constraints:
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     threads: config["threads"]
@@ -165,17 +155,12 @@ rule tokens:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.tokens"),
-        budget=lambda wildcards: config["tokens"][wildcards.split],
         chunk_length=flags.chunk_length,
         bos=lambda wildcards: flags.bos("tokens", wildcards),
-        seed=config["tokens"]["seed"],
-        valid_share=config["tokens"]["valid_share"],
-        allow_fewer="--allow-fewer" if config["tokens"]["allow_fewer"] else "",
-        excerpts=lambda wildcards: "--excerpts" if wildcards.split == "valid" and config["tokens"]["excerpts"] else "",
+        flags=flags.tokens,
     shell:
-        "lape tokens --log {log} --rule tokens --corpus {input.corpus} --model {input.model} --split {wildcards.split} "
-        "--budget {params.budget} --chunk-length {params.chunk_length} {params.bos} --seed {params.seed} "
-        "--valid-share {params.valid_share} {params.allow_fewer} {params.excerpts} --threads {threads} --output {output.chunks}"
+        "lape tokens --log {log} --rule tokens --corpus {input.corpus[0]} --model {input.model} --split {wildcards.split} "
+        "--chunk-length {params.chunk_length} {params.bos} {params.flags} --threads {threads} --output {output.chunks}"
 
 
 # Every job of perplexity reads the valid tokens of all languages. This list of hashes is its one input for all of them:
@@ -189,6 +174,8 @@ rule valid_tokens:
         "<results>/tokens/{model}/valid.sha256",
     log:
         "<logs>/tokens/{model}/valid.log",
+    wildcard_constraints:
+        model=names.model_or_variant(config),
     conda:
         "../envs/lape.yaml"
     shell:

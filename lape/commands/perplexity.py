@@ -1,4 +1,4 @@
-"""Perplexity of every language while neurons, parameters or expert units are deactivated, or nothing is."""
+"""Perplexity of every language while neurons, parameters, expert units or a direction are off, or nothing is."""
 
 import argparse
 import logging
@@ -19,17 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="valid.json of every language")
     parser.add_argument(
-        "--neurons", type=Path, help="header of the neurons, parameters or expert units (default: the baseline)"
+        "--neurons",
+        type=Path,
+        help="header of the neurons, parameters, expert units or directions (default: the baseline)",
     )
     parser.add_argument(
         "--deactivate",
         metavar="LANGUAGE",
-        help="language whose neurons, parameters or units are deactivated (with --neurons)",
+        help="language whose neurons, parameters or units are off, or whose direction is projected out (with --neurons)",
     )
     parser.add_argument(
         "--like",
         type=Path,
         help="header of neurons: deactivate as many of the top expert units as it has neurons of the language",
+    )
+    parser.add_argument(
+        "--means",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="statistics headers of every language: set neurons to their mean activation, and not to zero",
     )
     parser.add_argument("--batch-size", type=int, default=4, help="chunks per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
@@ -44,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.model.running import running
 
     description = read_json(arguments.model, "model")
-    off = Deactivation.load(arguments.neurons, arguments.deactivate, arguments.like, description)
+    off = Deactivation.load(arguments.neurons, arguments.deactivate, arguments.like, description, arguments.means)
     texts = list(map(HeldOutText.load, arguments.tokens))
     tokens, deactivated = sum(text.chunks.size for text in texts), arguments.deactivate or "baseline"
     label = f"perplexity {description['name']} {off.method} {deactivated}"
@@ -62,6 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         method=off.method,
         deactivated=deactivated,
         ratio=None if parameters.get("quota") else parameters.get("ratio"),
+        ablation=None if arguments.neurons is None else "mean" if arguments.means else "zero",
         languages=[text.language for text in texts],
         rows=rows,
         hooks=hooks,

@@ -1,25 +1,29 @@
-"""What is deactivated while a text is read: nothing, or one language's neurons, parameters or expert units."""
+"""What is off while a text is read: nothing, or one language's neurons, parameters, expert units or direction."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.expert_units.selection import ExpertUnits
+from lape.interventions.directions import Directions
 from lape.interventions.overwriting import overwritten
 from lape.interventions.perturbation import Firing, deactivate
+from lape.interventions.projecting import Projection, projected_out
 from lape.interventions.zeroing import Zeroing, zeroed
 from lape.model.loading import check_found_on
-from lape.neurons.controls import PREFIXES
+from lape.neurons.controls import PREFIXES, activity
 from lape.neurons.set_names import known_sets
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
+from lape.statistics.sums import read_statistics
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Deactivation:
     Attributes:
         method: by which it was found; "none" where nothing is deactivated.
         begin: makes the context in which it is deactivated in a model; the context yields the record of what fired.
-        summary: header of the neurons, parameters or expert units; empty where nothing is deactivated.
+        summary: header of what is deactivated; empty where nothing is.
         files: that it was read from.
     """
 
@@ -39,14 +43,23 @@ class Deactivation:
     files: tuple[Path, ...] = ()
 
     @classmethod
-    def load(cls, header_path: Path | None, language: str | None, like: Path | None, description: dict):
+    def load(
+        cls,
+        header_path: Path | None,
+        language: str | None,
+        like: Path | None,
+        description: dict,
+        means: Sequence[Path] = (),
+    ) -> "Deactivation":
         """Read what is to be deactivated.
 
         Args:
-            header_path: of neurons, parameters or expert units; None for nothing.
+            header_path: of neurons, parameters, expert units or directions; None for nothing.
             language: whose.
             like: of expert units, as many are taken as the language has neurons by this header.
             description: header of the model artifact.
+            means: statistics headers of every language. Each neuron is set to its mean activation, over all languages
+                alike, instead of to zero.
 
         Raises:
             LapeError: an artifact is missing or not needed, or was found on another model.
@@ -58,9 +71,11 @@ class Deactivation:
             fault = "are expert units without --like" if kind == "expert_units" else "are no expert units"
             remedy = "name the neurons as many of which are taken" if kind == "expert_units" else "leave --like out"
             raise LapeError(f"{header_path}: {fault}; {remedy}")
+        if means and kind != "neurons":
+            raise LapeError(f"{header_path or '--means'}: only neurons can be set to their means; leave --means out")
         if kind is None:
             return cls()
-        types = {"expert_units": ExpertUnits, "parameters": Parameters}
+        types = {"expert_units": ExpertUnits, "parameters": Parameters, "directions": Directions}
         region = types.get(kind, Neurons).load(header_path)
         summary = region.summary
         check_found_on(description, header_path, summary)
@@ -72,12 +87,18 @@ class Deactivation:
             off = region.perturbation(language, "top", neurons.counts()[language], value=0.0)
             begin = partial(overwritten, perturbation=off)
             return cls("expert_units", begin, summary, (*files, like, like.with_suffix(".tsv")))
-        begin = partial(zeroed, parameters=region, sets=language)
-        if kind != "parameters":
-            begin = partial(deactivate, neurons=region, sets=language)
+        if kind == "directions":
+            begin = partial(projected_out, directions=region.of(language))
+        elif kind == "parameters":
+            begin = partial(zeroed, parameters=region, sets=language)
+        else:
+            found = read_statistics(means, summary.get("model_revision"))
+            files += tuple(file for path in means for file in (path, path.with_suffix(".npz")))
+            values = np.mean([activity(region, found, name)[:, 1] for name in found], axis=0) if means else None
+            begin = partial(deactivate, neurons=region, sets=language, means=values)
         return cls(summary["method"], begin, summary, files)
 
-    def proof(self, record: Firing | Zeroing | None, tokens: int) -> dict:
+    def proof(self, record: Firing | Zeroing | Projection | None, tokens: int) -> dict:
         """What the deactivation did, for the header of an artifact.
 
         Args:
@@ -91,6 +112,13 @@ class Deactivation:
             return {}
         if isinstance(record, Zeroing):  # `zeroed` has checked it
             return {"matrices": len(record.matrices), "parameters": record.parameters, "nonzero": record.nonzero}
+        if isinstance(record, Projection):
+            record.check(tokens)
+            by_layer = [
+                {"layer": layer, "calls": seen.calls, "tokens": seen.positions, "changed": seen.changed}
+                for layer, seen in record.layers.items()
+            ]
+            return {"layers": len(by_layer), "by_layer": by_layer}
         record.check(tokens, must_change=not self.method.startswith(("random", *PREFIXES)))
         calls, rows, changed = record.calls, record.rows, record.changed
         by_layer = [

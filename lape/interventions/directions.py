@@ -6,7 +6,7 @@ it behind a layer is the baseline that neurons are compared with; see Gurgurov e
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +32,13 @@ class Directions:
         values: float32 [K, L, d].
         languages: the K languages.
         origin: what messages call the directions.
+        summary: the header; empty for directions that were not loaded.
     """
 
     values: np.ndarray
     languages: tuple[str, ...]
     origin: str = "directions"
+    summary: dict = field(default_factory=dict)
 
     @classmethod
     def of_means(cls, means: Mapping[str, np.ndarray]) -> "Directions":
@@ -51,14 +53,22 @@ class Directions:
         others = (stacked.sum(axis=0) - stacked) / (len(stacked) - 1)
         return cls((stacked - others).astype(np.float32), tuple(means))
 
+    def of(self, language: str) -> dict[int, np.ndarray]:
+        """The direction of a language behind every layer: layer (from 0) -> float32 [d].
+
+        Raises:
+            LapeError: the language is unknown.
+        """
+        known_sets(language, self.languages, self.origin)
+        return dict(enumerate(self.values[self.languages.index(language)]))
+
     def pushes(self, language: str, push: Push) -> dict[int, np.ndarray]:
         """What is added behind each layer: layer (from 0) -> float32 [d]; empty at strength 0.
 
         Raises:
             LapeError: the language is unknown.
         """
-        known_sets(language, self.languages, self.origin)
-        own = self.values[self.languages.index(language)]
+        own = self.of(language)
         return {layer: push.strength * own[layer] for layer in push.layers(len(own)) if push.strength}
 
     def save(self, path: str | Path, *, parameters: dict, inputs: Iterable, **fields) -> None:
@@ -95,7 +105,7 @@ class Directions:
                 raise ValueError(f"shape {values.shape}")
         except Exception as error:  # a truncated or foreign file fails in many ways
             raise LapeError(f"{data}: holds no directions ({error}); run the directions step again") from error
-        return cls(values, tuple(header["languages"]), str(path))
+        return cls(values, tuple(header["languages"]), str(path), header)
 
 
 @contextlib.contextmanager

@@ -213,7 +213,9 @@ def _layer(place: Place) -> int:
 
 
 @contextlib.contextmanager
-def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) -> Iterator[Firing]:
+def deactivate(
+    model: nn.Module, neurons: Neurons, sets: str | Sequence[str], means: np.ndarray | None = None
+) -> Iterator[Firing]:
     """Set the activations of some languages' neurons to zero during the block (section 3.2 of the paper).
 
     An empty set changes nothing; a warning says so.
@@ -222,6 +224,8 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
         model: a Hugging Face causal LM.
         neurons: selected neurons of a model of the same shape.
         sets: a language, or several.
+        means: float [number of neurons], in the order of `Neurons.numbers`: the activations that take the place of zero
+            (mean ablation).
 
     Yields:
         the record of what fired; see `perturbed`.
@@ -237,7 +241,11 @@ def deactivate(model: nn.Module, neurons: Neurons, sets: str | Sequence[str]) ->
     indices = neurons.indices(sets)
     if not indices:
         logger.warning("%s: the set %s is empty: nothing is deactivated", neurons.origin, sets)
-    with perturbed(model, Perturbation(indices)) as firing:
+    values = 0.0
+    if means is not None:
+        starts = neurons.sites.starts
+        values = {layer: means[starts[layer] + index].astype(np.float32) for layer, index in indices.items()}
+    with perturbed(model, Perturbation(indices, values=values)) as firing:
         yield firing
 
 

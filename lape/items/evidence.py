@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from lape.config import item_models, model_languages
 from lape.items import sources
+from lape.variants import EVALUATION, SELECTION, at, variants
 
 
 def control_draws(config: dict) -> list[str]:
@@ -18,8 +19,8 @@ def control_draws(config: dict) -> list[str]:
 def control_draws_by_method(config: dict) -> list[str]:
     """The matrices of some methods and of their controls, and many draws of the controls."""
     models, section = item_models(config, "deactivation_by_method"), config["experiments"]["control_draws_by_method"]
-    pairs = [row for method in section["methods"] for row in (method, sources.control_of(method))]
-    return [*sources.perplexity(config, models, pairs), *_draws(config, models, section["methods"], section["draws"])]
+    methods = sources.with_controls(section["methods"])
+    return [*sources.perplexity(config, models, methods), *_draws(config, models, section["methods"], section["draws"])]
 
 
 def controls(config: dict) -> list[str]:
@@ -28,8 +29,9 @@ def controls(config: dict) -> list[str]:
 
 
 def controls_by_method(config: dict) -> list[str]:
-    """The neurons of every method of Figure 2, their controls, and the statistics of every language. PV has none."""
-    methods = [name for name in config["experiments"]["deactivation_by_method"]["methods"] if name != "pv"]
+    """The neurons of every method of Figure 2 that has some, their controls, and the statistics of every language."""
+    known = config["experiments"]["deactivation_by_method"]["methods"]
+    methods = [name for name in known if name not in ("pv", "diffmean")]
     return _with_statistics(config, "deactivation_by_method", methods)
 
 
@@ -38,6 +40,22 @@ def selection_choices(config: dict) -> list[str]:
     methods = [name for name in config["experiments"]["deactivation_by_method"]["methods"] if name in ("lape", "lave")]
     item = "deactivation_by_method"
     return [*sources.neurons(item, *methods)(config), *_statistics(config, item)]
+
+
+def robustness(config: dict) -> list[str]:
+    """LAPE's neurons, its matrix and the baseline, of the run and of every variant, as far as they are its own."""
+    return list(
+        dict.fromkeys(
+            header
+            for model in item_models(config, "robustness")
+            for name in (model, *variants(config, model))
+            for header in (
+                f"<results>/neurons/{at(config, name, 'neurons', SELECTION)}/lape.json",
+                f"<results>/perplexity/{at(config, name, 'tokens', EVALUATION)}/none/baseline.json",
+                *(f"<results>/perplexity/{name}/lape/{language}.json" for language in model_languages(config, model)),
+            )
+        )
+    )
 
 
 def claims(config: dict) -> list[str]:

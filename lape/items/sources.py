@@ -41,6 +41,12 @@ def control_of(method: str) -> str:
     return f"matched_{method}" if method == "pv" else f"active_{method}"
 
 
+def with_controls(methods: Iterable[str]) -> list[str]:
+    """Some methods, each before its control. A direction (diffmean) has none: its matrix has other languages' cells."""
+    pairs = ((method,) if method == "diffmean" else (method, control_of(method)) for method in methods)
+    return [name for pair in pairs for name in pair]
+
+
 def corpora(config: dict) -> list[str]:
     """The corpora of the run's languages."""
     return [f"<results>/corpus/{language}.json" for language in config["languages"]]
@@ -53,9 +59,8 @@ def matrices(item: str, *methods: str) -> Headers:
 
 def every_method(config: dict) -> list[str]:
     """Figure 2: every method and its control."""
-    methods = config["experiments"]["deactivation_by_method"]["methods"]
-    pairs = [row for method in methods for row in (method, control_of(method))]
-    return perplexity(config, item_models(config, "deactivation_by_method"), pairs)
+    methods = with_controls(config["experiments"]["deactivation_by_method"]["methods"])
+    return perplexity(config, item_models(config, "deactivation_by_method"), methods)
 
 
 def every_matrix(config: dict) -> list[str]:
@@ -94,10 +99,7 @@ def equal_effect(config: dict) -> list[str]:
     ]
     known = every_method(config)
     rows = [
-        f"<results>/perplexity/{model}/{name}/{language}.json"
-        for model in models
-        for method in methods
-        for name in (method, control_of(method))
+        f"<results>/perplexity/{model}/{name}/{language}.json" for model in models for name in with_controls(methods)
     ]
     curve = [header for header in every_ratio(config) if header.split("/")[2] in models]
     return list(dict.fromkeys([*curve, *(row for row in rows if row in known)]))

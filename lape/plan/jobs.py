@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lape.artifacts.shipped import snakefile
 from lape.cli import COMMANDS, command_parser
-from lape.config import read_config
+from lape.config import model_of, read_config
 from lape.errors import LapeError
 
 # Where no target is named, the first of these lists is planned for which the configuration is complete.
@@ -112,7 +112,15 @@ def _job(job, after: list[int]) -> Job:
     """Turn a job of Snakemake into a `Job`."""
     command, arguments = parsed(job.shellcmd)
     outputs = tuple(map(str, job.output))
-    return Job(job.rule.name, command, arguments, outputs, tuple(after), job.threads, job.wildcards_dict.get("model"))
+    return Job(
+        job.rule.name,
+        command,
+        arguments,
+        outputs,
+        tuple(after),
+        job.threads,
+        model_of(job.wildcards_dict.get("model") or "") or None,
+    )
 
 
 def parsed(line: str) -> tuple[str, argparse.Namespace]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lape.artifacts.files import write_header, writing
 from lape.errors import LapeError
 from lape.machine.progress import progress
+from lape.text.archives import read_archive
 from lape.text.cleaning import Cleaner, script_shares
 from lape.text.embedded import read_embedded
 from lape.text.files import read_files
@@ -22,7 +23,7 @@ from lape.text.reading import Reading
 
 _log = logging.getLogger(__name__)
 
-SOURCES = {"embedded": read_embedded, "hub": read_hub, "files": read_files}
+SOURCES = {"embedded": read_embedded, "archive": read_archive, "hub": read_hub, "files": read_files}
 
 _SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 # A row group is held in memory. It ends at whichever of these limits comes first.
@@ -37,8 +38,8 @@ def documents(
 
     Args:
         language: the language to read.
-        source: "embedded", "hub" or "files".
-        settings: keyword arguments of `read_embedded`, `read_hub` or `read_files`.
+        source: one of `SOURCES`.
+        settings: keyword arguments of the source's reader.
         reading: takes note of the files read and of unusable rows.
 
     Raises:
@@ -70,7 +71,7 @@ def build_corpus(
 
     Args:
         language: the language to read.
-        source: "embedded", "hub" or "files".
+        source: one of `SOURCES`.
         settings: keyword arguments of the source's reader.
         output: the Parquet file; the header is the `.json` beside it.
         language_check: "keep", "drop" or "off", see `Cleaner`.

@@ -4,10 +4,11 @@ import json
 import shlex
 from collections.abc import Iterable, Sequence
 
-from lape.config import model_languages
+from lape.config import model_languages, model_of
 from lape.generation.settings import Setting
 from lape.machine import ranks
 from lape.text.language_codes import entry_of
+from lape.variants import settings
 from lape.workflow.inputs import perturbing_stems, selected_stems
 
 
@@ -32,7 +33,7 @@ class Flags:
 
     def model(self, wildcards) -> str:
         """The settings of a model that every source of models has."""
-        model = self._config["catalogue"][wildcards.model]
+        model = self._entry(wildcards)
         keys = ("dtype", "device", "device_map", "tensor_parallel", "attn_implementation", "quantization")
         switches = _switches(model, ("compile", "trust_remote_code"))
         shape = json.dumps(model["shape"]) if "shape" in model else None
@@ -40,34 +41,60 @@ class Flags:
 
     def torchrun(self, wildcards) -> str:
         """The words before a command that start the ranks of the wildcard's model; empty for a single process."""
-        model = self._config["catalogue"][wildcards.model]
+        model = self._entry(wildcards)
         number = model.get("tensor_parallel", 1)
         claim = ["lape", "claim", str(number), "--"] if model.get("device") != "cpu" else []
         # Without OMP_NUM_THREADS, torchrun sets it with a warning. The command's --threads decides in any case.
         return " ".join(["OMP_NUM_THREADS=1", *claim, *ranks.launcher(number)]) if number > 1 else ""
 
+    def corpus(self, wildcards, input) -> str:
+        """The source of a corpus, and the settings by which its documents are read and checked.
+
+        Where the configuration does not set it, documents of the hub that are in another language are dropped, as they
+        are too many for a person to check, and those of other sources are kept.
+        """
+        corpus = settings(self._config, wildcards.variant)["corpus"]
+        source = dict(corpus[corpus["source"]])
+        exclude = source.pop("exclude")
+        return _joined(
+            [
+                f"--source {corpus['source']} --settings {shlex.quote(json.dumps(source))}",
+                optional("--file", input.text[0] if corpus["source"] in ("embedded", "archive") else None),
+                f"--language-check {corpus['language_check'] or ('drop' if corpus['source'] == 'hub' else 'keep')}",
+                *_options(corpus, ("minimum_characters", "other_language")),
+                optional("--exclude", exclude),
+            ]
+        )
+
     def chunk_length(self, wildcards) -> int:
         """The number of positions in a chunk of the wildcard's split."""
-        tokens = self._config["tokens"]
-        whole = self._config["catalogue"][wildcards.model].get("chunk_length", tokens["chunk_length"])
+        tokens = settings(self._config, wildcards.model)["tokens"]
+        whole = self._entry(wildcards).get("chunk_length", tokens["chunk_length"])
         return (wildcards.split == "valid" and tokens["valid_chunk_length"]) or whole
+
+    def tokens(self, wildcards) -> str:
+        """The settings by which a model's chunks of a split are drawn from a corpus, beside their length and BOS."""
+        tokens, split = settings(self._config, wildcards.model)["tokens"], wildcards.split
+        flags = [f"--budget {tokens[split]} --seed {tokens['seed']} --valid-share {tokens['valid_share']}"]
+        flags.append("--allow-fewer" * tokens["allow_fewer"])
+        return _joined([*flags, "--excerpts" * (split == "valid" and tokens["excerpts"])])
 
     def bos(self, section: str, wildcards) -> str:
         """Whether a text of the wildcard's model begins with BOS; empty where its tokenizer decides."""
-        own = self._config["catalogue"][wildcards.model].get("bos")
-        wanted = self._config[section]["bos"] if own is None else own
+        own = self._entry(wildcards).get("bos")
+        wanted = settings(self._config, wildcards.model)[section]["bos"] if own is None else own
         return {True: "--bos", False: "--no-bos", None: ""}[wanted]
 
-    def counting(self) -> str:
+    def counting(self, wildcards) -> str:
         """The settings by which activations are counted."""
-        section = self._config["statistics"]
+        section = settings(self._config, wildcards.model)["statistics"]
         thresholds = optional("--thresholds", json.dumps(section["thresholds"]))
         options = _options(section, ("batch_size", "memory", "skip_first"))
         return _joined([*options, thresholds, f"--shards {section['shards']} --backend {section['backend']}"])
 
     def selection(self, wildcards) -> str:
-        """The settings by which a method selects neurons, except for the ratio. A sweep of ratios has no quota."""
-        neurons, method = self._config["neurons"], getattr(wildcards, "method", "lape")
+        """The settings by which a method selects neurons. A sweep has ratios of its own, and no quota."""
+        neurons, method = settings(self._config, wildcards.model)["neurons"], getattr(wildcards, "method", "lape")
         if method == "lap":
             flags = [f"--probability {neurons['lap_probability']}"]
         else:
@@ -77,7 +104,7 @@ class Flags:
         flags += [f"--minimum-tokens {neurons['minimum_tokens']}", f"--assignment {neurons['assignment']}"]
         flags.append(optional("--entropy-ceiling", neurons["entropy_ceiling"]))
         if hasattr(wildcards, "method"):
-            flags.append(optional("--quota", neurons["quota"]))
+            flags += [f"--ratio {neurons['ratio']}", optional("--quota", neurons["quota"])]
         return _joined(flags)
 
     def launcher(self) -> str:
@@ -115,7 +142,7 @@ class Flags:
 
     def sampling(self, wildcards) -> str:
         """The settings by which unconditional texts are sampled."""
-        section, model = self._config["expert_units"], self._config["catalogue"][wildcards.model]
+        section, model = self._config["expert_units"], self._entry(wildcards)
         keys = ("seeds", "max_new_tokens", "temperature", "top_k", "top_p")
         return _joined([*_options(section, keys), optional("--prompt-token", model.get("prompt_token"))])
 
@@ -134,15 +161,20 @@ class Flags:
 
     def prompt(self, wildcards) -> str:
         """The settings by which a question becomes the model's prompt."""
-        section, chat = self._config["generation"], self._config["catalogue"][wildcards.model].get("chat", False)
+        section, entry = self._config["generation"], self._entry(wildcards)
+        chat = entry.get("chat", False)
         flags = [optional("--template", section["chat_template" if chat else "template"]), "--chat" * chat]
-        if chat and (chat_arguments := self._config["catalogue"][wildcards.model].get("chat_arguments")):
+        if chat and (chat_arguments := entry.get("chat_arguments")):
             flags.append(optional("--chat-arguments", json.dumps(chat_arguments, ensure_ascii=False)))
         if wildcards.prompt == "suffix" or Setting.parse(wildcards.setting).kind == "prompted":
             languages = model_languages(self._config, wildcards.model)
             suffixes = {code: text for code in languages if (text := entry_of(section["suffixes"], code))}
             flags.append(optional("--suffixes", json.dumps(suffixes, ensure_ascii=False)))
         return _joined(flags)
+
+    def _entry(self, wildcards) -> dict:
+        """The catalogue's entry of the wildcard's model, which a variant shares."""
+        return self._config["catalogue"][model_of(wildcards.model)]
 
 
 def _options(section: dict, keys: Iterable[str]) -> list[str]:

@@ -8,11 +8,12 @@ import os.path
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lape.config import expert_languages, model_languages, translated_languages
+from lape.config import expert_languages, model_languages, model_of, translated_languages
 from lape.errors import LapeError
 from lape.generation.settings import Setting, TextSetting
 from lape.model.checkpoint import checkpoint_files
 from lape.text.file_patterns import matching_files
+from lape.variants import EVALUATION, SELECTION, at, settings
 from lape.workflow.sources import files_of
 
 
@@ -38,10 +39,42 @@ class Inputs:
         """Paths from a pattern with {language}: one per language of the expert units."""
         return [pattern.format(language=language) for language in expert_languages(self._config)]
 
+    def model(self, file: str) -> Callable[..., str]:
+        """An input function: a file of the wildcard's model, which its variants share."""
+        return lambda wildcards: f"<results>/models/{model_of(wildcards.model)}/{file}"
+
+    def counted(self, suffix: str) -> Callable[..., str]:
+        """An input function: the train tokens of the wildcard's model and language."""
+        return lambda wildcards: f"<results>/tokens/{self._at(wildcards, 'tokens')}/{wildcards.language}/train{suffix}"
+
+    def statistics(self, suffix: str) -> Callable[..., list[str]]:
+        """An input function: the statistics of every language that the wildcard's model is selected by."""
+        return lambda wildcards: self._of_each(f"<results>/statistics/{self._at(wildcards, 'statistics')}", suffix)
+
+    def neurons(self, suffix: str) -> Callable[..., str]:
+        """An input function: the neurons of the wildcard's model and method."""
+        return lambda wildcards: f"<results>/neurons/{self._at(wildcards, 'neurons')}/{wildcards.method}{suffix}"
+
+    def means(self, wildcards) -> list[str]:
+        """The statistics whose means take the place of zero; empty where neurons are set to zero."""
+        if settings(self._config, wildcards.model).get("ablation") != "mean":
+            return []
+        return [path for suffix in (".json", ".npz") for path in self.statistics(suffix)(wildcards)]
+
+    def evaluated_text(self, wildcards) -> str:
+        """The list of hashes of the valid tokens that the wildcard's model is evaluated on."""
+        return f"<results>/tokens/{self._at(wildcards, 'tokens', EVALUATION)}/valid.sha256"
+
     def valid_tokens(self, wildcards) -> list[str]:
         """Headers of the valid tokens of every language of the wildcard's model. `valid.sha256` has their hashes."""
-        run = f"results/{self._config['run']}/tokens/{wildcards.model}"
-        return [f"{run}/{language}/valid.json" for language in model_languages(self._config, wildcards.model)]
+        folder = f"results/{self._config['run']}/tokens/{self._at(wildcards, 'tokens', EVALUATION)}"
+        return [f"{folder}/{language}/valid.json" for language in model_languages(self._config, wildcards.model)]
+
+    def documents(self, wildcards) -> list[str]:
+        """The corpus, and its header, that the wildcards' split is drawn from."""
+        use = EVALUATION if wildcards.split == "valid" else SELECTION
+        suffix = at(self._config, wildcards.model, "corpus", use).removeprefix(model_of(wildcards.model))
+        return [f"<results>/corpus{suffix}/{wildcards.language}{end}" for end in (".parquet", ".json")]
 
     def gguf(self, wildcards) -> str:
         """The GGUF file of a model: a download, or a file of the user."""
@@ -58,29 +91,14 @@ class Inputs:
 
     def corpus(self, wildcards) -> list[str]:
         """The sources of a language's corpus: the downloaded file, the files of its pattern, or no file (hub)."""
-        corpus = self._config["corpus"]
-        if corpus["source"] == "embedded":
-            return [self._downloaded(corpus["embedded"]["download"])]
+        corpus = settings(self._config, wildcards.variant)["corpus"]
+        if corpus["source"] in ("embedded", "archive"):
+            return [self._downloaded(corpus[corpus["source"]]["download"])]
         if corpus["source"] == "files":
             return _files(corpus["files"]["pattern"], wildcards.language, "corpus.files.pattern")
         return []
 
-    def corpus_settings(self) -> dict:
-        """Settings of the corpus's source, for its reader."""
-        settings = dict(self._config["corpus"][self._config["corpus"]["source"]])
-        del settings["exclude"]  # The command has an option for it, whatever the source.
-        return settings
-
-    def language_check(self) -> str:
-        """The treatment of documents that are in another language than they should be.
-
-        Where the configuration does not set it, documents of the hub are dropped, as they are too many for a person to
-        check, and those of other sources are kept.
-        """
-        corpus = self._config["corpus"]
-        return corpus["language_check"] or ("drop" if corpus["source"] == "hub" else "keep")
-
-    def counted(self, wildcards) -> list[str]:
+    def shares(self, wildcards) -> list[str]:
         """The headers of the jobs that share the counting of a language; empty where one job does everything."""
         jobs = self._config["statistics"]["jobs"]
         stem = f"<results>/statistics/{wildcards.model}/{wildcards.language}"
@@ -189,6 +207,12 @@ class Inputs:
     def selected(self, wildcards) -> list[str]:
         """The artifacts with which a setting of the texts overwrites: units, or neurons and their steering values."""
         return _with_data(selected_stems(wildcards).values())
+
+    def _at(self, wildcards, artifact: str, use: str = SELECTION) -> str:
+        return at(self._config, wildcards.model, artifact, use)
+
+    def _of_each(self, folder: str, suffix: str) -> list[str]:
+        return [f"{folder}/{language}{suffix}" for language in model_languages(self._config, Path(folder).name)]
 
     def _downloaded(self, name: str) -> str:
         return f"results/downloads/{name}/{self._config['downloads'][name]['save_as']}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from lape.config import expert_languages
 from lape.generation.settings import SELECTION, SETTING
+from lape.variants import all_variants, corpora
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -32,6 +33,11 @@ def languages(config: dict) -> list[str]:
     return list(dict.fromkeys([*config["languages"], *expert_languages(config), config["translation"]["source"]]))
 
 
+def model_or_variant(config: dict) -> str:
+    """A regular expression of the models and of their variants."""
+    return one_of([*config["catalogue"], *all_variants(config)])
+
+
 def constraints(config: dict) -> dict[str, str]:
     """Wildcard -> regular expression, for the wildcards that several rules share."""
     files = [
@@ -41,6 +47,7 @@ def constraints(config: dict) -> dict[str, str]:
     ]
     return {
         "model": one_of(config["catalogue"]),
+        "variant": f"({one_of(corpora(config))})?",
         "language": one_of(languages(config)),
         "split": "train|valid",
         "deactivated": one_of(config["languages"]),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from lape.artifacts.shipped import repository
+from lape.config import model_of
 from lape.model.architectures import ffn_entry
 
 
@@ -37,7 +38,7 @@ def another_architecture(config: dict, wildcards) -> str:
 
 def _model(config: dict, wildcards) -> dict:
     """The header of the wildcard's model; empty where it is missing or damaged. Damage is reported by the job."""
-    path = Path("results", config["run"], "models", wildcards.model, "model.json")
+    path = Path("results", config["run"], "models", model_of(wildcards.model), "model.json")
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
         return header if isinstance(header["model_type"], str) else {}

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 
+from lape.config import model_of
 from lape.errors import LapeError
 
 
@@ -28,14 +29,14 @@ class Booking:
             LapeError: the job needs more GPUs than the limit. Snakemake would book the limit without an error, and the
                 job would find fewer cards than its model needs.
         """
-        model = self._config["catalogue"][wildcards.model]
+        model = self._config["catalogue"][model_of(wildcards.model)]
         device = model.get("device", "auto")
         used = device == "cuda" or (device == "auto" and bool(shutil.which("nvidia-smi")))
         wanted = self._booked(wildcards, "gpu", model.get("tensor_parallel", 1)) if used else 0
         limit = self._gpu_limit()
         if limit is not None and wanted > limit:
             raise LapeError(
-                f"config catalogue.{wildcards.model}: wants {wanted} GPUs, the limit is {limit}; "
+                f"config catalogue.{model_of(wildcards.model)}: wants {wanted} GPUs, the limit is {limit}; "
                 f"raise it: --resources gpu={wanted}"
             )
         return wanted
@@ -50,5 +51,5 @@ class Booking:
 
     def _booked(self, wildcards, key: str, default: int) -> int:
         """The amount that the catalogue's entry of the wildcard's model asks for; `default` where it asks for none."""
-        model = self._config["catalogue"].get(getattr(wildcards, "model", None), {})
+        model = self._config["catalogue"].get(model_of(getattr(wildcards, "model", "")), {})
         return model.get("resources", {}).get(key, default)

@@ -46,6 +46,12 @@ CONFIG = {
         "answers_steered": {"more_models": []},
         "dose_response": {"doses": ["add-prompt-2-0.5"]},
         "steering_methods": {"pushes": ["0.5-1"]},
+        "robustness": {
+            "variants": {
+                **dict.fromkeys(("seed-1", "no-bos", "chunks-128", "maths", "on-maths")),
+                "text": {"tokens": {"seed": 1}, "corpus": {"minimum_characters": 2}},
+            }
+        },
     },
 }
 

@@ -7,6 +7,7 @@ import torch
 from lape.errors import LapeError
 from lape.interventions.directions import Directions, pushed
 from lape.interventions.dose import Push
+from lape.interventions.projecting import projected_out
 from lape.statistics.hidden_means import hidden_means
 
 IDS = torch.arange(2, 42).view(4, 10)
@@ -64,11 +65,28 @@ def test_each_row_gets_its_own_push_behind_its_layer(tiny_model, backend):
     assert torch.equal(hidden_states(tiny_model)[2], before[2])
 
 
-def test_directions_of_another_model_are_refused(tiny_model):
+def test_a_direction_is_projected_out_behind_its_layer(tiny_model):
+    direction = np.linspace(-3, 1, tiny_model.config.hidden_size)
+    before = hidden_states(tiny_model)
+    with projected_out(tiny_model, {1: direction}) as projection:
+        after = hidden_states(tiny_model)
+    unit = torch.from_numpy(direction / np.linalg.norm(direction)).float()
+    assert torch.equal(before[0], after[0]) and not torch.allclose(after[2], before[2])
+    assert (before[1] @ unit).abs().max() > 0.1 > 1e-4 > (after[1] @ unit).abs().max()
+    # What is orthogonal to the direction stays.
+    assert torch.allclose(after[1] + (before[1] @ unit)[..., None] * unit, before[1], atol=1e-6)
+    projection.check(IDS.numel())
+    with pytest.raises(LapeError, match=r"layer 2 .*saw 40 positions of 41"):
+        projection.check(IDS.numel() + 1)
+    assert torch.equal(hidden_states(tiny_model)[2], before[2])
+
+
+@pytest.mark.parametrize("use", [lambda model, own: pushed(model, [own]), projected_out])
+def test_directions_of_another_model_are_refused(tiny_model, use):
     for layer, width in ((7, tiny_model.config.hidden_size), (0, 3)):
         with (
             pytest.raises(LapeError, match="make them on this model"),
-            pushed(tiny_model, [{layer: np.zeros(width, np.float32)}]),
+            use(tiny_model, {layer: np.ones(width, np.float32)}),
         ):
             pass
 

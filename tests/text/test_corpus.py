@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,6 +79,30 @@ def test_embedded_faults(embedded, tmp_path):
     reading = Reading()
     assert list(documents("fr", "embedded", {**embedded, "field": "text"}, reading)) == []
     assert reading.examples[0] == "task.json:example 2: the text is NoneType, not a string"
+
+
+def test_members_of_an_archive(tmp_path):
+    members = {"fra/b.toml": f'question = "{FRENCH}"\nanswer = """\nDeux.\n"""', "fra/a.json": '{"question": "Un"}'}
+    members |= {"fra/c.toml": "question =", "fra/d.pkl": "", "jpn/a.toml": f'question = "{JAPANESE}"\nanswer = "2"'}
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"data/{name}", content)
+    settings = {"file": tmp_path / "a.whl", "download": "gsm", "members": "data/{code}/*", "codes": {"fr": "fra"}}
+    settings["fields"] = ["question", "answer"]
+    reading = Reading()
+    assert list(documents("fr", "archive", settings, reading)) == [("gsm-data/fra/b.toml", f"{FRENCH}\nDeux.")]
+    assert [each.partition(":")[0] for each in reading.examples] == [
+        f"data/fra/{n}" for n in ("a.json", "c.toml", "d.pkl")
+    ]
+    (tmp_path / "no.whl").write_text("no")
+    for fault, changed in {
+        "no code of language 'ja'": {"language": "ja"},
+        "no member matches data/xx/": {"codes": {"fr": "xx"}},
+        "is no zip file": {"file": tmp_path / "no.whl"},
+        "cannot be read": {"file": tmp_path / "missing.whl"},
+    }.items():
+        with pytest.raises(LapeError, match=fault):
+            list(documents(changed.pop("language", "fr"), "archive", {**settings, **changed}))
 
 
 def test_settings_are_checked(embedded):

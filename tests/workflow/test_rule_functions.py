@@ -9,8 +9,9 @@ import pytest
 from default_config import DEFAULTS
 from tiny_data import ROOT
 
-from lape.config import named_models
+from lape.config import check_config, named_models
 from lape.errors import LapeError
+from lape.variants import all_variants, check_variants
 from lape.workflow import names, repository, targets
 from lape.workflow.flags import Flags, optional, optional_list
 from lape.workflow.inputs import Inputs
@@ -138,11 +139,44 @@ def test_questions_are_the_repositorys_unless_the_user_has_some(config, tmp_path
     assert inputs.questions(job(language="fr")) == ["mine/fr.txt"]
 
 
+def test_a_variant_makes_what_it_changes_and_shares_the_rest(config):
+    changed = {"text": {"tokens": {"seed": 1, "train": 512}}, "less": {"neurons": {"ratio": 0.1}, "only": "selection"}}
+    changed |= {"mean": {"ablation": "mean"}, "none": None}
+    changed |= {"on-maths": {"corpus": {"source": "archive"}, "only": "evaluation"}}
+    config["experiments"]["robustness"]["variants"] = changed
+    config["languages"] = ["fr", "ja"]
+    inputs, flags = Inputs(config, ROOT), Flags(config)
+    assert all_variants(config) == ["m@text", "m@less", "m@mean", "m@on-maths"]
+    train = {name: inputs.counted(".npy")(job(model=name, language="fr")) for name in all_variants(config)}
+    assert [path.split("/")[2] for path in train.values()] == ["m@text", "m", "m", "m"]
+    for name, folder, neurons in (("m@text", "m@text", "m@text"), ("m@less", "m", "m@less"), ("m@mean", "m", "m")):
+        each = job(model=name, method="lape", split="valid", language="fr")
+        assert inputs.evaluated_text(each) == f"<results>/tokens/{folder}/valid.sha256"
+        assert inputs.neurons(".tsv")(each) == f"<results>/neurons/{neurons}/lape.tsv"
+        assert inputs.model("model.json")(each) == "<results>/models/m/model.json"
+        assert inputs.documents(each)[0] == "<results>/corpus/fr.parquet"
+    maths = job(model="m@on-maths", method="lape", split="valid", language="fr", variant="@on-maths")
+    assert inputs.documents(maths)[0] == "<results>/corpus@on-maths/fr.parquet"
+    assert inputs.neurons(".tsv")(maths) == "<results>/neurons/m/lape.tsv"
+    (download,) = inputs.corpus(maths)
+    assert download.endswith(".whl") and "--source archive" in flags.corpus(maths, Wildcards(text=[download]))
+    means = inputs.means(job(model="m@mean"))
+    assert means == [f"<results>/statistics/m/{each}{end}" for end in (".json", ".npz") for each in ("fr", "ja")]
+    assert inputs.means(job(model="m@text")) == []
+    assert "--budget 512 --seed 1" in flags.tokens(job(model="m@text", split="train"))
+    assert "--ratio 0.1" in flags.selection(job(model="m@less", method="lape"))
+    config["languages"].append("xx")
+    assert "m@on-maths" not in all_variants(config)
+    changed["text"]["tokens"]["sed"] = 1
+    with pytest.raises(LapeError, match=r"robustness\.variants\.text: tokens: unknown key 'sed'; did you mean 'seed'"):
+        check_variants(config, lambda each: check_config(each, ROOT / "config/schema.yaml"))
+
+
 def test_jobs_that_share_a_language_are_waited_for(config):
     inputs, wildcards = Inputs(config, ROOT), job(model="m", language="fr")
-    assert inputs.counted(wildcards) == []
+    assert inputs.shares(wildcards) == []
     config["statistics"]["jobs"] = 2
-    assert inputs.counted(wildcards) == [f"<results>/statistics/m/fr.{number}.json" for number in (0, 1)]
+    assert inputs.shares(wildcards) == [f"<results>/statistics/m/fr.{number}.json" for number in (0, 1)]
 
 
 def test_a_failed_job_asks_for_more_and_a_model_for_no_more_gpus_than_there_are(config):
@@ -201,13 +235,13 @@ def texts(config, tmp_path, monkeypatch) -> dict:
 
 def test_text_is_found_while_the_run_is_planned(texts, tmp_path):
     inputs = Inputs(texts, ROOT)
-    assert inputs.corpus(job(language="fr")) == [f"texts/fr/{number}.txt" for number in range(5)]
+    assert inputs.corpus(job(language="fr", variant="")) == [f"texts/fr/{number}.txt" for number in range(5)]
     for file in (tmp_path / "texts" / "ja").iterdir():
         file.unlink()
     with pytest.raises(LapeError, match=r"config corpus.files.pattern: no file matches texts/ja/\* \(language ja\)"):
         check_files(texts)
     texts["corpus"]["files"]["pattern"] = "results/downloads/mine/{language}.txt"  # a download will make it
-    assert inputs.corpus(job(language="ja")) == ["results/downloads/mine/ja.txt"]
+    assert inputs.corpus(job(language="ja", variant="")) == ["results/downloads/mine/ja.txt"]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def panels(figure: Figure, down: int, across: int, number: int, **options) -> li
 def method_name(method: str) -> str:
     """A method as the paper prints it; the control of LAPE by its kind, and another method's with the method."""
     names = {"lape": "LAPE", "lap": "LAP", "lave": "LAVE", "pv": "PV", "random": "random (RS)"}
-    names |= {"ap": "neurons by AP", "expert_units": "expert units"}
+    names |= {"ap": "neurons by AP", "expert_units": "expert units", "diffmean": "DiffMean, projected out"}
     for prefix, kind in (("active_", "activity-matched control"), ("matched_", "layer-matched control")):
         if method.startswith(prefix):
             own = method.removeprefix(prefix)

@@ -6,6 +6,7 @@ from lape.config import item_models
 from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
 from lape.items.sources import NO_OPTIONS, Options, bootstrap
+from lape.variants import changes
 
 
 def matrix(
@@ -173,6 +174,18 @@ ITEMS = (
         specificity("Specificity of every matrix", sources.every_matrix),
         models="deactivation_by_method",
         aliases=("diagonality",),
+    ),
+    Item(
+        "robustness",
+        "paper",
+        matrix(
+            "LAPE with one thing changed: text, seed, settings, ablation",
+            evidence.robustness,
+            "robustness.robustness",
+            "robustness.robustness_sections",
+            ("neurons", "perplexity"),
+        ),
+        where=lambda config: bool(changes(config)),
     ),
     Item(
         "control_draws_by_method",

@@ -13,6 +13,11 @@ from lape.items.perplexity.inputs import Measurement, baselines, load, matrices,
 from lape.items.perplexity.rows import Draws, drawing
 
 ALL, UNRELATED = "all", "without related pairs"
+# The columns of `scores` that hold them.
+SCORES = tuple(
+    f"{name}{end}" for name in ("share", "log_ratio") for end in ("", "_low", "_high", "_chunks_low", "_chunks_high")
+)
+SCORES += ("largest", "diagonal", "off_diagonal")
 
 
 def scores(
@@ -55,21 +60,23 @@ def score_sections(frame: pd.DataFrame) -> list[Section]:
     sections = []
     for (model, cells), block in frame.groupby(["model", "cells"], sort=False):
         number = block["languages"].iat[0]
-        written = {
-            row["method"]: {
-                "share on diagonal [languages] (chunks)": _written(row, "share", "{:.0%}"),
-                "log ratio [languages] (chunks)": _written(row, "log_ratio", "{:.2f}"),
-                "rows led by the diagonal": f"{row['largest']} of {number}",
-                "NLL rise on diagonal": f"{row['diagonal']:.3f}",
-                "off diagonal": "" if np.isnan(row["off_diagonal"]) else f"{row['off_diagonal']:.3f}",
-            }
-            for _, row in block.iterrows()
-        }
+        lines = {row["method"]: written(row) for _, row in block.iterrows()}
         title = (
             f"{model}, {cells} cells" if cells == ALL else f"{model}, {cells}"
         ) + f": specificity; a share of {1 / number:.0%} and a log ratio of 0 say that all languages suffer alike"
-        sections.append(Section(title, "method", pd.DataFrame.from_dict(written, orient="index")))
+        sections.append(Section(title, "method", pd.DataFrame.from_dict(lines, orient="index")))
     return sections
+
+
+def written(row: pd.Series) -> dict[str, str]:
+    """The scores of a matrix as people read them, by the heading of the column."""
+    return {
+        "share on diagonal [languages] (chunks)": _written(row, "share", "{:.0%}"),
+        "log ratio [languages] (chunks)": _written(row, "log_ratio", "{:.2f}"),
+        "rows led by the diagonal": f"{row['largest']:.0f} of {row['languages']:.0f}",
+        "NLL rise on diagonal": f"{row['diagonal']:.3f}",
+        "off diagonal": "" if np.isnan(row["off_diagonal"]) else f"{row['off_diagonal']:.3f}",
+    }
 
 
 def _scored(rows: dict[str, Measurement], base: Measurement, draws: Draws, counted: np.ndarray | None) -> Specificity:

@@ -1,0 +1,104 @@
+"""Projecting out: hidden states lose their component along a language's direction while a model runs.
+
+It is the deactivation that belongs to the directions of DiffMean. See Arditi et al. 2024, "Refusal in language models
+is mediated by a single direction", section 2.4 (directional ablation). Here every layer has a direction of its own.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lape.errors import LapeError
+from lape.model.decoder import decoder_of, device_of
+from lape.model.embeddings import uncompiled
+from lape.model.ffn import find_ffn
+from lape.model.sites import layer_label
+
+
+@dataclass
+class Seen:
+    """What was projected behind one layer: number of calls, of positions, and of positions that changed."""
+
+    calls: int = 0
+    positions: int = 0
+    changed: int = 0
+
+
+class Projection:
+    """The record of what was projected out, by layer (from 0)."""
+
+    def __init__(self, layers: Mapping[int, Seen]):
+        self.layers = dict(layers)
+
+    def check(self, positions: int) -> None:
+        """Fail unless every layer saw as many positions, and some of them changed.
+
+        Raises:
+            LapeError: a layer did not.
+        """
+        for layer, seen in self.layers.items():
+            if seen.positions != positions or not seen.changed:
+                raise LapeError(
+                    f"{layer_label(layer)}: the projection saw {seen.positions} positions of {positions} and changed "
+                    f"{seen.changed}; load the model without fused kernels"
+                )
+
+
+@contextlib.contextmanager
+def projected_out(model: nn.Module, directions: Mapping[int, np.ndarray]) -> Iterator[Projection]:
+    """Subtract from the hidden states behind some layers their component along a direction, at every position.
+
+    Args:
+        model: a Hugging Face causal LM.
+        directions: layer (from 0) -> float [d], of any length but 0.
+
+    Yields:
+        the record of what was projected out. It is not checked.
+
+    Raises:
+        LapeError: the model has no such layer, or hidden states of another width, or a direction is zero.
+
+    Example:
+        >>> with projected_out(model, directions.of("fr")) as projection:
+        ...     model(ids)
+        >>> projection.check(ids.numel())
+    """
+    layers, width = find_ffn(model).layers, decoder_of(model).config.get_text_config().hidden_size
+    for layer, vector in directions.items():
+        if not 0 <= layer < len(layers) or vector.shape != (width,) or not np.linalg.norm(vector) > 0:
+            raise LapeError(
+                f"directions: of layer {layer} (from 0) with {len(vector)} entries is zero or does not fit the model's "
+                f"{len(layers)} layers of {width}; make them on this model"
+            )
+    record = Projection({layer: Seen() for layer in directions})
+
+    def hook(layer: int):
+        vector = directions[layer].astype(np.float64)
+        unit = torch.from_numpy(vector / np.linalg.norm(vector)).to(device_of(layers[layer]), torch.float32)
+        seen = record.layers[layer]
+
+        def project(module, inputs, output):
+            hidden = output[0] if isinstance(output, tuple) else output
+            without = _without(hidden, unit)
+            seen.calls += 1
+            seen.positions += hidden.shape[:-1].numel()
+            seen.changed += int((without != hidden).any(dim=-1).sum())
+            return (without, *output[1:]) if isinstance(output, tuple) else without
+
+        return project
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(uncompiled(decoder_of(model)))
+        for layer in directions:
+            stack.callback(layers[layer].register_forward_hook(hook(layer)).remove)
+        yield record
+
+
+def _without(hidden: Tensor, unit: Tensor) -> Tensor:
+    """Hidden states [..., d] without their component along a unit vector [d]; computed in float32."""
+    wide = hidden.float()
+    return (wide - (wide @ unit)[..., None] * unit).to(hidden.dtype)
