@@ -15,6 +15,7 @@
 #             sweep-{ratio}.tsv                  sweep       LAPE's neurons at another ratio
 #             random.tsv, matched_{method}.tsv   random_control, matched_control  random controls
 #             active_{method}.tsv                active_control  controls that are as active in the language
+#   <results>/{...}/{model}@{variant}/...                    the same of a variant of the run (item robustness)
 #   <results>/contexts/{model}/{method}/
 #             {language}.jsonl                   contexts    where each neuron fires: contexts, histogram
 #   <results>/vocabulary_effects/{model}/

@@ -76,6 +76,7 @@ def check_draws(path: Path, header: dict) -> Iterator[str]:
 def _check_deactivation(header: dict) -> Iterator[str]:
     """Check that the whole set was deactivated, and that every hook fired."""
     hooks, language = header["hooks"], header["deactivated"]
+    read = sum(read_json(path)["tokens"] for path in inputs(header, "tokens"))
     for source in inputs(header, "neurons"):
         neurons = Neurons.load(source)
         expected = neurons.counts()[language]
@@ -89,7 +90,6 @@ def _check_deactivation(header: dict) -> Iterator[str]:
             yield f"its hooks are on other layers than the neurons of {language}"
         if not all(layer["calls"] for layer in hooks["by_layer"]):
             yield "a hook never fired"
-        read = sum(read_json(path)["tokens"] for path in inputs(header, "tokens"))
         mixtures = {site.layer for site in neurons.sites.sites if site.experts > 1}
         if any(layer["tokens"] != read for layer in hooks["by_layer"] if layer["layer"] not in mixtures):
             yield f"its hooks did not see the {read} tokens that were read"
@@ -97,6 +97,10 @@ def _check_deactivation(header: dict) -> Iterator[str]:
         expected = Parameters.load(source).counts()[language]
         if hooks["parameters"] != expected or not hooks["nonzero"] <= expected:
             yield f"it zeroed {hooks['parameters']} parameters, its set has {expected}"
+    for source in inputs(header, "directions"):
+        layers, seen = Directions.load(source).of(language), [layer["tokens"] for layer in hooks["by_layer"]]
+        if seen != [read] * len(layers):
+            yield f"its projection did not see the {read} tokens that were read behind each of {len(layers)} layers"
     if language == "baseline" and hooks:
         yield "is the baseline and has hooks"
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deactivate",
         metavar="LANGUAGE",
-        help="language whose neurons, parameters or units are off, or whose direction is projected out (with --neurons)",
+        help="language whose neurons, parameters or units are off, or whose direction is projected out",
     )
     parser.add_argument(
         "--like",

@@ -48,7 +48,7 @@ CONFIG = {
         "steering_methods": {"pushes": ["0.5-1"]},
         "robustness": {
             "variants": {
-                **dict.fromkeys(("seed-1", "no-bos", "chunks-128", "maths", "on-maths")),
+                **dict.fromkeys(("seed-1", "seed-2", "no-bos", "maths", "on-maths")),
                 "text": {"tokens": {"seed": 1}, "corpus": {"minimum_characters": 2}},
             }
         },
