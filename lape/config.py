@@ -313,7 +313,7 @@ def item_models(config: dict, item: str) -> list[str]:
 
 
 def model_of(name: str) -> str:
-    """The model in the catalogue that a name, perhaps of a variant (`lape.variants`), belongs to."""
+    """The model in the catalogue that a name, perhaps of a variant (`lape.items.variants`), belongs to."""
     return name.partition("@")[0]
 
 

@@ -18,7 +18,7 @@ from lape.errors import LapeError
 from lape.generation.settings import NEURON_METHODS
 from lape.items.registry import ITEMS, in_report, name_items
 from lape.machine.warm import warm_lape
-from lape.variants import check_variants
+from lape.items.variants import check_variants
 from lape.workflow import names, repository, targets
 from lape.workflow.console import PLAN, attach, expected
 from lape.workflow.flags import Flags, optional, optional_list

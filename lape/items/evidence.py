@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from lape.config import item_models, model_languages
 from lape.items import sources
-from lape.variants import EVALUATION, SELECTION, at, variants
+from lape.items.variants import EVALUATION, SELECTION, at, variants
 
 
 def control_draws(config: dict) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from lape.config import model_languages, model_of
 from lape.generation.settings import Setting
+from lape.items.variants import settings
 from lape.machine import ranks
 from lape.text.language_codes import entry_of
-from lape.variants import settings
 from lape.workflow.inputs import perturbing_stems, selected_stems
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from lape.config import expert_languages, model_languages, model_of, translated_languages
 from lape.errors import LapeError
 from lape.generation.settings import Setting, TextSetting
+from lape.items.variants import EVALUATION, SELECTION, at, settings
 from lape.model.checkpoint import checkpoint_files
 from lape.text.file_patterns import matching_files
-from lape.variants import EVALUATION, SELECTION, at, settings
 from lape.workflow.sources import files_of
 
 

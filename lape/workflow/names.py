@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from lape.config import expert_languages
 from lape.generation.settings import SELECTION, SETTING
-from lape.variants import all_variants, corpora
+from lape.items.variants import all_variants, corpora
 
 
 def one_of(names: Iterable[str]) -> str:

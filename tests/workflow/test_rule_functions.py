@@ -11,7 +11,7 @@ from tiny_data import ROOT
 
 from lape.config import check_config, named_models
 from lape.errors import LapeError
-from lape.variants import all_variants, check_variants
+from lape.items.variants import all_variants, check_variants
 from lape.workflow import names, repository, targets
 from lape.workflow.flags import Flags, optional, optional_list
 from lape.workflow.inputs import Inputs

@@ -6,7 +6,7 @@ from lape.config import item_models
 from lape.items import evidence, sources
 from lape.items.entry import Figure, Item, Named, Table
 from lape.items.sources import NO_OPTIONS, Options, bootstrap
-from lape.variants import changes
+from lape.items.variants import changes
 
 
 def matrix(
