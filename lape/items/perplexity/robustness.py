@@ -22,8 +22,8 @@ def robustness(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0
 
     Args:
         paths: headers of LAPE's neurons, and of the perplexity with each language deactivated and with none, of the run
-            and of its variants. The folder of an artifact says whose it is (`lape.items.variants`). A variant without neurons
-            or without a baseline of its own has those of the run.
+            and of its variants. The folder of an artifact says whose it is (`lape.items.variants`). A variant without
+            neurons or without a baseline of its own has those of the run.
         resamples: number of resamples of the bootstrap over chunks.
         seed: seed of the draws of the resamples.
 
