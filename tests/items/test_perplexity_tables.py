@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from neuron_artifacts import neurons_header
 
 from lape.artifacts.files import sha256
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import change_interval, resamples
+from lape.items.figures import draw
 from lape.items.registry import TABLES
 from lape.items.tables import read, texts
 
@@ -343,6 +345,42 @@ def test_a_fall_counts_as_no_rise_in_the_share(tmp_path):
     paths = [baseline(tmp_path), *matrix(tmp_path, "lape", gains)]
     frame = TABLES["specificity"].rows(paths)
     assert frame["share"].tolist() == [1.0] and frame["off_diagonal"].iat[0] < 0
+
+
+def test_variants_stand_beside_the_run_with_what_they_share_of_it(tmp_path):
+    folders = {
+        f"{kind}/{name}": tmp_path / kind / name for kind in ("p", "n") for name in ("tiny", "tiny@text", "tiny@mean")
+    }
+    for folder in folders.values():
+        (folder / "lape").mkdir(parents=True)
+    run = [baseline(folders["p/tiny"] / "lape"), *matrix(folders["p/tiny"] / "lape", "lape", RISES)]
+    text = [
+        baseline(folders["p/tiny@text"] / "lape", chunks=6),
+        *matrix(folders["p/tiny@text"] / "lape", "lape", WEAK, chunks=6),
+    ]
+    mean = matrix(folders["p/tiny@mean"] / "lape", "lape", RISES)
+    owners = {(0, 1): "no", (1, 2): "nan", (2, 3): "no,nan"}
+    neurons = [
+        neurons_header(folders["n/tiny"], "tiny", owners),
+        neurons_header(folders["n/tiny@text"], "tiny", {**owners, (3, 3): "no", (3, 4): "no"}),
+    ]
+    frame = TABLES["robustness"].rows([*neurons, *run, *text, *mean], resamples=200).set_index("variant")
+    assert frame[["selected", "evaluated"]].to_numpy().tolist() == [["own", "own"], ["own", "own"], ["run", "run"]]
+    assert frame["neurons"].tolist() == [3, 5, 3] and frame["jaccard"].tolist() == [1, 0.6, 1]
+    for name, paths in {"run": run, "text": text, "mean": [run[0], *mean]}.items():
+        (line,) = TABLES["specificity"].rows(paths, resamples=200).to_dict("records")
+        assert {
+            key: frame.loc[name, key] for key in ("share", "log_ratio_chunks_high", "largest")
+        }.items() <= line.items()
+    assert "| text " in texts("robustness", frame.reset_index())[".md"]
+    drawn = draw("robustness", frame.reset_index())
+    assert len(drawn.axes[1].patches) == 1  # the one that selects neurons of its own
+    for lacking, named in (
+        ([*neurons, *run[1:], *text], "without deactivation"),
+        ([*neurons[1:], *run], "LAPE's neurons"),
+    ):
+        with pytest.raises(LapeError, match=f"robustness: .*{named}"):
+            TABLES["robustness"].rows(lacking)
 
 
 def draws_header(folder, language, rises, method="lape", **options):

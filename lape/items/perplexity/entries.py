@@ -185,6 +185,11 @@ ITEMS = (
             "robustness.robustness_sections",
             ("neurons", "perplexity"),
         ),
+        Figure(
+            "LAPE with one thing changed",
+            Named("perplexity.robustness_figure.robustness"),
+            Named("perplexity.robustness_figure.COLUMNS"),
+        ),
         where=lambda config: bool(changes(config)),
     ),
     Item(
