@@ -12,7 +12,7 @@ from lape.config import expert_languages, item_models, model_languages, translat
 from lape.errors import LapeError
 
 Headers = Callable[[dict], list[str]]
-_ARRAY = re.compile("/average_precision.json$|/embeddings/")
+_ARRAY = re.compile(r"/average_precision(-\d)?\.json$|/embeddings/")
 _STABILITY_PARTS = ("splits", "resamples", "frequency", "left_out")
 
 

@@ -51,6 +51,20 @@ ITEMS = (
         models="expert_units",
     ),
     Item(
+        "expert_held_out",
+        "expert_units",
+        Table(
+            "Average precision of expert units on other sentences",
+            ("average_precision_half",),
+            sources.expert_units("average_precision-1", "average_precision-2"),
+            Named("expert_units.halves.held_out"),
+            Named("expert_units.halves.held_out_sections"),
+            read_beside=Named("expert_units.halves.data"),
+            options=sources.UNITS,
+        ),
+        models="expert_units",
+    ),
+    Item(
         "expert_overlap",
         "expert_units",
         _units("Expert units that languages share", "overlap", "overlap", "units"),
