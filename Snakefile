@@ -24,6 +24,7 @@
 #   <results>/parameters/{model}/
 #             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language
 #             pv.safetensors                     select_parameters  language-specific parameters
+#             active_pv.safetensors              magnitude_control  their control: as large and as changed
 #             matched_pv.safetensors             control_parameters  random control of them
 #   <results>/steering/{model}/{method}.tsv      steering    mean activations to steer with
 #   <results>/directions/{model}.npz             directions  directions of languages in the hidden states (DiffMean)

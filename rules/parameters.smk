@@ -2,8 +2,8 @@
 
 Input: every language's instructions, and the model.
 Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16; the
-parameters that change little in one or two languages and much in the others; and a random control of these
-parameters. The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
+parameters that change little in one or two languages and much in the others; and controls of these parameters: of
+weights and changes that are about as large (active_pv), and random ones (matched_pv). The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
 would delete it before a rerun, and a killed job could not go on.
 """
 
@@ -59,9 +59,10 @@ rule select_parameters:
     params:
         code=code_hash("lape.commands.select_parameters"),
         ratio=config["parameter_variation"]["ratio"],
+        change=config["parameter_variation"]["change"],
     shell:
         "lape select_parameters --log {log} --rule select_parameters --model {input.model} --finetuned {input.headers} "
-        "--ratio {params.ratio} --output {output.parameters}"
+        "--ratio {params.ratio} --change {params.change} --output {output.parameters}"
 
 
 rule control_parameters:
@@ -80,7 +81,28 @@ rule control_parameters:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.control_parameters"),
+        rule="control_parameters",
+        weights="",
         seed=config["neurons"]["control_seed"],
     shell:
-        "lape control_parameters --log {log} --rule control_parameters --parameters {input.header} "
+        "lape control_parameters --log {log} --rule {params.rule} --parameters {input.header} {params.weights} "
         "--seed {params.seed} --output {output.parameters}"
+
+
+use rule control_parameters as magnitude_control with:
+    input:
+        parameters="<results>/parameters/{model}/pv.safetensors",
+        header="<results>/parameters/{model}/pv.json",
+        model="<results>/models/{model}/model.json",
+        headers=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
+        weights=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
+    output:
+        parameters="<results>/parameters/{model}/active_pv.safetensors",
+        header="<results>/parameters/{model}/active_pv.json",
+    log:
+        "<logs>/parameters/{model}/active_pv.log",
+    params:
+        code=code_hash("lape.commands.control_parameters"),
+        rule="magnitude_control",
+        weights=lambda wildcards, input: f"--model {shlex.quote(input.model)} {optional_list('--finetuned', input.headers)}",
+        seed=config["neurons"]["control_seed"],

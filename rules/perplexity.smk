@@ -81,7 +81,7 @@ use rule perplexity as perplexity_parameters with:
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
     wildcard_constraints:
-        method="pv|matched_pv",
+        method="pv|(active|matched)_pv",
     params:
         code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
@@ -143,7 +143,7 @@ rule draws:
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="draws",
-        statistics=lambda wildcards, input: f"--statistics {shlex.quote(input.statistics)}",
+        matched_by=lambda wildcards, input: f"--statistics {shlex.quote(input.statistics)}",
         nearest=config["neurons"]["control_nearest"],
         draws=lambda wildcards: int(wildcards.draws) - 1,
         seed=config["neurons"]["control_seed"] + 1,
@@ -151,7 +151,7 @@ rule draws:
         backend=config["perplexity"]["backend"],
     shell:
         "{params.torchrun} lape draws --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
-        "--tokens {input.text} --selected {input.neurons} {params.statistics} --nearest {params.nearest} "
+        "--tokens {input.text} --selected {input.neurons} {params.matched_by} --nearest {params.nearest} "
         "--draws {params.draws} --seed {params.seed} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"
 
@@ -163,6 +163,8 @@ use rule draws as draws_parameters with:
         text="<results>/tokens/{model}/{deactivated}/valid.json",
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
+        copy="<results>/parameters/{model}/finetuned/{deactivated}.json",
+        weights="<results>/parameters/{model}/finetuned/{deactivated}.safetensors",
     wildcard_constraints:
         method="pv",
     params:
@@ -170,7 +172,7 @@ use rule draws as draws_parameters with:
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="draws_parameters",
-        statistics="",
+        matched_by=lambda wildcards, input: f"--finetuned {shlex.quote(input.copy)}",
         nearest=config["neurons"]["control_nearest"],
         draws=lambda wildcards: int(wildcards.draws) - 1,
         seed=config["neurons"]["control_seed"] + 1,

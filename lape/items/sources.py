@@ -37,8 +37,8 @@ def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> l
 
 
 def control_of(method: str) -> str:
-    """The control that a method is compared with: activity-matched, for PV random parameters of the same matrices."""
-    return f"matched_{method}" if method == "pv" else f"active_{method}"
+    """The control that a method is compared with: as active neurons, for PV as large and as changed parameters."""
+    return f"active_{method}"
 
 
 def corpora(config: dict) -> list[str]:

@@ -81,7 +81,7 @@ METHODS = [f"{control}{method}" for control in ("", "matched_") for method in ("
 TABLES = {
     "deactivation_matrix": change_table(LANGUAGES),
     "deactivation_log_ratio": change_table(LANGUAGES),
-    "deactivation_by_method": change_table(LANGUAGES, methods=["lape", "pv", "matched_pv"]),
+    "deactivation_by_method": change_table(LANGUAGES, methods=["lape", "pv", "active_pv"]),
     "deactivation_by_model": change_table(LANGUAGES),
     "deactivation_by_ratio": sweep_table(LANGUAGES),
     "neurons_per_layer": layer_table(LANGUAGES, 6),
