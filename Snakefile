@@ -22,8 +22,10 @@
 #   <results>/stability/{model}.json             measure_stability  stability of the neurons, from shards of statistics
 #   <results>/instructions/{language}.jsonl      instructions  texts that PV trains on
 #   <results>/parameters/{model}/
-#             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language
+#             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language;
+#                                                            finetuned/after-{step}/ after fewer steps
 #             pv.safetensors                     select_parameters  language-specific parameters
+#             pv_after-{step}.safetensors        select_parameters_after  the same, after fewer steps of the training
 #             active_pv.safetensors              magnitude_control  their control: as large and as changed
 #             matched_pv.safetensors             control_parameters  random control of them
 #   <results>/steering/{model}/{method}.tsv      steering    mean activations to steer with

@@ -1,7 +1,8 @@
 """Language-specific parameters (PV): a copy of the model is fine-tuned on each language, and changes are compared.
 
 Input: every language's instructions, and the model.
-Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16; the
+Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16, and the
+same after fewer steps (finetuned/after-{step}, by `experiments.pv_learning_curve`); the
 parameters that change little in one or two languages and much in the others; and controls of these parameters: of
 weights and changes that are about as large (active_pv), and random ones (matched_pv). The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
 would delete it before a rerun, and a killed job could not go on.
@@ -18,6 +19,7 @@ rule finetune:
     output:
         weights="<results>/parameters/{model}/finetuned/{language}.safetensors",
         header="<results>/parameters/{model}/finetuned/{language}.json",
+        earlier=inputs.earlier_copies(),
     log:
         "<logs>/parameters/{model}/finetuned/{language}.log",
     conda:
@@ -58,11 +60,31 @@ rule select_parameters:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.select_parameters"),
+        rule="select_parameters",
         ratio=config["parameter_variation"]["ratio"],
         change=config["parameter_variation"]["change"],
     shell:
-        "lape select_parameters --log {log} --rule select_parameters --model {input.model} --finetuned {input.headers} "
+        "lape select_parameters --log {log} --rule {params.rule} --model {input.model} --finetuned {input.headers} "
         "--ratio {params.ratio} --change {params.change} --output {output.parameters}"
+
+
+use rule select_parameters as select_parameters_after with:
+    input:
+        model="<results>/models/{model}/model.json",
+        headers=inputs.of_languages("<results>/parameters/{model}/finetuned/after-{step}/{language}.json"),
+        weights=inputs.of_languages("<results>/parameters/{model}/finetuned/after-{step}/{language}.safetensors"),
+    output:
+        parameters="<results>/parameters/{model}/pv_after-{step}.safetensors",
+        header="<results>/parameters/{model}/pv_after-{step}.json",
+    log:
+        "<logs>/parameters/{model}/pv_after-{step}.log",
+    wildcard_constraints:
+        step="[0-9]+",
+    params:
+        code=code_hash("lape.commands.select_parameters"),
+        rule="select_parameters_after",
+        ratio=config["parameter_variation"]["ratio"],
+        change=config["parameter_variation"]["change"],
 
 
 rule control_parameters:

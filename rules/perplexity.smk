@@ -81,7 +81,7 @@ use rule perplexity as perplexity_parameters with:
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
     wildcard_constraints:
-        method="pv|(active|matched)_pv",
+        method="pv|(active|matched)_pv|pv_after-[0-9]+",
     params:
         code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
@@ -163,7 +163,7 @@ use rule draws as draws_parameters with:
         text="<results>/tokens/{model}/{deactivated}/valid.json",
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
-        copy="<results>/parameters/{model}/finetuned/{deactivated}.json",
+        finetuned="<results>/parameters/{model}/finetuned/{deactivated}.json",
         weights="<results>/parameters/{model}/finetuned/{deactivated}.safetensors",
     wildcard_constraints:
         method="pv",
@@ -172,7 +172,7 @@ use rule draws as draws_parameters with:
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="draws_parameters",
-        matched_by=lambda wildcards, input: f"--finetuned {shlex.quote(input.copy)}",
+        matched_by=lambda wildcards, input: f"--finetuned {shlex.quote(input.finetuned)}",
         nearest=config["neurons"]["control_nearest"],
         draws=lambda wildcards: int(wildcards.draws) - 1,
         seed=config["neurons"]["control_seed"] + 1,

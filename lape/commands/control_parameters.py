@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         model=selected.summary["model"],
         model_revision=selected.summary["model_revision"],
         languages=selected.summary["languages"],
+        training=selected.summary["training"],
         **control.description(),
         parameters={"seed": arguments.seed},
         inputs=inputs,

@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         method=off.method,
         deactivated=deactivated,
         ratio=None if parameters.get("quota") else parameters.get("ratio"),
+        training=off.summary.get("training", {}).get(deactivated),
         languages=[text.language for text in texts],
         rows=rows,
         hooks=hooks,

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from lape.parameter_variation.reading import read_copies
+    from lape.parameter_variation.reading import read_copies, trainings
     from lape.parameter_variation.selection import select_parameters
 
     description, base, finetuned = read_copies(arguments.model, arguments.finetuned)
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         model=description["name"],
         model_revision=description["revision"],
         languages=list(finetuned),
+        training=trainings(arguments.finetuned),
         **parameters.description(),
         parameters={"ratio": arguments.ratio, "change": arguments.change},
         inputs=[

@@ -55,6 +55,12 @@ def read_copies(model: Path, finetuned: Sequence[Path]) -> tuple[dict, dict[str,
     return description, {name: weights[name] for name in matrices}, copies
 
 
+def trainings(finetuned: Sequence[Path]) -> dict[str, dict[str, int]]:
+    """Language -> the number of steps and of examples that its copy was trained on, from the headers of the copies."""
+    headers = [read_json(path, "finetuned") for path in finetuned]
+    return {header["language"]: {key: header[key] for key in ("steps", "examples")} for header in headers}
+
+
 def check_matrices(language: str, copies: Mapping, matrices: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse copies whose matrices are not those of the model.
 

@@ -292,7 +292,7 @@ def _finetune(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
         traffic=examples * a.epochs / max(a.batch_size, 1) * 28 * trained,
         layers=passes * shape.layers * examples * a.epochs / max(a.device_batch_size, 1),
         loaded=model.weights,
-        disk=4 * shape.matrices,
+        disk=4 * shape.matrices * (1 + len(a.keep_steps)),
         # Weights in float32; for each trained parameter a gradient and two moments besides.
         weights=4 * shape.parameters + 12 * trained,
         activations=kept * model.activations(batch, a.max_length) + 4 * batch * shape.vocabulary,

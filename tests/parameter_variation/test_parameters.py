@@ -173,6 +173,8 @@ def planted(tmp_path, monkeypatch, tiny_folder, tiny_model, lape):
             language=language,
             model_revision=revision,
             matrices={name: list(weights.shape) for name, weights in base.items()},
+            steps=12,
+            examples=8 + number,
             parameters={},
             inputs=[],
             outputs=[f"{language}.safetensors"],
@@ -193,6 +195,7 @@ def test_exactly_the_planted_parameters_are_found(planted):
         assert all(np.array_equal(found[name], plant[name]) for name in plant)
     assert parameters.counts() == {"en": 16, "nan": 8, "ja": 16, "fr": 8}
     assert parameters.summary["selected"] == parameters.summary["wanted"] == 40
+    assert parameters.summary["training"]["nan"] == {"steps": 12, "examples": 9}
     both = parameters.indices(["en", "ja"])
     assert np.array_equal(both[GATE], np.union1d(planted["en"][GATE], planted["ja"][GATE]))
 

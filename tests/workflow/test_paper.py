@@ -123,6 +123,9 @@ def test_what_the_other_items_compare(paper_run):
     assert len(scores) == len(METHODS) * 2 + 2 + 2
     draws = table(paper_run, "control_draws_by_method")
     assert draws.groupby("method")["draws"].unique().map(list).to_dict() == {"lape": [4], "pv": [4]}
+    learned = table(paper_run, "pv_learning_curve")
+    assert learned.groupby("method")["steps"].unique().map(list).to_dict() == {"pv": [1, 3], "active_pv": [3]}
+    assert len(learned) == 3 * (len(LANGUAGES) + 1) and set(learned["examples"]) == {6}
     curve = table(paper_run, "equal_effect")
     assert set(curve["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv"}
     sections = table(paper_run, "claims_of_both_papers")["section"].str.split().str[0]
