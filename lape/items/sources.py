@@ -219,6 +219,20 @@ def expert_sizes(config: dict) -> list[str]:
     return _texts(item_models(config, "expert_units"), ["unconditional"], selections)
 
 
+def expert_values(config: dict) -> list[str]:
+    """Texts under expert units and random units, at their medians on the target language and on another one.
+
+    Expert units at their own medians have every size. The smallest size, at which hardly anything happens, is left out
+    of random units and of another language's medians. Random units at those have the main size alone.
+    """
+    size = 2 * config["expert_units"]["size"]
+    sizes = sorted({size, *config["expert_units"]["sizes"]})
+    selections = [f"both-{each}" for each in sizes]
+    selections += [f"{kind}-{each}" for kind in ("random", "both_other") for each in sizes[1:] or sizes]
+    selections = dict.fromkeys(["none", *selections, f"random-{size}", f"random_other-{size}"])
+    return _texts(item_models(config, "expert_units"), ["unconditional"], list(selections))
+
+
 def expert_translation(config: dict) -> list[str]:
     """Translations with nothing overwritten, with the expert units and with as many random ones."""
     size, corpora = config["expert_units"]["size"], config["translation"]["corpora"]

@@ -404,6 +404,11 @@ def test_pv_learns_with_steps(tmp_path):
     ]
     cells = TABLES["deactivation_matrix"].rows([baseline(tmp_path), *matrix(tmp_path, "pv", RISES)])
     changes = cells.set_index(["deactivated", "evaluated"])["nll_change"]
+    assert "training_steps" not in cells
+    beside = TABLES["deactivation_by_method"].rows([*paths[:2], *matrix(tmp_path, "lape", RISES), baseline(tmp_path)])
+    assert beside.groupby("method")["training_steps"].first().dropna().to_dict() == {"pv": 12}
+    overview = TABLES["deactivation_by_method"].sections(beside)[0].cells
+    assert overview.index.tolist() == ["pv (12 training steps, 48 examples per language)", "lape"]
     no, nan, mean = frame.iloc[3:6].to_dict("records")
     assert (no["own"], no["others"]) == pytest.approx((changes["no", "no"], changes["no", "nan"]))
     assert no["difference"] == pytest.approx(no["own"] - no["others"]) and math.isnan(no["own_low"])

@@ -115,6 +115,17 @@ ITEMS = (
         models="expert_units",
     ),
     Item(
+        "expert_values",
+        "expert_units",
+        _texts("Texts in the target language: which units, or which values", sources.expert_values, "values"),
+        Figure(
+            "Texts in the target language: which units, or which values",
+            Named("expert_units.values_figure.expert_values"),
+            Named("expert_units.values_figure.COLUMNS"),
+        ),
+        models="expert_units",
+    ),
+    Item(
         "expert_translation",
         "expert_units",
         _texts(
