@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from lape.items.drawing.lines import COLOURS
-from lape.items.drawing.style import grid, grid_size, legend_columns
+from lape.items.drawing.style import grid, grid_size, in_column
 from lape.items.expert_units.sections import VALUES
 from lape.items.expert_units.texts import ALL, NONE, OTHER, SHARES
 
@@ -34,7 +34,7 @@ def expert_values(frame: pd.DataFrame) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("units that are overwritten")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=1 if in_column() else 2, frameon=False)
     return figure
 
 
