@@ -23,8 +23,11 @@
 #   <results>/stability/{model}.json             measure_stability  stability of the neurons, from shards of statistics
 #   <results>/instructions/{language}.jsonl      instructions  texts that PV trains on
 #   <results>/parameters/{model}/
-#             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language
+#             finetuned/{language}.safetensors   finetune    a copy of the model trained on one language;
+#                                                            finetuned/after-{step}/ after fewer steps
 #             pv.safetensors                     select_parameters  language-specific parameters
+#             pv_after-{step}.safetensors        select_parameters_after  the same, after fewer steps of the training
+#             active_pv.safetensors              magnitude_control  their control: as large and as changed
 #             matched_pv.safetensors             control_parameters  random control of them
 #   <results>/steering/{model}/{method}.tsv      steering    mean activations to steer with
 #   <results>/directions/{model}.npz             directions  directions of languages in the hidden states (DiffMean)
@@ -39,6 +42,7 @@
 #   <results>/expert_units/{model}/
 #             responses.json, .tsv, .blocks/     responses   mean output of every unit of every linear layer
 #             average_precision.npy              average_precision  of every unit as a detector of every language
+#             average_precision-{half}.npy       average_precision_half  by half of the sentences of each language
 #             units.tsv                          select_units  the best, the worst and random units, with their medians
 #   <results>/neurons/{model}/ap.tsv             select_ap   FFN neurons by average precision, as many as LAPE's
 #   <results>/pairs/{corpus}/{language}.jsonl    pairs       sentences to translate, and their reference translations

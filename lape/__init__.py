@@ -93,7 +93,8 @@ _GROUPS = {
     },
     "Parameters of a language (PV)": {
         "select_parameters": "lape.parameter_variation.selection",
-        "control_parameters": "lape.parameter_variation.selection",
+        "control_parameters": "lape.parameter_variation.controls",
+        "magnitude_matched_controls": "lape.parameter_variation.controls",
         "Parameters": "lape.parameter_variation.parameters",
         "zeroed": "lape.interventions.zeroing",
         "Zeroing": "lape.interventions.zeroing",

@@ -2,7 +2,7 @@
 
 Input: labelled sentences of every language, and the model.
 Output: the mean output of every unit on every sentence (responses); the average precision of every unit as a detector
-of every language; and the best, the worst and random units with the values that overwrite them. The folder
+of every language, by all sentences and by each half of them; and the best, the worst and random units with the values that overwrite them. The folder
 responses.blocks is no output of a rule, because Snakemake would delete its finished blocks before a rerun.
 """
 
@@ -57,9 +57,26 @@ rule average_precision:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.average_precision"),
+        rule="average_precision",
+        half="",
     shell:
-        "lape average_precision --log {log} --rule average_precision --responses {input.header} --threads {threads} "
-        "--output {output.values}"
+        "lape average_precision --log {log} --rule {params.rule} --responses {input.header} {params.half} "
+        "--threads {threads} --output {output.values}"
+
+
+# By every second sentence of each language, so that units can be selected by one half and scored by the other.
+use rule average_precision as average_precision_half with:
+    output:
+        values="<results>/expert_units/{model}/average_precision-{half}.npy",
+        header="<results>/expert_units/{model}/average_precision-{half}.json",
+    log:
+        "<logs>/expert_units/{model}/average_precision-{half}.log",
+    wildcard_constraints:
+        half="[12]",
+    params:
+        code=code_hash("lape.commands.average_precision"),
+        rule="average_precision_half",
+        half=lambda wildcards: f"--half {wildcards.half}",
 
 
 rule select_units:

@@ -1,9 +1,10 @@
 """Language-specific parameters (PV): a copy of the model is fine-tuned on each language, and changes are compared.
 
 Input: every language's instructions, and the model.
-Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16; the
-parameters that change little in one or two languages and much in the others; and a random control of these
-parameters. The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
+Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16, and the
+same after fewer steps (finetuned/after-{step}, by `experiments.pv_learning_curve`); the
+parameters that change little in one or two languages and much in the others; and controls of these parameters: of
+weights and changes that are about as large (active_pv), and random ones (matched_pv). The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
 would delete it before a rerun, and a killed job could not go on.
 """
 
@@ -18,6 +19,7 @@ rule finetune:
     output:
         weights="<results>/parameters/{model}/finetuned/{language}.safetensors",
         header="<results>/parameters/{model}/finetuned/{language}.json",
+        earlier=inputs.earlier_copies(),
     log:
         "<logs>/parameters/{model}/finetuned/{language}.log",
     conda:
@@ -58,10 +60,31 @@ rule select_parameters:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.select_parameters"),
+        rule="select_parameters",
         ratio=config["parameter_variation"]["ratio"],
+        change=config["parameter_variation"]["change"],
     shell:
-        "lape select_parameters --log {log} --rule select_parameters --model {input.model} --finetuned {input.headers} "
-        "--ratio {params.ratio} --output {output.parameters}"
+        "lape select_parameters --log {log} --rule {params.rule} --model {input.model} --finetuned {input.headers} "
+        "--ratio {params.ratio} --change {params.change} --output {output.parameters}"
+
+
+use rule select_parameters as select_parameters_after with:
+    input:
+        model="<results>/models/{model}/model.json",
+        headers=inputs.of_languages("<results>/parameters/{model}/finetuned/after-{step}/{language}.json"),
+        weights=inputs.of_languages("<results>/parameters/{model}/finetuned/after-{step}/{language}.safetensors"),
+    output:
+        parameters="<results>/parameters/{model}/pv_after-{step}.safetensors",
+        header="<results>/parameters/{model}/pv_after-{step}.json",
+    log:
+        "<logs>/parameters/{model}/pv_after-{step}.log",
+    wildcard_constraints:
+        step="[0-9]+",
+    params:
+        code=code_hash("lape.commands.select_parameters"),
+        rule="select_parameters_after",
+        ratio=config["parameter_variation"]["ratio"],
+        change=config["parameter_variation"]["change"],
 
 
 rule control_parameters:
@@ -80,7 +103,28 @@ rule control_parameters:
         runtime=runtime,
     params:
         code=code_hash("lape.commands.control_parameters"),
+        rule="control_parameters",
+        weights="",
         seed=config["neurons"]["control_seed"],
     shell:
-        "lape control_parameters --log {log} --rule control_parameters --parameters {input.header} "
+        "lape control_parameters --log {log} --rule {params.rule} --parameters {input.header} {params.weights} "
         "--seed {params.seed} --output {output.parameters}"
+
+
+use rule control_parameters as magnitude_control with:
+    input:
+        parameters="<results>/parameters/{model}/pv.safetensors",
+        header="<results>/parameters/{model}/pv.json",
+        model="<results>/models/{model}/model.json",
+        headers=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.json"),
+        weights=inputs.of_languages("<results>/parameters/{model}/finetuned/{language}.safetensors"),
+    output:
+        parameters="<results>/parameters/{model}/active_pv.safetensors",
+        header="<results>/parameters/{model}/active_pv.json",
+    log:
+        "<logs>/parameters/{model}/active_pv.log",
+    params:
+        code=code_hash("lape.commands.control_parameters"),
+        rule="magnitude_control",
+        weights=lambda wildcards, input: f"--model {shlex.quote(input.model)} {optional_list('--finetuned', input.headers)}",
+        seed=config["neurons"]["control_seed"],

@@ -85,7 +85,7 @@ use rule perplexity as perplexity_parameters with:
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
     wildcard_constraints:
-        method="pv|matched_pv",
+        method="pv|(active|matched)_pv|pv_after-[0-9]+",
     params:
         code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,
@@ -166,7 +166,7 @@ rule draws:
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="draws",
-        statistics=lambda wildcards, input: f"--statistics {shlex.quote(input.statistics)}",
+        matched_by=lambda wildcards, input: f"--statistics {shlex.quote(input.statistics)}",
         nearest=config["neurons"]["control_nearest"],
         draws=lambda wildcards: int(wildcards.draws) - 1,
         seed=config["neurons"]["control_seed"] + 1,
@@ -174,7 +174,7 @@ rule draws:
         backend=config["perplexity"]["backend"],
     shell:
         "{params.torchrun} lape draws --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
-        "--tokens {input.text} --selected {input.neurons} {params.statistics} --nearest {params.nearest} "
+        "--tokens {input.text} --selected {input.neurons} {params.matched_by} --nearest {params.nearest} "
         "--draws {params.draws} --seed {params.seed} "
         "--batch-size {params.batch_size} --backend {params.backend} --threads {threads} --output {output.chunks}"
 
@@ -186,6 +186,8 @@ use rule draws as draws_parameters with:
         text="<results>/tokens/{model}/{deactivated}/valid.json",
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
+        finetuned="<results>/parameters/{model}/finetuned/{deactivated}.json",
+        weights="<results>/parameters/{model}/finetuned/{deactivated}.safetensors",
     wildcard_constraints:
         method="pv",
     params:
@@ -193,7 +195,7 @@ use rule draws as draws_parameters with:
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="draws_parameters",
-        statistics="",
+        matched_by=lambda wildcards, input: f"--finetuned {shlex.quote(input.finetuned)}",
         nearest=config["neurons"]["control_nearest"],
         draws=lambda wildcards: int(wildcards.draws) - 1,
         seed=config["neurons"]["control_seed"] + 1,

@@ -37,6 +37,8 @@ def check_average_precision(path: Path, header: dict) -> Iterator[str]:
     values = read_array(path.with_suffix(".npy"), mmap=True)
     (source,) = inputs(header, "responses")
     responses = Responses.load(source)
+    if half := header["parameters"].get("half"):
+        responses = responses.half(half)
     shape = 2, len(responses.languages), responses.units
     if values.shape != shape or header["languages"] != list(responses.languages):
         yield f"is of shape {values.shape}, its responses give {shape}"

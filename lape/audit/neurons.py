@@ -15,8 +15,9 @@ from lape.neurons.by_precision import ap_neurons
 from lape.neurons.controls import activity_matched_control, random_control
 from lape.neurons.selection import SELECTIONS, activation_probabilities, entropies, mean_activations
 from lape.neurons.table import Neurons
+from lape.parameter_variation.controls import control_parameters, magnitude_matched_controls
 from lape.parameter_variation.parameters import Parameters
-from lape.parameter_variation.selection import control_parameters
+from lape.parameter_variation.reading import read_copies
 from lape.statistics.sums import ActivationStatistics, read_statistics
 
 
@@ -119,7 +120,12 @@ def check_parameters(path: Path, header: dict) -> Iterator[str]:
     if parameters.counts() != header["counts"]:
         yield f"holds {parameters.counts()} parameters, the header says {header['counts']}"
     for source in inputs(header, "parameters"):  # a control
-        again = control_parameters(Parameters.load(source), **header["parameters"])
+        selected, seed = Parameters.load(source), header["parameters"]["seed"]
+        if copies := inputs(header, "finetuned"):
+            _, *weights = read_copies(*inputs(header, "model"), copies)
+            (again,) = magnitude_matched_controls(selected, *weights, [seed])
+        else:
+            again = control_parameters(selected, seed)
         for part in ("index", "member"):
             ours, drawn = getattr(parameters, part), getattr(again, part)
             if ours.keys() != drawn.keys() or any(not np.array_equal(ours[name], drawn[name]) for name in ours):

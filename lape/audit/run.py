@@ -76,6 +76,7 @@ CHECKS: dict[str, Callable[[Path, dict], Iterator[str]]] = {
     "pairs": text.check_pairs,
     "responses": expert_units.check_responses,
     "average_precision": expert_units.check_average_precision,
+    "average_precision_half": expert_units.check_average_precision,
     "expert_units": expert_units.check_units,
     "statistics": neurons.check_statistics,
     "neurons": neurons.check_neurons,

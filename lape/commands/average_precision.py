@@ -9,9 +9,17 @@ from lape.commands.arguments import positive
 
 logger = logging.getLogger(__name__)
 
+HALVES = (1, 2)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--responses", type=Path, required=True, help="header of the responses")
+    parser.add_argument(
+        "--half",
+        type=int,
+        choices=HALVES,
+        help="score by every second sentence of each language alone, from so many on",
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="device that ranks the units")
     parser.add_argument(
         "--backend", choices=["extension", "reference"], default="extension", help="how units are ranked on a CPU"
@@ -35,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     backend = ops.active_backend(arguments.device, arguments.backend, cuda=False)
     header, responses = read_json(arguments.responses, "responses"), Responses.load(arguments.responses)
     label = f"average_precision {header['model']}"
+    if arguments.half:
+        responses, label = responses.half(arguments.half), f"{label} half {arguments.half}"
     with progress(responses.units, label, "unit") as bar:
         precision = average_precision(
             responses, backend=arguments.backend, device=arguments.device, on_chunk=bar.update
@@ -45,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     positives = np.bincount(responses.labels, minlength=len(responses.languages)).tolist()
     write_header(
         arguments.output.with_suffix(".json"),
-        "average_precision",
+        "average_precision_half" if arguments.half else "average_precision",
         model=header["model"],
         model_revision=header["model_revision"],
         languages=list(responses.languages),
@@ -56,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         neuron_part=header["neuron_part"],
         device=arguments.device,
         backend=backend,
-        parameters={"device": arguments.device, "backend": arguments.backend},
+        parameters={"half": arguments.half, "device": arguments.device, "backend": arguments.backend},
         inputs=[arguments.responses],  # which names the hashes of the table and of every block
         outputs=[arguments.output],
     )

@@ -1,7 +1,7 @@
 """Perplexity of one language under several draws of a control: what other sets of the same size do to it.
 
 The model is loaded once for all draws. Each draw is made anew here, and is the one that `lape control` (for parameters
-`lape control_parameters`) makes with its seed.
+`lape control_parameters`) makes with its seed: as active as the neurons, or as large and as changed as the parameters.
 """
 
 import argparse
@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json")
     parser.add_argument("--tokens", type=Path, required=True, help="valid.json of the language")
     parser.add_argument("--selected", type=Path, required=True, help="header of the neurons or parameters")
-    parser.add_argument("--statistics", type=Path, help="statistics header of the language; parameters need none")
+    parser.add_argument("--statistics", type=Path, help="statistics header of the language, for neurons")
+    parser.add_argument("--finetuned", type=Path, help="header of the language's fine-tuned copy, for parameters")
     parser.add_argument("--nearest", type=int, default=3, help="a neuron's match is one of so many nearest ones")
     parser.add_argument("--draws", type=int, default=20, help="number of draws")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first draw; each further draw has the next")
@@ -95,35 +96,44 @@ def _controls(
     from lape.interventions.perturbation import deactivate
     from lape.interventions.zeroing import zeroed
     from lape.model.loading import check_found_on
-    from lape.neurons.controls import ACTIVITY_MATCHED, LAYER_MATCHED, activity_matched_control
+    from lape.neurons.controls import ACTIVITY_MATCHED, activity_matched_control
     from lape.neurons.set_names import known_sets
     from lape.neurons.table import Neurons
+    from lape.parameter_variation.controls import magnitude_matched_controls
     from lape.parameter_variation.parameters import Parameters
-    from lape.parameter_variation.selection import control_parameters
+    from lape.parameter_variation.reading import read_copies
     from lape.statistics.sums import read_statistics
 
     of_parameters = read_json(arguments.selected).get("artifact") == "parameters"
-    if of_parameters != (arguments.statistics is None):
-        remedy = "leave --statistics out" if of_parameters else "pass the --statistics of the language"
-        raise LapeError(f"{arguments.selected}: are {'parameters' if of_parameters else 'neurons'}; {remedy}")
+    options = {"finetuned": arguments.finetuned, "statistics": arguments.statistics}
+    wanted, unwanted = options if of_parameters else reversed(options)
+    if options[wanted] is None or options[unwanted] is not None:
+        kind = "parameters" if of_parameters else "neurons"
+        raise LapeError(f"{arguments.selected}: are {kind}; pass --{wanted} of the language, and no --{unwanted}")
     selected = (Parameters if of_parameters else Neurons).load(arguments.selected)
     summary = selected.summary
     check_found_on(description, arguments.selected, summary)
     known_sets(language, selected.sets, selected.origin)
     files = [arguments.selected, *(arguments.selected.with_name(name) for name in summary.get("outputs", ()))]
-    if not of_parameters:
+    seeds = range(arguments.seed, arguments.seed + arguments.draws)
+    if of_parameters:
+        files += [arguments.finetuned, arguments.finetuned.with_suffix(".safetensors")]
+    else:
         statistics = read_statistics([arguments.statistics], summary.get("model_revision"))
         files += [arguments.statistics, arguments.statistics.with_suffix(".npz")]
 
-    def draws() -> Iterator[tuple[int, Deactivation]]:
-        for seed in range(arguments.seed, arguments.seed + arguments.draws):
-            if of_parameters:
-                control = control_parameters(selected, seed)
-                begin = partial(zeroed, parameters=control, sets=language)
-                yield seed, Deactivation(f"{LAYER_MATCHED}{summary['method']}", begin, control.summary)
-            else:
+    def controls() -> Iterator[tuple[partial, dict]]:
+        if of_parameters:
+            _, base, finetuned = read_copies(arguments.model, [arguments.finetuned])
+            for control in magnitude_matched_controls(selected, base, finetuned, seeds, [language]):
+                yield partial(zeroed, parameters=control, sets=language), control.summary
+        else:
+            for seed in seeds:
                 control = activity_matched_control(selected, statistics, seed, arguments.nearest, [language])
-                begin = partial(deactivate, neurons=control, sets=language)
-                yield seed, Deactivation(f"{ACTIVITY_MATCHED}{summary['method']}", begin, control.summary)
+                yield partial(deactivate, neurons=control, sets=language), control.summary
+
+    def draws() -> Iterator[tuple[int, Deactivation]]:
+        for seed, (begin, found) in zip(seeds, controls(), strict=True):
+            yield seed, Deactivation(f"{ACTIVITY_MATCHED}{summary['method']}", begin, found)
 
     return summary, files, draws()

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from lape.artifacts.files import checked, read_json, sha256, versions, write_header, writing
+from lape.commands.arguments import positive
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="steps between checkpoints, from which a killed run goes on; 0: none",
     )
+    parser.add_argument(
+        "--keep-steps",
+        type=positive(int),
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="write the copy after N steps, too, into the folder after-N beside the output",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--output", type=Path, required=True, help="LANGUAGE.safetensors; LANGUAGE.json beside it")
 
@@ -67,36 +76,47 @@ def run(arguments: argparse.Namespace) -> None:
     training = finetuning.training_arguments(settings, checkpoints, device == "cpu")
     model, examples = _model_and_examples(arguments, header, finetuning.read_instructions(data))
     parameters = dataclasses.asdict(settings) | {"max_length": arguments.max_length, "threads": arguments.threads}
-    del parameters["checkpoint_steps"]  # shapes no number
+    del parameters["checkpoint_steps"], parameters["keep_steps"]  # shape no number
     identity = _identity(arguments, header, data, training, parameters)
     label = f"finetune {header['name']} {instructions['language']}"
     matrices, losses = finetuning.finetune(model, examples, settings, training, identity, label)
     if training.process_index > 0:
         return
-    with writing(arguments.output) as temporary:
-        save_file(matrices, temporary)
     steps = len(losses) // settings.epochs
     epochs = [sum(losses[start : start + steps]) / steps for start in range(0, len(losses), steps)]
-    write_header(
-        arguments.output.with_suffix(".json"),
-        "finetuned",
-        language=instructions["language"],
-        model=header["name"],
-        model_revision=header["revision"],
-        matrices={name: list(weights.shape) for name, weights in matrices.items()},
+    fields = {
+        "language": instructions["language"],
+        "model": header["name"],
+        "model_revision": header["revision"],
+        "matrices": {name: list(weights.shape) for name, weights in matrices.items()},
         **examples.counts(),
-        steps=len(losses),
-        loss={"first_step": losses[0], "epochs": epochs},
-        device=training.device.type,
-        processes=training.world_size,
-        prompt={"without_input": finetuning.PROMPT, "with_input": finetuning.PROMPT_WITH_INPUT},
-        parameters=parameters,
-        inputs=[arguments.model, arguments.model.with_name("tokenizer.json"), arguments.instructions, data],
-        outputs=[arguments.output],
-    )
+        "device": training.device.type,
+        "processes": training.world_size,
+        "prompt": {"without_input": finetuning.PROMPT, "with_input": finetuning.PROMPT_WITH_INPUT},
+        "parameters": parameters,
+        "inputs": [arguments.model, arguments.model.with_name("tokenizer.json"), arguments.instructions, data],
+    }
+    for step in settings.keep_steps:
+        loss = {"first_step": losses[0], "last_step": losses[step - 1]}
+        _write_kept(arguments.output, finetuning.kept(checkpoints, step), step, fields | {"loss": loss})
+    with writing(arguments.output) as temporary:
+        save_file(matrices, temporary)
+    fields |= {"steps": len(losses), "loss": {"first_step": losses[0], "epochs": epochs}}
+    write_header(arguments.output.with_suffix(".json"), "finetuned", **fields, outputs=[arguments.output])
     shutil.rmtree(checkpoints, ignore_errors=True)
     ends = epochs[0], epochs[-1]
     logger.info("%s: %d steps, loss %.3f in the first epoch, %.3f in the last", label, len(losses), *ends)
+
+
+def _write_kept(output: Path, kept: Path, step: int, fields: dict) -> None:
+    """Write the copy after fewer steps into a folder beside the output, with a header of its own.
+
+    The file is copied and not moved, so that a checkpoint can be gone on from until the whole training is written.
+    """
+    earlier = output.parent / f"after-{step}" / output.name
+    with writing(earlier) as temporary:
+        shutil.copyfile(kept, temporary)
+    write_header(earlier.with_suffix(".json"), "finetuned", **fields, steps=step, outputs=[earlier])
 
 
 def _settings(arguments: argparse.Namespace, header: dict):
@@ -104,6 +124,7 @@ def _settings(arguments: argparse.Namespace, header: dict):
     from lape.parameter_variation.finetuning import FineTuning
 
     settings = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(FineTuning)}
+    settings["keep_steps"] = tuple(sorted(set(arguments.keep_steps)))
     if arguments.precision == "auto":
         settings["precision"] = "bfloat16" if header["dtype"] == "bfloat16" else "float32"
     return FineTuning(**settings)

@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         deactivated=deactivated,
         ratio=None if parameters.get("quota") else parameters.get("ratio"),
         ablation=None if arguments.neurons is None else "mean" if arguments.means else "zero",
+        training=off.summary.get("training", {}).get(deactivated),
         languages=[text.language for text in texts],
         rows=rows,
         hooks=hooks,

@@ -4,8 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from lape.artifacts.files import checked, read_json, write_header
-from lape.errors import LapeError
+from lape.artifacts.files import write_header
 
 logger = logging.getLogger(__name__)
 
@@ -14,39 +13,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.json of the model before fine-tuning")
     parser.add_argument("--finetuned", type=Path, nargs="+", required=True, help="LANGUAGE.json of every copy")
     parser.add_argument("--ratio", type=float, default=0.01, help="share of all parameters of the matrices")
+    parser.add_argument(
+        "--change",
+        choices=["absolute", "signed"],
+        default="absolute",
+        help="what is compared between languages: the sizes of relative changes, or the changes with their sign",
+    )
     parser.add_argument("--output", type=Path, required=True, help="pv.safetensors; pv.json beside it")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    from lape.model.loading import load_model
+    from lape.parameter_variation.reading import read_copies, trainings
     from lape.parameter_variation.selection import select_parameters
 
-    # On the CPU in its own dtype: matrices are widened to float32 one block at a time.
-    model, description = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
-    weights = dict(model.named_parameters())
-    finetuned, names = {}, {}
-    for path in arguments.finetuned:
-        header = read_json(path, "finetuned")
-        if header["model_revision"] != description["revision"]:
-            raise LapeError(f"{path}: was trained from another model than {arguments.model}; fine-tune that one")
-        if header["language"] in finetuned:
-            raise LapeError(f"{path}: {header['language']} comes twice; pass each language once")
-        data = checked(path, header, ".safetensors")
-        try:
-            file = safe_open(data, "numpy")
-            finetuned[header["language"]] = {name: file.get_slice(name) for name in header["matrices"]}
-        except (OSError, SafetensorError) as error:
-            raise LapeError(f"{data}: cannot be read ({error}); fine-tune again") from error
-        names[path] = list(header["matrices"])
-    first, matrices = next(iter(names.items()))
-    missing = [name for name in matrices if name not in weights]
-    if missing:
-        raise LapeError(f"{first}: the model has no matrix {missing[0]}; fine-tune this model")
-    base = {name: weights[name] for name in matrices}
-
-    parameters = select_parameters(base, finetuned, arguments.ratio)
+    description, base, finetuned = read_copies(arguments.model, arguments.finetuned)
+    parameters = select_parameters(base, finetuned, arguments.ratio, arguments.change)
     parameters.save(arguments.output)
     write_header(
         arguments.output.with_suffix(".json"),
@@ -55,9 +36,13 @@ def run(arguments: argparse.Namespace) -> None:
         model=description["name"],
         model_revision=description["revision"],
         languages=list(finetuned),
+        training=trainings(arguments.finetuned),
         **parameters.description(),
-        parameters={"ratio": arguments.ratio},
-        inputs=[arguments.model, *(path.with_suffix(end) for path in names for end in (".json", ".safetensors"))],
+        parameters={"ratio": arguments.ratio, "change": arguments.change},
+        inputs=[
+            arguments.model,
+            *(path.with_suffix(end) for path in arguments.finetuned for end in (".json", ".safetensors")),
+        ],
         outputs=[arguments.output],
     )
     logger.info(

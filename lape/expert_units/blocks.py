@@ -1,7 +1,7 @@
 """Responses on disk: one matrix of units by sentences, which is cut into files, each a block of columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +64,14 @@ class Responses:
         table: see `column_table`.
         languages: the K languages.
         linear_layers: the linear layers of the model, in order.
+        columns: the columns of all blocks that the sentences of `table` have; None where they have all of them.
     """
 
     files: tuple[Path, ...]
     table: pd.DataFrame
     languages: tuple[str, ...]
     linear_layers: tuple[LinearLayer, ...]
+    columns: np.ndarray | None = None
 
     @classmethod
     def load(cls, header_path: str | Path) -> "Responses":
@@ -108,6 +110,17 @@ class Responses:
                 )
         return found
 
+    def half(self, number: int) -> "Responses":
+        """The responses to every second sentence of each language.
+
+        Args:
+            number: 1 for the first, third, ... of a language's sentences in the order in which they were drawn; 2 for
+                the second, fourth, ... of them. The two halves share no sentence.
+        """
+        place = self.table.groupby("language")["number"].rank(method="first").to_numpy(int) - 1
+        chosen = np.flatnonzero(place % 2 == number - 1)
+        return replace(self, table=self.table.iloc[chosen].reset_index(drop=True), columns=chosen)
+
     @property
     def labels(self) -> np.ndarray:
         """The place of each column's language in `languages`, int64 [N]."""
@@ -123,7 +136,8 @@ class Responses:
         """The responses of the units `first` ... `last - 1`, float32 [last - first, N]."""
         # The files are mapped anew each time. In an old mapping, pages read long ago would count as used memory.
         parts = [read_array(file, mmap=True)[first:last] for file in self.files]
-        return np.concatenate(parts, axis=1, dtype=np.float32)
+        every = np.concatenate(parts, axis=1, dtype=np.float32)
+        return every if self.columns is None else every.take(self.columns, axis=1)
 
     def chunks(self, memory: int = 2**28) -> Iterator[tuple[int, np.ndarray]]:
         """Yield all responses, some units at a time.

@@ -26,7 +26,7 @@ BOTTOMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "ascending": lambda precision, negated: precision,
 }
 _NUMBERS = {"rank": "int64", "unit": "int64", "layer": "int64", "index": "int64"}
-_NUMBERS |= dict.fromkeys(("average_precision", "negated_average_precision", "median"), "float64")
+_NUMBERS |= dict.fromkeys(("average_precision", "negated_average_precision", "median", "other_median"), "float64")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class ExpertUnits:
     Attributes:
         table: one row per language, ranking and rank (from 1), in this order. Columns are language, ranking, rank, unit
             (the number in the model, from 0), layer, name, part, kind, index (see `lape.model.linear`),
-            average_precision, negated_average_precision and median (of the response over the language's sentences).
+            average_precision, negated_average_precision, median (of the response over the language's sentences) and
+            other_median (over those of the language that `other` gives).
         languages: the languages, in order.
         units: U, the number of units of the model.
         linear_layers: the linear layers of the model, in order.
@@ -87,9 +88,18 @@ class ExpertUnits:
             raise LapeError(
                 f"{path}: names languages, rankings or units that {header_path} does not have; select again"
             )
-        if not np.isfinite(table["median"]).all():
+        if not np.isfinite(table[["median", "other_median"]]).all(axis=None):
             raise LapeError(f"{path}: a median is NaN or infinite; select again")
         return found
+
+    def other(self, language: str) -> str:
+        """The language whose medians stand in for a language's own: the next of `languages`, the first after the last.
+
+        Raises:
+            LapeError: the language is unknown.
+        """
+        known_sets(language, self.languages, self.origin)
+        return self.languages[(self.languages.index(language) + 1) % len(self.languages)]
 
     def chosen(self, language: str, kind: str, size: int) -> pd.DataFrame:
         """The first `size` units of a language's ranking, as rows of `table`. No unit comes twice.
@@ -112,13 +122,16 @@ class ExpertUnits:
         top = self._first(language, "top", size - size // 2)
         return pd.concat([top, self._first(language, "bottom", size // 2, without=top["unit"])])
 
-    def perturbation(self, language: str, kind: str, size: int, value: float | None = None) -> "UnitPerturbation":
+    def perturbation(
+        self, language: str, kind: str, size: int, value: float | None = None, other: bool = False
+    ) -> "UnitPerturbation":
         """The perturbation that overwrites a language's units.
 
         Args:
             language, kind, size: see `chosen`.
             value: the value that all units are set to; 0 switches them off. None sets each unit to its median response
                 over the language's sentences.
+            other: set each unit to its median over the sentences of another language, `other(language)`.
 
         Raises:
             LapeError: see `chosen`.
@@ -128,7 +141,7 @@ class ExpertUnits:
         values = {}
         rows = self.chosen(language, kind, size).sort_values("unit")
         for (layer, name), own in rows.groupby(["layer", "name"], sort=False):
-            new = own["median"] if value is None else pd.Series(value, own.index)
+            new = own["other_median" if other else "median"] if value is None else pd.Series(value, own.index)
             values[int(layer), name] = own["index"].to_numpy(np.int64), new.to_numpy(np.float32)
         return UnitPerturbation(values)
 
@@ -207,20 +220,26 @@ def select_units(
                 )
             )
     table = pd.concat(tables, ignore_index=True)
-    table["median"] = _medians(table, responses, on_chunk)
+    table["median"], table["other_median"] = _medians(table, responses, on_chunk)
     return ExpertUnits(table, responses.languages, responses.units, responses.linear_layers, neuron_part)
 
 
-def _medians(table: pd.DataFrame, responses: Responses, on_chunk: Callable[[int], None]) -> np.ndarray:
-    """Median response of each row's unit over its language's sentences, float64; the responses are read once."""
-    medians = np.empty(len(table))
-    unit, labels = table["unit"].to_numpy(), responses.labels
+def _medians(
+    table: pd.DataFrame, responses: Responses, on_chunk: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Median response of each row's unit over the sentences of its language, and over those of the next one, float64.
+
+    The responses are read once.
+    """
+    medians = np.empty((2, len(table)))
+    unit, labels, languages = table["unit"].to_numpy(), responses.labels, len(responses.languages)
     member = pd.Categorical(table["language"], responses.languages).codes
     for first, chunk in responses.chunks(2**26):
         within = (unit >= first) & (unit < first + len(chunk))
-        for position in range(len(responses.languages)):
+        for position in range(languages):
             rows = np.flatnonzero(within & (member == position))
-            own = chunk[np.ix_(unit[rows] - first, np.flatnonzero(labels == position))]
-            medians[rows] = np.median(own.astype(np.float64), axis=1)
+            for found, language in zip(medians, (position, (position + 1) % languages), strict=True):
+                own = chunk[np.ix_(unit[rows] - first, np.flatnonzero(labels == language))]
+                found[rows] = np.median(own.astype(np.float64), axis=1)
         on_chunk(len(chunk))
-    return medians
+    return medians[0], medians[1]

@@ -17,7 +17,9 @@ _CROSSING = ("cross_random", "cross", "diffmean", "prompted")
 _OF_A_LANGUAGE = ("deactivated", *_CROSSING)
 # The name of a setting of the answers: what is done, to whose neurons, and how strongly they are steered.
 SETTING = rf"({'|'.join(_ANY)}|({'|'.join(_OF_A_LANGUAGE)})-[^@/]+)(@[^/]+)?"
-_RANKINGS = ("top", "bottom", "both", "random")
+# Kinds of units that are set to their medians on another language -> the kind that is set to those on its own.
+OTHERS = {"both_other": "both", "random_other": "random"}
+_RANKINGS = ("top", "bottom", "both", "random", *OTHERS)
 # Methods whose FFN neurons a text is written under, at their mean activations.
 NEURON_METHODS = ("lape", "active_lape", "ap")
 # The name of a setting of the texts.
@@ -120,10 +122,13 @@ class TextSetting:
     - none: nothing is overwritten;
     - top-N, bottom-N, both-N, random-N: N expert units of the target language are overwritten with their medians. N is
       a number, or "lape" for as many units as the language has neurons by LAPE;
+    - both_other-N, random_other-N: the units of both-N and random-N are overwritten with their medians on another
+      language, `lape.expert_units.selection.ExpertUnits.other`;
     - lape, active_lape, ap: the FFN neurons of that method are overwritten with their mean activations.
 
     Attributes:
-        kind: "none", "top", "bottom", "both" or "random"; "neurons" for the settings that are named by a method.
+        kind: "none", "top", "bottom", "both", "random", "both_other" or "random_other"; "neurons" for the settings that
+            are named by a method.
         size: N; None where the name has no N.
         method: what found the units or neurons: "expert_units", one of `NEURON_METHODS`, or None.
     """

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.conditions import Begin, Condition
-from lape.generation.settings import TextSetting
+from lape.generation.settings import OTHERS, TextSetting
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation, overwritten
 from lape.interventions.perturbation import Perturbation, perturbed
@@ -82,4 +82,4 @@ def text_perturbation(
     if size == "lape":
         known_sets(target, neurons.sets, neurons.origin)
         size = neurons.counts()[target]
-    return units.perturbation(target, setting.kind, size)
+    return units.perturbation(target, OTHERS.get(setting.kind, setting.kind), size, other=setting.kind in OTHERS)

@@ -23,6 +23,23 @@ def control_draws_by_method(config: dict) -> list[str]:
     return [*sources.perplexity(config, models, methods), *_draws(config, models, section["methods"], section["draws"])]
 
 
+def pv_learning_curve(config: dict) -> list[str]:
+    """PV's matrix after every number of steps of the training, and the matrix of the whole training's control."""
+    steps = config["experiments"]["pv_learning_curve"]["steps"]
+    methods = [*(f"pv_after-{step}" for step in steps), "pv", sources.control_of("pv")]
+    return sources.perplexity(config, _trained(config), methods)
+
+
+def has_pv(config: dict) -> bool:
+    """Whether Figure 2 has PV, which needs three languages."""
+    return "pv" in config["experiments"]["deactivation_by_method"]["methods"] and bool(_trained(config))
+
+
+def _trained(config: dict) -> list[str]:
+    models = item_models(config, "deactivation_by_method")
+    return [model for model in models if len(model_languages(config, model)) > 2]
+
+
 def controls(config: dict) -> list[str]:
     """LAPE's neurons, their controls, and the statistics of every language."""
     return _with_statistics(config, "deactivation_matrix", ["lape"])

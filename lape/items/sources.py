@@ -12,7 +12,7 @@ from lape.config import expert_languages, item_models, model_languages, translat
 from lape.errors import LapeError
 
 Headers = Callable[[dict], list[str]]
-_ARRAY = re.compile("/average_precision.json$|/embeddings/")
+_ARRAY = re.compile(r"/average_precision(-\d)?\.json$|/embeddings/")
 _STABILITY_PARTS = ("splits", "resamples", "frequency", "left_out")
 
 
@@ -37,8 +37,8 @@ def perplexity(config: dict, models: Iterable[str], methods: Sequence[str]) -> l
 
 
 def control_of(method: str) -> str:
-    """The control that a method is compared with: activity-matched, for PV random parameters of the same matrices."""
-    return f"matched_{method}" if method == "pv" else f"active_{method}"
+    """The control that a method is compared with: as active neurons, for PV as large and as changed parameters."""
+    return f"active_{method}"
 
 
 def with_controls(methods: Iterable[str]) -> list[str]:
@@ -219,6 +219,20 @@ def expert_sizes(config: dict) -> list[str]:
     sizes = sorted({2 * size, *config["expert_units"]["sizes"]})
     selections = ["none", *(f"both-{each}" for each in sizes), f"top-{size}", f"bottom-{size}", f"random-{2 * size}"]
     return _texts(item_models(config, "expert_units"), ["unconditional"], selections)
+
+
+def expert_values(config: dict) -> list[str]:
+    """Texts under expert units and random units, at their medians on the target language and on another one.
+
+    Expert units at their own medians have every size. The smallest size, at which hardly anything happens, is left out
+    of random units and of another language's medians. Random units at those have the main size alone.
+    """
+    size = 2 * config["expert_units"]["size"]
+    sizes = sorted({size, *config["expert_units"]["sizes"]})
+    selections = [f"both-{each}" for each in sizes]
+    selections += [f"{kind}-{each}" for kind in ("random", "both_other") for each in sizes[1:] or sizes]
+    selections = dict.fromkeys(["none", *selections, f"random-{size}", f"random_other-{size}"])
+    return _texts(item_models(config, "expert_units"), ["unconditional"], list(selections))
 
 
 def expert_translation(config: dict) -> list[str]:

@@ -11,19 +11,20 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from lape.artifacts.files import read_json, write_json
+from lape.artifacts.files import read_json, write_json, writing
 from lape.errors import LapeError, first_line
 from lape.machine.progress import progress
 from lape.model.ffn import find_ffn
@@ -54,6 +55,7 @@ class FineTuning:
         freeze_embeddings: do not train the token embeddings and the LM head, in which PV selects nothing. In a small
             model with a large vocabulary they take most of the memory and a third of the time.
         checkpoint_steps: steps between checkpoints; 0 for no checkpoint.
+        keep_steps: numbers of steps, below that of the whole training, after which the matrices are kept too.
     """
 
     epochs: int = 2
@@ -66,6 +68,7 @@ class FineTuning:
     gradient_checkpointing: bool = False
     freeze_embeddings: bool = False
     checkpoint_steps: int = 0
+    keep_steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,15 +258,19 @@ def finetune(
         settings: settings of the training.
         arguments: the settings as `training_arguments` returns them.
         identity: everything that shapes the result. Checkpoints of a training of another identity are deleted.
-        description: text of the progress bar.
+        description: text of the progress bar. The matrices of `keep_steps` are in the folder of the checkpoints, in
+            the files that `kept` names.
 
     Returns:
         matrix -> float32 weights on the CPU, for the matrices of `weight_matrices`; and the loss before each step, the
         mean over the answers' tokens in nats. Under a launcher the weights are complete on the first rank, which is to
         write them.
+
+    Raises:
+        LapeError: the launcher renames matrices, or the training has no more steps than one of `keep_steps`.
     """
     names = weight_matrices(model)
-    newest = _newest_checkpoint(Path(arguments.output_dir), identity)
+    newest = _newest_checkpoint(Path(arguments.output_dir), identity, settings.keep_steps)
     for module in (model.get_input_embeddings(), model.get_output_embeddings()):
         module.requires_grad_(not settings.freeze_embeddings)
     trainer = _AnswerTrainer(
@@ -272,13 +279,22 @@ def finetune(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Bar(description))
     trainer.add_callback(_Keeper())
+
+    def matrices() -> dict[str, Tensor]:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        missing = [name for name in names if name not in weights]
+        if missing and arguments.process_index == 0:
+            raise LapeError(f"fine-tuning: the launcher renames {missing[0]}; use FSDP version 2")
+        return {name: weights[name].detach().to("cpu", torch.float32) for name in names if name in weights}
+
+    trainer.add_callback(_Snapshots(settings.keep_steps, matrices))
     trainer.train(resume_from_checkpoint=newest)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    missing = [name for name in names if name not in weights]
-    if missing and arguments.process_index == 0:
-        raise LapeError(f"fine-tuning: the launcher renames {missing[0]}; use FSDP version 2")
-    matrices = {name: weights[name].detach().to("cpu", torch.float32) for name in names if name in weights}
-    return matrices, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return matrices(), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def kept(checkpoints: str | Path, step: int) -> Path:
+    """The file in the folder of the checkpoints that has the matrices after a number of steps."""
+    return Path(checkpoints, f"after-{step}.safetensors")
 
 
 class _AnswerTrainer(Trainer):
@@ -354,8 +370,33 @@ class _Keeper(TrainerCallback):
             _remove_checkpoints(newest.parent, but=newest)
 
 
-def _newest_checkpoint(folder: Path, identity: dict) -> str | None:
-    """The newest whole checkpoint of a training of the same identity. Other checkpoints are deleted."""
+class _Snapshots(TrainerCallback):
+    """Keep the matrices after some steps, beside the checkpoints. All ranks gather them and the first one writes."""
+
+    def __init__(self, steps: Sequence[int], matrices: Callable[[], dict[str, Tensor]]):
+        self._steps, self._matrices = steps, matrices
+
+    def on_train_begin(self, args, state, control, **keywords):
+        if self._steps and max(self._steps) >= state.max_steps:
+            raise LapeError(
+                f"keep_steps: {max(self._steps)} is not below the {state.max_steps} steps of the training; lower "
+                "experiments.pv_learning_curve.steps"
+            )
+
+    def on_step_end(self, args, state, control, **keywords):
+        if state.global_step not in self._steps:
+            return
+        found = self._matrices()
+        if state.is_world_process_zero:
+            with writing(kept(args.output_dir, state.global_step)) as temporary:
+                save_file(found, temporary)
+
+
+def _newest_checkpoint(folder: Path, identity: dict, keep: Sequence[int]) -> str | None:
+    """The newest whole checkpoint of a training of the same identity. Other checkpoints are deleted.
+
+    A checkpoint is of no use where matrices that were to be kept before it are gone.
+    """
     ranks = PartialState()
     if ranks.is_main_process:
         try:
@@ -363,6 +404,8 @@ def _newest_checkpoint(folder: Path, identity: dict) -> str | None:
         except LapeError:
             same = False
         whole = max(folder.glob(f"checkpoint-*/{_WHOLE}"), key=lambda file: _step(file.parent), default=None)
+        if whole:
+            same &= all(kept(folder, step).exists() for step in keep if step <= _step(whole.parent))
         _remove_checkpoints(folder, but=whole.parent if whole and same else None)
         write_json(folder / _IDENTITY, identity)
     ranks.wait_for_everyone()

@@ -7,47 +7,57 @@ parameter belongs to the languages whose share of the refined change is above an
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lape.errors import LapeError
 from lape.machine.progress import progress
 from lape.parameter_variation.parameters import Parameters
+from lape.parameter_variation.reading import blocks, check_matrices
 
 logger = logging.getLogger(__name__)
 
-_READ = 1 << 22  # parameters that are read at once, but at least one row
-_BLOCK = 1 << 16  # parameters that are computed at once: few enough that their K values each stay in the cache
+# What is compared between languages: the size of a parameter's change, or its change with the sign.
+CHANGES = ("absolute", "signed")
 
 
-def change_shares(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def change_shares(
+    base: np.ndarray, finetuned: Sequence[np.ndarray], change: str = "absolute"
+) -> tuple[np.ndarray, np.ndarray]:
     """Entropy and shares over languages of the refined change of some parameters.
 
-    A language's relative change is |finetuned - base| / |base|. It is subtracted from the largest relative change, and
-    the differences are divided by their sum. A language in which a parameter changes less than elsewhere therefore has
-    a large share. The entropy has the natural logarithm. All is computed by numpy in float32, and sums over languages
-    are taken in order, so that the result does not depend on how matrices are cut into blocks.
+    The relative change of a language is |finetuned - base| / |base|, or with its sign (finetuned - base) / base. It is
+    subtracted from the largest relative change, and the differences are divided by their sum. A language in which a
+    parameter changes less than elsewhere therefore has a large share. All languages divide by the same base, so that
+    its size cancels in the shares: only its sign is used. PV therefore selects by how changes differ between languages,
+    and not by how large they are beside the weight.
+
+    The entropy has the natural logarithm. All is computed by numpy in float32, and sums over languages are taken in
+    order, so that the result does not depend on how matrices are cut into blocks.
 
     Args:
         base: float32 [n], the parameters before.
         finetuned: K arrays, float32 [n], the parameters after training on each language.
+        change: one of `CHANGES`.
 
     Returns:
-        the entropies, float32 [n], infinite where the base is zero or the change is the same in all languages; and the
-        shares, float32 [K, n].
+        the entropies, float32 [n], infinite where the base is zero (it has no relative change, and to set it to zero
+        does nothing) or the change is the same in all languages; and the shares, float32 [K, n].
     """
     refined = np.empty((len(finetuned), base.size), np.float32)
-    scale = np.abs(base)
-    usable = scale > 0
+    sign = np.sign(base)
     for row, values in zip(refined, finetuned, strict=True):
-        np.abs(np.subtract(values, base, out=row), out=row)
-        np.divide(row, scale, out=row, where=usable)
+        np.subtract(values, base, out=row)
+        if change == "absolute":
+            np.abs(row, out=row)
+        else:
+            row *= sign
     np.subtract(refined.max(axis=0), refined, out=refined)
     total = refined[0].copy()
     for row in refined[1:]:
         total += row
-    usable &= (total > 0) & np.isfinite(total)
+    usable = (sign != 0) & (total > 0) & np.isfinite(total)
     entropy = np.zeros(base.size, np.float32)
     logs = np.zeros(base.size, np.float32)
     for row in refined:
@@ -59,7 +69,9 @@ def change_shares(base: np.ndarray, finetuned: Sequence[np.ndarray]) -> tuple[np
     return entropy, refined
 
 
-def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: float = 0.01) -> Parameters:
+def select_parameters(
+    base: Mapping, finetuned: Mapping[str, Mapping], ratio: float = 0.01, change: str = "absolute"
+) -> Parameters:
     """The `ratio` of parameters with the lowest entropy of change over languages.
 
     Of equal parameters the one in the earlier matrix is taken first, then the one of lower index. Parameters that are
@@ -74,28 +86,27 @@ def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: fl
         finetuned: language -> matrix -> weights after, for K languages. They are float32 arrays, or safetensors slices,
             which are read block by block.
         ratio: share of all parameters of the matrices to select, in (0, 1].
+        change: "absolute" compares the sizes of changes. "signed" compares changes with their sign: the parameter that
+            falls most has the lowest one.
 
     Returns:
         the parameters. `summary` holds entropy_at_cut, entropy_maximum (ln (K - 1), as the language of the largest
         change has no share), wanted and selected.
 
     Raises:
-        LapeError: the ratio is out of range, there are fewer than three languages, the matrices differ in shape, or no
-            parameter changed in one language more than in another.
+        LapeError: the ratio is out of range, `change` is unknown, there are fewer than three languages, the matrices
+            differ in shape, or no parameter changed in one language more than in another.
     """
     languages = list(finetuned)
     if len(languages) < 3:
         raise LapeError("languages: between two every entropy of PV is 0; name at least three")
     if not 0 < ratio <= 1:
         raise LapeError(f"parameter_variation.ratio: {ratio} is outside (0, 1]; set it to a share")
+    if change not in CHANGES:
+        raise LapeError(f"parameter_variation.change: {change!r} is unknown; use one of {', '.join(CHANGES)}")
     matrices = {name: tuple(weights.shape) for name, weights in base.items()}
     for language, copies in finetuned.items():
-        shapes = {name: _shape(copies[name]) for name in copies}
-        if shapes != matrices:
-            different = sorted(name for name in {*shapes, *matrices} if shapes.get(name) != matrices.get(name))
-            raise LapeError(
-                f"{language}: the fine-tuned matrices are not those of the model ({different[0]}); fine-tune this model"
-            )
+        check_matrices(language, copies, matrices)
     total = sum(math.prod(shape) for shape in matrices.values())
     wanted = round(ratio * total)
     if not wanted:
@@ -104,8 +115,8 @@ def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: fl
     best = _Lowest(wanted, len(languages))
     with progress(total, "parameter variation", "parameter") as bar:
         for number, name in enumerate(matrices):
-            for first, before, after in _blocks(base[name], [finetuned[language][name] for language in languages]):
-                entropy, shares = change_shares(before, after)
+            for first, before, after in blocks(base[name], [finetuned[language][name] for language in languages]):
+                entropy, shares = change_shares(before, after, change)
                 best.add(number, first, entropy, shares)
                 bar.update(before.size)
     matrix, places, entropy, member = best.result()
@@ -126,38 +137,6 @@ def select_parameters(base: Mapping, finetuned: Mapping[str, Mapping], ratio: fl
     }
     index = {name: places[rows] for name, rows in chosen.items()}
     return Parameters(index, {name: member[rows] for name, rows in chosen.items()}, tuple(languages), matrices, summary)
-
-
-def control_parameters(parameters: Parameters, seed: int) -> Parameters:
-    """A random control: per matrix and language as many parameters, drawn from those outside all languages' sets.
-
-    Every draw is made for one matrix and one language alone.
-
-    Args:
-        parameters: selected parameters.
-        seed: seed of numpy's PCG64 generator; another seed is another draw.
-
-    Raises:
-        LapeError: a matrix has fewer parameters outside all sets than one language has in it.
-    """
-    index, member = {}, {}
-    for number, (name, places) in enumerate(parameters.index.items()):
-        others, drawn = math.prod(parameters.matrices[name]) - len(places), []
-        for language, column in zip(parameters.sets, parameters.member[name].T, strict=True):
-            wanted = int(column.sum())
-            if wanted > others:
-                raise LapeError(
-                    f"{name}: {language} has {wanted} of its parameters, and {others} are in no set, too few for a "
-                    "control; lower parameter_variation.ratio"
-                )
-            generator = np.random.default_rng([seed, number, *language.encode()])
-            rest = np.sort(generator.choice(others, wanted, replace=False))
-            # Of the places that are in no set, number r lies behind all selected places p with p - rank <= r.
-            drawn.append(rest + np.searchsorted(places - np.arange(len(places)), rest, side="right"))
-        index[name] = np.unique(np.concatenate(drawn))
-        member[name] = np.stack([np.isin(index[name], part, assume_unique=True) for part in drawn], axis=1)
-    summary = {"selected": sum(len(places) for places in index.values())}
-    return Parameters(index, member, parameters.sets, parameters.matrices, summary)
 
 
 class _Lowest:
@@ -196,31 +175,3 @@ class _Lowest:
             below[tied] = True  # the first parameters at the cut; later ones lose against them
             part = tuple(column[below] for column in part)
         self._parts, self._held = [part], len(part[0])
-
-
-def _blocks(base, finetuned: Sequence) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
-    """Yield a matrix in blocks: flat index of the first parameter, weights before, and K weights after, float32 [n]."""
-    shape = tuple(base.shape)
-    width = math.prod(shape[1:])
-    rows = max(1, _READ // width)
-    for row in range(0, shape[0], rows):
-        end = min(row + rows, shape[0])
-        before = _flat(base[row:end])
-        after = [_flat(copy[row:end]) for copy in finetuned]
-        for start in range(0, before.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            yield row * width + start, before[part], [values[part] for values in after]
-
-
-def _flat(weights) -> np.ndarray:
-    """Flatten an array, or a tensor of any dtype on any device, to float32 [n]."""
-    import torch
-
-    if isinstance(weights, torch.Tensor):
-        weights = weights.detach().to("cpu", torch.float32).numpy()
-    return np.asarray(weights, np.float32).reshape(-1)
-
-
-def _shape(weights) -> tuple[int, ...]:
-    """Shape of an array or of a safetensors slice."""
-    return tuple(weights.get_shape() if hasattr(weights, "get_shape") else weights.shape)

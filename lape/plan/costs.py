@@ -292,7 +292,7 @@ def _finetune(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
         traffic=examples * a.epochs / max(a.batch_size, 1) * 28 * trained,
         layers=passes * shape.layers * examples * a.epochs / max(a.device_batch_size, 1),
         loaded=model.weights,
-        disk=4 * shape.matrices,
+        disk=4 * shape.matrices * (1 + len(a.keep_steps)),
         # Weights in float32; for each trained parameter a gradient and two moments besides.
         weights=4 * shape.parameters + 12 * trained,
         activations=kept * model.activations(batch, a.max_length) + 4 * batch * shape.vocabulary,
@@ -358,6 +358,15 @@ def _select_parameters(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Co
     return Cost(cpu=read / 2e8, disk=disk, activations=read / model.shape.layers)
 
 
+def _control_parameters(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
+    if not a.finetuned:
+        return Cost()
+    # Every copy is read twice. A byte per language and parameter of one matrix is kept.
+    matrix = model.shape.matrices / model.shape.layers
+    read = 8 * model.shape.matrices * len(a.finetuned)
+    return Cost(cpu=read / 2e8, disk=model.shape.matrices / 100 * 9, activations=matrix * len(a.finetuned))
+
+
 # Command -> function that gives its cost. A command without an entry reads and writes small files.
 COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "corpus": _corpus,
@@ -370,6 +379,7 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "stability": _stability,
     "finetune": _finetune,
     "select_parameters": _select_parameters,
+    "control_parameters": _control_parameters,
     "responses": _responses,
     "average_precision": _average_precision,
     "generate": _generate,

@@ -117,9 +117,9 @@ class Flags:
         settings = self._config["parameter_variation"]
         keys = ("epochs", "batch_size", "device_batch_size", "learning_rate", "optimizer", "seed")
         keys += ("max_length", "precision")
-        return _joined(
-            [*_options(settings, keys), *_switches(settings, ("gradient_checkpointing", "freeze_embeddings"))]
-        )
+        steps = self._config["experiments"]["pv_learning_curve"]["steps"]
+        switches = _switches(settings, ("gradient_checkpointing", "freeze_embeddings"))
+        return _joined([*_options(settings, keys), *switches, optional_list("--keep-steps", list(map(str, steps)))])
 
     def sentences(self, wildcards) -> str:
         """The corpus that is split into sentences, and the division of its documents; empty for other sources."""

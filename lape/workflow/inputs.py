@@ -29,11 +29,17 @@ class Inputs:
         self._config, self._repository = config, repository
 
     def of_languages(self, pattern: str) -> Callable[..., list[str]]:
-        """An input function from a pattern with {model} and {language}: one path per language of a job's model."""
+        """An input function from a pattern with {model}, {language} and {step}: a path per language of the model."""
         return lambda wildcards: [
-            pattern.format(model=wildcards.model, language=language)
+            pattern.format(model=wildcards.model, language=language, step=getattr(wildcards, "step", None))
             for language in model_languages(self._config, wildcards.model)
         ]
+
+    def earlier_copies(self) -> list[str]:
+        """The copies that a fine-tuning keeps after fewer steps than it has, as patterns of {model} and {language}."""
+        stem = "<results>/parameters/{model}/finetuned/after-%s/{language}%s"
+        steps = self._config["experiments"]["pv_learning_curve"]["steps"]
+        return [stem % (step, suffix) for step in steps for suffix in (".safetensors", ".json")]
 
     def of_experts(self, pattern: str) -> list[str]:
         """Paths from a pattern with {language}: one per language of the expert units."""

@@ -10,6 +10,7 @@ from response_artifacts import LANGUAGES, LINEAR, UNITS, drawn, labelled, write_
 from sklearn.metrics import average_precision_score
 from stages import check_refusal
 
+from lape.audit.expert_units import check_average_precision
 from lape.errors import LapeError
 from lape.expert_units.average_precision import average_precision
 from lape.expert_units.blocks import Responses
@@ -56,6 +57,17 @@ def test_the_command_writes_what_it_says(lape, tmp_path):
     one = run(lape, tmp_path, "--threads", "1", name="one")
     two = run(lape, tmp_path, "--threads", "2", name="two")
     assert one.with_suffix(".npy").read_bytes() == two.with_suffix(".npy").read_bytes()
+    for half in (1, 2):
+        # Every second sentence of each language, in the order of its numbers, which is that of the columns here.
+        own = [column for k in range(3) for column in np.flatnonzero(labels == k)[half - 1 :: 2]]
+        path = run(lape, tmp_path, "--half", str(half), name=f"half-{half}")
+        expected = scikit_learn(values[:, own], labels[own])
+        np.testing.assert_allclose(np.load(path.with_suffix(".npy")), expected, rtol=0, atol=1e-12)
+        written = json.loads(path.read_text())
+        assert written["artifact"] == "average_precision_half" and written["sentences"] == len(own)
+        assert list(check_average_precision(path, written)) == []
+        forged = written | {"parameters": written["parameters"] | {"half": 3 - half}}
+        assert "scoring unit 0 again" in next(check_average_precision(path, forged))
     header = json.loads(one.read_text())
     np.testing.assert_allclose(np.load(one.with_suffix(".npy")), scikit_learn(values, labels), rtol=0, atol=1e-12)
     assert header["languages"] == list(LANGUAGES) and header["positives"] == dict.fromkeys(LANGUAGES, 50)

@@ -50,6 +50,7 @@ def stages() -> list[list[str]]:
         f"responses --model models/model.json --sentences {headers} --bos --max-length {LENGTH} --batch-size 5 "
         "--output units/responses.json",
         "average_precision --responses units/responses.json --threads 1 --output units/average_precision.npy",
+        *(f"average_precision --responses units/responses.json --half {n} --output units/half-{n}.npy" for n in (1, 2)),
         "select_units --average-precision units/average_precision.json --responses units/responses.json "
         f"--number {SIZE} --seed 0 --bottom negated --output units/units.tsv",
     ]
@@ -89,6 +90,7 @@ def tables() -> list[list[str]]:
         "expert_translation": translated,
         "expert_overlap": "units/units.json",
         "expert_precision": "units/units.json units/average_precision.json",
+        "expert_held_out": "units/half-1.json units/half-2.json",
         "expert_layers": "units/units.json",
         "expert_histogram": "units/units.json units/average_precision.json",
     }

@@ -61,7 +61,9 @@ def test_ranks_by_average_precision_and_ties_by_unit(number, bottom, responses):
 
 def test_every_row_says_where_its_unit_is_and_what_it_does(responses):
     precision = tied_precision()
-    table = select(responses, precision, number=UNITS).table
+    units = select(responses, precision, number=UNITS)
+    table = units.table
+    assert [units.other(language) for language in LANGUAGES] == [*LANGUAGES[1:], LANGUAGES[0]]
     names = ["self_attn.qkv"] * 12 + ["mlp.up"] * 28
     parts = [*"qqkkvvqqkkvv", *["up"] * 28]
     for row in table.itertuples():
@@ -72,6 +74,8 @@ def test_every_row_says_where_its_unit_is_and_what_it_does(responses):
         assert (row.average_precision, row.negated_average_precision) == tuple(precision[:, k, row.unit])
         own = [float(value) for value, label in zip(VALUES[row.unit], LABELS, strict=True) if label == k]
         assert row.median == statistics.median(own)
+        other = [float(value) for value, label in zip(VALUES[row.unit], LABELS, strict=True) if label == (k + 1) % 3]
+        assert row.other_median == statistics.median(other)
 
 
 def test_the_median_of_an_even_number_lies_between(tmp_path):

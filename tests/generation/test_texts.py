@@ -52,6 +52,7 @@ SENTENCES = {
         ("bottom-7", ("bottom", 7, "expert_units")),
         ("both-lape", ("both", "lape", "expert_units")),
         ("random-2000", ("random", 2000, "expert_units")),
+        ("random_other-20", ("random_other", 20, "expert_units")),
         ("active_lape", ("neurons", None, "active_lape")),
         ("ap", ("neurons", None, "ap")),
     ],
@@ -79,7 +80,8 @@ def expert_units(model) -> ExpertUnits:
         for ranking, chosen in rankings.items():
             where = {"language": language, "ranking": ranking, "rank": range(1, NUMBER + 1), "unit": chosen[:NUMBER]}
             precision = {"average_precision": 0.5, "negated_average_precision": 0.5}
-            medians = {"median": generator.normal(size=NUMBER).astype(np.float32)}
+            values = generator.normal(size=(2, NUMBER)).astype(np.float32)
+            medians = {"median": values[0], "other_median": values[1]}
             tables.append(pd.DataFrame(where | find_units(layers, chosen[:NUMBER]) | precision | medians))
     return ExpertUnits(pd.concat(tables, ignore_index=True), LANGUAGES, units, layers, "gate")
 
@@ -163,12 +165,17 @@ def test_what_a_setting_overwrites(texts):
         ("bottom-3", [("bottom", rank) for rank in range(1, 4)]),
         ("both-7", [*(("top", rank) for rank in range(1, 5)), *(("bottom", rank) for rank in range(1, 4))]),
         ("random-4", [("random", rank) for rank in range(1, 5)]),
+        ("random_other-3", [("random", rank) for rank in range(1, 4)]),
+        ("both_other-2", [("top", 1), ("bottom", 1)]),
         ("top-lape", [("top", rank) for rank in range(1, lape.counts()["ja"] + 1)]),
     ):
         found = text_perturbation(TextSetting.parse(name), "ja", units, lape)
         assert isinstance(found, UnitPerturbation)
         own = units.table[units.table["language"] == "ja"].set_index(["ranking", "rank"]).loc[rows]
-        expected = {(r.layer, r.name, r.index): np.float32(r.median) for r in own.itertuples(index=False)}
+        medians = own["other_median" if "other" in name else "median"]
+        expected = {
+            (r.layer, r.name, r.index): np.float32(v) for r, v in zip(own.itertuples(index=False), medians, strict=True)
+        }
         assert expected == {
             (*place, i): value for place, pair in found.values.items() for i, value in zip(*pair, strict=True)
         }

@@ -69,7 +69,8 @@ def write_units(
         for ranking, order in orders.items():
             for rank, unit in enumerate(order[:number], start=1):
                 row = {"language": language, "ranking": ranking, "rank": rank, **place(unit)}
-                row |= {"average_precision": response[unit], "negated_average_precision": negated[unit], "median": 0.5}
+                row |= {"average_precision": response[unit], "negated_average_precision": negated[unit]}
+                row |= {"median": 0.5, "other_median": 0.25}
                 rows.append(row)
     pd.DataFrame(rows).to_csv(folder / "units.tsv", sep="\t", index=False, lineterminator="\n")
     path = folder / "units.json"

@@ -42,6 +42,7 @@ CONFIG = {
     "experiments": {
         "deactivation_by_model": {"more_models": ["other"]},
         "control_draws_by_method": {"methods": ["lape", "pv"], "draws": 4},
+        "pv_learning_curve": {"steps": [1]},
         "deactivation_by_ratio": {"language": "fr", "ratios": [0.05, 0.2]},
         "answers_steered": {"more_models": []},
         "dose_response": {"doses": ["add-prompt-2-0.5"]},

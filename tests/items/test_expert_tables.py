@@ -8,7 +8,7 @@ import pytest
 from answers import one
 from expert_artifacts import LANGUAGES, UNITS, place, write_units
 
-from lape.artifacts.files import read_json
+from lape.artifacts.files import read_json, write_header
 from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
@@ -69,6 +69,45 @@ def test_precision_is_that_of_the_selected_units_beside_chance(tmp_path):
     shown = section.cells.at["no", "top"]
     values = np.sort(precision[0, 1])[-4:]
     assert shown == f"{values.mean():.3f} [{values[0]:.3f}, {values[-1]:.3f}]"
+
+
+def write_halves(folder, precision):
+    """Headers of the average precision [2, K, U] by each half of the sentences, half 1 first."""
+    headers = []
+    for half, values in enumerate(precision, start=1):
+        header = folder / f"average_precision-{half}.json"
+        np.save(header.with_suffix(".npy"), np.stack([values, values]))
+        counts = {"positives": dict.fromkeys(LANGUAGES, 5), "sentences": 15, "units": values.shape[1]}
+        same = {"model": "tiny", "languages": list(LANGUAGES), **counts, "parameters": {"half": half}}
+        write_header(header, "average_precision_half", **same, inputs=[], outputs=[header.with_suffix(".npy")])
+        headers.append(header)
+    return headers
+
+
+def test_units_are_scored_on_the_half_that_did_not_select_them(tmp_path):
+    precision = drawn()
+    precision[:, 0] = 0.1
+    precision[0, 0, [3, 5]], precision[1, 0, [3, 6]] = [0.9, 0.7], [0.6, 0.8]
+    headers = write_halves(tmp_path, precision)
+    frame = TABLES["expert_held_out"].rows(headers[::-1], size=2)
+    assert len(frame) == 6
+    first, second = (one(frame, language="en", half=half) for half in (1, 2))
+    assert (first.selecting, first.other, first.drop) == pytest.approx((0.8, 0.35, 0.45))
+    assert (second.selecting, second.other) == pytest.approx((0.7, 0.5))
+    for row in (first, second):
+        assert (row.units, row.shared, row.overlap) == (2, 1, 0.5)
+        assert (row.expected, row.chance) == pytest.approx((2 / UNITS, 1 / 3))
+    cells = TABLES["expert_held_out"].sections(frame)[0].cells.loc["en"]
+    assert cells.to_list() == ["0.750", "0.425", "0.325", "0.333", "50.0%", "3.1%"]
+    assert TABLES["expert_held_out"].rows(headers)["overlap"].eq(1).all()  # the model has fewer than 1,000 units
+    with pytest.raises(LapeError, match="average precision of tiny: half 2 is missing; pass its header, too"):
+        TABLES["expert_held_out"].rows(headers[:1])
+    with pytest.raises(LapeError, match="a second half 1 of tiny; pass each half once"):
+        TABLES["expert_held_out"].rows([*headers, headers[0]])
+    content = read_json(headers[1]) | {"inputs": {"other/responses.json": "0"}}
+    headers[1].write_text(json.dumps(content))
+    with pytest.raises(LapeError, match=r"-2\.json: is of other responses than .*-1\.json; run"):
+        TABLES["expert_held_out"].rows(headers)
 
 
 def test_the_papers_precision_is_beside_its_models_its_languages_and_its_number_alone(tmp_path):

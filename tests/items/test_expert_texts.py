@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from answers import expanded, flipped, noise, one, percentiles, wilson
+from drawings import assert_legible_in_a_column
 from expert_artifacts import LANGUAGES, write_pairs, write_texts
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -15,6 +16,7 @@ from lape.audit.run import _check_table
 from lape.cli import main
 from lape.errors import LapeError
 from lape.evaluation.uncertainty import resamples
+from lape.items.figures import draw
 from lape.items.registry import TABLES
 from lape.items.tables import read, subjects
 
@@ -123,6 +125,53 @@ def test_a_change_that_is_the_same_in_all_texts_has_no_point_for_an_interval(tmp
     for language, change, low, high in (("no", 1, 1 - math.sqrt(2) * bound, 1), ("nan", 0, -bound, bound)):
         row = one(frame, setting="both-4", language=language, metric="language_accuracy")
         assert (row.change, row.change_low, row.change_high) == pytest.approx((change, low, high))
+
+
+def test_units_and_values_are_told_apart(tmp_path):
+    share = {"none": 0, "both": 10, "random": 6, "both_other": 4, "random_other": 2}
+    other = dict(zip(LANGUAGES, [*LANGUAGES[1:], LANGUAGES[0]], strict=True))
+
+    def write(setting, size):
+        in_target = share[setting.partition("-")[0]]
+
+        def found(target, number):
+            return {"langdetect": target if number <= in_target else other[target]}
+
+        return write_texts(tmp_path, setting, found, size=size, unknown=["nan"])
+
+    paths = [write(f"{kind}-4" if kind != "none" else kind, 4 * (kind != "none")) for kind in reversed(share)]
+    paths += [write("both-2", 2), write_texts(tmp_path, "top-2", size=2)]
+    frame = TABLES["expert_values"].rows(paths)
+    assert frame.drop_duplicates(["kind", "units"])[["kind", "units"]].to_numpy().tolist() == [
+        *(["none", 0], ["both", 2], ["both", 4], ["random", 4], ["both_other", 4], ["random_other", 4])
+    ]
+    for kind, number in share.items():
+        own = frame[(frame["kind"] == kind) & (frame["units"] != 2)]
+        row = one(own, language="en", metric="language_accuracy")
+        assert row.ours == pytest.approx(number / SEEDS)
+        assert (row.low, row.high) == pytest.approx(wilson(number / SEEDS, SEEDS))
+        row = one(own, language="en", metric="other_language")  # "no" is the next one
+        assert row.ours == pytest.approx(1 - number / SEEDS)
+        assert (row.low, row.high) == pytest.approx(wilson(1 - number / SEEDS, SEEDS))
+        # The next one of "no" is not known, and its mean is over the others.
+        assert one(own, language="no", metric="other_language").texts == 0
+        assert one(own, language="", metric="other_language").ours == pytest.approx(1 - number / SEEDS)
+    sections = TABLES["expert_values"].sections(frame)
+    assert sections[0].cells.index.tolist()[:3] == [
+        "none",
+        "expert units, own medians 2",
+        "expert units, own medians 4",
+    ]
+    assert "in the other language" in sections[-1].title
+    figure = draw("expert_values", frame)
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "share in the target language",
+        "share in the other language",
+    ]
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert lines["expert units, own medians"].get_ydata() == pytest.approx([0, 10 / SEEDS, 10 / SEEDS])
+    assert lines["random units, own medians"].get_ydata() == pytest.approx([6 / SEEDS])
+    assert_legible_in_a_column("expert_values", frame)
 
 
 def test_share_sections_have_settings_down_and_languages_across(tmp_path):

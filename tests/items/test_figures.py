@@ -57,6 +57,20 @@ def draws_table(languages, models=("tiny",)):
     return pd.DataFrame(rows, columns=columns.split())
 
 
+def steps_table(languages, models=("tiny",)):
+    """Each language suffers more with every step, the others less than it, and less under the control."""
+    rows = [
+        [model, method, steps, language, own, own - 0.1, own + 0.1, own / 2, own / 2 - 0.1, own / 2 + 0.1]
+        for model in models
+        for method, counts in (("pv", (3, 6, 12)), ("active_pv", (12,)))
+        for steps in counts
+        for place, language in enumerate([*languages, ""])
+        for own in [(steps / 6 + place / 4) / (1 if method == "pv" else 5)]
+    ]
+    columns = "model method steps deactivated own own_low own_high others others_low others_high"
+    return pd.DataFrame(rows, columns=columns.split())
+
+
 def layer_table(languages, layers, models=("tiny",)):
     """More neurons in the last layers."""
     rows = [
@@ -81,12 +95,13 @@ METHODS = [f"{control}{method}" for control in ("", "matched_") for method in ("
 TABLES = {
     "deactivation_matrix": change_table(LANGUAGES),
     "deactivation_log_ratio": change_table(LANGUAGES),
-    "deactivation_by_method": change_table(LANGUAGES, methods=["lape", "pv", "matched_pv"]),
+    "deactivation_by_method": change_table(LANGUAGES, methods=["lape", "pv", "active_pv"]),
     "deactivation_by_model": change_table(LANGUAGES),
     "deactivation_by_ratio": sweep_table(LANGUAGES),
     "neurons_per_layer": layer_table(LANGUAGES, 6),
     "deactivation_random": change_table(LANGUAGES, methods=["random", "active_lape"]),
     "control_draws": draws_table(LANGUAGES),
+    "pv_learning_curve": steps_table(LANGUAGES),
 }
 
 

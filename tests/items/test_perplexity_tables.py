@@ -420,6 +420,49 @@ def test_a_method_stands_beside_every_draw_of_its_control(tmp_path, headers):
         TABLES["control_draws"].rows([*paths[:-1], draws_header(tmp_path, "nan", [0.1], chunks=6)])
 
 
+def trained(path, steps, examples=48):
+    """A row of parameters, from one of neurons."""
+    header = json.loads(path.read_text()) | {"training": {"steps": steps, "examples": examples}}
+    target = path.with_name(f"{path.stem}-{steps}.json")
+    path.with_suffix(".tsv").rename(target.with_suffix(".tsv"))
+    digest = sha256(target.with_suffix(".tsv"))
+    target.write_text(json.dumps(header | {"outputs": {target.with_suffix(".tsv").name: digest}}))
+    return target
+
+
+def test_pv_learns_with_steps(tmp_path):
+    at = {3: {"no": [0.5, 0.25], "nan": [0.125, 1.5]}, 12: RISES}
+    paths = [trained(path, steps) for steps in (12, 3) for path in matrix(tmp_path, "pv", at[steps])]
+    paths += [trained(path, 12) for path in matrix(tmp_path, "active_pv", WEAK)]
+    frame = TABLES["pv_learning_curve"].rows([*paths, baseline(tmp_path)])
+    assert frame[["method", "steps", "deactivated"]].to_numpy().tolist() == [
+        [method, steps, language]
+        for method, steps in (("pv", 3), ("pv", 12), ("active_pv", 12))
+        for language in (*LANGUAGES, "")
+    ]
+    cells = TABLES["deactivation_matrix"].rows([baseline(tmp_path), *matrix(tmp_path, "pv", RISES)])
+    changes = cells.set_index(["deactivated", "evaluated"])["nll_change"]
+    assert "training_steps" not in cells
+    beside = TABLES["deactivation_by_method"].rows([*paths[:2], *matrix(tmp_path, "lape", RISES), baseline(tmp_path)])
+    assert beside.groupby("method")["training_steps"].first().dropna().to_dict() == {"pv": 12}
+    overview = TABLES["deactivation_by_method"].sections(beside)[0].cells
+    assert overview.index.tolist() == ["pv (12 training steps, 48 examples per language)", "lape"]
+    no, nan, mean = frame.iloc[3:6].to_dict("records")
+    assert (no["own"], no["others"]) == pytest.approx((changes["no", "no"], changes["no", "nan"]))
+    assert no["difference"] == pytest.approx(no["own"] - no["others"]) and math.isnan(no["own_low"])
+    assert mean["own"] == pytest.approx((no["own"] + nan["own"]) / 2)
+    # Student's t with one degree of freedom: 12.706 standard errors.
+    reach = 12.7062 * abs(no["own"] - nan["own"]) / 2
+    assert (mean["own_low"], mean["own_high"]) == pytest.approx((mean["own"] - reach, mean["own"] + reach), rel=1e-4)
+    means, own = TABLES["pv_learning_curve"].sections(frame)
+    assert means.cells.index.tolist() == ["pv, 3 steps", "pv, 12 steps", "active_pv, 12 steps"]
+    assert means.cells["examples per language"].tolist() == ["48"] * 3 and list(own.cells) == LANGUAGES
+    with pytest.raises(LapeError, match="pv, no deactivated, after 3 steps: comes twice; pass"):
+        TABLES["pv_learning_curve"].rows([*paths, paths[2], baseline(tmp_path)])
+    with pytest.raises(LapeError, match="lape, no deactivated: tells no training steps; pass rows of PV"):
+        TABLES["pv_learning_curve"].rows([baseline(tmp_path), row(tmp_path, "lape", "no", [1, 1])])
+
+
 def test_methods_are_compared_with_the_curve_of_lape_at_equal_effect(tmp_path):
     curve = {0.01: [1.0, 0.1], 0.05: [3.0, 1.1]}
     paths = [baseline(tmp_path), *(row(tmp_path, "lape", "no", rises, ratio=at) for at, rises in curve.items())]

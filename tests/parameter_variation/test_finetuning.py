@@ -15,7 +15,7 @@ from stages import check_refusal
 from tiny_data import make_model, make_text
 from tokenizers import Tokenizer
 
-from lape.artifacts.files import sha256, write_header
+from lape.artifacts.files import read_json, sha256, write_header
 from lape.commands.finetune import _keep_one_gpu
 from lape.errors import LapeError
 from lape.parameter_variation import finetuning
@@ -62,7 +62,7 @@ COMMAND = "finetune --model model.json --instructions fr.json --max-length 120 -
 def command(output: str, **options) -> list[str]:
     """A command line of 3 epochs of 4 steps."""
     options = {"epochs": 3, "batch_size": 2, "device_batch_size": 2} | options
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", *str(value).split())]
     return [*COMMAND.split(), *words, "--output", output]
 
 
@@ -219,7 +219,7 @@ def killed(folder, lape, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(finetuning._Bar, "on_step_begin", kill, raising=False)
-        status, _ = lape(*command("killed.safetensors", checkpoint_steps=3))
+        status, _ = lape(*command("killed.safetensors", checkpoint_steps=3, keep_steps="4 8"))
     assert status == 130 and not Path("killed.safetensors").exists()
     status, messages = lape(*command("whole.safetensors"))
     assert status == 0, messages
@@ -246,26 +246,33 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(killed, lape, step
     shutil.copytree(killed / "checkpoint-6", killed / "checkpoint-9")
     (killed / "checkpoint-9" / finetuning._WHOLE).unlink()  # the kill came before all of it was written
     (killed / "checkpoint-9" / "optimizer.pt").write_bytes(b"")
-    status, messages = lape(*command("killed.safetensors", checkpoint_steps=3))
+    status, messages = lape(*command("killed.safetensors", checkpoint_steps=3, keep_steps="8 4"))
     assert status == 0, messages
     assert steps == list(range(7, 13))
     assert sha256("killed.safetensors") == sha256("whole.safetensors")
+    # What is kept on the way is what a training of so many steps ends with. An epoch has four.
+    status, messages = lape(*command("short.safetensors", epochs=1))
+    assert status == 0, messages
+    assert sha256("after-4/killed.safetensors") == sha256("short.safetensors") != sha256("after-8/killed.safetensors")
+    assert [read_json(f"after-{step}/killed.json", "finetuned")["steps"] for step in (4, 8)] == [4, 8]
     headers = [json.loads(Path(f"{name}.json").read_text()) for name in ("killed", "whole")]
     assert headers[0]["loss"] == headers[1]["loss"] and headers[0]["steps"] == 12
     assert not killed.exists()
 
 
-@pytest.mark.parametrize("change", ["learning_rate", "instructions", "model"])
+@pytest.mark.parametrize("change", ["learning_rate", "instructions", "model", "kept"])
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(killed, lape, steps, change):
     options = {}
     if change == "learning_rate":
         options = {"learning_rate": 0.1}
     elif change == "instructions":
         write_instructions(10)
+    elif change == "kept":
+        finetuning.kept(killed, 4).unlink()
     else:
         header = json.loads(Path("model.json").read_text())
         Path("model.json").write_text(json.dumps(header | {"name": "other"}))
-    status, messages = lape(*command("killed.safetensors", checkpoint_steps=3, **options))
+    status, messages = lape(*command("killed.safetensors", checkpoint_steps=3, keep_steps="4", **options))
     assert status == 0, messages
     assert steps[0] == 1
     assert not killed.exists()
@@ -309,6 +316,7 @@ def test_a_bad_example_is_named_by_its_line(folder, lape, line, names):
     [
         ({"batch_size": 3}, ["batch_size: 3", "2 examples"]),
         ({"max_length": 8}, ["no prompt is shorter than 8"]),
+        ({"keep_steps": "4 12"}, ["keep_steps: 12", "the 12 steps", "pv_learning_curve.steps"]),
         ({"optimizer": "best"}, ["the Trainer refuses", "best"]),
         ({"instructions": "model.json"}, ["model.json", "instructions"]),
     ],

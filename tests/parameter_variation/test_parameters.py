@@ -10,12 +10,14 @@ import torch
 from safetensors.numpy import load_file, save_file
 from stages import check_refusal, cut
 
-from lape.artifacts.files import write_header
+from lape.artifacts.files import read_json, write_header
+from lape.audit.neurons import check_parameters
 from lape.errors import LapeError
 from lape.interventions.zeroing import zeroed
-from lape.parameter_variation import selection as parameter_variation
+from lape.parameter_variation import reading
+from lape.parameter_variation.controls import control_parameters, magnitude_matched_controls
 from lape.parameter_variation.parameters import Parameters
-from lape.parameter_variation.selection import control_parameters, select_parameters
+from lape.parameter_variation.selection import select_parameters
 
 IDS = torch.arange(2, 12).view(2, 5)
 LANGUAGES = ("en", "nan", "ja", "fr")  # a code that a careless reader takes for a missing value
@@ -24,7 +26,7 @@ PLANTED = [("en",), ("nan",), ("ja",), ("fr",), ("en", "ja")]
 GATE, QUERY = "model.layers.0.mlp.gate_proj.weight", "model.layers.2.self_attn.q_proj.weight"
 
 
-def plain_selection(base: dict, finetuned: dict, ratio: float) -> list[tuple[str, int, tuple]]:
+def plain_selection(base: dict, finetuned: dict, ratio: float, change: str) -> list[tuple[str, int, tuple]]:
     """The definition, one parameter at a time in float64."""
     candidates, total = [], 0
     for position, (name, weights) in enumerate(base.items()):
@@ -32,9 +34,8 @@ def plain_selection(base: dict, finetuned: dict, ratio: float) -> list[tuple[str
             total += 1
             if before == 0:
                 continue
-            changes = [
-                abs(copies[name].ravel().tolist()[index] - before) / abs(before) for copies in finetuned.values()
-            ]
+            changes = [(copies[name].ravel().tolist()[index] - before) / before for copies in finetuned.values()]
+            changes = list(map(abs, changes)) if change == "absolute" else changes
             refined = [max(changes) - change for change in changes]
             if not sum(refined):
                 continue
@@ -76,14 +77,15 @@ def copies(seed: int = 0, languages=("a", "b", "c", "d")) -> tuple[dict, dict]:
     return base, finetuned
 
 
+@pytest.mark.parametrize("change", ["absolute", "signed"])
 @pytest.mark.parametrize("ratio", [0.01, 0.1, 0.3, 0.8])
 @pytest.mark.parametrize(("read", "block"), [(1 << 22, 1 << 16), (1, 1), (20, 7)])
-def test_selection_is_the_definition(monkeypatch, ratio, read, block):
-    monkeypatch.setattr(parameter_variation, "_READ", read)
-    monkeypatch.setattr(parameter_variation, "_BLOCK", block)
+def test_selection_is_the_definition(monkeypatch, ratio, read, block, change):
+    monkeypatch.setattr(reading, "_READ", read)
+    monkeypatch.setattr(reading, "_BLOCK", block)
     base, finetuned = copies()
-    parameters = select_parameters(base, finetuned, ratio)
-    assert listed(parameters) == plain_selection(base, finetuned, ratio)
+    parameters = select_parameters(base, finetuned, ratio, change)
+    assert listed(parameters) == plain_selection(base, finetuned, ratio, change)
     assert parameters.summary["wanted"] == round(204 * ratio)
     assert parameters.summary["selected"] == len(listed(parameters))
 
@@ -171,6 +173,8 @@ def planted(tmp_path, monkeypatch, tiny_folder, tiny_model, lape):
             language=language,
             model_revision=revision,
             matrices={name: list(weights.shape) for name, weights in base.items()},
+            steps=12,
+            examples=8 + number,
             parameters={},
             inputs=[],
             outputs=[f"{language}.safetensors"],
@@ -191,6 +195,7 @@ def test_exactly_the_planted_parameters_are_found(planted):
         assert all(np.array_equal(found[name], plant[name]) for name in plant)
     assert parameters.counts() == {"en": 16, "nan": 8, "ja": 16, "fr": 8}
     assert parameters.summary["selected"] == parameters.summary["wanted"] == 40
+    assert parameters.summary["training"]["nan"] == {"steps": 12, "examples": 9}
     both = parameters.indices(["en", "ja"])
     assert np.array_equal(both[GATE], np.union1d(planted["en"][GATE], planted["ja"][GATE]))
 
@@ -212,13 +217,18 @@ def test_the_planted_parameters_are_zeroed_and_come_back(planted, tiny_folder, t
     assert torch.equal(tiny_model(input_ids=IDS).logits, logits)
 
 
-def test_the_control_has_as_many_in_every_matrix_and_none_of_the_languages_own(planted, lape):
+@pytest.mark.parametrize("method", ["matched_pv", "active_pv"])
+def test_the_control_has_as_many_in_every_matrix_and_none_of_the_languages_own(planted, lape, method):
     words = "control_parameters --parameters pv.json --seed {} --output {}.safetensors"
+    weights = ["--model", "model.json", "--finetuned", *(f"{language}.json" for language in LANGUAGES)]
+    weights = weights if method == "active_pv" else []
     for seed, name in ((0, "control"), (0, "again"), (1, "other")):
-        status, messages = lape(*words.format(seed, name).split())
+        status, messages = lape(*words.format(seed, name).split(), *weights)
         assert status == 0, messages
     selected, control = Parameters.load("pv.json"), Parameters.load("control.json")
-    assert control.summary["method"] == "matched_pv" and control.counts() == selected.counts()
+    assert control.summary["method"] == method and control.counts() == selected.counts()
+    assert list(check_parameters(Path("control.json"), read_json("control.json"))) == []
+    assert check_refusal(*lape(*words.format(0, "x").split(), "--model", "model.json"), "control_parameters", "--model")
     for language in LANGUAGES:
         own, drawn = selected.indices(language), control.indices(language)
         assert {name: len(places) for name, places in own.items()} == {name: len(p) for name, p in drawn.items()}
@@ -241,6 +251,61 @@ def test_the_control_draws_every_other_place_equally_often():
 def test_a_control_does_not_fit_beside_more_than_half_of_a_matrix():
     with pytest.raises(LapeError, match="fr has 3 of its parameters, and 2 are in no set"):
         control_parameters(one([0, 1, 2], shape=(1, 5)), 0)
+
+
+def sizes(base: dict, finetuned: dict, name: str, places: np.ndarray) -> np.ndarray:
+    """Sizes of the weights and of the changes of some places, [2, n]."""
+    before, after = (weights[name].ravel()[places].astype(float) for weights in (base, finetuned))
+    return np.abs(np.stack([before, after - before]))
+
+
+def test_a_matched_control_is_as_large_and_as_changed(monkeypatch):
+    generator = np.random.default_rng(4)
+    shapes = {"w": (300, 400), "v": (200, 500)}
+    base = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    # Small weights change much, and each language leaves other parameters in place.
+    finetuned = {
+        language: {
+            name: (w + generator.normal(size=w.shape) * np.exp(-np.abs(w))).astype(np.float32)
+            for name, w in base.items()
+        }
+        for language in ("a", "b", "c")
+    }
+    selected = select_parameters(base, finetuned, 0.02)
+    first, second = magnitude_matched_controls(selected, base, finetuned, [0, 1])
+    assert first.counts() == second.counts() == selected.counts() and not any(first.summary["unmatched"].values())
+    random = control_parameters(selected, 0)
+    assert any(not np.array_equal(first.index[name], second.index[name]) for name in shapes)
+    for language in selected.sets:
+        for name, own in selected.indices(language).items():
+            drawn = first.indices(language)[name]
+            assert len(drawn) == len(own) and not np.isin(drawn, selected.index[name]).any()
+            wanted, ours, others = (
+                np.log(sizes(base, finetuned[language], name, places)).mean(axis=1)
+                for places in (own, drawn, random.indices(language)[name])
+            )
+            # The random control has other sizes of changes.
+            assert np.abs(wanted - ours).max() < 0.15 < 0.5 < np.abs(wanted - others).max()
+    # A draw depends neither on the cut into blocks, nor on the other languages and seeds.
+    monkeypatch.setattr(reading, "_READ", 1000)
+    monkeypatch.setattr(reading, "_BLOCK", 77)
+    (alone,) = magnitude_matched_controls(selected, base, {"b": finetuned["b"]}, [1], ["b"])
+    assert alone.counts() == {"a": 0, "b": selected.counts()["b"], "c": 0}
+    assert all(np.array_equal(places, second.indices("b")[name]) for name, places in alone.indices("b").items())
+    with pytest.raises(LapeError, match="no fine-tuned copy of a; pass that of each language"):
+        magnitude_matched_controls(selected, base, {"b": finetuned["b"]}, [1])
+
+
+def test_where_no_parameter_matches_random_ones_take_their_places():
+    base = {"w": np.array([[5, 5, 1, 1, 1, 1, 1]], np.float32)}
+    finetuned = {"fr": {"w": base["w"] + 1}, "en": base}
+    for seed in range(20):
+        (control,) = magnitude_matched_controls(one([0, 1], (1, 7)), base, finetuned, [seed])
+        assert control.summary["unmatched"] == {"fr": 2, "en": 0}
+        assert len(control.index["w"]) == 2 and control.index["w"].min() > 1
+    with pytest.raises(LapeError, match="fr has 3 of its parameters, and 2 are in no set"):
+        base = {"w": np.ones((1, 5), np.float32)}
+        magnitude_matched_controls(one([0, 1, 2], (1, 5)), base, {"fr": base, "en": base}, [0])
 
 
 def one(places: list[int], shape: tuple[int, ...], name: str = "w") -> Parameters:

@@ -178,6 +178,8 @@ OTHERS = [
     "select_parameters --model models/model.json --finetuned tuned/fr.json tuned/ja.json tuned/en.json "
     "--output tuned/pv.safetensors",
     "control_parameters --parameters tuned/pv.json --output tuned/matched.safetensors",
+    "draws --model models/model.json --tokens tokens/fr/valid.json --selected tuned/pv.json --finetuned tuned/fr.json "
+    "--draws 2 --output draws/fr.tsv",
     "export neurons neurons/lape.json --output released/lape.pth",
     "import neurons released/lape.pth --languages fr,ja --neurons-per-layer 32 --output imported/lape.tsv",
     "import counts fr=counts.pth ja=counts.pth --name tiny --output counted",

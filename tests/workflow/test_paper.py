@@ -101,7 +101,7 @@ def test_every_item_is_there(paper_run):
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
     frame = table(paper_run, "deactivation_by_method")
-    assert set(frame["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "matched_pv"}
+    assert set(frame["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv"}
     assert (frame.groupby("method").size() == len(LANGUAGES) ** 2).all()
     tested = frame[frame["method"].isin(METHODS)]
     assert tested["p_holm"].notna().all() and (tested["p_holm"] >= tested["p_value"]).all()
@@ -123,8 +123,11 @@ def test_what_the_other_items_compare(paper_run):
     assert len(scores) == len(METHODS) * 2 + 2 + 2
     draws = table(paper_run, "control_draws_by_method")
     assert draws.groupby("method")["draws"].unique().map(list).to_dict() == {"lape": [4], "pv": [4]}
+    learned = table(paper_run, "pv_learning_curve")
+    assert learned.groupby("method")["steps"].unique().map(list).to_dict() == {"pv": [1, 3], "active_pv": [3]}
+    assert len(learned) == 3 * (len(LANGUAGES) + 1) and set(learned["examples"]) == {6}
     curve = table(paper_run, "equal_effect")
-    assert set(curve["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "matched_pv"}
+    assert set(curve["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv"}
     sections = table(paper_run, "claims_of_both_papers")["section"].str.split().str[0]
     assert {"Tang", "Kojima"} == set(sections)
 
@@ -140,7 +143,7 @@ def test_methods_share_the_form_of_their_artifacts(paper_run):
         if method in ("random", "active_lape", "matched_lape"):
             assert neurons.counts() == sizes
     zeroed = Parameters.load(paper_run.results / "parameters/tiny/pv.json")
-    control = Parameters.load(paper_run.results / "parameters/tiny/matched_pv.json")
+    control = Parameters.load(paper_run.results / "parameters/tiny/active_pv.json")
     assert zeroed.counts() == control.counts() and sum(zeroed.counts().values()) > 0
 
 
@@ -237,7 +240,7 @@ def edited_table(path, edit) -> None:
 
 def own_set_as_control(run: Workspace) -> None:
     folder = run.results / "parameters/tiny"
-    (folder / "matched_pv.safetensors").write_bytes((folder / "pv.safetensors").read_bytes())
+    (folder / "active_pv.safetensors").write_bytes((folder / "pv.safetensors").read_bytes())
 
 
 def one_line_less(path) -> None:
@@ -272,7 +275,7 @@ def hooks(run: Workspace, name: str, change) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "forge", "fault"),
     [
-        ("parameters", "parameters/tiny/matched_pv.json", own_set_as_control, "drawing again gives another index"),
+        ("parameters", "parameters/tiny/active_pv.json", own_set_as_control, "drawing again gives another index"),
         (
             "instructions",
             "instructions/fr.json",

@@ -33,7 +33,7 @@ METRICS = {
     "content_quality": "content quality (judge, 1 to 10)",
 }
 # The metrics that are 0 or 1 for each answer.
-PROPORTIONS = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy", "short", "disagreement")
+PROPORTIONS = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy", "short", "disagreement", "other_language")
 
 # Identifier of languages -> its metric. Answers have fastText's only where its model was given.
 _ACCURACIES = {"langdetect": "language_accuracy", "lingua": "lingua_accuracy", "fasttext": "fasttext_accuracy"}

@@ -119,6 +119,7 @@ def method_name(method: str) -> str:
     for prefix, kind in (("active_", "activity-matched control"), ("matched_", "layer-matched control")):
         if method.startswith(prefix):
             own = method.removeprefix(prefix)
+            kind = "magnitude-matched control" if method == "active_pv" else kind
             return kind if own == "lape" else f"{kind} of {names.get(own, own)}"
     return names.get(method, method)
 

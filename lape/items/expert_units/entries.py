@@ -51,6 +51,20 @@ ITEMS = (
         models="expert_units",
     ),
     Item(
+        "expert_held_out",
+        "expert_units",
+        Table(
+            "Average precision of expert units on other sentences",
+            ("average_precision_half",),
+            sources.expert_units("average_precision-1", "average_precision-2"),
+            Named("expert_units.halves.held_out"),
+            Named("expert_units.halves.held_out_sections"),
+            read_beside=Named("expert_units.halves.data"),
+            options=sources.UNITS,
+        ),
+        models="expert_units",
+    ),
+    Item(
         "expert_overlap",
         "expert_units",
         _units("Expert units that languages share", "overlap", "overlap", "units"),
@@ -97,6 +111,17 @@ ITEMS = (
             "Texts in the target language, by number of units",
             Named("expert_units.figures.expert_sizes"),
             Named("expert_units.figures.SIZE_COLUMNS"),
+        ),
+        models="expert_units",
+    ),
+    Item(
+        "expert_values",
+        "expert_units",
+        _texts("Texts in the target language: which units, or which values", sources.expert_values, "values"),
+        Figure(
+            "Texts in the target language: which units, or which values",
+            Named("expert_units.values_figure.expert_values"),
+            Named("expert_units.values_figure.COLUMNS"),
         ),
         models="expert_units",
     ),

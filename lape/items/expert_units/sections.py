@@ -4,16 +4,24 @@ import numpy as np
 import pandas as pd
 
 from lape.items.answers.sections import MEAN, change_sections, groups, text_matrix
-from lape.items.expert_units.texts import ALL, NONE
+from lape.items.expert_units.texts import ALL, NONE, OTHER
 from lape.items.layers import heading
 from lape.items.layout import Section, rounded, with_interval
 
 # The column of numbers to compare with, and what a row calls it: they are not printed in the paper.
 RESCORED = ("rescored", "re-scored")
+# Kind of a setting -> which units it overwrites, and by which medians.
+VALUES = {
+    "both": "expert units, own medians",
+    "random": "random units, own medians",
+    "both_other": "expert units, another language's medians",
+    "random_other": "random units, another language's medians",
+}
 _TITLES = {
     "language_accuracy": "share of texts in the target language (langdetect)",
     "lingua_accuracy": "share of texts in the target language (lingua)",
     "fasttext_accuracy": "share of texts in the target language (fastText)",
+    OTHER: "share of texts in the other language (langdetect), the next one in the table",
     "short": "share of texts too short to identify",
     "nll": "mean NLL of a text under the unmodified model (nats per token)",
     "distinct_2": "distinct-2 of a text's tokens",
@@ -56,6 +64,11 @@ def sizes_sections(frame: pd.DataFrame) -> list[Section]:
         for title, own in groups(frame)
         for metric, block in own.groupby("metric", sort=False)
     ]
+
+
+def values_sections(frame: pd.DataFrame) -> list[Section]:
+    """The tables of `sizes_sections`, with the kinds of units in words."""
+    return sizes_sections(frame.replace({"kind": VALUES}))
 
 
 def translation_sections(frame: pd.DataFrame) -> list[Section]:

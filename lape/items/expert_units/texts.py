@@ -24,6 +24,7 @@ from lape.items.answers.inputs import (
     mean,
 )
 from lape.paper import expert_units as paper
+from lape.text.language_codes import base_language
 
 # The language in a row of the mean over all target languages.
 ALL = ""
@@ -34,6 +35,11 @@ UNCONDITIONAL = "unconditional"
 SHARES = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy")
 SHARE_METRICS = (*SHARES, "short", "nll", "distinct_2", "bleu")
 SIZE_METRICS = (*SHARES, "nll")
+# The share of texts in the language whose medians the settings both_other and random_other take.
+OTHER = "other_language"
+# The kinds of settings in the table of `sizes`, and those in the table of `values`.
+_SIZES = ("none", "both", "top", "bottom", "random")
+_VALUES = ("none", "both", "random", "both_other", "random_other")
 
 
 def share(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -93,19 +99,48 @@ def sizes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> 
     Raises:
         LapeError: see `share`.
     """
+    return _by_size(paths, resamples, seed, _SIZES, SIZE_METRICS)
+
+
+def values(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Whether the units or their values make the language: expert and random units, at medians of either language.
+
+    Args:
+        paths: as for `share`, with the kinds both and random (medians on the target language), and both_other and
+            random_other (medians on another language, the next in the model's order), of any number of units.
+        resamples: see `share`.
+        seed: seed of the draws of the resamples.
+
+    Returns:
+        the columns of `sizes`. The metric `OTHER` is the share of texts that langdetect takes for that other language.
+
+    Raises:
+        LapeError: see `share`.
+    """
+    return _by_size(paths, resamples, seed, _VALUES, (*SHARES, OTHER))
+
+
+def _by_size(
+    paths: Sequence[str | Path], resamples: int, seed: int, kinds: Sequence[str], metrics: Sequence[str]
+) -> pd.DataFrame:
+    """The table of some kinds of settings by number of units."""
+
     # Settings of as many units as LAPE has neurons are left out: their number differs from language to language.
-    groups = chosen(paths, UNCONDITIONAL, lambda answers: _of_units(answers) and not answers.setting.endswith("-lape"))
+    def wanted(answers: Answers) -> bool:
+        return _of_units(answers) and answers.kind in kinds and not answers.setting.endswith("-lape")
+
     frame = pd.concat(
         [
-            text_rows(group, SIZE_METRICS, Resampling(len(group.numbers), resamples, seed), seed, baselines=())
-            for group in groups
+            text_rows(group, metrics, Resampling(len(group.numbers), resamples, seed), seed, baselines=())
+            for group in chosen(paths, UNCONDITIONAL, wanted)
         ]
     )
     columns = ["model", "prompt", "kind", "units", "language", "metric", "texts", "ours", "low", "high"]
-    orders = {"model": list(frame["model"].unique()), "kind": ["none", "both", "top", "bottom", "random"]}
+    orders = {"model": list(frame["model"].unique()), "kind": list(kinds)}
     frame = frame.sort_values(
         ["model", "kind", "units"],
         key=lambda column: column.map(orders[column.name].index) if column.name in orders else column,
+        kind="stable",
     )
     return frame[columns].reset_index(drop=True)
 
@@ -246,8 +281,19 @@ def _of_units(answers: Answers) -> bool:
 
 def _measured(group: Group, setting: str) -> dict[str, np.ndarray]:
     """Metric -> [K, N]. Only texts in the target language have a BLEU, as in the paper."""
-    measured = group.measure(setting, pairs_of(group))
+    measured = group.measure(setting, pairs_of(group)) | {OTHER: _in_other(group, setting)}
     return measured | {"bleu": np.where(measured["language_accuracy"] == 1, measured["bleu"], np.nan)}
+
+
+def _in_other(group: Group, setting: str) -> np.ndarray:
+    """Whether each text is in the next target language, [K, N]; NaN where langdetect does not know that language."""
+    answers, pairs = group.setting(setting), pairs_of(group)
+    known = {row["target"] for row in answers.header["rows"] if row.get(SHARES[0]) is not None}
+    found = []
+    for pair, (_, other) in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
+        texts = answers.block(pair).reindex(group.numbers)["langdetect"]
+        found.append((texts == base_language(other)).astype(float) if other in known else np.full(len(texts), np.nan))
+    return np.array(found)
 
 
 def _mcnemar(differences: np.ndarray) -> float:

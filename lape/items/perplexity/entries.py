@@ -159,6 +159,24 @@ ITEMS = (
         where=_with_curve,
     ),
     Item(
+        "pv_learning_curve",
+        "paper",
+        matrix(
+            "PV by the number of training steps",
+            evidence.pv_learning_curve,
+            "learning_curve.learning_curve",
+            "learning_curve.learning_curve_sections",
+            options=NO_OPTIONS,
+        ),
+        Figure(
+            "PV by the number of training steps",
+            Named("perplexity.learning_curve_figure.pv_learning_curve"),
+            Named("perplexity.learning_curve_figure.COLUMNS"),
+        ),
+        models="deactivation_by_method",
+        where=evidence.has_pv,
+    ),
+    Item(
         "deactivation_random",
         "paper",
         matrix(

@@ -43,7 +43,9 @@ def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -
         - ppl_change, nll_change and bits_change, each with the bounds _low and _high of its 95% interval
           (`uncertainty.change_interval`);
         - control_method (empty without one), control_nll, p_value
-          (`uncertainty.sign_flip_test`) and p_holm (over all tested cells of the table); NaN without a control.
+          (`uncertainty.sign_flip_test`) and p_holm (over all tested cells of the table); NaN without a control;
+        - where the inputs have PV: training_steps and training_examples, of the copy of the deactivated language; NaN
+          for other methods.
 
     Raises:
         LapeError: a row is missing, comes twice or was measured on other chunks than its baseline or control.
@@ -54,14 +56,25 @@ def changes(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -
     blocks = []
     for (model, method), rows in found.items():
         cells = [
-            {"model": model, "method": method, "deactivated": name, **_cell(row, base[model], evaluated, draws)}
+            {
+                **{"model": model, "method": method, "deactivated": name},
+                **_cell(row, base[model], evaluated, draws),
+                **_training(row),
+            }
             for name, row in rows.items()
             for evaluated in row.languages
         ]
         control = control_in(method, [other for of, other in found if of == model])
         tests = _tests(rows, found.get((model, control)), seed)
         blocks.append(pd.DataFrame(cells).assign(control_method=control or "", **tests))
-    return corrected(pd.concat(blocks, ignore_index=True))
+    frame = pd.concat(blocks, ignore_index=True)
+    trained = [name for name in frame if name.startswith("training_")]
+    return corrected(frame[[name for name in frame if name not in trained] + trained])
+
+
+def _training(row: Measurement) -> dict[str, int]:
+    """How long the copy was trained whose parameters are set to zero; empty for neurons."""
+    return {f"training_{name}": number for name, number in (row.header.get("training") or {}).items()}
 
 
 def corrected(frame: pd.DataFrame) -> pd.DataFrame:

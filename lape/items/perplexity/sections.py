@@ -90,7 +90,7 @@ def _overview(model: str, block: pd.DataFrame, tested: int) -> Section:
         diagonal = own["deactivated"] == own["evaluated"]
         above = own["nll"] - own["control_nll"]
         counts = significant_cells(own, tested)
-        lines[method] = {
+        lines[_with_training(method, own)] = {
             "NLL rise on diagonal": f"{own.loc[diagonal, 'nll_change'].mean():.3f}",
             "off diagonal": f"{own.loc[~diagonal, 'nll_change'].mean():.3f}",
             "above control on diagonal": "" if above.isna().all() else f"{above[diagonal].mean():.3f}",
@@ -104,6 +104,14 @@ def _overview(model: str, block: pd.DataFrame, tested: int) -> Section:
         f"{model}: every matrix in a line; mean NLL rise (nats per token), cells that suffer more than under {_CONTROL}"
     )
     return Section(title, "method", pd.DataFrame.from_dict(lines, orient="index"))
+
+
+def _with_training(method: str, own: pd.DataFrame) -> str:
+    """The method; for PV and its controls with the steps and examples of the training, the fewest of all languages."""
+    if "training_steps" not in own or own["training_steps"].isna().all():
+        return method
+    steps, examples = (own[f"training_{name}"].min() for name in ("steps", "examples"))
+    return f"{method} ({steps:,.0f} training steps, {examples:,.0f} examples per language)"
 
 
 def _of(count: int | None, cells: pd.Series) -> str:
