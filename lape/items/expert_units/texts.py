@@ -228,7 +228,7 @@ def _changes(
     tested = changes["change"].notna()
     exact = tested & share
     p_values = pd.Series(np.nan, frame.index)
-    p_values[exact] = [_mcnemar(differences[row]) for row in frame.index[exact]]
+    p_values[exact] = [uncertainty.mcnemar(differences[row]) for row in frame.index[exact]]
     flipped = frame.index[tested & ~exact]
     if len(flipped):
         added = np.stack([contributions(differences[row]) for row in flipped])
@@ -248,11 +248,3 @@ def _measured(group: Group, setting: str) -> dict[str, np.ndarray]:
     """Metric -> [K, N]. Only texts in the target language have a BLEU, as in the paper."""
     measured = group.measure(setting, pairs_of(group))
     return measured | {"bleu": np.where(measured["language_accuracy"] == 1, measured["bleu"], np.nan)}
-
-
-def _mcnemar(differences: np.ndarray) -> float:
-    """McNemar's exact two-sided p-value of paired differences of values that are 0 or 1."""
-    from scipy import stats
-
-    risen, fallen = int((differences > 0).sum()), int((differences < 0).sum())
-    return stats.binomtest(risen, risen + fallen).pvalue if risen + fallen else 1.0
