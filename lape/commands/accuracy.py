@@ -95,23 +95,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _measured(run, off, template, asked, arguments):
     """The table of every language, the record of what the deactivation did, and the positions that were read."""
-    from lape.evaluation.choices import answers, choice_loglik
+    from lape.evaluation.choices import asked_of, choice_loglik, tables_of
     from lape.model.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(arguments.model.with_name("tokenizer.json"), arguments.threads)
-    # What a choice is worth where nothing is asked. The languages share it: template and choices have no language.
-    kinds = list(dict.fromkeys(tuple(each.choices) for questions in asked.values() for each in questions))
-    pairs = [("", kind) for kind in kinds]
-    pairs += [(each.question, each.choices) for questions in asked.values() for each in questions]
 
     def work(size: int):
         with off.begin(run.model) as record:
-            values, read = choice_loglik(run.model, tokenizer, template, pairs, size, arguments.backend, run.bar.update)
+            values, read = choice_loglik(
+                run.model, tokenizer, template, asked_of(asked), size, arguments.backend, run.bar.update
+            )
         return values, read, record
 
     values, read, record = run.batches(work)
-    priors, tables, start = dict(zip(kinds, values, strict=False)), {}, len(kinds)
-    for language, questions in asked.items():
-        tables[language] = answers(questions, values[start : start + len(questions)], priors)
-        start += len(questions)
-    return tables, record, read
+    return tables_of(asked, values), record, read

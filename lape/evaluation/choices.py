@@ -4,7 +4,7 @@ A row is a prompt with a choice but for the choice's last token, which no other 
 row of its question is not run: where all choices are one token long, a question is one row, its prompt.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -28,6 +28,10 @@ SCORES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "bytes": lambda table: table["loglik"] / table["bytes"],
     "calibrated": lambda table: table["loglik"] - table["prior"],
 }
+
+
+# Rows to run together: the place of a question, and the row's token ids.
+_Batch = Sequence[tuple[int, list[int]]]
 
 
 @dataclass(frozen=True)
@@ -115,26 +119,39 @@ def choice_loglik(
     """
     backend = ops.resolved(backend, input_device(model))
     encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
-    places = [(number, row) for number, each in enumerate(encoded) for row in each.rows()]
-    places.sort(key=lambda place: len(place[1]), reverse=True)
     values, read = [np.full(len(each.wholes), np.nan) for each in encoded], 0
-    for start in range(0, len(places), batch_size):
-        batch = places[start : start + batch_size]
-        read += _score(model, batch, encoded, values, backend)
+    for batch in _batches(encoded, batch_size):
+        _score(model, batch, encoded, values, backend)
+        read += _size(batch)
         on_batch(len(batch))
     if not all(np.isfinite(each).all() for each in values):
         raise LapeError("a likelihood is NaN or infinite; set the model's dtype to float32 or bfloat16")
     return values, read
 
 
-def _score(
-    model: nn.Module,
-    batch: Sequence[tuple[int, list[int]]],
-    encoded: Sequence[_Encoded],
-    values: list[np.ndarray],
-    backend: str,
+def positions_read(
+    tokenizer: Tokenizer, template: ChoiceTemplate, asked: Sequence[tuple[str, Sequence[str]]], batch_size: int
 ) -> int:
-    """Run one batch of rows, fill in the values of the choices that they hold, and return the positions read."""
+    """The number of positions that `choice_loglik` reads, padding included."""
+    encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
+    return sum(map(_size, _batches(encoded, batch_size)))
+
+
+def _batches(encoded: Sequence[_Encoded], batch_size: int) -> Iterator[_Batch]:
+    """The rows of all questions, the longest first, in batches: pairs of a question's place and a row."""
+    rows = [(number, row) for number, each in enumerate(encoded) for row in each.rows()]
+    rows.sort(key=lambda place: len(place[1]), reverse=True)
+    yield from (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+
+
+def _size(batch: _Batch) -> int:
+    return len(batch) * max(len(row) for _, row in batch)
+
+
+def _score(
+    model: nn.Module, batch: _Batch, encoded: Sequence[_Encoded], values: list[np.ndarray], backend: str
+) -> None:
+    """Run one batch of rows, and fill in the values of the choices that they hold."""
     device, decoder = input_device(model), decoder_of(model)
     length = max(len(row) for _, row in batch)
     # The padding on the right may have any ids: causal attention hides it from the tokens.
@@ -154,7 +171,30 @@ def _score(
     for (_, number, choice, place, _), value in zip(found, nll.double().cpu().tolist(), strict=True):
         start = 0.0 if place == encoded[number].common else values[number][choice]
         values[number][choice] = start - value
-    return ids.numel()
+
+
+def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[str, ...]]]:
+    """What a model is asked: with an empty question every list of choices that there is, then all questions.
+
+    The empty questions tell what a choice is worth where nothing is asked. All languages share them, as neither the
+    template nor the choices have a language.
+
+    Args:
+        tasks: language -> its questions.
+    """
+    questions = [(each.question, tuple(each.choices)) for own in tasks.values() for each in own]
+    return [("", choices) for choices in dict.fromkeys(choices for _, choices in questions)] + questions
+
+
+def tables_of(tasks: Mapping[str, Sequence[Question]], values: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
+    """Language -> the table of `answers`, from the log-likelihoods of what `asked_of` asks."""
+    asked = asked_of(tasks)
+    empty = len(asked) - sum(map(len, tasks.values()))
+    priors = {choices: own for (_, choices), own in zip(asked[:empty], values, strict=False)}
+    rest = iter(values[empty:])
+    return {
+        language: answers(questions, [next(rest) for _ in questions], priors) for language, questions in tasks.items()
+    }
 
 
 def answers(
@@ -194,7 +234,7 @@ def correct(table: pd.DataFrame, score: str) -> pd.Series:
         table: with the columns of `answers`.
         score: one of `SCORES`.
     """
-    ordered = table.assign(score=SCORES[score](table)).sort_values(["id", "choice"], kind="stable")
+    ordered = table.assign(score=SCORES[score](table)).sort_values(["id", "choice"], ignore_index=True)
     best = ordered.loc[ordered.groupby("id", sort=True)["score"].idxmax()]
     return best.set_index("id")["right"].astype(float)
 

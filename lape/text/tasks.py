@@ -40,7 +40,13 @@ _KINDS = {"id": int, "question": str, "choices": list, "answer": int}
 
 
 def read_examples(
-    language: str, reading: Reading, *, file: str | Path, document: str, labels: Mapping[str, str] | None = None
+    language: str,
+    reading: Reading,
+    *,
+    file: str | Path,
+    document: str,
+    labels: Mapping[str, str] | None = None,
+    skip: Sequence[int] = (),
 ) -> Iterator[Question]:
     """Yield the questions of a BIG-bench task: a JSON document's list `examples`, with `input` and `target_scores`.
 
@@ -53,6 +59,7 @@ def read_examples(
         document: `name` of the document, in which `{language}` stands for the language.
         labels: label in `target_scores` -> text of the choice. Examples of which another label is right are left out.
             None: all labels are choices, by their names.
+        skip: ids that are left out, such as those of examples that are empty in one language.
 
     Raises:
         LapeError: the file cannot be read, or has no such document with examples.
@@ -63,6 +70,8 @@ def read_examples(
         raise LapeError(f"{file}: has no document {name!r} with a list 'examples'; correct 'document' or the languages")
     reading.inputs.append(Path(file))
     for place, example in enumerate(found["examples"]):
+        if place in skip:
+            continue
         where, scores = f"{name}:example {place}", example.get("target_scores") if isinstance(example, dict) else None
         if not isinstance(scores, dict) or not all(isinstance(score, int | float) for score in scores.values()):
             reading.refuse(where, "no target_scores with numbers")
@@ -92,13 +101,16 @@ def _documents(path: Path) -> Iterator[dict]:
         raise LapeError(f"{path}: is not valid JSON ({error}); name another download") from error
 
 
-def read_files(language: str, reading: Reading, *, pattern: str | Mapping[str, str]) -> Iterator[Question]:
+def read_files(
+    language: str, reading: Reading, *, pattern: str | Mapping[str, str], skip: Sequence[int] = ()
+) -> Iterator[Question]:
     """Yield the questions of JSON lines with `id`, `question`, `choices` and `answer`, as `build_task` writes them.
 
     Args:
         language: the language to read.
         reading: takes note of the files and of unusable lines.
         pattern: glob in which `{language}` stands for the language, or a glob for each language.
+        skip: ids that are left out.
 
     Raises:
         LapeError: no file matches, or a file cannot be read.
@@ -109,6 +121,8 @@ def read_files(language: str, reading: Reading, *, pattern: str | Mapping[str, s
             for where, row in json_lines(path, str(path), reading):
                 if any(type(row.get(key)) is not kind for key, kind in _KINDS.items()):
                     reading.refuse(where, f"no object with {', '.join(_KINDS)}")
+                elif row["id"] in skip:
+                    continue
                 elif not all(isinstance(choice, str) and choice.strip() for choice in row["choices"]):
                     reading.refuse(where, "a choice is no text")
                 elif not 0 <= row["answer"] < len(row["choices"]) or len(row["choices"]) < 2:
@@ -178,7 +192,10 @@ def build_task(
         raise LapeError(f"settings of tasks source {source}: {error}; correct the settings") from error
     found = list(read(language, reading, **settings))
     if reading.bad:
-        raise LapeError(f"{label}: {reading.bad} bad rows, the first is {reading.examples[0]}; mend the file")
+        raise LapeError(
+            f"{label}: {reading.bad} bad rows, the first is {reading.examples[0]}; mend the file, or "
+            "leave the id out of all languages by `skip`"
+        )
     if twice := [identity for identity, times in Counter(each.id for each in found).items() if times > 1]:
         raise LapeError(f"{label}: id {min(twice)} is there twice; number the questions")
     chosen = balanced(found, number, label)

@@ -193,10 +193,11 @@ class Inputs:
     def task_settings(self, wildcards) -> dict:
         """The settings by which a task's questions in one language are read from the task's source."""
         task = self._config["tasks"][wildcards.task]
+        settings = {"skip": task.get("skip", [])}
         if task["source"] == "embedded":
-            settings = {"document": task["document"], "labels": task.get("labels")}
+            settings |= {"document": task["document"], "labels": task.get("labels")}
             return settings | {"file": self._downloaded(task["download"])}
-        return {"pattern": self._in_repository(task["pattern"], wildcards.language)}
+        return settings | {"pattern": self._in_repository(task["pattern"], wildcards.language)}
 
     def task_headers(self, wildcards) -> list[str]:
         """Headers of a task's questions in every language in which the wildcard's model is measured."""
