@@ -1,4 +1,4 @@
-"""Likelihoods of choices: equal to the model's own, whatever the batches; one row where choices are one token; scores."""
+"""Likelihoods of choices: equal to the model's own, whatever the batches; rows that are shared; scores."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from lape.text.tasks import Question
 
 TEMPLATE = ChoiceTemplate("{question} : {choice}")
 ASKED = [
-    ("la maison", ("rivière", "maison")),  # one token each
+    ("la maison", ("A", "B")),  # they share the token of the space
     ("la rivière coule", ("A", "AB", "ABC", "la maison de")),  # some begin others
     ("", ("près", "sous une lumière")),
 ]
@@ -56,11 +56,11 @@ def test_choices_of_one_token_share_one_row_and_the_head_sees_their_places_alone
     model, tokenizer = tiny
     sizes, rows = [], []
     hook = model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(output[..., 0].numel()))
-    asked = [("la", ("maison", "rivière"))]
-    choice_loglik(model, tokenizer, TEMPLATE, asked, on_batch=rows.append)
+    template, asked = ChoiceTemplate("{question}:{choice}"), [("la", ("A", "B"))]
+    choice_loglik(model, tokenizer, template, asked, on_batch=rows.append)
     hook.remove()
     assert (rows, sizes) == ([1], [2])
-    assert positions_read(tokenizer, TEMPLATE, asked, 16) == len(prompt_ids(tokenizer, "la :"))
+    assert positions_read(tokenizer, template, asked, 16) == len(prompt_ids(tokenizer, "la:"))
 
 
 def test_nan_is_refused(tiny):
