@@ -280,7 +280,10 @@ def check_tasks(config: dict) -> None:
     for name, task in config["tasks"].items():
         template = task["template"]
         if "{question}" not in template or not template.endswith("{choice}"):
-            raise LapeError(f"config tasks.{name}.template: {template!r} lacks {{question}}, or {{choice}} at its end")
+            raise LapeError(
+                f"config tasks.{name}.template: {template!r} has no {{question}}, or no {{choice}} at its end; write "
+                "both"
+            )
         if task["source"] == "embedded":
             if missing := next((key for key in ("download", "document") if key not in task), None):
                 raise LapeError(f"config tasks.{name}: key {missing!r} is missing; name the download's document")
