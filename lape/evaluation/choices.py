@@ -17,7 +17,7 @@ from torch import nn
 from lape.errors import LapeError
 from lape.evaluation.perplexity import hidden_nll
 from lape.kernels import ops
-from lape.model.decoder import decoder_of, input_device
+from lape.model.decoder import context_length, decoder_of, input_device
 from lape.model.tokenizer import prompt_ids
 from lape.text.tasks import Question
 
@@ -115,11 +115,20 @@ def choice_loglik(
         for each question float64 [choices], in nats; and the number of positions that were read, padding included.
 
     Raises:
-        LapeError: a likelihood is not finite, or a prompt is empty.
+        LapeError: a likelihood is not finite, a prompt is empty, or a question leaves the model's context.
     """
     backend = ops.resolved(backend, input_device(model))
     encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
     values, read = [np.full(len(each.wholes), np.nan) for each in encoded], 0
+    longest, context = (
+        max((len(whole) - 1 for each in encoded for whole in each.wholes), default=0),
+        context_length(model),
+    )
+    if context and longest > context:
+        raise LapeError(
+            f"a question takes {longest} tokens with its choice, more than the context of {context}; shorten it, or leave "
+            "its id out by `skip`"
+        )
     for batch in _batches(encoded, batch_size):
         _score(model, batch, encoded, values, backend)
         read += _size(batch)

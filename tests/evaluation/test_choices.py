@@ -74,6 +74,13 @@ def test_nan_is_refused(tiny):
         model.lm_head.weight.copy_(weight)
 
 
+def test_a_question_that_leaves_the_context_is_refused(tiny):
+    with pytest.raises(
+        LapeError, match="tokens with its choice, more than the context of 64; shorten it, or leave its id"
+    ):
+        choice_loglik(*tiny, TEMPLATE, [("? " * 40, ("A", "B"))])
+
+
 def test_template():
     template = ChoiceTemplate("Q: {question}\nA:\n {choice}")
     assert (template.prompt("{choice}"), template.whole("x", "y")) == ("Q: {choice}\nA:", "Q: x\nA:\n y")
