@@ -126,8 +126,8 @@ def choice_loglik(
     )
     if context and longest > context:
         raise LapeError(
-            f"a question takes {longest} tokens with its choice, more than the context of {context}; shorten it, or leave "
-            "its id out by `skip`"
+            f"a question takes {longest} tokens with its choice, more than the context of {context}; shorten it, or "
+            "leave its id out by `skip`"
         )
     for batch in _batches(encoded, batch_size):
         _score(model, batch, encoded, values, backend)
