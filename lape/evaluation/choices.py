@@ -120,10 +120,8 @@ def choice_loglik(
     backend = ops.resolved(backend, input_device(model))
     encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
     values, read = [np.full(len(each.wholes), np.nan) for each in encoded], 0
-    longest, context = (
-        max((len(whole) - 1 for each in encoded for whole in each.wholes), default=0),
-        context_length(model),
-    )
+    context = context_length(model)
+    longest = max((len(whole) - 1 for each in encoded for whole in each.wholes), default=0)
     if context and longest > context:
         raise LapeError(
             f"a question takes {longest} tokens with its choice, more than the context of {context}; shorten it, or "
