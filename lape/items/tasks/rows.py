@@ -15,7 +15,8 @@ from lape.items.tasks.inputs import BASELINE, Setting, chances, load
 SIGNIFICANT = 0.05  # A difference is significant where Holm's p is below.
 # What a row is of: one language, or the mean over the deactivated languages themselves, or over all other pairs.
 ONE, OWN, OTHERS = "one", "own", "others"
-_TESTS = ("p_chance", "p_value", "control_p_value")
+# Tests whose p-values are corrected together: whether models are above chance, and what deactivation does.
+_FAMILIES = (("p_chance",), ("p_value", "control_p_value"))
 
 
 def task_accuracy(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -38,8 +39,8 @@ def task_accuracy(paths: Sequence[str | Path], resamples: int = 2000, seed: int 
         - change (points, against the unperturbed model) with change_low, change_high and p_value;
         - control_method, control_accuracy, above_control (points: the change less the control's) with
           above_control_low, above_control_high and control_p_value;
-        - p_chance_holm, p_holm, control_p_holm: Holm's correction over all tests of one language in the table. Tests
-          of means are not corrected.
+        - p_chance_holm: Holm's correction over the tests against chance; p_holm and control_p_holm: over all other
+          tests of one language in the table. Tests of means are not corrected.
 
         Of one language, intervals of differences are Newcombe's for paired shares and tests are McNemar's exact ones.
         Of means, they are the bootstrap over questions and sign flips; a question counts in all languages at once.
@@ -155,14 +156,15 @@ def _stacked(cells: Sequence[tuple[Setting, int]]) -> np.ndarray:
 
 
 def _corrected(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame in the order of its columns, with Holm's correction over all tests of one language."""
+    """The frame in the order of its columns, with Holm's correction of each family of tests of one language."""
     single = frame["cells"] == ONE
-    tested = [(name, row) for name in _TESTS for row in frame.index[single & frame[name].notna()]]
-    adjusted = uncertainty.holm(np.array([frame.at[row, name] for name, row in tested]))
-    columns = {name: pd.Series(np.nan, frame.index) for name in _TESTS}
-    for (name, row), value in zip(tested, adjusted, strict=True):
-        columns[name][row] = value
-    holm = {"p_chance": "p_chance_holm", "p_value": "p_holm", "control_p_value": "control_p_holm"}
+    holm = {}
+    for family in _FAMILIES:
+        tested = [(name, row) for name in family for row in frame.index[single & frame[name].notna()]]
+        adjusted = uncertainty.holm(np.array([frame.at[row, name] for name, row in tested]))
+        holm |= {name: pd.Series(np.nan, frame.index) for name in family}
+        for (name, row), value in zip(tested, adjusted, strict=True):
+            holm[name][row] = value
     opening = ["model", "task", "method", "deactivated", "evaluated", "cells"]
     ordered = frame[[*opening, *(name for name in frame.columns if name not in opening)]]
-    return ordered.assign(**{holm[name]: values for name, values in columns.items()})
+    return ordered.assign(**{name.replace("p_value", "p") + "_holm": values for name, values in holm.items()})
