@@ -54,6 +54,9 @@
 #             {deactivated}.tsv                  perplexity  one row of the matrix, by chunk
 #   <results>/draws/{model}/{method}-{draws}/
 #             {deactivated}.tsv                  draws       further draws of the control, by draw and chunk
+#   <results>/tasks/{task}/{language}.jsonl      task        questions with choices; aligned by id
+#   <results>/accuracy/{model}/{task}/{method}/
+#             {deactivated}.tsv                  accuracy    likelihood of every choice, as perplexity's rows
 #   <results>/tables/{item}.csv, .md, .html,
 #             {item}.latex/                      table       one per item of the registry, lape/items/
 #   <results>/figures/{item}.pdf, .svg, .png     figure
@@ -135,6 +138,7 @@ include: "rules/expert_units.smk"
 include: "rules/generation.smk"
 include: "rules/scores.smk"
 include: "rules/perplexity.smk"
+include: "rules/tasks.smk"
 include: "rules/structure.smk"
 include: "rules/items.smk"
 include: "rules/report.smk"

@@ -39,6 +39,7 @@ GROUPS = {
         "questions": "one language's questions",
         "sentences": "one language's labelled sentences",
         "pairs": "aligned sentences of two languages",
+        "task": "one language's questions with choices, on which accuracy is measured",
     },
     "model and tokens": {
         "model": "resolve a model: weights, revision, shape of its FFN",
@@ -76,6 +77,7 @@ GROUPS = {
         "embed": "sentence embeddings of one language behind every layer",
         "perplexity": "perplexity of every language with one set of neurons deactivated",
         "draws": "perplexity of one language under several draws of a control",
+        "accuracy": "accuracy on a task in every language with one set of neurons deactivated",
         "score": "language, fluency and repetition of answers, and likeness to the normal ones",
         "judge": "content quality: a language model rates answers from 1 to 10",
     },

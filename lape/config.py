@@ -82,7 +82,13 @@ def merged(defaults: dict, config: dict) -> dict:
 
 # Keys whose values are paths on this machine; "*" stands for every name of a mapping.
 _PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
-_PATHS += ("structure.aligned", "sentences.files.pattern", "translation.corpora.*.pattern", "judge.template")
+_PATHS += (
+    "tasks.*.pattern",
+    "structure.aligned",
+    "sentences.files.pattern",
+    "translation.corpora.*.pattern",
+    "judge.template",
+)
 _PATHS += ("scores.fasttext", "parameter_variation.launcher")
 _PATHS += ("experiments.robustness.variants.*.corpus.files.pattern",)
 
@@ -273,6 +279,26 @@ def check_instructions(config: dict) -> None:
                     raise LapeError(f"config instructions.{section}: nothing for language {language!r}; add it")
 
 
+def check_tasks(config: dict) -> None:
+    """A task has a template and a source in each of its languages, and its download is known."""
+    for name, task in config["tasks"].items():
+        template = task["template"]
+        if "{question}" not in template or not template.endswith("{choice}"):
+            raise LapeError(
+                f"config tasks.{name}.template: {template!r} has no {{question}}, or no {{choice}} at its end; write "
+                "both"
+            )
+        if task["source"] == "embedded":
+            if missing := next((key for key in ("download", "document") if key not in task), None):
+                raise LapeError(f"config tasks.{name}: key {missing!r} is missing; name the download's document")
+            _known_download(config, f"tasks.{name}", task["download"])
+        elif "pattern" not in task:
+            raise LapeError(f"config tasks.{name}: key 'pattern' is missing; name the files")
+        else:
+            wanted = [language for language in config["languages"] if language in task["languages"]]
+            _all_globs(f"tasks.{name}.pattern", task["pattern"], wanted)
+
+
 # What no schema can say, in the order in which faults are told.
 CHECKS = (
     check_run_name,
@@ -289,6 +315,7 @@ CHECKS = (
     check_sentences,
     check_translation,
     check_instructions,
+    check_tasks,
 )
 
 
@@ -326,6 +353,12 @@ def model_languages(config: dict, model: str) -> list[str]:
 def expert_languages(config: dict) -> list[str]:
     """The languages that expert units are found for: those of `expert_units`, or the run's."""
     return config["expert_units"]["languages"] or config["languages"]
+
+
+def task_languages(config: dict, task: str, model: str) -> list[str]:
+    """The run's languages in which a model is measured on a task; none where they are fewer than two."""
+    found = [code for code in model_languages(config, model) if code in config["tasks"][task]["languages"]]
+    return found if len(found) > 1 else []
 
 
 def translated_languages(config: dict, corpus: str) -> list[str]:

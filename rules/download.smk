@@ -22,10 +22,11 @@ rule download:
         ],
         version=lambda wildcards: config["downloads"][wildcards.download]["version"],
         file=lambda wildcards: optional("--file", config["downloads"][wildcards.download].get("file")),
+        members=lambda wildcards: optional("--members", config["downloads"][wildcards.download].get("members")),
         sha256=lambda wildcards: config["downloads"][wildcards.download]["sha256"],
     shell:
         "lape download --log {log} --rule download {params.packages} --version={params.version:q} {params.file} "
-        "--sha256 {params.sha256} --output {output.file}"
+        "{params.members} --sha256 {params.sha256} --output {output.file}"
 
 
 rule download_url:

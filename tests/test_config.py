@@ -27,7 +27,7 @@ def test_schema_and_defaults_agree():
     check_config(DEFAULTS, SCHEMA)
     for key, value in leaves(schema):
         assert value.get("description"), f"{key} has no description"
-        if key not in ("catalogue", "downloads"):  # mappings that users extend
+        if key not in ("catalogue", "tasks", "downloads"):  # mappings that users extend
             assert lookup(DEFAULTS, key) == value["default"], key
     # Nothing in the defaults that the schema does not name is possible: additionalProperties is false everywhere.
     assert schema["additionalProperties"] is False
@@ -92,6 +92,20 @@ def test_config_readme_says_what_the_schema_says():
         (
             {"sentences.source": "files", "sentences.files.pattern": {"en": "x"}},
             "config sentences.files.pattern: no glob for language 'zh'",
+        ),
+        (
+            {"tasks.multiemo.template": "{question}"},
+            "config tasks.multiemo.template: '{question}' has no {question}, or",
+        ),
+        ({"tasks.multiemo.download": "x"}, "config tasks.multiemo.download: 'x' is not in downloads"),
+        ({"tasks.multiemo.source": "files"}, "config tasks.multiemo: key 'pattern' is missing; name the files"),
+        (
+            {"tasks.x": {"source": "embedded", "languages": [], "template": "{question}{choice}"}},
+            "'download' is missing",
+        ),
+        (
+            {"experiments.task_accuracy.methods": ["ap"]},
+            "config experiments.task_accuracy.methods.0: 'ap' is not one of",
         ),
         ({"corpus.source": "file"}, "config corpus.source: 'file' is not one of"),
         ({"corpus.source": "files", "corpus.files.pattern": {"en": "x"}}, "no glob for language 'zh'"),

@@ -59,12 +59,13 @@ def download(
     sha256: str,
     output: str | Path,
     *,
+    members: int = 1,
     index: str | None = None,
 ) -> None:
     """Join the matching files of one or more packages into one file, and write its header beside it.
 
     From a wheel every member that matches is taken, in sorted order. A package without a wheel is read from its source
-    archive, as a stream that ends at the first member that matches. A small file early in a large package is therefore
+    archive, as a stream that ends at the last member that is wanted. A small file early in a large package is therefore
     quick to fetch.
 
     Args:
@@ -74,6 +75,7 @@ def download(
             takes the wheel, or the source archive, as it is.
         sha256: expected SHA-256 of the joined file, in hexadecimal.
         output: path of the joined file; the header is `<output>.json`.
+        members: how many members to take of a source archive, the first that match, in the order of the archive.
         index: address of a package index with the simple API; None for the public one.
 
     Raises:
@@ -81,12 +83,14 @@ def download(
             digest differs. Nothing is then left at `output`.
     """
     fields = {"packages": list(packages), "version": version, "file": file}
+    if members > 1:
+        fields["members"] = members
     with (
         _pinned(Path(output), sha256, f"{', '.join(packages)} {version}", parameters={}, **fields) as joined,
         PyPISimple(index or PYPI_SIMPLE_ENDPOINT) as client,
     ):
         for name in packages:
-            _append(client, name, version, file, joined)
+            _append(client, name, version, file, members, joined)
 
 
 def download_url(url: str, sha256: str, output: str | Path) -> None:
@@ -172,13 +176,13 @@ def _with_patience(source: str, file: BinaryIO, write: Callable[[], None], remed
     raise LapeError(f"{source}: download failed {_ATTEMPTS} times ({fault}); {remedy}") from fault
 
 
-def _append(client: PyPISimple, name: str, version: str, file: str | None, joined: BinaryIO) -> None:
+def _append(client: PyPISimple, name: str, version: str, file: str | None, members: int, joined: BinaryIO) -> None:
     """Append the matching files of one package."""
 
     def write() -> None:
         package, write_members = _choose(client, name, version)
         try:
-            write_members(client, package, file, joined)
+            write_members(client, package, file, members, joined)
         except DigestMismatchError as error:
             raise LapeError(
                 f"package {name} {version}: {package.filename} has {error.algorithm} {error.actual_digest}, the index "
@@ -199,7 +203,7 @@ def _append(client: PyPISimple, name: str, version: str, file: str | None, joine
         raise LapeError(f"package {name}: no package index answers ({error}); check the index's address") from error
 
 
-_Writer = Callable[[PyPISimple, DistributionPackage, str | None, BinaryIO], None]
+_Writer = Callable[[PyPISimple, DistributionPackage, str | None, int, BinaryIO], None]
 
 
 def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPackage, _Writer]:
@@ -214,7 +218,9 @@ def _choose(client: PyPISimple, name: str, version: str) -> tuple[DistributionPa
     raise LapeError(f"package {name}: no wheel or .tar.gz of version {version}; the index has versions: {versions}")
 
 
-def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str | None, joined: BinaryIO) -> None:
+def _write_wheel(
+    client: PyPISimple, package: DistributionPackage, file: str | None, members: int, joined: BinaryIO
+) -> None:
     # The wheel lies in the temporary folder of the joined file, which is removed with all that is in it.
     with tempfile.NamedTemporaryFile(dir=Path(joined.name).parent, suffix=".whl") as wheel:
         client.download_package(
@@ -228,18 +234,21 @@ def _write_wheel(client: PyPISimple, package: DistributionPackage, file: str | N
         if file is None:
             return shutil.copyfileobj(wheel, joined, _CHUNK)
         with zipfile.ZipFile(wheel.name) as archive:
-            members = sorted(n for n in archive.namelist() if fnmatch.fnmatchcase(n, file) and not n.endswith("/"))
-            if not members:
+            found = sorted(n for n in archive.namelist() if fnmatch.fnmatchcase(n, file) and not n.endswith("/"))
+            if not found:
                 raise _no_member(package, file)
-            for member in members:
+            for member in found:
                 with archive.open(member) as source:
                     shutil.copyfileobj(source, joined, _CHUNK)
 
 
-def _write_sdist(client: PyPISimple, package: DistributionPackage, file: str | None, joined: BinaryIO) -> None:
+def _write_sdist(
+    client: PyPISimple, package: DistributionPackage, file: str | None, members: int, joined: BinaryIO
+) -> None:
     if file is None:
         with _body(client.s, package.url, f"download {package.project}") as body:
             return shutil.copyfileobj(body, joined, _CHUNK)
+    found = 0
     with (
         _body(client.s, package.url, f"download {package.project}", whole=False) as body,
         tarfile.open(fileobj=body, mode="r|gz", bufsize=_CHUNK) as archive,
@@ -247,7 +256,14 @@ def _write_sdist(client: PyPISimple, package: DistributionPackage, file: str | N
         for member in archive:
             if member.isfile() and fnmatch.fnmatchcase(member.name.partition("/")[2], file):
                 shutil.copyfileobj(archive.extractfile(member), joined, _CHUNK)
-                return
+                found += 1
+                if found == members:
+                    return
+    if found:
+        raise LapeError(
+            f"package {package.project} {package.version}: {found} files in {package.filename} match {file!r}, not "
+            f"{members}; correct the glob or the number of members"
+        )
     raise _no_member(package, file)
 
 

@@ -60,7 +60,7 @@ def _or_null(kind: Callable[[object], bool]) -> Callable[[object], bool]:
 _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "language source_language corpus": ("a name", is_name),
     "languages sets": ("a list of names", lambda value: _all(value, is_name)),
-    "artifact item model name source path setting kind split pooling": ("text", _is_text),
+    "artifact item model name source path setting kind split pooling task": ("text", _is_text),
     "checkpoint method deactivated activated scheme": ("text or null", _or_null(_is_text)),
     "revision model_revision": ("text or null", _or_null(_is_text)),
     "dtype": ("a dtype of torch", lambda value: value in ("float32", "bfloat16", "float16")),

@@ -10,6 +10,7 @@ import pandas as pd
 from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs, tokenizer_of
 from lape.evaluation import scores
+from lape.evaluation.choices import ChoiceTemplate, accuracies, asked_of, correct, positions_read
 from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, split_thoughts, trimmed
@@ -27,6 +28,7 @@ from lape.statistics.sums import read_statistics
 from lape.text.identification import identify
 from lape.text.pairs import load_pairs
 from lape.text.questions import load_questions
+from lape.text.tasks import load_aligned
 
 
 def check_perplexity(path: Path, header: dict) -> Iterator[str]:
@@ -73,10 +75,36 @@ def check_draws(path: Path, header: dict) -> Iterator[str]:
                 yield f"its hooks of seed {row['seed']} are on {row['neurons']} neurons, not on those of its draw"
 
 
+def check_accuracy(path: Path, header: dict) -> Iterator[str]:
+    """Check a row of accuracy: its choices are those of its questions, and its measures and its hooks follow."""
+    table = pd.read_csv(path.with_suffix(".tsv"), sep="\t", keep_default_na=False)
+    tasks = load_aligned(inputs(header, "task"))
+    if list(tasks) != header["languages"] or [row["evaluated"] for row in header["rows"]] != header["languages"]:
+        yield "its row of the matrix is not complete: a language is missing"
+        return
+    for language, row in zip(tasks, header["rows"], strict=True):
+        own, questions = table[table["evaluated"] == language], tasks[language]
+        wanted = [
+            [each.id, place, int(place == each.answer), len(choice.encode())]
+            for each in questions
+            for place, choice in enumerate(each.choices)
+        ]
+        if own[["id", "choice", "right", "bytes"]].to_numpy().tolist() != wanted:
+            yield f"its choices of {language} are not those of its questions"
+            continue
+        measures = {"accuracy": float(correct(own, header["parameters"]["score"]).mean()), **accuracies(own)}
+        if any(not np.isclose(row[name], value, rtol=1e-12) for name, value in measures.items()):
+            yield f"its measures of {language} do not follow from its choices"
+    template = ChoiceTemplate(header["parameters"]["template"])
+    if header["read"] != positions_read(tokenizer_of(header), template, asked_of(tasks), header["batch_size"]):
+        yield f"it read {header['read']} tokens, not those of its questions"
+    yield from _check_deactivation(header)
+
+
 def _check_deactivation(header: dict) -> Iterator[str]:
     """Check that the whole set was deactivated, and that every hook fired."""
     hooks, language = header["hooks"], header["deactivated"]
-    read = sum(read_json(path)["tokens"] for path in inputs(header, "tokens"))
+    read = header.get("read", sum(read_json(path)["tokens"] for path in inputs(header, "tokens")))
     for source in inputs(header, "neurons"):
         neurons = Neurons.load(source)
         expected = neurons.counts()[language]

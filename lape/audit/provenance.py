@@ -57,12 +57,12 @@ def check_provenance(path: str, entry: dict, header: dict, hashes: dict[str, str
 
 
 def check_place(path: str, header: dict, run: str) -> Iterator[str]:
-    """Check that the language, model, split, setting and item of an artifact's header are parts of its path."""
+    """Check that the language, model, split, setting, item and task of an artifact's header are parts of its path."""
     if not Path(path).is_relative_to(run):
         return
     place = Path(path).relative_to(run).with_suffix("").parts
-    keys = ["language", "model", "split", "setting", "item"]
-    keys += ["deactivated"] if header["artifact"] == "perplexity" else []
+    keys = ["language", "model", "split", "setting", "item", "task"]
+    keys += ["deactivated"] if header["artifact"] in ("perplexity", "accuracy") else []
     for key in keys:
         if key in header and header[key] not in place:
             yield f"is of the {key} {header[key]!r}, by its own header"

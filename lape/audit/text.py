@@ -13,8 +13,10 @@ from lape.audit.inputs import inputs, tokenizer_of
 from lape.text.build import documents
 from lape.text.pairs import load_pairs
 from lape.text.questions import load_questions
+from lape.text.reading import Reading
 from lape.text.sentences import load_sentences
 from lape.text.stored import StoredCorpus
+from lape.text.tasks import SOURCES, balanced, load_task
 from lape.text.tokens import pack
 
 _SAMPLE = 8  # number of the first documents of a corpus, and of the first chunks of tokens, that are made again
@@ -128,3 +130,13 @@ def check_pairs(path: Path, header: dict) -> Iterator[str]:
     pairs = load_pairs(path)
     if len(pairs) != header["pairs"] or len({pair["number"] for pair in pairs}) != len(pairs):
         yield f"has {len(pairs)} pairs, the header says {header['pairs']} of different numbers"
+
+
+def check_task(path: Path, header: dict) -> Iterator[str]:
+    questions, parameters = load_task(path), header["parameters"]
+    if len(questions) != header["questions"]:
+        yield f"has {len(questions)} questions, the header says {header['questions']}"
+    if all(Path(name).is_file() and sha256(name) == digest for name, digest in header["inputs"].items()):
+        found = list(SOURCES[header["source"]](header["language"], Reading(), **parameters["settings"]))
+        if questions != balanced(found, parameters["number"], str(path)):
+            yield "reading its source again gives other questions"

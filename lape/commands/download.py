@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from lape.commands.arguments import positive
 from lape.errors import LapeError
 
 
@@ -26,6 +27,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="members to take: of a wheel all that match, sorted; of a source archive the first, top folder left out "
         "(default: the wheel as it is)",
     )
+    parser.add_argument(
+        "--members", type=positive(int), default=1, metavar="N", help="members to take of a source archive"
+    )
     parser.add_argument("--sha256", required=True, metavar="HEX", help="expected SHA-256 of the (joined) file")
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="path of the (joined) file")
     parser.add_argument(
@@ -44,11 +48,6 @@ def run(arguments: Namespace) -> None:
     if arguments.url is not None:
         download_url(arguments.url, arguments.sha256, arguments.output)
     else:
-        download(
-            arguments.packages,
-            arguments.version,
-            arguments.file,
-            arguments.sha256,
-            arguments.output,
-            index=arguments.index,
-        )
+        package = arguments.packages, arguments.version, arguments.file
+        more = {"members": arguments.members, "index": arguments.index}
+        download(*package, arguments.sha256, arguments.output, **more)

@@ -65,9 +65,29 @@ def chunk_nll(
 
 
 def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, backend: str) -> Tensor:
-    """NLL of every predicted position [B, T - 1], with blocks of hidden states put through the model's own head."""
+    """NLL of every predicted position [B, T - 1]."""
     hidden = output.last_hidden_state[:, :-1].flatten(0, 1)[None]
     previous, targets = ids[None, :, :-1].flatten(1), ids[:, 1:].flatten()
+    return hidden_nll(model, decoder, output, hidden, previous, targets, backend).view(len(ids), -1)
+
+
+def hidden_nll(
+    model: nn.Module, decoder: nn.Module, output, hidden: Tensor, previous: Tensor, targets: Tensor, backend: str
+) -> Tensor:
+    """NLL of the token behind each of N hidden states, which are put through the model's own head in blocks.
+
+    Args:
+        model: a Hugging Face causal LM.
+        decoder: its decoder.
+        output: what the decoder returned.
+        hidden: the decoder's last hidden states [1, N, width].
+        previous: ids of the tokens at those states [1, N].
+        targets: ids of the tokens behind them [N].
+        backend: the implementation of the operator, resolved.
+
+    Returns:
+        float32 [N], in nats.
+    """
     block = max(1, LOGITS_IN_MEMORY // model.get_input_embeddings().num_embeddings)
     parts = []
     for start in range(0, hidden.shape[1], block):
@@ -78,7 +98,7 @@ def _position_nll(model: nn.Module, decoder: nn.Module, output, ids: Tensor, bac
             logits = model(input_ids=previous[:, start : start + block], use_cache=False).logits[0]
         target = targets[start : start + block].to(logits.device)
         parts.append(ops.token_nll(logits, target, backend=backend))
-    return torch.cat(parts).view(len(ids), -1)
+    return torch.cat(parts)
 
 
 @contextlib.contextmanager

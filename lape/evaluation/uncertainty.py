@@ -188,6 +188,14 @@ def sign_flip_test(differences: NDArray, seed: int | Sequence[int] = 0) -> NDArr
     return hits / patterns if exact else (hits + 1) / (patterns + 1)
 
 
+def mcnemar(differences: NDArray) -> float:
+    """McNemar's exact two-sided p-value of paired differences [N] of values that are 0 or 1."""
+    from scipy import stats
+
+    risen, fallen = int((differences > 0).sum()), int((differences < 0).sum())
+    return float(stats.binomtest(risen, risen + fallen).pvalue) if risen + fallen else 1.0
+
+
 def smallest_p(chunks: int) -> float:
     """The smallest p-value that `sign_flip_test` can give with a number of chunks: 0.125 with 4, 3e-5 with 16."""
     return max(2.0 ** (1 - chunks), 1 / (_PATTERNS + 1))

@@ -13,6 +13,7 @@ from lape.items.expert_units import entries as expert_units
 from lape.items.neurons import entries as neurons
 from lape.items.perplexity import entries as perplexity
 from lape.items.structure import entries as structure
+from lape.items.tasks import entries as tasks
 
 _CORPORA = Item(
     "corpora",
@@ -33,6 +34,7 @@ SECTIONS = {
     "Perplexity without neurons": perplexity.ITEMS,
     "Neurons of languages": neurons.ITEMS,
     "Answers": answers.ITEMS,
+    "Tasks": tasks.ITEMS,
     "Similarity of languages": structure.ITEMS,
     "Expert units": expert_units.ITEMS,
 }

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from lape.config import expert_languages, item_models, model_languages, translated_languages
+from lape.config import expert_languages, item_models, model_languages, task_languages, translated_languages
 from lape.errors import LapeError
 
 Headers = Callable[[dict], list[str]]
@@ -186,6 +186,18 @@ def steering_methods(config: dict) -> list[str]:
     settings += [f"diffmean-{language}@{push}" for push in config["experiments"]["steering_methods"]["pushes"]]
     models = _that_know(config, item_models(config, "steering_methods"), language)
     return _scores(config, models, settings)
+
+
+def task_accuracy(config: dict) -> list[str]:
+    """Accuracy on every task with nothing deactivated, and by every method and its control with each language."""
+    methods = [row for name in config["experiments"]["task_accuracy"]["methods"] for row in (name, control_of(name))]
+    return [
+        f"<results>/accuracy/{model}/{task}/{row}.json"
+        for model in item_models(config, "task_accuracy")
+        for task in config["tasks"]
+        if (languages := task_languages(config, task, model))
+        for row in ("none/baseline", *(f"{method}/{language}" for method in methods for language in languages))
+    ]
 
 
 def similarity_by_layer(config: dict) -> list[str]:

@@ -13,6 +13,7 @@ from lape.items.registry import TABLES
 _TEXT = (
     "model",
     "prompt",
+    "task",
     "method",
     "control_method",
     "language",

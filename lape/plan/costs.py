@@ -139,6 +139,8 @@ def _planned_rows(job: Job, sizes: Sizes) -> int:
     if job.command == "pairs":
         questions = min(map(sizes.rows, arguments.questions)) if arguments.questions else arguments.number
         return min(questions or QUESTIONS, arguments.number or QUESTIONS)
+    if job.command == "task":
+        return arguments.number or _lines(arguments.settings, arguments.language) or QUESTIONS
     if job.command == "instructions":
         return arguments.examples or _lines(arguments.settings, arguments.language) or EXAMPLES
     lines = _lines(arguments.settings, arguments.language) or QUESTIONS
@@ -225,6 +227,12 @@ def _draws(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
     tokens, length = sizes.tokens(a.tokens)
     tokens *= a.draws
     return _pass(model, tokens, length, a.batch_size * length, head=True, disk=45 * tokens / length)
+
+
+def _accuracy(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
+    questions = sum(map(sizes.rows, a.task))
+    # The head is computed for the choices' tokens alone.
+    return _pass(model, questions * PROMPT, PROMPT, a.batch_size * PROMPT, head=False, disk=questions * 120)
 
 
 def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cost:
@@ -387,6 +395,7 @@ COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "translate": _translate,
     "perplexity": _perplexity,
     "draws": _draws,
+    "accuracy": _accuracy,
     "score": _score,
     "embed": _embed,
     "explorer": lambda arguments, model, sizes: Cost(cpu=_PAGE),
@@ -404,6 +413,7 @@ ON_DEVICE = (
     "translate",
     "perplexity",
     "draws",
+    "accuracy",
     "score",
     "embed",
 )

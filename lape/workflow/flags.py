@@ -135,6 +135,11 @@ class Flags:
         questions = self._config["translation"]["corpora"][wildcards.corpus]["source"] == "questions"
         return optional_list("--questions", headers) if questions else ""
 
+    def accuracy(self, wildcards) -> str:
+        """The settings by which a task's choices are scored."""
+        task, section = self._config["tasks"][wildcards.task], self._config["experiments"]["task_accuracy"]
+        return _joined([*_options(task, ("template", "score")), *_options(section, ("batch_size",))])
+
     def expert_number(self) -> int:
         """The number of units in each ranking: as many as the largest setting takes."""
         section = self._config["expert_units"]

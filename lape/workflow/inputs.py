@@ -8,7 +8,7 @@ import os.path
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lape.config import expert_languages, model_languages, model_of, translated_languages
+from lape.config import expert_languages, model_languages, model_of, task_languages, translated_languages
 from lape.errors import LapeError
 from lape.generation.settings import Setting, TextSetting
 from lape.items.variants import EVALUATION, SELECTION, at, settings
@@ -205,6 +205,28 @@ class Inputs:
     def pairs_rows(self, wildcards) -> list[str]:
         """The files of pairs beside the headers that `pairs_headers` gives."""
         return [f"{header.removesuffix('.json')}.jsonl" for header in self.pairs_headers(wildcards)]
+
+    def task(self, wildcards) -> list[str]:
+        """The sources of a task's questions in one language: the downloaded file, or the files of its pattern."""
+        task = self._config["tasks"][wildcards.task]
+        if task["source"] == "embedded":
+            return [self._downloaded(task["download"])]
+        pattern = self.task_settings(wildcards)["pattern"]
+        return _files(pattern, wildcards.language, f"tasks.{wildcards.task}.pattern")
+
+    def task_settings(self, wildcards) -> dict:
+        """The settings by which a task's questions in one language are read from the task's source."""
+        task = self._config["tasks"][wildcards.task]
+        settings = {"skip": task.get("skip", [])}
+        if task["source"] == "embedded":
+            settings |= {"document": task["document"], "labels": task.get("labels")}
+            return settings | {"file": self._downloaded(task["download"])}
+        return settings | {"pattern": self._in_repository(task["pattern"], wildcards.language)}
+
+    def task_headers(self, wildcards) -> list[str]:
+        """Headers of a task's questions in every language in which the wildcard's model is measured."""
+        languages = task_languages(self._config, wildcards.task, wildcards.model)
+        return [f"<results>/tasks/{wildcards.task}/{language}.json" for language in languages]
 
     def perturbing(self, wildcards) -> list[str]:
         """The artifacts with which a setting of the answers perturbs: neurons and, where it steers, their values."""

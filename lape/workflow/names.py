@@ -60,4 +60,5 @@ def constraints(config: dict) -> dict[str, str]:
         "corpus": one_of(config["translation"]["corpora"]),
         "selection": SELECTION,
         "setting": SETTING,
+        "task": one_of(config["tasks"]),
     }

@@ -90,6 +90,24 @@ def test_sdist_is_read_only_up_to_the_member(index, tmp_path):
     assert index.requests[path] == 1
 
 
+def test_several_members_of_an_sdist_are_joined_and_it_is_read_up_to_the_last(index, tmp_path):
+    rest = random.Random(0).randbytes(4 << 20)
+    members = {"text-2.0/b/task.json": b"{1}", "text-2.0/c.json": b"", "text-2.0/a/task.json": b"{2}"}
+    body = sdist(members | {"text-2.0/rest.bin": rest})
+    index.cut[index.add("text", "text-2.0.tar.gz", body)] = (len(body) - (1 << 20), 99)
+    arguments = ["download", "--package", "text", "--version", "2.0", "--file", "*/task.json", "--members", "2"]
+    arguments += ["--sha256", digest(b"{1}{2}"), "--index", index.url, "--output", str(tmp_path / "out.bin")]
+    assert cli.main(arguments) == 0
+    assert (tmp_path / "out.bin").read_bytes() == b"{1}{2}"
+    assert json.loads((tmp_path / "out.bin.json").read_text())["members"] == 2
+
+
+def test_fewer_members_than_wanted(index, tmp_path):
+    index.add("text", "text-2.0.tar.gz", sdist({"text-2.0/a.json": b"{}"}))
+    fault = "1 files in text-2.0.tar.gz match 'a.json', not 2; correct the glob or the number of members"
+    fails(tmp_path, fault, ["text"], "2.0", "a.json", digest(b"{}"), index=index.url, members=2)
+
+
 def test_sdist_broken_off_inside_the_member_is_read_anew(index, tmp_path):
     content = random.Random(1).randbytes(4 << 20)
     body = sdist({"text-2.0/data.bin": content})

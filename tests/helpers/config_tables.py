@@ -27,9 +27,12 @@ def leaves(schema: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
 
 def described_keys(schema: dict) -> dict[str, dict]:
     """Every key that the README describes, those of the entries of a mapping among them, with its schema."""
-    mappings = {name: schema["properties"][name]["additionalProperties"] for name in ("catalogue", "downloads")}
+    mappings = {
+        name: schema["properties"][name]["additionalProperties"] for name in ("catalogue", "tasks", "downloads")
+    }
     keys = {key: value for key, value in leaves(schema) if key not in mappings}
-    keys |= {f"catalogue.<name>.{key}": value for key, value in mappings["catalogue"]["properties"].items()}
+    for name in ("catalogue", "tasks"):
+        keys |= {f"{name}.<name>.{key}": value for key, value in mappings[name]["properties"].items()}
     for kind in ("then", "else"):
         keys |= {f"downloads.<name>.{key}": value for key, value in mappings["downloads"][kind]["properties"].items()}
     dataset = schema["properties"]["instructions"]["properties"]["hub"]["additionalProperties"]

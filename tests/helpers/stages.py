@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from tiny_data import make_model, make_text, make_texts
+from tiny_data import make_model, make_task, make_text, make_texts
 
 from lape import cli
 
@@ -64,6 +64,10 @@ STAGES = {
     "--questions questions/ja.json questions/fr.json --output pairs/fr.jsonl",
     "translate": "translate --model models/model.json --setting both-4 --units expert_units/units.json "
     "--pairs pairs/fr.json --template {source} --max-new-tokens 4 --output generations/translated.jsonl",
+    "task": 'task --task mood --language fr --source files --settings {"pattern":"moods/{language}.jsonl"} '
+    "--output tasks/fr.jsonl",
+    "accuracy": "accuracy --model models/model.json --task tasks/fr.json tasks/ja.json --neurons neurons/lape.json "
+    "--deactivate fr --template {question}:{choice} --output accuracy/fr.tsv",
     "embed": "embed --model models/model.json --sentences questions/fr.json --output embeddings/fr.npy",
     "table": "table neurons_per_layer neurons/lape.json --output tables/neurons_per_layer.csv",
     "figure": "figure neurons_per_layer tables/neurons_per_layer.csv --output figures/neurons_per_layer.pdf",
@@ -92,12 +96,13 @@ def finish(folder: Path, only: Collection[str] = tuple(STAGES), **model) -> None
     make_texts(folder / "texts")
     (folder / "config.json").write_text("{}")
     (folder / "asked").mkdir()
+    make_task(folder / "moods")
     for language in ("fr", "ja"):
         questions = (make_text(language, 4 + number, 50 + number) for number in range(3))
         (folder / "asked" / f"{language}.txt").write_text("\n".join(questions), encoding="utf-8")
     for stage in filter(only.__contains__, STAGES):
         assert cli.main(arguments(stage)) == 0
-        if stage in ("corpus", "valid", "tokens", "statistics", "questions", "sentences", "embed"):
+        if stage in ("corpus", "valid", "tokens", "statistics", "questions", "sentences", "task", "embed"):
             assert cli.main([word.replace("fr", "ja") for word in arguments(stage)]) == 0
 
 

@@ -1,5 +1,6 @@
 """A tiny model and tiny texts, made in code: what the tests run the stages and the workflow on."""
 
+import json
 import random
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def make_texts(folder: Path, documents: int = 24, words: int = 60) -> Path:
         (folder / language).mkdir(parents=True)
         for number in range(documents):
             (folder / language / f"{number:02}.txt").write_text(make_text(language, words, number), encoding="utf-8")
+    return folder
+
+
+def make_task(folder: Path, questions: int = 6) -> Path:
+    """One file of JSON lines a language of questions with two choices, of one token and of two; returns the folder."""
+    folder.mkdir(parents=True)
+    for language in LANGUAGES:
+        rows = [
+            {"id": number, "question": make_text(language, 3 + number % 3, 80 + number), "choices": ["A", "BC"]}
+            for number in range(questions)
+        ]
+        lines = [json.dumps(row | {"answer": row["id"] % 2}, ensure_ascii=False) + "\n" for row in rows]
+        (folder / f"{language}.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from tiny_data import ROOT, WORDS, make_model, make_text, make_texts
+from tiny_data import ROOT, WORDS, make_model, make_task, make_text, make_texts
 
 # What a run reads; the copy keeps modification times, as Snakemake compares them.
 PARTS = ("Snakefile", "rules", "envs", "config", "profiles", "csrc", "lape")
@@ -27,6 +27,16 @@ CONFIG = {
         for name, folder in (("tiny", "model"), ("other", "other"))
     },
     "corpus": {"source": "files", "language_check": "off", "files": {"pattern": "texts/{language}/*"}},
+    "tasks": {
+        "multiemo": {"languages": []},  # it would be downloaded
+        "mood": {
+            "source": "files",
+            "pattern": "moods/{language}.jsonl",
+            "languages": ["fr", "en"],
+            "number": 4,
+            "template": "{question} :{choice}",
+        },
+    },
     "tokens": {"chunk_length": 16, "train": 512, "valid": 256, "valid_chunk_length": 16, "excerpts": False},
     "statistics": {"shards": 4, "batch_size": 2, "thresholds": [0.1]},
     "neurons": {"ratio": 0.1},
@@ -75,6 +85,7 @@ class Workspace:
         make_model(folder / "model")
         make_model(folder / "other", seed=1)
         make_texts(folder / "texts", words=150)
+        make_task(folder / "moods")
         (folder / "asked").mkdir()
         for language in WORDS:
             questions = (make_text(language, 3 + number % 4, 50 + number) for number in range(6))

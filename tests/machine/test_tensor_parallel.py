@@ -133,7 +133,7 @@ def spread_stages(finished_stages, tmp_path_factory, programs) -> Path:
 
 
 STAGES = ("statistics", "baseline", "perplexity", "units", "generate", "normal", "responses", "sample", "translate")
-STAGES += ("embed", "score")
+STAGES += ("embed", "accuracy", "score")
 
 
 def on_two_ranks(stage: str, **options: str) -> list[str]:

@@ -55,6 +55,8 @@ PARTS = {
     "save_as": lambda name: {"downloads": {"x": {**DEFAULTS["downloads"]["wikilingua"], "save_as": name}}},
     "file": lambda name: {"downloads": {"x": {"url": "http://h/{file}", "files": {name: "0" * 64}}}},
     "corpus of translations": lambda name: {"translation": {"corpora": {name: {"source": "questions"}}}},
+    "task": lambda name: {"tasks": {name: DEFAULTS["tasks"]["multiemo"]}},
+    "language of a task": lambda name: {"tasks": {"multiemo": {"languages": [name]}}},
     "method": lambda name: {"experiments": {"deactivation_by_method": {"methods": [name]}}},
     "prompt": lambda name: {"generation": {"prompts": [name]}},
     "dose": lambda name: {"steering": {"dose": name}},

@@ -192,6 +192,7 @@ def test_a_second_run_does_nothing(run):
         ({"scores": {"minimum_bytes": 2}}, {"score", "score_sample", "score_translation"}),
         ({"scores": {"minimum_bytes": 1000, "seed": 1}}, set()),
         ({"structure": {"pooling": "last"}}, {"embed"}),
+        ({"tasks": {"mood": CONFIG["tasks"]["mood"] | {"score": "sum"}}}, {"baseline_accuracy", "accuracy"}),
         ({"sentences": {"held_out": 3}}, {"sentences", "responses", *PRECISION}),
         ({"expert_units": {"storage": "float16"}}, {"responses", *PRECISION}),
         ({"expert_units": {"seed": 1}}, UNITS),
@@ -216,7 +217,7 @@ def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
         "perplexity_parameters",
     }
     computing |= {"steering", "questions", "aligned", "generate", "score", "embed", "sentences", "responses", "pairs"}
-    computing |= PRECISION
+    computing |= {"task", "baseline_accuracy", "accuracy"} | PRECISION
     assert set(pending) & computing == rules
     if "select" in rules:
         assert (pending["select"], pending["active_control"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
@@ -347,6 +348,28 @@ def hooks(run: Workspace, name: str, change) -> None:
                 run.results / "scores/tiny/plain/steered.tsv", lambda frame: frame.assign(chrf=frame["chrf"] + 1)
             ),
             "its means do not follow from its answers",
+        ),
+        (
+            "task",
+            "tasks/mood/fr.json",
+            lambda run: one_line_less(run.results / "tasks/mood/fr.jsonl"),
+            "has 3 questions, the header says 4",
+        ),
+        (
+            "accuracy",
+            "accuracy/tiny/mood/lape/fr.json",
+            lambda run: edited_table(
+                run.results / "accuracy/tiny/mood/lape/fr.tsv", lambda frame: frame.assign(loglik=-frame["loglik"])
+            ),
+            "its measures of fr do not follow from its choices",
+        ),
+        (
+            "accuracy",
+            "accuracy/tiny/mood/active_lape/fr.json",
+            lambda run: edited_table(
+                run.results / "accuracy/tiny/mood/active_lape/fr.tsv", lambda frame: frame.assign(right=frame["choice"])
+            ),
+            "its choices of fr are not those of its questions",
         ),
         ("stability", "stability/tiny.json", rarer_neuron, "its frequencies of all languages do not add up"),
         (

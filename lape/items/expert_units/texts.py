@@ -263,7 +263,7 @@ def _changes(
     tested = changes["change"].notna()
     exact = tested & share
     p_values = pd.Series(np.nan, frame.index)
-    p_values[exact] = [_mcnemar(differences[row]) for row in frame.index[exact]]
+    p_values[exact] = [uncertainty.mcnemar(differences[row]) for row in frame.index[exact]]
     flipped = frame.index[tested & ~exact]
     if len(flipped):
         added = np.stack([contributions(differences[row]) for row in flipped])
@@ -294,11 +294,3 @@ def _in_other(group: Group, setting: str) -> np.ndarray:
         texts = answers.block(pair).reindex(group.numbers)["langdetect"]
         found.append((texts == base_language(other)).astype(float) if other in known else np.full(len(texts), np.nan))
     return np.array(found)
-
-
-def _mcnemar(differences: np.ndarray) -> float:
-    """McNemar's exact two-sided p-value of paired differences of values that are 0 or 1."""
-    from scipy import stats
-
-    risen, fallen = int((differences > 0).sum()), int((differences < 0).sum())
-    return stats.binomtest(risen, risen + fallen).pvalue if risen + fallen else 1.0

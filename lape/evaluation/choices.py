@@ -1,0 +1,251 @@
+"""Which of the choices of a question a model finds likeliest: log-likelihoods after a prompt, and the accuracy.
+
+A row is a prompt with a choice but for the choice's last token, which no other token follows. A row that begins another
+row of its question is not run: where all choices are one token long, a question is one row, its prompt.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import numpy as np
+import pandas as pd
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from lape.errors import LapeError
+from lape.evaluation.perplexity import hidden_nll
+from lape.kernels import ops
+from lape.model.decoder import context_length, decoder_of, input_device
+from lape.model.tokenizer import prompt_ids
+from lape.text.tasks import Question
+
+# Score of a choice -> its values, from a table with the columns of `answers`. In the words of lm-evaluation-harness the
+# accuracies are acc, acc_norm and acc_mutual_info.
+SCORES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "sum": lambda table: table["loglik"],
+    "bytes": lambda table: table["loglik"] / table["bytes"],
+    "calibrated": lambda table: table["loglik"] - table["prior"],
+}
+
+
+# Rows to run together: the place of a question, and the row's token ids.
+_Batch = Sequence[tuple[int, list[int]]]
+
+
+@dataclass(frozen=True)
+class ChoiceTemplate:
+    """How a question with choices becomes a prompt and what follows the prompt.
+
+    Attributes:
+        text: a text with {question} that ends with {choice}. White space before {choice} belongs to the choice, as
+            tokenizers join it to the next word.
+    """
+
+    text: str
+
+    def __post_init__(self):
+        if "{question}" not in self.text or not self.text.endswith("{choice}") or self.text.count("{choice}") > 1:
+            raise LapeError(f"template {self.text!r}: has no {{question}}, or no {{choice}} at its end; write both")
+
+    def prompt(self, question: str) -> str:
+        """The text before the choice."""
+        return self.text.removesuffix("{choice}").rstrip().replace("{question}", question)
+
+    def whole(self, question: str, choice: str) -> str:
+        """The prompt and the choice."""
+        before = self.text.removesuffix("{choice}")
+        return self.prompt(question) + before[len(before.rstrip()) :] + choice
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """One prompt with its choices as tokens: the rows to run, and of each choice its row and its first place."""
+
+    wholes: list[list[int]]
+    common: int  # tokens that all choices share
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, template: ChoiceTemplate, question: str, choices: Sequence[str]) -> "_Encoded":
+        wholes = [prompt_ids(tokenizer, template.whole(question, choice)) for choice in choices]
+        prompt = prompt_ids(tokenizer, template.prompt(question))
+        columns = zip(prompt, *wholes, strict=False)
+        common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+        common = min(common, *(len(whole) - 1 for whole in wholes))
+        if not common:
+            raise LapeError(
+                f"template {template.text!r}: the prompt is empty for this tokenizer; write words before {{question}}"
+            )
+        return cls(wholes, common)
+
+    def rows(self) -> list[list[int]]:
+        """The rows to run, the longest first, none of which begins another."""
+        rows: list[list[int]] = []
+        for row in sorted((whole[:-1] for whole in self.wholes), key=len, reverse=True):
+            if not any(other[: len(row)] == row for other in rows):
+                rows.append(row)
+        return rows
+
+
+@torch.inference_mode()
+def choice_loglik(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    template: ChoiceTemplate,
+    asked: Sequence[tuple[str, Sequence[str]]],
+    batch_size: int = 16,
+    backend: str = "auto",
+    on_batch: Callable[[int], None] = lambda questions: None,
+) -> tuple[list[np.ndarray], int]:
+    """Log-likelihood of each choice after its prompt, summed over the choice's tokens.
+
+    The LM head is computed at the places before the choices' tokens alone.
+
+    Args:
+        model: a Hugging Face causal LM.
+        tokenizer: its tokenizer.
+        template: from question and choice to text.
+        asked: N questions, each with the texts of its choices.
+        batch_size: rows per forward pass, which are of similar length.
+        backend: the implementation of the operator that reduces the logits; see `lape.kernels.ops.resolved`.
+        on_batch: called with the number of rows of each batch, for progress.
+
+    Returns:
+        for each question float64 [choices], in nats; and the number of positions that were read, padding included.
+
+    Raises:
+        LapeError: a likelihood is not finite, a prompt is empty, or a question leaves the model's context.
+    """
+    backend = ops.resolved(backend, input_device(model))
+    encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
+    values, read = [np.full(len(each.wholes), np.nan) for each in encoded], 0
+    context = context_length(model)
+    longest = max((len(whole) - 1 for each in encoded for whole in each.wholes), default=0)
+    if context and longest > context:
+        raise LapeError(
+            f"a question takes {longest} tokens with its choice, more than the context of {context}; shorten it, or "
+            "leave its id out by `skip`"
+        )
+    for batch in _batches(encoded, batch_size):
+        _score(model, batch, encoded, values, backend)
+        read += _size(batch)
+        on_batch(len(batch))
+    if not all(np.isfinite(each).all() for each in values):
+        raise LapeError("a likelihood is NaN or infinite; set the model's dtype to float32 or bfloat16")
+    return values, read
+
+
+def positions_read(
+    tokenizer: Tokenizer, template: ChoiceTemplate, asked: Sequence[tuple[str, Sequence[str]]], batch_size: int
+) -> int:
+    """The number of positions that `choice_loglik` reads, padding included."""
+    encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
+    return sum(map(_size, _batches(encoded, batch_size)))
+
+
+def _batches(encoded: Sequence[_Encoded], batch_size: int) -> Iterator[_Batch]:
+    """The rows of all questions, the longest first, in batches: pairs of a question's place and a row."""
+    rows = [(number, row) for number, each in enumerate(encoded) for row in each.rows()]
+    rows.sort(key=lambda place: len(place[1]), reverse=True)
+    yield from (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+
+
+def _size(batch: _Batch) -> int:
+    return len(batch) * max(len(row) for _, row in batch)
+
+
+def _score(
+    model: nn.Module, batch: _Batch, encoded: Sequence[_Encoded], values: list[np.ndarray], backend: str
+) -> None:
+    """Run one batch of rows, and fill in the values of the choices that they hold."""
+    device, decoder = input_device(model), decoder_of(model)
+    length = max(len(row) for _, row in batch)
+    # The padding on the right may have any ids: causal attention hides it from the tokens.
+    ids = torch.tensor([row + [0] * (length - len(row)) for _, row in batch], device=device)
+    found = [
+        (line, number, choice, place, whole[place])
+        for line, (number, row) in enumerate(batch)
+        for choice, whole in enumerate(encoded[number].wholes)
+        if np.isnan(values[number][choice]) and row[: len(whole) - 1] == whole[:-1]
+        for place in range(encoded[number].common, len(whole))
+    ]
+    lines, _, _, places, targets = (torch.tensor(column, device=device) for column in zip(*found, strict=True))
+    output = decoder(input_ids=ids, use_cache=False)
+    hidden = output.last_hidden_state
+    at = (lines.to(hidden.device), (places - 1).to(hidden.device))
+    nll = hidden_nll(model, decoder, output, hidden[at][None], ids[lines, places - 1][None], targets, backend)
+    for (_, number, choice, place, _), value in zip(found, nll.double().cpu().tolist(), strict=True):
+        start = 0.0 if place == encoded[number].common else values[number][choice]
+        values[number][choice] = start - value
+
+
+def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[str, ...]]]:
+    """What a model is asked: with an empty question every list of choices that there is, then all questions.
+
+    The empty questions tell what a choice is worth where nothing is asked. All languages share them, as neither the
+    template nor the choices have a language.
+
+    Args:
+        tasks: language -> its questions.
+    """
+    questions = [(each.question, tuple(each.choices)) for own in tasks.values() for each in own]
+    return [("", choices) for choices in dict.fromkeys(choices for _, choices in questions)] + questions
+
+
+def tables_of(tasks: Mapping[str, Sequence[Question]], values: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
+    """Language -> the table of `answers`, from the log-likelihoods of what `asked_of` asks."""
+    asked = asked_of(tasks)
+    empty = len(asked) - sum(map(len, tasks.values()))
+    priors = {choices: own for (_, choices), own in zip(asked[:empty], values, strict=False)}
+    rest = iter(values[empty:])
+    return {
+        language: answers(questions, [next(rest) for _ in questions], priors) for language, questions in tasks.items()
+    }
+
+
+def answers(
+    questions: Sequence[Question], loglik: Sequence[np.ndarray], priors: dict[tuple[str, ...], np.ndarray]
+) -> pd.DataFrame:
+    """The likelihoods of one language as a table.
+
+    Args:
+        questions: N questions.
+        loglik: of each question's choices.
+        priors: choices -> their log-likelihoods after the prompt of an empty question.
+
+    Returns:
+        one row per question and choice, with the columns id, choice (place, from 0), right (1 for the right choice),
+        loglik, prior (nats) and bytes (of the choice, UTF-8).
+    """
+    return pd.DataFrame(
+        {
+            "id": question.id,
+            "choice": choice,
+            "right": int(choice == question.answer),
+            "loglik": loglik[number][choice],
+            "prior": priors[tuple(question.choices)][choice],
+            "bytes": len(text.encode()),
+        }
+        for number, question in enumerate(questions)
+        for choice, text in enumerate(question.choices)
+    )
+
+
+def correct(table: pd.DataFrame, score: str) -> pd.Series:
+    """Whether the likeliest choice of each question is the right one, 0.0 or 1.0, by id in ascending order.
+
+    Of choices of equal score the first counts.
+
+    Args:
+        table: with the columns of `answers`.
+        score: one of `SCORES`.
+    """
+    ordered = table.assign(score=SCORES[score](table)).sort_values(["id", "choice"], ignore_index=True)
+    best = ordered.loc[ordered.groupby("id", sort=True)["score"].idxmax()]
+    return best.set_index("id")["right"].astype(float)
+
+
+def accuracies(table: pd.DataFrame) -> dict[str, float]:
+    """The share of right answers by every score, as accuracy_<score>."""
+    return {f"accuracy_{score}": float(correct(table, score).mean()) for score in SCORES}

@@ -1,0 +1,1 @@
+"""Accuracy on tasks under deactivation: its table and its figure."""

@@ -1,0 +1,109 @@
+"""Likelihoods of choices: equal to the model's own, whatever the batches; rows that are shared; scores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_data import make_model
+from transformers import AutoModelForCausalLM
+
+from lape.errors import LapeError
+from lape.evaluation import perplexity
+from lape.evaluation.choices import (
+    ChoiceTemplate,
+    accuracies,
+    asked_of,
+    choice_loglik,
+    correct,
+    positions_read,
+    tables_of,
+)
+from lape.model.tokenizer import load_tokenizer, prompt_ids
+from lape.text.tasks import Question
+
+TEMPLATE = ChoiceTemplate("{question} : {choice}")
+ASKED = [
+    ("la maison", ("A", "B")),  # they share the token of the space
+    ("la rivière coule", ("A", "AB", "ABC", "la maison de")),  # some begin others
+    ("", ("près", "sous une lumière")),
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = make_model(tmp_path_factory.mktemp("model"))
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), load_tokenizer(folder / "tokenizer.json")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+@pytest.mark.parametrize("backend", ["extension", "reference"])
+def test_equals_the_models_own_likelihood(tiny, batch_size, backend, monkeypatch):
+    monkeypatch.setattr(perplexity, "LOGITS_IN_MEMORY", 800)  # two positions at once
+    model, tokenizer = tiny
+    found, read = choice_loglik(model, tokenizer, TEMPLATE, ASKED, batch_size, backend)
+    for (question, choices), own in zip(ASKED, found, strict=True):
+        start = len(prompt_ids(tokenizer, f"{question} :"))
+        for choice, value in zip(choices, own, strict=True):
+            ids = prompt_ids(tokenizer, f"{question} : {choice}")
+            likely = model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+            expected = sum(likely[place - 1, ids[place]].item() for place in range(start, len(ids)))
+            assert value == pytest.approx(expected, rel=1e-4)
+    assert read == positions_read(tokenizer, TEMPLATE, ASKED, batch_size)
+
+
+def test_choices_of_one_token_share_one_row_and_the_head_sees_their_places_alone(tiny):
+    model, tokenizer = tiny
+    sizes, rows = [], []
+    hook = model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(output[..., 0].numel()))
+    template, asked = ChoiceTemplate("{question}:{choice}"), [("la", ("A", "B"))]
+    choice_loglik(model, tokenizer, template, asked, on_batch=rows.append)
+    hook.remove()
+    assert (rows, sizes) == ([1], [2])
+    assert positions_read(tokenizer, template, asked, 16) == len(prompt_ids(tokenizer, "la:"))
+
+
+def test_nan_is_refused(tiny):
+    model, tokenizer = tiny
+    weight = model.lm_head.weight.detach().clone()
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.nan
+    with pytest.raises(LapeError, match="NaN or infinite"):
+        choice_loglik(model, tokenizer, TEMPLATE, ASKED)
+    with torch.no_grad():
+        model.lm_head.weight.copy_(weight)
+
+
+def test_a_question_that_leaves_the_context_is_refused(tiny):
+    with pytest.raises(
+        LapeError, match="tokens with its choice, more than the context of 64; shorten it, or leave its id"
+    ):
+        choice_loglik(*tiny, TEMPLATE, [("? " * 40, ("A", "B"))])
+
+
+def test_template():
+    template = ChoiceTemplate("Q: {question}\nA:\n {choice}")
+    assert (template.prompt("{choice}"), template.whole("x", "y")) == ("Q: {choice}\nA:", "Q: x\nA:\n y")
+    for text in ("{question}", "{choice}", "{choice} {question}{choice}", "{question} {choice}."):
+        with pytest.raises(LapeError, match=r"or no \{choice\} at its end; write both"):
+            ChoiceTemplate(text)
+
+
+def test_scores_and_what_a_choice_is_worth_where_nothing_is_asked():
+    choices = ["No", "Yeees"]
+    tasks = {"fr": [Question(3, "Oui ?", choices, 1)], "ja": [Question(3, "はい?", choices, 1)]}
+    assert asked_of(tasks) == [("", tuple(choices)), ("Oui ?", tuple(choices)), ("はい?", tuple(choices))]
+    found = tables_of(tasks, [np.array([-1.0, -4.0]), np.array([-1.5, -3.0]), np.array([-2.0, -6.0])])
+    assert found["fr"].to_dict("list") == {
+        "id": [3, 3],
+        "choice": [0, 1],
+        "right": [0, 1],
+        "loglik": [-1.5, -3.0],
+        "prior": [-1.0, -4.0],
+        "bytes": [2, 5],
+    }
+    # By log-likelihood it is No; per byte and calibrated it is Yeees, in Japanese but for the calibration.
+    assert accuracies(found["fr"]) == {"accuracy_sum": 0.0, "accuracy_bytes": 1.0, "accuracy_calibrated": 1.0}
+    assert accuracies(found["ja"]) == {"accuracy_sum": 0.0, "accuracy_bytes": 0.0, "accuracy_calibrated": 0.0}
+    both = pd.concat([found["fr"].assign(id=7), found["ja"]])[::-1]
+    assert correct(both, "calibrated").to_dict() == {3: 0.0, 7: 1.0}
