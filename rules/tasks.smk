@@ -90,7 +90,7 @@ use rule accuracy as accuracy_parameters with:
         neurons="<results>/parameters/{model}/{method}.json",
         table="<results>/parameters/{model}/{method}.safetensors",
     wildcard_constraints:
-        method="pv|matched_pv",
+        method="(active_)?pv",
     params:
         code=code_hash("lape.commands.accuracy"),
         torchrun=flags.torchrun,
