@@ -33,8 +33,8 @@ def held_out(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFra
     Returns:
         one row per model, language and selecting half. Columns:
         - model, language, half (1 or 2: the selecting one), units;
-        - selecting and held_out (mean average precision of the units on the selecting half, and on the other half), drop
-          (selecting less held_out), chance (share of the language in the sentences of the other half);
+        - selecting and held_out (mean average precision of the units on the selecting half, and on the other half),
+          drop (selecting less held_out), chance (share of the language in the sentences of the other half);
         - shared (units that the other half selects for the language, too), overlap (shared / units) and expected
           (overlap by chance, units / U).
 
