@@ -92,12 +92,13 @@ def test_units_are_scored_on_the_half_that_did_not_select_them(tmp_path):
     frame = TABLES["expert_held_out"].rows(headers[::-1], size=2)
     assert len(frame) == 6
     first, second = (one(frame, language="en", half=half) for half in (1, 2))
-    assert (first.selecting, first.other, first.drop) == pytest.approx((0.8, 0.35, 0.45))
-    assert (second.selecting, second.other) == pytest.approx((0.7, 0.5))
+    assert (first.selecting, first.held_out, first.drop) == pytest.approx((0.8, 0.35, 0.45))
+    assert (second.selecting, second.held_out) == pytest.approx((0.7, 0.5))
     for row in (first, second):
         assert (row.units, row.shared, row.overlap) == (2, 1, 0.5)
         assert (row.expected, row.chance) == pytest.approx((2 / UNITS, 1 / 3))
-    cells = TABLES["expert_held_out"].sections(frame)[0].cells.loc["en"]
+    frame.to_csv(tmp_path / "table.csv", index=False)  # no column is taken for text
+    cells = TABLES["expert_held_out"].sections(read(tmp_path / "table.csv", []))[0].cells.loc["en"]
     assert cells.to_list() == ["0.750", "0.425", "0.325", "0.333", "50.0%", "3.1%"]
     assert TABLES["expert_held_out"].rows(headers)["overlap"].eq(1).all()  # the model has fewer than 1,000 units
     with pytest.raises(LapeError, match="average precision of tiny: half 2 is missing; pass its header, too"):

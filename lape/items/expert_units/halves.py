@@ -33,8 +33,8 @@ def held_out(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFra
     Returns:
         one row per model, language and selecting half. Columns:
         - model, language, half (1 or 2: the selecting one), units;
-        - selecting and other (mean average precision of the units on the selecting half, and on the other half), drop
-          (selecting less other), chance (share of the language in the sentences of the other half);
+        - selecting and held_out (mean average precision of the units on the selecting half, and on the other half),
+          drop (selecting less held_out), chance (share of the language in the sentences of the other half);
         - shared (units that the other half selects for the language, too), overlap (shared / units) and expected
           (overlap by chance, units / U).
 
@@ -63,7 +63,7 @@ def held_out(paths: Sequence[str | Path], size: int | None = None) -> pd.DataFra
                         "half": half,
                         "units": len(units),
                         "selecting": selecting,
-                        "other": other,
+                        "held_out": other,
                         "drop": selecting - other,
                         "chance": header["positives"][language] / header["sentences"],
                         "shared": shared,
@@ -79,12 +79,12 @@ def held_out_sections(frame: pd.DataFrame) -> list[Section]:
     sections = []
     for model, block in frame.groupby("model", sort=False):
         means = block.groupby("language", sort=False)[
-            ["selecting", "other", "drop", "chance", "overlap", "expected"]
+            ["selecting", "held_out", "drop", "chance", "overlap", "expected"]
         ].mean()
         cells = pd.DataFrame(
             {
                 "selecting half": means["selecting"].map("{:.3f}".format),
-                "other half": means["other"].map("{:.3f}".format),
+                "other half": means["held_out"].map("{:.3f}".format),
                 "drop": means["drop"].map("{:.3f}".format),
                 "chance": means["chance"].map("{:.3f}".format),
                 "shared by both selections": means["overlap"].map("{:.1%}".format),
