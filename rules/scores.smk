@@ -33,12 +33,13 @@ rule score:
         rule="score",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
+        identifiers=config["scores"]["identifiers"],
         fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
     shell:
         "{params.torchrun} lape score --log {log} --gpus {resources.gpu} --rule {params.rule} --model {input.model} "
         "--generations {input.header} "
         "--reference {input.reference} --minimum-bytes {params.minimum_bytes} --batch-size {params.batch_size} "
-        "{params.fasttext} --threads {threads} --output {output.scores}"
+        "--identifiers {params.identifiers} {params.fasttext} --threads {threads} --output {output.scores}"
 
 
 use rule score as score_sample with:
@@ -61,6 +62,7 @@ use rule score as score_sample with:
         rule="score_sample",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
+        identifiers=config["scores"]["identifiers"],
         fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
 
 
@@ -84,6 +86,7 @@ use rule score as score_translation with:
         rule="score_translation",
         minimum_bytes=config["scores"]["minimum_bytes"],
         batch_size=config["scores"]["batch_size"],
+        identifiers=config["scores"]["identifiers"],
         fasttext=lambda wildcards: optional("--fasttext", config["scores"]["fasttext"]),
 
 

@@ -142,10 +142,13 @@ def check_scores(path: Path, header: dict) -> Iterator[str]:
     if table[list(KEYS)].to_dict("records") != [{key: answer[key] for key in KEYS} for answer in answers]:
         yield f"its rows are not the answers of {source}"
         return
-    if scores.summary(table, header["parameters"]["fasttext_languages"]) != header["rows"]:
+    parameters = header["parameters"]
+    if scores.summary(table, parameters["identifiers"]) != header["rows"]:
         yield "its means do not follow from its answers"
     for row in range(0, len(answers), -(-len(answers) // 32)):  # some 32 answers: thousands would take minutes
-        again = identify(answers[row]["output"], header["parameters"]["minimum_bytes"])
+        again = identify(
+            answers[row]["output"], parameters["minimum_bytes"], parameters["identifiers"], parameters["fasttext"]
+        )
         if again != table.loc[row, [*again]].to_dict():
             yield f"identifying the language again gives {again} for its row {row + 1}"
 

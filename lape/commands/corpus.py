@@ -26,6 +26,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="keep: detect and record each document's language; drop: drop other languages, where the detector knows "
         "the wanted one; off: do not detect",
     )
+    parser.add_argument(
+        "--identifier",
+        choices=("fasttext", "langdetect", "lingua", "heliport"),
+        default="fasttext",
+        help="what detects languages",
+    )
     parser.add_argument("--minimum-characters", type=int, default=1, metavar="N", help="drop shorter documents")
     parser.add_argument("--exclude", metavar="REGEX", help="drop documents in which this regular expression is found")
     parser.add_argument(
@@ -35,7 +41,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="SHARE",
         help="with keep: refuse a corpus of which more is detected in another language",
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="processes that detect languages")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="processes that detect languages, where that is slow"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="<language>.parquet")
 
 
@@ -52,5 +60,6 @@ def run(arguments: Namespace) -> None:
         minimum_characters=arguments.minimum_characters,
         exclude=arguments.exclude,
         other_language=arguments.other_language,
+        identifier=arguments.identifier,
         threads=arguments.threads,
     )

@@ -9,10 +9,11 @@ from lape.commands.arguments import add_backend
 from lape.errors import LapeError
 from lape.generation.answers import COPIED, read_answers
 from lape.text.identification import (
-    IDENTIFIERS,
+    COMPARED,
+    FURTHER,
     MINIMUM_BYTES,
     SEED,
-    fasttext_languages,
+    USUAL,
     known_languages,
 )
 from lape.text.language_codes import base_language
@@ -38,7 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bytes of letters (UTF-8) that an answer needs for its language to be identified",
     )
     parser.add_argument(
-        "--fasttext", type=Path, metavar="FILE", help="a fastText model, such as lid.176.bin: a third identifier"
+        "--identifiers",
+        nargs="*",
+        choices=FURTHER,
+        default=list(USUAL),
+        help="identifiers of languages beside langdetect and lingua; heliport is a package to install",
+    )
+    parser.add_argument(
+        "--fasttext", type=Path, metavar="FILE", help="a model of fastText, such as lid.176.bin, for the shipped one"
     )
     parser.add_argument("--batch-size", type=int, default=16, help="answers per forward pass")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
@@ -61,13 +69,13 @@ def run(arguments: argparse.Namespace) -> None:
         )
     label = f"scores {header['model']} {header['prompt']} {header['setting']}"
     targets = list(dict.fromkeys(answer["target"] for answer in answers))
-    known = fasttext_languages(arguments.fasttext) if arguments.fasttext else frozenset()
-    _warn_of_unknown(label, targets, {"fasttext": known} if arguments.fasttext else {})
+    further = {name: known_languages(name, arguments.fasttext) for name in _further(arguments)}
+    _warn_of_unknown(label, targets, {name: known_languages(name) for name in COMPARED} | further)
     run, table = _scored(arguments, label, described, answers, wanted)
 
     with writing(arguments.output) as temporary:
         table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    rows = scores.summary(table, known)
+    rows = scores.summary(table, further)
     texts = [path.with_suffix(".jsonl") for path in (arguments.generations, *arguments.reference)]
     write_header(
         arguments.output.with_suffix(".json"),
@@ -84,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
             "langdetect_seed": SEED,
             "lingua_languages": "all",
             "fasttext": str(arguments.fasttext) if arguments.fasttext else None,
-            "fasttext_languages": sorted(known),
+            "identifiers": {name: sorted(codes) for name, codes in further.items()},
             "bleu_tokenizers": {target: scores.bleu_tokenizer(target) for target in targets},
         },
         inputs=[
@@ -126,14 +134,25 @@ def _scored(arguments: argparse.Namespace, label: str, described: dict, answers:
             [ids[answer["output"]] for answer in answers],
             np.array([nll[answer["output"]] for answer in answers]),
             arguments.minimum_bytes,
+            _further(arguments),
             arguments.fasttext,
             bar.update,
         )
 
 
-def _warn_of_unknown(label: str, targets: list[str], more: dict[str, frozenset[str]]) -> None:
-    """Warn, in one line, of the targets that an identifier does not know; `more` has what other identifiers know."""
-    known = {name: known_languages(name) for name in IDENTIFIERS} | more
+def _further(arguments: argparse.Namespace) -> list[str]:
+    """The identifiers beside langdetect and lingua, in one order however they were asked for.
+
+    Raises:
+        LapeError: a model of fastText is given, and fastText is not among them.
+    """
+    if arguments.fasttext and "fasttext" not in arguments.identifiers:
+        raise LapeError(f"{arguments.fasttext}: no identifier reads it; add fasttext to --identifiers")
+    return [name for name in FURTHER if name in arguments.identifiers]
+
+
+def _warn_of_unknown(label: str, targets: list[str], known: dict[str, frozenset[str]]) -> None:
+    """Warn, in one line, of the targets that an identifier does not know; `known` has what each identifier knows."""
     unknown = {name: [code for code in targets if base_language(code) not in codes] for name, codes in known.items()}
     parts = [f"{name} does not know {', '.join(missing)}" for name, missing in unknown.items() if missing]
     if parts:

@@ -15,10 +15,12 @@ import pandas as pd
 
 from lape.generation.answers import KEYS, MEASURES
 from lape.text.identification import (
-    IDENTIFIERS,
+    COMPARED,
+    FURTHER,
     MINIMUM_BYTES,
     SHORT,
     UNKNOWN,
+    USUAL,
     count_letters,
     identify,
     known_languages,
@@ -120,6 +122,7 @@ def score_table(
     tokens: Sequence[Sequence[int]],
     nll: np.ndarray,
     minimum_bytes: int = MINIMUM_BYTES,
+    further: Sequence[str] = USUAL,
     fasttext: str | Path | None = None,
     on_answer: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
@@ -130,11 +133,13 @@ def score_table(
         references: references of each answer, see `lape.evaluation.references.references`.
         tokens: token ids of each output.
         nll: NLL of each answer, see `fluency`.
-        minimum_bytes, fasttext: see `lape.text.identification.identify`.
+        minimum_bytes, further, fasttext: see `lape.text.identification.identify`.
         on_answer: called after each answer, for progress.
     """
     rows = []
-    identified = cache(lambda text: identify(text, minimum_bytes, fasttext))  # a text may be there once per target
+    identified = cache(
+        lambda text: identify(text, minimum_bytes, further, fasttext)
+    )  # a text may be there once per target
     for answer, wanted, ids, value in zip(answers, references, tokens, nll, strict=True):
         output = answer["output"]
         rows.append(
@@ -148,32 +153,30 @@ def score_table(
     return pd.DataFrame(rows)
 
 
-def summary(table: pd.DataFrame, fasttext_languages: Collection[str] = ()) -> list[dict]:
+def summary(table: pd.DataFrame, further: Mapping[str, Collection[str]] | None = None) -> list[dict]:
     """The fields of a scores header that describe each block of answers.
 
     Args:
         table: table of `score_table`.
-        fasttext_languages: codes that the fastText model can tell, where one was asked.
+        further: identifier of the table beside langdetect and lingua -> codes that it can tell; None: there is none.
 
     Returns:
         one mapping per (language, target), in their order. A value is None where an identifier does not know the
         target, or where no answer has the value.
 
         - answers: number of answers.
-        - language_accuracy (langdetect), lingua_accuracy, and fasttext_accuracy where fastText was asked: share of the
-          answers, short ones included, that are in the target.
+        - language_accuracy (langdetect), lingua_accuracy, and fasttext_accuracy and heliport_accuracy where these were
+          asked: share of the answers, short ones included, that are in the target.
         - disagreement: share of the answers that langdetect and lingua both identify, to which they give different
           languages.
         - short, unknown: share of the answers that are too short, and that langdetect does not identify.
         - each of `MEASURES`: mean over the answers that have it.
     """
-    rows = []
+    rows, known = [], {name: known_languages(name) for name in COMPARED} | dict(further or {})
     for (language, target), block in table.groupby(["language", "target"], sort=False):
         wanted = base_language(target)
-        known = {name: wanted in known_languages(name) for name in IDENTIFIERS}
-        known |= {"fasttext": wanted in fasttext_languages} if "fasttext" in block else {}
-        hits = {name: _mean(block[name] == wanted) if known[name] else None for name in known}
-        both = block[~block[[*IDENTIFIERS]].isin((SHORT, UNKNOWN)).any(axis=1)]
+        hits = {name: _mean(block[name] == wanted) if wanted in codes else None for name, codes in known.items()}
+        both = block[~block[[*COMPARED]].isin((SHORT, UNKNOWN)).any(axis=1)]
         rows.append(
             {
                 "language": language,
@@ -181,9 +184,9 @@ def summary(table: pd.DataFrame, fasttext_languages: Collection[str] = ()) -> li
                 "answers": len(block),
                 "language_accuracy": hits["langdetect"],
                 "lingua_accuracy": hits["lingua"],
-                **({"fasttext_accuracy": hits["fasttext"]} if "fasttext" in hits else {}),
+                **{f"{name}_accuracy": hits[name] for name in FURTHER if name in hits},
                 "disagreement": None
-                if None in map(hits.get, IDENTIFIERS)
+                if None in map(hits.get, COMPARED)
                 else _mean(both["langdetect"] != both["lingua"]),
                 "short": _mean(block["langdetect"] == SHORT),
                 "unknown": _mean(block["langdetect"] == UNKNOWN),

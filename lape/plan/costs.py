@@ -26,9 +26,12 @@ ASSUMPTIONS = (
     "texts are as long as max_new_tokens allows"
 )
 _PORTION = 3e8  # bytes of text and tokens that a job holds at a time
-# Seconds on one core of a server: per document with its language check, per token, per answer whose language is told,
+# Seconds on one core of a server: per token, per answer whose language is told,
 # per value in a selection, per value in average precision; and for the explorer's page, most of it for its libraries.
-_DOCUMENT, _TOKEN, _ANSWER, _SELECTED, _RANKED, _PAGE = 2e-3, 3e-6, 20e-3, 40e-9, 1.7e-9, 6.0
+_TOKEN, _ANSWER, _SELECTED, _RANKED, _PAGE = 3e-6, 20e-3, 40e-9, 1.7e-9, 6.0
+# Identifier -> seconds on one core per document (bench/README.md), and whether several cores share the work.
+_DETECTED = {"fasttext": (0.2e-3, False), "heliport": (0.2e-3, False), "langdetect": (2.5e-3, True)}
+_DETECTED["lingua"] = (1.5e-3, True)
 
 
 @dataclass(frozen=True)
@@ -330,7 +333,8 @@ def _corpus(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
         return Cost(cpu=1.0)
     documents = settings["documents"] + (settings.get("newest") or 0)
     size = documents * DOCUMENT
-    check = _DOCUMENT / max(a.threads, 1) if a.language_check != "off" else 0
+    seconds, shared = _DETECTED[a.identifier] if a.language_check != "off" else (0, False)
+    check = seconds / max(a.threads, 1) if shared else seconds
     return Cost(network=size / 2, cpu=documents * check + size / 50e6, disk=size / 2, activations=_PORTION)
 
 

@@ -14,7 +14,7 @@ from lape.artifacts.files import write_header, writing
 from lape.errors import LapeError
 from lape.machine.progress import progress
 from lape.text.archives import read_archive
-from lape.text.cleaning import Cleaner, script_shares
+from lape.text.cleaning import IDENTIFIER, Cleaner, script_shares
 from lape.text.embedded import read_embedded
 from lape.text.files import read_files
 from lape.text.hub_datasets import read_hub
@@ -65,6 +65,7 @@ def build_corpus(
     minimum_characters: int = 1,
     exclude: str | None = None,
     other_language: float = 0.5,
+    identifier: str = IDENTIFIER,
     threads: int = 1,
 ) -> None:
     """Write one language's documents to a Parquet file (columns id, text) and its header beside it.
@@ -79,14 +80,15 @@ def build_corpus(
         exclude: regular expression; documents in which it is found are dropped.
         other_language: with "keep", the share of documents detected in another language above which the corpus is
             refused. From half of it on, and with "drop", a warning says so.
-        threads: processes that detect languages. Detection is most of the work.
+        identifier: detects languages, see `Cleaner`.
+        threads: processes that detect languages, where the identifier is slow.
 
     Raises:
         LapeError: the source cannot be read, two documents have one id, no document is left, or too many are in another
             language.
     """
     output, reading = Path(output), Reading()
-    cleaner = Cleaner(language, language_check, minimum_characters, exclude)
+    cleaner = Cleaner(language, language_check, minimum_characters, exclude, identifier)
     corpus, newest = _Writer(), []
     with writing(output) as temporary:
         with (
@@ -121,6 +123,7 @@ def build_corpus(
         parameters={
             "settings": dict(settings),
             "language_check": language_check,
+            "identifier": identifier,
             "minimum_characters": minimum_characters,
             "exclude": exclude,
             "other_language": other_language,

@@ -15,12 +15,16 @@ from itertools import islice
 from multiprocessing import get_context
 
 from lape.errors import LapeError
-from lape.text.identification import by_langdetect, known_languages
+from lape.text.identification import IDENTIFIERS, known_languages
 from lape.text.language_codes import base_language
 
 CHECKS = ("keep", "drop", "off")
-_SAMPLE = 2000  # characters at a document's start by which its language is detected
+# The identifier that detects languages unless a caller names another, see bench/README.md.
+IDENTIFIER = "fasttext"
+_SAMPLE = 500  # characters at a document's start by which its language is detected
 _BATCH = 512  # documents whose languages are detected at once
+# Identifiers of which a second process saves less than it costs to start.
+_FAST = ("fasttext", "heliport")
 
 
 class Cleaner:
@@ -32,6 +36,7 @@ class Cleaner:
             language, unless the detector does not know `language`. "off" does not detect.
         minimum_characters: shorter documents are dropped.
         exclude: regular expression. Documents in which it is found are dropped, such as those with scraped mark-up.
+        identifier: detects languages, one of `lape.text.identification.IDENTIFIERS`.
 
     Attributes:
         dropped: reason -> number of documents dropped for it.
@@ -40,12 +45,19 @@ class Cleaner:
         checkable: whether the detector knows `language`.
 
     Raises:
-        LapeError: `exclude` is no regular expression.
+        LapeError: `exclude` is no regular expression, or the identifier's package is not installed.
     """
 
-    def __init__(self, language: str, language_check: str, minimum_characters: int, exclude: str | None = None):
+    def __init__(
+        self,
+        language: str,
+        language_check: str,
+        minimum_characters: int,
+        exclude: str | None = None,
+        identifier: str = IDENTIFIER,
+    ):
         self._language, self._check = base_language(language), language_check
-        self._minimum = minimum_characters
+        self._minimum, self._identifier = minimum_characters, identifier
         try:
             self._exclude = None if exclude is None else re.compile(exclude)
         except re.error as error:
@@ -55,7 +67,7 @@ class Cleaner:
         self.dropped = {"short": 0, "excluded": 0, "duplicate": 0, "other_language": 0}
         self.detected: Counter[str] = Counter()
         self.undetected = 0
-        known = known_languages("langdetect") if language_check != "off" else frozenset()
+        known = known_languages(identifier) if language_check != "off" else frozenset()
         self.checkable = self._language in known
         self._identities: set[bytes] = set()
         self._texts: set[bytes] = set()
@@ -77,7 +89,7 @@ class Cleaner:
 
         Args:
             documents: all documents of the source, as (id, text).
-            threads: processes that detect languages.
+            threads: processes that detect languages, where the identifier is slow.
 
         Raises:
             LapeError: two documents have the same id.
@@ -86,7 +98,7 @@ class Cleaner:
         if self._check == "off":
             yield from candidates
             return
-        with _detector(threads) as detect:
+        with _detector(self._identifier, threads) as detect:
             while batch := list(islice(candidates, _BATCH)):
                 languages = detect([text[:_SAMPLE] for _, text in batch])
                 yield from (document for document, detected in zip(batch, languages, strict=True) if self._is(detected))
@@ -119,14 +131,15 @@ class Cleaner:
 
 
 @contextmanager
-def _detector(threads: int) -> Iterator[Callable[[list[str]], Iterable[str | None]]]:
-    """Give a function that maps texts to their languages in several processes, as langdetect is plain Python."""
-    if threads == 1:
-        yield partial(map, detect_language)
+def _detector(identifier: str, threads: int) -> Iterator[Callable[[list[str]], Iterable[str | None]]]:
+    """Give a function that maps texts to their languages, in several processes where the identifier is slow."""
+    detect = partial(detect_language, identifier=identifier)
+    if threads == 1 or identifier in _FAST:
+        yield partial(map, detect)
         return
     # Processes are spawned, not forked: a streamed dataset has threads, and a fork of a threaded process may hang.
     with ProcessPoolExecutor(threads, get_context("spawn")) as pool:
-        yield partial(pool.map, detect_language, chunksize=16)
+        yield partial(pool.map, detect, chunksize=16)
 
 
 def _add(known: set[bytes], text: str) -> bool:
@@ -138,9 +151,9 @@ def _add(known: set[bytes], text: str) -> bool:
     return True
 
 
-def detect_language(text: str) -> str | None:
-    """The language code that langdetect gives the first 2,000 characters of a text; None where it cannot tell."""
-    return by_langdetect(text[:_SAMPLE])
+def detect_language(text: str, identifier: str = IDENTIFIER) -> str | None:
+    """The language code that an identifier gives the first 500 characters of a text; None where it cannot tell."""
+    return IDENTIFIERS[identifier](text[:_SAMPLE])
 
 
 # Letters whose name does not begin with their script.

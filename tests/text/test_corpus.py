@@ -368,21 +368,25 @@ def test_text_in_another_language_is_said_and_most_of_it_refused(tmp_path, caplo
 
 
 def test_language_that_the_detector_does_not_know(tmp_path, caplog):
-    corpus, header = build(tmp_path, [FRENCH], language="eu", language_check="keep")
+    corpus, header = build(tmp_path, [FRENCH], language="xh", language_check="keep")
     assert corpus["text"] == [FRENCH]
     assert header["share_other_language"] is None
-    assert "corpus eu: the detector does not know this language" in caplog.text
+    assert "corpus xh: the detector does not know this language" in caplog.text
     caplog.clear()  # one setting is for all languages: those that it knows are still checked
-    dropped, header = build(tmp_path, [FRENCH], language="eu", language_check="drop")
+    dropped, header = build(tmp_path, [FRENCH], language="xh", language_check="drop")
     assert (dropped, header["share_other_language"]) == (corpus, None)
-    assert "corpus eu: the detector does not know this language; all is kept" in caplog.text
+    assert "corpus xh: the detector does not know this language; all is kept" in caplog.text
 
 
 def test_languages_are_detected_in_several_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(cleaning, "_BATCH", 5)  # several batches
     texts = [f"{text} {n}" for n in range(4) for text in (FRENCH, GERMAN, CHINESE)]
-    alone = build(tmp_path, texts, language_check="drop")
-    assert build(tmp_path, texts, language_check="drop", threads=2) == alone
+    alone = build(tmp_path, texts, language_check="drop", identifier="langdetect")
+    assert build(tmp_path, texts, language_check="drop", identifier="langdetect", threads=2) == alone
+    assert alone[1]["parameters"]["identifier"] == "langdetect"
+    # A fast identifier works alone, and finds the same here.
+    fast, header = build(tmp_path, texts, language_check="drop", threads=2)
+    assert (fast, header["dropped"], header["parameters"]["identifier"]) == (alone[0], alone[1]["dropped"], "fasttext")
     assert alone[1]["documents"] == 4 and alone[1]["dropped"]["other_language"] == 8
 
 

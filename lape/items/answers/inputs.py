@@ -13,17 +13,20 @@ from lape.errors import LapeError
 from lape.evaluation import uncertainty
 from lape.evaluation.judging.judge import read_judgements
 from lape.generation.answers import KEYS, read_scores
-from lape.text.identification import SHORT, UNKNOWN
+from lape.text.identification import COMPARED, FURTHER, SHORT, UNKNOWN
 from lape.text.language_codes import base_language
 
 ARTIFACTS = ("scores", "judgements")
 TRANSLATION = "translation-"  # The names of the prompts that ask for translations begin with it.
 
+# Identifier of languages -> its metric. Answers have those of the identifiers that they were scored by.
+ACCURACIES = {"langdetect": "language_accuracy"} | {name: f"{name}_accuracy" for name in ("lingua", *FURTHER)}
 # Measure of an answer -> what titles call it.
 METRICS = {
     "language_accuracy": "language accuracy (langdetect)",
     "lingua_accuracy": "language accuracy (lingua)",
     "fasttext_accuracy": "language accuracy (fastText)",
+    "heliport_accuracy": "language accuracy (HeLI-OTS)",
     "short": "share of answers too short to identify",
     "disagreement": "share of identified answers on which langdetect and lingua differ",
     "nll": "fluency, mean NLL of the answer under the unmodified model (nats per token)",
@@ -33,11 +36,8 @@ METRICS = {
     "content_quality": "content quality (judge, 1 to 10)",
 }
 # The metrics that are 0 or 1 for each answer.
-PROPORTIONS = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy", "short", "disagreement", "other_language")
+PROPORTIONS = (*ACCURACIES.values(), "short", "disagreement", "other_language")
 
-# Identifier of languages -> its metric. Answers have fastText's only where its model was given.
-_ACCURACIES = {"langdetect": "language_accuracy", "lingua": "lingua_accuracy", "fasttext": "fasttext_accuracy"}
-_COMPARED = ("langdetect", "lingua")
 _TAIL = 0.025  # probability outside a 95% interval on either side
 Pair = tuple[str, str]
 
@@ -111,11 +111,11 @@ class Answers:
         known = {row["target"]: row for row in self.header["rows"]}.get(wanted, {})
         hits = {
             accuracy: (rows[name] == base_language(wanted)).astype(float) if known.get(accuracy) is not None else np.nan
-            for name, accuracy in _ACCURACIES.items()
+            for name, accuracy in ACCURACIES.items()
         }
         # Two identifiers can only disagree on an answer that both identify.
-        both = ~rows[list(_COMPARED)].isin([SHORT, UNKNOWN]).any(axis=1)
-        both &= all(known.get(_ACCURACIES[name]) is not None for name in _COMPARED)
+        both = ~rows[list(COMPARED)].isin([SHORT, UNKNOWN]).any(axis=1)
+        both &= all(known.get(ACCURACIES[name]) is not None for name in COMPARED)
         return rows.assign(
             **hits,
             short=(rows["langdetect"] == SHORT).astype(float),

@@ -40,7 +40,8 @@ _MEAN = "mean"
 # Of the languages; black is the mean's. Two of Tol's muted colours stand beside Okabe and Ito's.
 _LINES = (*COLOURS[:-1], "#882255", "#999933")
 # Share of texts in the target language -> what the label of an axis adds to name the identifier, unless langdetect.
-_IDENTIFIERS = {"language_accuracy": "", "lingua_accuracy": " (lingua)", "fasttext_accuracy": " (fastText)"}
+_IDENTIFIERS = {"language_accuracy": "", "lingua_accuracy": " (lingua)"}
+_IDENTIFIERS |= {"fasttext_accuracy": " (fastText)", "heliport_accuracy": " (HeLI-OTS)"}
 
 
 def expert_layers(frame: pd.DataFrame) -> Figure:

@@ -21,6 +21,7 @@ _TITLES = {
     "language_accuracy": "share of texts in the target language (langdetect)",
     "lingua_accuracy": "share of texts in the target language (lingua)",
     "fasttext_accuracy": "share of texts in the target language (fastText)",
+    "heliport_accuracy": "share of texts in the target language (HeLI-OTS)",
     OTHER: "share of texts in the other language (langdetect), the next one in the table",
     "short": "share of texts too short to identify",
     "nll": "mean NLL of a text under the unmodified model (nats per token)",

@@ -13,6 +13,7 @@ from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
 from lape.items.answers.inputs import (
+    ACCURACIES,
     PROPORTIONS,
     Answers,
     Group,
@@ -32,7 +33,7 @@ ALL = ""
 NONE = "none"
 UNCONDITIONAL = "unconditional"
 
-SHARES = ("language_accuracy", "lingua_accuracy", "fasttext_accuracy")
+SHARES = tuple(ACCURACIES.values())
 SHARE_METRICS = (*SHARES, "short", "nll", "distinct_2", "bleu")
 SIZE_METRICS = (*SHARES, "nll")
 # The share of texts in the language whose medians the settings both_other and random_other take.
