@@ -21,10 +21,10 @@ from lape.text.language_codes import base_language
 SEED = 0
 # Answers for a text that is too short, and for a text whose language an identifier does not tell.
 SHORT, UNKNOWN = "short", "unknown"
-# A text with fewer bytes of letters is too short to identify. Of beginnings of WikiLingua's sentences that have 20 bytes
-# of letters, in 18 languages, langdetect names the language of 88% (Russian 66%, Chinese 73%), lingua of 93%
-# (Indonesian 62%) and fastText's shipped model of 89% (Chinese and Indonesian 75%). At 50 bytes each names that of 98%
-# (`bench/identification.py`).
+# A text with fewer bytes of letters is too short to identify. Beginnings of WikiLingua's sentences were cut at 20 bytes
+# of letters, in 18 languages (`bench/identification.py`). langdetect names the language of 88% of them (Russian 66%,
+# Chinese 73%), lingua of 93% (Indonesian 62%) and fastText's shipped model of 89% (Chinese and Indonesian 75%). At 50
+# bytes each of the three names the language of 98%.
 MINIMUM_BYTES = 20
 # The two identifiers that scores always have, and whose disagreement they tell.
 COMPARED = ("langdetect", "lingua")

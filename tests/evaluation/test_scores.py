@@ -163,8 +163,8 @@ def test_every_answer_has_its_row():
         "records"
     )
     assert first == {
-        "language": "fr", "target": "ja", "number": 4, "langdetect": "ja", "lingua": "ja", "letters": 34, "tokens": 3,
-        "nll": 2.5, "distinct_1": 2 / 3, "distinct_2": 1.0, "chrf": 0.0, "bleu": 0.0,
+        "language": "fr", "target": "ja", "number": 4, "langdetect": "ja", "lingua": "ja", "fasttext": "ja",
+        "letters": 34, "tokens": 3, "nll": 2.5, "distinct_1": 2 / 3, "distinct_2": 1.0, "chrf": 0.0, "bleu": 0.0,
     }  # fmt: skip
     assert [second[key] for key in (*KEYS, "langdetect", "lingua", "letters", "tokens")] == [
         *("fr", "ja", 9, "short", "short", 0, 0)

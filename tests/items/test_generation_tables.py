@@ -37,18 +37,22 @@ from lape.paper import paper_model
 PAPER = ["en", "zh", "fr", "es", "vi", "id", "ja"]
 
 
+# The accuracies of the identifiers that were asked; HeLI-OTS was not.
+SHARES = {"language_accuracy": "langdetect", "lingua_accuracy": "lingua", "fasttext_accuracy": "fasttext"}
+
+
 def test_answers_deactivated_holds_every_setting_metric_and_language_with_intervals(tmp_path):
     frame = TABLES["answers_deactivated"].rows(every_setting(tmp_path))
     columns = "model,prompt,setting,deactivated,language,metric,answers,ours,low,high,paper,difference"
     assert ",".join(frame.columns) == columns
     rows = [("normal", ""), ("random", ""), *(("deactivated", language) for language in LANGUAGES)]
     assert list(frame[["setting", "deactivated"]].drop_duplicates().itertuples(index=False, name=None)) == rows
-    assert len(frame) == len(rows) * len(LANGUAGES) * 5 and "content_quality" not in set(frame["metric"])
+    assert len(frame) == len(rows) * len(LANGUAGES) * 6 and "content_quality" not in set(frame["metric"])
     assert frame[["paper", "difference"]].isna().all(axis=None)
     for (setting, code), language in itertools.product(rows, LANGUAGES):
         name = f"{setting}-{code}" if code else setting
         own = frame[(frame["setting"] == setting) & (frame["deactivated"] == code)]
-        for metric, column in (("language_accuracy", "langdetect"), ("lingua_accuracy", "lingua")):
+        for metric, column in SHARES.items():
             row, expected = one(own, language=language, metric=metric), hits(name, language, column=column)
             assert row.ours == pytest.approx(sum(expected) / QUESTIONS) and row.answers == QUESTIONS
             assert (row.low, row.high) == pytest.approx(wilson(sum(expected) / QUESTIONS, QUESTIONS))
@@ -62,7 +66,7 @@ def test_answers_deactivated_sections_are_a_matrix_a_metric_with_languages_acros
     languages = ("no", "normal")
     frame = TABLES["answers_deactivated"].rows(every_setting(tmp_path, languages))
     sections = TABLES["answers_deactivated"].sections(frame)
-    assert len(sections) == 5
+    assert len(sections) == 6
     assert sections[0].title.startswith("tiny, plain prompt: language accuracy (langdetect)")
     assert sections[0].cells.columns.tolist() == ["no", "normal"]
     rows = ["normal", "random", "no deactivated", "normal deactivated"]

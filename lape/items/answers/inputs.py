@@ -151,9 +151,14 @@ class Group:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics of `METRICS` that the answers have: content quality only where there are judgements."""
+        """The metrics of `METRICS` that the answers have.
+
+        Content quality is among them where there are judgements, and the accuracy by an identifier where it was asked.
+        """
         judged = any(answers.judged is not None for answers in self.settings.values())
-        return [name for name in METRICS if name != "content_quality" or judged]
+        asked = {name for answers in self.settings.values() for row in answers.header["rows"] for name in row}
+        lacking = {ACCURACIES[name] for name in FURTHER} - asked
+        return [name for name in METRICS if name not in lacking and (name != "content_quality" or judged)]
 
     def setting(self, name: str) -> Answers:
         """The answers in one setting.

@@ -8,15 +8,14 @@ import pandas as pd
 
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
-from lape.items.answers.inputs import Group, Pair, Resampling, contributions, load, mean
+from lape.items.answers.inputs import ACCURACIES, Group, Pair, Resampling, contributions, load, mean
 from lape.paper import PaperModel, paper_model
 
 # The language in a row that is the mean over all languages, or over all pairs of languages.
 ALL = ""
 
-DEACTIVATED_METRICS = ("language_accuracy", "lingua_accuracy", "nll", "distinct_2", "chrf", "content_quality")
-STEERED_METRICS = ("language_accuracy", "lingua_accuracy", "short", "disagreement", "nll", "distinct_2")
-STEERED_METRICS += ("content_quality",)
+DEACTIVATED_METRICS = (*ACCURACIES.values(), "nll", "distinct_2", "chrf", "content_quality")
+STEERED_METRICS = (*ACCURACIES.values(), "short", "disagreement", "nll", "distinct_2", "content_quality")
 
 _Measured = Mapping[str, np.ndarray]
 

@@ -220,8 +220,8 @@ def text_rows(
 ) -> pd.DataFrame:
     """The means of all metrics in every setting, and their changes to each setting of `baselines`."""
     measured = {name: _measured(group, name) for name in group.settings}
-    # A metric may have no values at all, such as fastText's where its model was not given.
-    metrics = [name for name in metrics if any(not np.isnan(values[name]).all() for values in measured.values())]
+    # A metric may have no values at all, such as that of an identifier that was not asked.
+    metrics = [name for name in metrics if any(not np.isnan(own.get(name, np.nan)).all() for own in measured.values())]
     rows, compared = [], {baseline: [] for baseline in baselines}
     for setting, answers in group.settings.items():
         labels = list(labelled(group, answers))
