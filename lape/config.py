@@ -198,6 +198,12 @@ def check_doses(config: dict) -> None:
         )
 
 
+def check_identifiers(config: dict) -> None:
+    """A model of fastText is read by an identifier."""
+    if config["scores"]["fasttext"] is not None and "fasttext" not in config["scores"]["identifiers"]:
+        raise LapeError("config scores.fasttext: no identifier reads it; add fasttext to scores.identifiers")
+
+
 def check_judge(config: dict) -> None:
     """The judge, where there is one, takes its settings."""
     if config["judge"]["base_url"] is not None:
@@ -308,6 +314,7 @@ CHECKS = (
     check_experiments,
     check_questions,
     check_doses,
+    check_identifiers,
     check_judge,
     check_jobs,
     check_batches,

@@ -139,6 +139,35 @@ def test_a_folder_that_is_no_checkout_is_refused(bench, tmp_path):
     assert done.stderr.splitlines()[-1].startswith(f"bench: {tmp_path}: is no checkout")
 
 
+def test_identifiers_are_right_where_they_say_the_language_and_are_timed(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from bench import identification
+
+    texts = {
+        "fr": ["La petite maison est près de la rivière. Chaque fenêtre s'ouvre sur une lumière très claire. " * 40],
+        "de": [
+            "Die Bibliothek öffnet jeden Morgen um neun Uhr. Am Sonntag bleibt sie für alle geschlossen. " * 40,
+            "x",
+        ],
+        "sv": ["Il fait très beau ce matin, et tout le monde se promène au bord de la mer avec ses enfants. " * 40],
+    }
+    assert identification.beginning("a b, ça va", 6) == "a b, ça v" and identification.beginning("ça", 4) is None
+    content = identification.measured(["fasttext"], texts)
+    assert [(row["length"], row["texts"]) for row in content["accuracy"]] == [(20, 3), (50, 3), (100, 3), (200, 3)]
+    row = content["accuracy"][-1]
+    assert row["by_language"] == {"fr": 1, "de": 1, "sv": 0} and row["mistakes"] == {
+        "fr": {},
+        "de": {},
+        "sv": {"fr": 1},
+    }
+    assert row["accuracy"] == 2 / 3 and 0 < row["low"] < 2 / 3 < row["high"] < 1
+    (row,) = content["speed"]
+    assert content["pages"] == 3 and row["documents"]["texts"] == 4
+    assert row["cleaning"]["median"] > 0 < row["whole"]["median"] and row["start"]["bytes"] > 1e6
+    table = identification.markdown(content)
+    assert "| worst at 200 | sv 0%, most often fr; fr 100% |" in table and "| 200 | 66.7% (" in table
+
+
 # A loop of two values. A rare branch does some work of its own, and another leaves out a value.
 LISTING = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;     /* 0x00 */

@@ -51,6 +51,7 @@ def test_config_readme_says_what_the_schema_says():
         ({"models": []}, "config models: name one or more in place of []"),
         ({"languages": ["en", False]}, "YAML reads the word there as False; put it in quotes"),
         ({"corpus.language_check": False}, "config corpus.language_check: YAML reads the word"),
+        ({"scores.fasttext": "lid.bin", "scores.identifiers": []}, "no identifier reads it; add fasttext to scores."),
         ({"corpus.source": "hub", "corpus.hub.newest": 9, "corpus.hub.id_column": None}, "name the id_column"),
         ({"models": ["gemma3-270"]}, "'gemma3-270' is not in the catalogue; did you mean 'gemma3-270m'"),
         ({"corpus.embedded.download": "wikilingu"}, "corpus.embedded.download: 'wikilingu' is not in downloads"),

@@ -86,7 +86,7 @@ def test_both_answers_grow_together(playground, ask):
     assert len(growing) == 12 and growing[-1].switched.text == last.switched.text
     assert growing[3].normal.text != growing[5].normal.text and growing[3].switched.text != growing[5].switched.text
     assert all(each.done == "" and each.normal.reading is None for each in growing)
-    assert set(last.switched.languages) == {"langdetect", "lingua"}
+    assert set(last.switched.languages) == {"langdetect", "lingua", "fasttext"}
 
 
 def test_who_asks_at_once_gets_his_own_answer(playground, ask):
