@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,14 @@ def test_what_is_no_manifest_is_refused(lape, tmp_path):
 def test_ranks_count_the_values_above():
     values = np.array([0.5, 0.9, 0.1, 0.9])
     assert neurons._ranks(values, values).tolist() == [3, 1, 4, 1]
+
+
+def test_a_variants_neurons_are_not_the_runs(monkeypatch):
+    paths = [Path(f"results/r/neurons/{folder}/lape.json") for folder in ("m", "m@text")]
+    headers = dict.fromkeys(paths, {"model": "m", "method": "lape"})
+    monkeypatch.setattr(neurons.Neurons, "load", lambda path: path)
+    found = neurons.selections(SimpleNamespace(headers=lambda kind: headers, config={}))
+    assert found == {("m", "lape"): paths[0]}
 
 
 def test_an_intersection_is_of_exactly_its_sets():
