@@ -57,7 +57,7 @@ def test_ranks_count_the_values_above():
 
 def test_a_variants_neurons_are_not_the_runs(monkeypatch):
     paths = [Path(f"results/r/neurons/{folder}/lape.json") for folder in ("m", "m@text")]
-    headers = dict.fromkeys(paths, {"model": "m", "method": "lape"})
+    headers = {path: {"model": "m", "method": "lape"} for path in paths}
     monkeypatch.setattr(neurons.Neurons, "load", lambda path: path)
     found = neurons.selections(SimpleNamespace(headers=lambda kind: headers, config={}))
     assert found == {("m", "lape"): paths[0]}
