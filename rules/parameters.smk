@@ -2,10 +2,10 @@
 
 Input: every language's instructions, and the model.
 Output: the fine-tuned matrices of MHA and FFN in float32, per language twice the size of the model in bfloat16, and the
-same after fewer steps (finetuned/after-{step}, by `experiments.pv_learning_curve`); the
-parameters that change little in one or two languages and much in the others; and controls of these parameters: of
-weights and changes that are about as large (active_pv), and random ones (matched_pv). The folder finetuned/{language}.checkpoints exists while a training runs. It is no output, because Snakemake
-would delete it before a rerun, and a killed job could not go on.
+same after fewer steps (finetuned/after-{step}, by `experiments.pv_learning_curve`); the parameters that change little in
+one or two languages and much in the others; and controls of these parameters: of weights and changes that are about as
+large (active_pv), and random ones (matched_pv). The folder finetuned/{language}.checkpoints exists while a training runs.
+It is no output, because Snakemake would delete it before a rerun, and a killed job could not go on.
 """
 
 
