@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lape.artifacts.files import read_json, sha256
 from lape.artifacts.manifest import header_of
+from lape.config import model_of
 from lape.errors import LapeError
 
 # Suffixes of folders that hold the parts of one artifact, and nothing else.
@@ -60,7 +61,8 @@ def check_place(path: str, header: dict, run: str) -> Iterator[str]:
     """Check that the language, model, split, setting, item and task of an artifact's header are parts of its path."""
     if not Path(path).is_relative_to(run):
         return
-    place = Path(path).relative_to(run).with_suffix("").parts
+    parts = Path(path).relative_to(run).with_suffix("").parts
+    place = {name for part in parts for name in (part, model_of(part))}  # a variant's folder is that of its model
     keys = ["language", "model", "split", "setting", "item", "task"]
     keys += ["deactivated"] if header["artifact"] in ("perplexity", "accuracy") else []
     for key in keys:

@@ -101,7 +101,7 @@ def test_every_item_is_there(paper_run):
 
 def test_deactivation_by_method_holds_every_method_and_its_control(paper_run):
     frame = table(paper_run, "deactivation_by_method")
-    assert set(frame["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv"}
+    assert set(frame["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv", "diffmean"}
     assert (frame.groupby("method").size() == len(LANGUAGES) ** 2).all()
     tested = frame[frame["method"].isin(METHODS)]
     assert tested["p_holm"].notna().all() and (tested["p_holm"] >= tested["p_value"]).all()
@@ -119,15 +119,21 @@ def test_what_the_other_items_compare(paper_run):
     assert sorted(set(sweep["ratio"])) == [0, 0.05, 0.2] and set(sweep["deactivated"]) == {"fr"}
     assert set(table(paper_run, "deactivation_random")["method"]) == {"random", "matched_lape", "active_lape"}
     scores = table(paper_run, "specificity_by_method")
-    # With controls, random and layer-matched ones; two matrices of the other model.
-    assert len(scores) == len(METHODS) * 2 + 2 + 2
+    # With controls, random and layer-matched ones, and directions; two matrices of the other model.
+    assert len(scores) == len(METHODS) * 2 + 2 + 1 + 2
     draws = table(paper_run, "control_draws_by_method")
     assert draws.groupby("method")["draws"].unique().map(list).to_dict() == {"lape": [4], "pv": [4]}
     learned = table(paper_run, "pv_learning_curve")
     assert learned.groupby("method")["steps"].unique().map(list).to_dict() == {"pv": [1, 3], "active_pv": [3]}
     assert len(learned) == 3 * (len(LANGUAGES) + 1) and set(learned["examples"]) == {6}
     curve = table(paper_run, "equal_effect")
-    assert set(curve["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv"}
+    assert set(curve["method"]) == {*METHODS, "active_lape", "active_lap", "active_lave", "active_pv", "diffmean"}
+    variants = table(paper_run, "robustness").set_index("variant")
+    assert variants["selected"].to_dict() == {"run": "own", "text": "own", "mean-ablation": "run"}
+    assert variants["evaluated"].to_dict() == {"run": "own", "text": "own", "mean-ablation": "run"}
+    assert variants["jaccard"][["run", "mean-ablation"]].tolist() == [1, 1] and variants.at["text", "jaccard"] < 1
+    assert variants.at["run", "diagonal"] == scores.set_index(["model", "method"]).at[("tiny", "lape"), "diagonal"]
+    assert variants["diagonal"].nunique() == 3
     sections = table(paper_run, "claims_of_both_papers")["section"].str.split().str[0]
     assert {"Tang", "Kojima"} == set(sections)
 
@@ -170,7 +176,7 @@ def test_the_manifest_holds_what_both_targets_made(paper_run):
     pages = ("report.html", "summary.rst", "index.html")
     ends = {f"results/tiny/{folder}{name}" for folder in ("", "paper/") for name in pages}
     ends |= {"results/tiny/config.json", "results/tiny/manifest.json"}
-    ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other")}
+    ends |= {f"results/tiny/tokens/{model}/valid.sha256" for model in ("tiny", "other", "tiny@text")}
     assert own - listed == {*ends, MANIFEST}
     rules = {path: entry["rule"] for path, entry in both[1]["artifacts"].items()}
     assert rules["results/tiny/perplexity/tiny/pv/fr.json"] == "perplexity_parameters"
