@@ -48,8 +48,8 @@ def card(
         [
             f"---\n{base}tags: [lape, language-specific-neurons]\n---",
             f"# {model['name']}, {title}",
-            "An ordinary checkpoint of transformers: no code of lape is needed to run it. Tokenizer, dtype and all other "
-            "weights are the base model's.",
+            "An ordinary checkpoint of transformers: it runs without lape. Tokenizer, dtype and all other weights are "
+            "those of the base model.",
             f"\n{_done(edits, noun)}\n",
             "| | |\n|---|---|",
             *(f"| {name} | {value} |" for name, value in rows.items()),
@@ -86,7 +86,7 @@ def _compared(compared: Comparison | None) -> str:
     if compared is None:
         return "Its logits were not compared with those of the perturbed model."
     return (
-        f"On {compared.tokens:,} tokens of text, {compared.dtype} on {compared.backend}, the largest difference of a "
-        f"logit from the model that lape perturbs while it runs is {compared.difference:.3g} (what was switched moves a "
-        f"logit by up to {compared.effect:.3g}; the largest logit is {compared.logit:.3g})."
+        f"On {compared.tokens:,} tokens of text, in {compared.dtype} on {compared.backend}, its logits differ by at "
+        f"most {compared.difference:.3g} from those of the model that lape perturbs while it runs. What was switched "
+        f"moves a logit by up to {compared.effect:.3g}; the largest logit is {compared.logit:.3g}."
     )

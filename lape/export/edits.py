@@ -147,7 +147,7 @@ def _constant_units(model: PreTrainedModel, change: UnitPerturbation) -> dict[nn
     for (layer, name), (index, values) in change.values.items():
         if mixture_of(layer, name, ffn) is not None:
             raise LapeError(f"{layer_label(layer)}, {name}: an expert of a mixture has no bias; use lape itself")
-        found[ffn.layers[layer].get_submodule(name)] = np.asarray(index, np.int64), np.asarray(values, np.float32)
+        found[ffn.layers[layer].get_submodule(name)] = np.array(index, np.int64), np.array(values, np.float32)
     return found
 
 
