@@ -36,7 +36,7 @@ def card(
     """
     units = found["artifact"] == "expert_units"
     noun = "unit" if units else "neuron"
-    base = f"base_model: {model['path']}\n" if model["source"] in ("hub", "pickled") and "/" in model["path"] else ""
+    base = f"base_model: {model['path']}\n" if model["source"] == "hub" else ""
     rows = {
         "base model": f"{model['name']} ({model['architecture']})",
         "revision": f"`{model['revision']}`",
@@ -47,7 +47,7 @@ def card(
     return "\n".join(
         [
             f"---\n{base}tags: [lape, language-specific-neurons]\n---",
-            f"# {model['name']}, {title}",
+            f"# {model['name']}, {title}\n",
             "An ordinary checkpoint of transformers: it runs without lape. Tokenizer, dtype and all other weights are "
             "those of the base model.",
             f"\n{_done(edits, noun)}\n",
@@ -67,15 +67,15 @@ def _done(edits: Edits, noun: str) -> str:
     done = []
     if edits.zeroed:
         done.append(
-            f"{counted(edits.zeroed, noun)} are off: their columns of the down projections are zero, so that their "
-            "activations reach nothing."
+            f"Off: {counted(edits.zeroed, noun)}. The column of each in its down projection is zero, so that its "
+            "activation reaches nothing."
         )
     if edits.scaled:
-        done.append(f"The columns of {counted(edits.scaled, noun)} in the down projections are multiplied.")
+        done.append(f"Scaled: {counted(edits.scaled, noun)}. The column of each in its down projection is multiplied.")
     if edits.constant:
         done.append(
-            f"{counted(edits.constant, noun)} are constant: their rows of the linear layers before are zero, and the "
-            "biases there say the value."
+            f"Constant: {counted(edits.constant, noun)}. The row of each in its linear layer is zero, and the bias "
+            "there gives the value."
         )
     if edits.settings:
         done.append(f"config.json sets {', '.join(edits.settings)} to true for it; all other new biases are zero.")

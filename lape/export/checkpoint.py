@@ -62,7 +62,7 @@ def export_checkpoint(
     edits, layers = edits_of(model, change), _layers(change)
     if not layers:
         raise LapeError(f"{found}: has nothing to change for {title}; name a language that has neurons")
-    run = model_json.resolve().parents[2]
+    run = model_json.absolute().parents[2]
     hashes = {_name(file, run): sha256(file) for file in (model_json, *inputs)}
     compared = []
 
@@ -81,7 +81,7 @@ def export_checkpoint(
 
 def _name(file: Path, run: Path) -> str:
     """A file's path within its run, which tells others no folder of the machine."""
-    file = file.resolve()
+    file = file.absolute()
     return file.relative_to(run).as_posix() if file.is_relative_to(run) else file.name
 
 

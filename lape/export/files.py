@@ -39,10 +39,7 @@ def write_files(source: Path, folder: Path, model: PreTrainedModel, edits: Edits
         raise LapeError(f"{source}: has neither model.safetensors nor {INDEX}; save the model with save_pretrained()")
     own = _OfFiles(source, model, edits, files)
     for name in sorted(set(files.values())):
-        with safe_open(source / name, "pt") as opened:
-            tensors = {key: own.changed(key, opened.get_tensor(key)) for key in files if files[key] == name}
-            tensors |= {key: own.changed(key, bias) for key, bias in own.new_biases(tensors).items()}
-            save_file(tensors, folder / name, opened.metadata())
+        own.write(name, folder)
     own.check()
     for file in (*checkpoint_files(source), *source.glob("*.py")):
         if file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
@@ -102,7 +99,15 @@ class _OfFiles:
             raise LapeError(f"{self._source}: its files hold {name} in {len(found)} parts; switch neurons off only")
         return found[0][0]
 
-    def changed(self, key: str, tensor: Tensor) -> Tensor:
+    def write(self, name: str, folder: Path) -> None:
+        """Write one file of weights."""
+        with safe_open(self._source / name, "pt") as opened:
+            held = [key for key, file in self._files.items() if file == name]
+            tensors = {key: self._changed(key, opened.get_tensor(key)) for key in held}
+            tensors |= {key: self._changed(key, bias) for key, bias in self._new_biases(name, tensors).items()}
+            save_file(tensors, folder / name, opened.metadata())
+
+    def _changed(self, key: str, tensor: Tensor) -> Tensor:
         """A tensor of a file as the exported file has it."""
         if key in self._factors:
             factor = self._factors[key]
@@ -122,13 +127,13 @@ class _OfFiles:
             tensor[torch.from_numpy(index)] = torch.from_numpy(values).to(tensor.dtype)
         return tensor
 
-    def new_biases(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _new_biases(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The biases of zeros that the weights of a file get, in the dtype of each weight."""
         found = {}
         for weight in self._shapes.keys() & tensors.keys():
             key, shape = self._shapes[weight]
             found[key] = torch.zeros(shape, dtype=tensors[weight].dtype)
-            self.added[key] = self._files[weight], found[key].nbytes
+            self.added[key] = name, found[key].nbytes
         return found
 
     def check(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from architectures import ids, tiny
 from once import made_once
 from played_run import make_run
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from stages import check_refusal
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -41,9 +42,12 @@ def logits(model: nn.Module) -> torch.Tensor:
     return model(input_ids=ids(), use_cache=False).logits
 
 
-def exported(model: nn.Module, change, folder: Path, **saved) -> tuple[torch.Tensor, torch.Tensor]:
+def exported(
+    model: nn.Module, change, folder: Path, rewrite: Callable[[Path], None] = lambda folder: None, **saved
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Save a model, export it with a change, and return the logits of the changed model and of the export."""
     model.save_pretrained(folder / "source", **saved)
+    rewrite(folder / "source")
     names = load_names(folder / "source", False)
     (folder / "export").mkdir()
     write_files(folder / "source", folder / "export", names, edits_of(names, change))
@@ -94,6 +98,30 @@ def test_shards_stay_as_they_are_but_for_the_columns(tmp_path):
             assert all(torch.equal(before[key], after[key]) for key in before)
         elif name != INDEX:
             assert (source / name).read_bytes() == (export / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "written", "held"),
+    [
+        ("gpt2", lambda name: name.removeprefix("transformer."), "h.1.mlp.c_proj.weight"),
+        ("mixtral", None, "model.layers.1.block_sparse_moe.experts.2.w2.weight"),
+        ("mixtral", lambda name: name, "model.layers.1.mlp.experts.down_proj"),
+        ("qwen3_moe", None, "model.layers.1.mlp.experts.2.down_proj.weight"),
+    ],
+)
+def test_weights_are_found_by_all_names_that_files_give_them(model_type, written, held, tmp_path):
+    """Files of the hub may lack the base model's prefix, and hold experts one by one or stacked."""
+    model = tiny(model_type)
+
+    def rewrite(folder: Path) -> None:
+        if written is not None:
+            tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+            weights = {written(name): weight for name, weight in model.state_dict().items() if name not in tied}
+            save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        assert held in load_file(folder / "model.safetensors")
+
+    wanted, found = exported(model, Perturbation(some_neurons(model)), tmp_path, rewrite)
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "bloom", "opt"])

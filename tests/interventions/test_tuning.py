@@ -81,9 +81,7 @@ def test_what_was_frozen_is_frozen_again(tiny_model):
 def test_weight_decay_is_refused_before_it_changes_anything(tmp_path):
     model = tiny("llama")
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    with pytest.raises(
-        LapeError, match=r"layers\.1\.mlp\.gate_proj\.weight: a weight decay of 0\.1 would change other"
-    ):
+    with pytest.raises(LapeError, match=r"layers\.1\.mlp\.gate_proj\.weight: a weight decay of 0\.1 would"):
         with trainable(model, neurons_of(model), "fr"):
             train(model, tmp_path, weight_decay=0.1)
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
