@@ -28,7 +28,7 @@ from lape.model.neuron_weights import activated_projection, down_weight
 from lape.model.sites import layer_label
 
 # Settings of configurations that give linear layers a bias.
-_BIASES = (("mlp_bias",), ("attention_bias",), ("mlp_bias", "attention_bias"))
+_BIASES = (("mlp_bias",), ("attention_bias",), ("mlp_bias", "attention_bias"), ("bias",))
 
 
 @dataclass
@@ -170,6 +170,6 @@ def _with_biases(model: PreTrainedModel, lacking: list[str]) -> tuple[dict[str, 
         if before.keys() <= after.keys() and added.keys() >= set(lacking):
             return dict.fromkeys(settings, True), added
     raise LapeError(
-        f"{lacking[0]}: the architecture {model.config.model_type!r} has no such bias, which a constant activation "
-        "needs; switch neurons off only, or scale them"
+        f"{lacking[0]}: the architecture {model.config.model_type!r} has no such bias, which a constant needs; "
+        "switch neurons off, or scale them"
     )
