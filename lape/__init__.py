@@ -74,6 +74,8 @@ _GROUPS = {
         "switch": "lape.interventions.switching",
         "steering_values": "lape.interventions.steering",
         "SteeringValues": "lape.interventions.steering",
+        "trainable": "lape.interventions.tuning",
+        "Trainable": "lape.interventions.tuning",
         "setting_perturbation": "lape.generation.conditions",
         "Dose": "lape.interventions.dose",
         "Setting": "lape.generation.settings",

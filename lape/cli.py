@@ -53,7 +53,7 @@ GROUPS = {
         "contexts": "where neurons fire: their strongest contexts, weaker ones, and histograms",
         "vocabulary_effects": "which words neurons write, and whether these are a language's own",
         "import": "read the authors' released neurons or counts",
-        "export": "write neurons as the authors release theirs",
+        "export": "write neurons as the authors release theirs, or a checkpoint with languages switched",
     },
     "parameters (PV)": {
         "finetune": "train a copy of a model on one language's instructions",

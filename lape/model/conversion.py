@@ -16,7 +16,7 @@ from lape.model.weights import check_report
 
 
 def converted(folder: Path, convert: Callable[[Path], None]) -> None:
-    """Convert a checkpoint into a temporary folder and rename it, so that a kill leaves no half checkpoint.
+    """Write a checkpoint into a temporary folder and rename it, so that a kill leaves no half checkpoint.
 
     Args:
         folder: where the checkpoint is to be; what is there is replaced.
@@ -37,7 +37,7 @@ def converted(folder: Path, convert: Callable[[Path], None]) -> None:
             flush(folder.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LapeError(
-            f"{folder}: the converted checkpoint cannot be written ({error}); free some disk or mend the folder"
+            f"{folder}: the checkpoint cannot be written ({error}); free some disk or mend the folder"
         ) from error
 
 

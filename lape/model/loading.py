@@ -77,7 +77,7 @@ def describe(path: str | Path, dtype: torch.dtype, settings: Mapping, shape: Map
     model = _on_meta(path, settings["trust_remote_code"])
     scheme = own_scheme(model.config, path, settings["quantization"], settings["device"])
     if scheme is None:
-        _check_files(path, model, settings["trust_remote_code"])
+        load_names(path, settings["trust_remote_code"])
     tensor_parallel = settings["tensor_parallel"]
     ffn = find_ffn(model)
     if tensor_parallel > 1:
@@ -120,17 +120,18 @@ def _on_meta(path: str | Path, trust_remote_code: bool) -> "PreTrainedModel":
         ) from error
 
 
-def _check_files(path: str | Path, model: "PreTrainedModel", trust_remote_code: bool) -> None:
-    """Check that the files hold the model's weights, by a load to the meta device, which reads their names and shapes.
+def load_names(path: str | Path, trust_remote_code: bool) -> "PreTrainedModel":
+    """Load a checkpoint to the meta device, which reads the names and shapes of its weights and no values.
 
     Raises:
         LapeError: a weight is missing, has another shape or has no place in the model.
     """
     try:
-        _, report = _loaded(path, device_map={"": "meta"}, trust_remote_code=trust_remote_code)
+        model, report = _loaded(path, device_map={"": "meta"}, trust_remote_code=trust_remote_code)
     except Exception as error:  # damaged files fail in many ways
         raise unreadable(path, error) from error
     check_report(path, model, report)
+    return model
 
 
 def _loaded(path: str | Path, **arguments) -> tuple["PreTrainedModel", dict]:

@@ -93,7 +93,7 @@ def weight_hashes(folder: str | Path, model: nn.Module, dtype: torch.dtype, line
 
 
 def _hashes_of_files(folder: Path, model: nn.Module, dtype: torch.dtype, linear: bool) -> dict[str, str]:
-    files = _files_by_name(folder)
+    files = files_by_name(folder)
     prefix = f"{model.base_model_prefix}."
     quantised = [] if linear else [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
     skipped, found = {id(weight) for weight in quantised}, {}
@@ -144,7 +144,7 @@ def _hash(weight, shape: torch.Size, dtype: torch.dtype) -> str:
     return hashlib.sha256(values.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _files_by_name(folder: Path) -> dict[str, str]:
+def files_by_name(folder: Path) -> dict[str, str]:
     """Tensor -> file of a checkpoint, as transformers looks for it; empty where it is saved otherwise."""
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():

@@ -7,19 +7,14 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from lape.errors import counted as number_of
-from lape.expert_units.selection import ExpertUnits
 from lape.generation.answers import split_thoughts
 from lape.generation.asking import check_context
-from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.perturbation import Perturbation
-from lape.interventions.steering import SteeringValues, steering_values
 from lape.neurons.table import Neurons
 from lape.playground.asking import Asking, Request
-from lape.playground.change import Change
 from lape.playground.finished_run import FinishedRun, Method
 from lape.playground.loaded import LoadedModel, Pair, Reading
 from lape.playground.streaming import streamed
-from lape.statistics.sums import ActivationStatistics
 from lape.text.identification import identify
 
 
@@ -110,7 +105,8 @@ class Playground:
     def _asked(self, model: LoadedModel, method: Method, request: Request, tell: Callable[[Answers], None]) -> Answers:
         """Both answers, with what fires, and without their languages."""
         asking = Asking.of(self.run, request)
-        neurons, change = model.artifact(Neurons, method.neurons), self._change(model, method, request.change)
+        neurons = model.artifact(Neurons, method.neurons)
+        change = request.change.by(method, model.artifact, self.run.units)
         template = model.template(asking)
         prompt = template.prompt(request.prompt, "")
         ids = model.encode(template, prompt)
@@ -133,17 +129,6 @@ class Playground:
             reading = model.read([*ids, *answer.tokens], len(ids), done, neurons)
             sides.append(Side(split_thoughts(prompt, answer.text)[1], {}, reading))
         return Answers(*sides, sizes, "unit" if method.units else "neuron")
-
-    def _change(self, model: LoadedModel, method: Method, change: Change) -> Perturbation | UnitPerturbation:
-        if method.units is not None:
-            return change.of_units(model.artifact(ExpertUnits, method.units), self.run.units)
-        neurons, values = model.artifact(Neurons, method.neurons), None
-        if change.on and method.values:
-            values = model.artifact(SteeringValues, method.values)
-        elif change.on and method.statistics:
-            counted = {code: model.artifact(ActivationStatistics, path) for code, path in method.statistics.items()}
-            values = steering_values(neurons, counted)
-        return change.of_neurons(neurons, values)
 
 
 def _identified(side: Side) -> Side:

@@ -1,16 +1,19 @@
 """What is switched in a model: some languages off, one on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lape.errors import LapeError
 from lape.expert_units.selection import ExpertUnits
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.perturbation import Perturbation
-from lape.interventions.steering import SteeringValues
+from lape.interventions.steering import SteeringValues, steering_values
 from lape.interventions.switching import without_shared
 from lape.neurons.table import Neurons
+from lape.playground.finished_run import Method
+from lape.statistics.sums import ActivationStatistics
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,27 @@ class Change:
     def __str__(self) -> str:
         done = [*(f"{language} off" for language in self.off), *([f"{self.on} on"] if self.on else [])]
         return ", ".join(done) or "nothing switched"
+
+    def by(self, method: Method, read: Callable[[type, Path], object], units: int) -> Perturbation | UnitPerturbation:
+        """What the change does to what a run's method found.
+
+        Args:
+            method: of the run.
+            read: reads an artifact of a kind by its header.
+            units: number of expert units.
+
+        Raises:
+            LapeError: see `of_neurons` and `of_units`; or an artifact cannot be read.
+        """
+        if method.units is not None:
+            return self.of_units(read(ExpertUnits, method.units), units)
+        neurons, values = read(Neurons, method.neurons), None
+        if self.on and method.values:
+            values = read(SteeringValues, method.values)
+        elif self.on and method.statistics:
+            counted = {code: read(ActivationStatistics, path) for code, path in method.statistics.items()}
+            values = steering_values(neurons, counted)
+        return self.of_neurons(neurons, values)
 
     def of_neurons(self, neurons: Neurons, values: SteeringValues | None) -> Perturbation:
         """What the change does to neurons: what the workflow's settings of the same meaning do.

@@ -41,6 +41,20 @@ class Method:
         """Whether a language can be switched on."""
         return any((self.values, self.statistics, self.units))
 
+    def files(self, steers: bool) -> list[Path]:
+        """The headers and tables that a change is made from, those of a steering among them where it is one."""
+        headers = [self.units or self.neurons]
+        if steers and self.values and not self.units:
+            headers.append(self.values)
+        elif steers and not self.units:
+            headers += self.statistics.values()
+        return [path for header in headers for path in (header, *_data(header))]
+
+
+def _data(header: Path) -> list[Path]:
+    """The table or the sums beside a header."""
+    return [path for suffix in (".tsv", ".npz") if (path := header.with_suffix(suffix)).is_file()]
+
 
 @dataclass(frozen=True)
 class FinishedRun:

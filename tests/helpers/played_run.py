@@ -17,7 +17,7 @@ def make_run(stages: Path, folder: Path) -> Path:
     """Lay out a copy of the finished stages as a run has them; returns the run's folder."""
     shutil.copytree(stages, folder)
     run = folder / "results" / "tiny"
-    for stage in ("models", "neurons", "steering", "expert_units", "statistics"):
+    for stage in ("models", "neurons", "steering", "expert_units", "statistics", "tokens"):
         shutil.copytree(folder / stage, run / stage / "tiny")
     shutil.copytree(folder / "questions", run / "questions")
     own = {"run": "tiny", "models": ["tiny"], "languages": ["fr", "ja"], "catalogue": {"tiny": {}}}
