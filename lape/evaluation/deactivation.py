@@ -115,7 +115,7 @@ class Deactivation:
         if isinstance(record, Projection):
             record.check(tokens)
             by_layer = [
-                {"layer": layer, "calls": seen.calls, "tokens": seen.positions, "changed": seen.changed}
+                {"layer": layer, "calls": seen.calls, "tokens": seen.positions, "changed": int(seen.changed)}
                 for layer, seen in record.layers.items()
             ]
             return {"layers": len(by_layer), "by_layer": by_layer}

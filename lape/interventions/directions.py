@@ -19,7 +19,7 @@ from lape.interventions.dose import Push
 from lape.interventions.perturbation import Firing, edits_of
 from lape.kernels import ops
 from lape.model.decoder import decoder_of, device_of
-from lape.model.embeddings import uncompiled
+from lape.model.embeddings import hidden_states_hooked
 from lape.model.ffn import find_ffn
 from lape.neurons.set_names import known_sets
 
@@ -130,14 +130,8 @@ def pushed(
     Raises:
         LapeError: the model has no such layer, or hidden states of another width.
     """
-    layers, width = find_ffn(model).layers, decoder_of(model).config.get_text_config().hidden_size
-    for layer, vector in ((layer, vector) for push in pushes for layer, vector in push.items()):
-        if not 0 <= layer < len(layers) or vector.shape != (width,):
-            raise LapeError(
-                f"directions: of layer {layer} (from 0) with {len(vector)} entries, the model has {len(layers)} layers "
-                f"of {width}; make them on this model"
-            )
-    used = sorted({layer for push in pushes for layer in push})
+    layers = {number: layer for push in pushes for number, layer in fitting_layers(model, push).items()}
+    used, width = sorted(layers), decoder_of(model).config.get_text_config().hidden_size
     every = np.arange(width)
     with torch.inference_mode(False):  # the record's tensors may outlive an inference mode of the caller
         edits = {
@@ -152,19 +146,27 @@ def pushed(
         firing = Firing([{layer: width for layer in push} for push in pushes], edits)
     backend = ops.resolved(backend, *{device_of(layers[layer]) for layer in used}) if used else backend
 
-    def hook(layer: int):
-        def add(module, inputs, output):
-            hidden = output[0] if isinstance(output, tuple) else output
-            chosen = None
-            if choice is not None:
-                chosen = choice.to(hidden.device)[:, None].expand(hidden.shape[:-1]).contiguous()
-            edited = firing.edit(layer, 0, hidden.contiguous(), chosen, backend)
-            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+    def add(layer: int, hidden: Tensor) -> Tensor:
+        chosen = None
+        if choice is not None:
+            chosen = choice.to(hidden.device)[:, None].expand(hidden.shape[:-1]).contiguous()
+        return firing.edit(layer, 0, hidden.contiguous(), chosen, backend)
 
-        return add
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(uncompiled(decoder_of(model)))
-        for layer in used:
-            stack.callback(layers[layer].register_forward_hook(hook(layer)).remove)
+    with hidden_states_hooked(decoder_of(model), layers, add):
         yield firing
+
+
+def fitting_layers(model: nn.Module, vectors: Mapping[int, np.ndarray]) -> dict[int, nn.Module]:
+    """The layers of a model behind which vectors, [d] each, are put: number (from 0) -> layer.
+
+    Raises:
+        LapeError: the model has no such layer, or hidden states of another width.
+    """
+    layers, width = find_ffn(model).layers, decoder_of(model).config.get_text_config().hidden_size
+    for number, vector in vectors.items():
+        if not 0 <= number < len(layers) or vector.shape != (width,):
+            raise LapeError(
+                f"directions: of layer {number} (from 0) with {len(vector)} entries, the model has {len(layers)} "
+                f"layers of {width}; make them on this model"
+            )
+    return {number: layers[number] for number in vectors}

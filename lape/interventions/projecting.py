@@ -13,19 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from lape.errors import LapeError
+from lape.interventions.directions import fitting_layers
 from lape.model.decoder import decoder_of, device_of
-from lape.model.embeddings import uncompiled
-from lape.model.ffn import find_ffn
+from lape.model.embeddings import hidden_states_hooked
 from lape.model.sites import layer_label
 
 
 @dataclass
 class Seen:
-    """What was projected behind one layer: number of calls, of positions, and of positions that changed."""
+    """What was projected behind one layer: number of calls, of positions, and of positions that changed.
+
+    The last number is a tensor on the layer's device, so that no pass waits for it.
+    """
 
     calls: int = 0
     positions: int = 0
-    changed: int = 0
+    changed: int | Tensor = 0
 
 
 class Projection:
@@ -44,7 +47,7 @@ class Projection:
             if seen.positions != positions or not seen.changed:
                 raise LapeError(
                     f"{layer_label(layer)}: the projection saw {seen.positions} positions of {positions} and changed "
-                    f"{seen.changed}; load the model without fused kernels"
+                    f"{int(seen.changed)}; load the model without fused kernels"
                 )
 
 
@@ -67,34 +70,22 @@ def projected_out(model: nn.Module, directions: Mapping[int, np.ndarray]) -> Ite
         ...     model(ids)
         >>> projection.check(ids.numel())
     """
-    layers, width = find_ffn(model).layers, decoder_of(model).config.get_text_config().hidden_size
+    layers, units = fitting_layers(model, directions), {}
     for layer, vector in directions.items():
-        if not 0 <= layer < len(layers) or vector.shape != (width,) or not np.linalg.norm(vector) > 0:
-            raise LapeError(
-                f"directions: of layer {layer} (from 0) with {len(vector)} entries is zero or does not fit the model's "
-                f"{len(layers)} layers of {width}; make them on this model"
-            )
+        length = np.linalg.norm(vector.astype(np.float64))
+        if not length > 0:
+            raise LapeError(f"directions: that of layer {layer} (from 0) is zero; make them on this model")
+        units[layer] = torch.from_numpy(vector / length).to(device_of(layers[layer]), torch.float32)
     record = Projection({layer: Seen() for layer in directions})
 
-    def hook(layer: int):
-        vector = directions[layer].astype(np.float64)
-        unit = torch.from_numpy(vector / np.linalg.norm(vector)).to(device_of(layers[layer]), torch.float32)
-        seen = record.layers[layer]
+    def project(layer: int, hidden: Tensor) -> Tensor:
+        without, seen = _without(hidden, units[layer]), record.layers[layer]
+        seen.calls += 1
+        seen.positions += hidden.shape[:-1].numel()
+        seen.changed = seen.changed + (without != hidden).any(dim=-1).sum()
+        return without
 
-        def project(module, inputs, output):
-            hidden = output[0] if isinstance(output, tuple) else output
-            without = _without(hidden, unit)
-            seen.calls += 1
-            seen.positions += hidden.shape[:-1].numel()
-            seen.changed += int((without != hidden).any(dim=-1).sum())
-            return (without, *output[1:]) if isinstance(output, tuple) else without
-
-        return project
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(uncompiled(decoder_of(model)))
-        for layer in directions:
-            stack.callback(layers[layer].register_forward_hook(hook(layer)).remove)
+    with hidden_states_hooked(decoder_of(model), layers, project):
         yield record
 
 

@@ -1,7 +1,7 @@
 """Sentence embeddings: the hidden states after every decoder layer, pooled over a sentence (section 3.3.2)."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def sentence_embeddings(
     def see(layer: int, hidden: Tensor) -> None:
         parts[layer].append(_pool(hidden, pooled))
 
-    with hidden_states_seen(decoder, layers, see):
+    with hidden_states_hooked(decoder, dict(enumerate(layers)), see):
         for places, ids, lengths in batches_by_length(sentences, batch_size, bos):
             order += places
             position = torch.arange(ids.shape[1])
@@ -72,22 +72,27 @@ def sentence_embeddings(
 
 
 @contextlib.contextmanager
-def hidden_states_seen(
-    decoder: nn.Module, layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]
+def hidden_states_hooked(
+    decoder: nn.Module, layers: Mapping[int, nn.Module], edit: Callable[[int, Tensor], Tensor | None]
 ) -> Iterator[None]:
-    """During the block, call see(layer, hidden state [B, T, d]) after every layer of the decoder, run uncompiled."""
+    """During the block, call edit(layer, hidden state [B, T, d]) after some layers of the decoder, run uncompiled.
+
+    What it returns takes the place of the hidden state, unless it is None.
+    """
 
     def hook(layer: int) -> Callable:
-        # Some versions and architectures return a tuple whose first member is the hidden state.
-        return lambda module, inputs, output: see(layer, output[0] if isinstance(output, tuple) else output)
+        def call(module, inputs, output):
+            # Some versions and architectures return a tuple whose first member is the hidden state.
+            edited = edit(layer, output[0] if isinstance(output, tuple) else output)
+            return edited if edited is None or not isinstance(output, tuple) else (edited, *output[1:])
 
-    handles = [module.register_forward_hook(hook(layer)) for layer, module in enumerate(layers)]
-    try:
-        with uncompiled(decoder):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        return call
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(uncompiled(decoder))
+        for layer, module in layers.items():
+            stack.callback(module.register_forward_hook(hook(layer)).remove)
+        yield
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lape.errors import LapeError
 from lape.model.decoder import decoder_of, input_device
-from lape.model.embeddings import hidden_states_seen
+from lape.model.embeddings import hidden_states_hooked
 from lape.model.ffn import find_ffn
 
 
@@ -40,7 +40,7 @@ def hidden_means(
     def see(layer: int, hidden: Tensor) -> None:
         sums[layer] = sums[layer] + hidden[:, skip_first:].double().sum((0, 1))
 
-    with hidden_states_seen(decoder, layers, see):
+    with hidden_states_hooked(decoder, dict(enumerate(layers)), see):
         for ids in batches:
             decoder(input_ids=ids.to(device), use_cache=False)
             number += ids.shape[0] * max(ids.shape[1] - skip_first, 0)

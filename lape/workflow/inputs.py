@@ -55,7 +55,10 @@ class Inputs:
 
     def statistics(self, suffix: str) -> Callable[..., list[str]]:
         """An input function: the statistics of every language that the wildcard's model is selected by."""
-        return lambda wildcards: self._of_each(f"<results>/statistics/{self._at(wildcards, 'statistics')}", suffix)
+        return lambda wildcards: [
+            f"<results>/statistics/{self._at(wildcards, 'statistics')}/{language}{suffix}"
+            for language in model_languages(self._config, wildcards.model)
+        ]
 
     def neurons(self, suffix: str) -> Callable[..., str]:
         """An input function: the neurons of the wildcard's model and method."""
@@ -238,9 +241,6 @@ class Inputs:
 
     def _at(self, wildcards, artifact: str, use: str = SELECTION) -> str:
         return at(self._config, wildcards.model, artifact, use)
-
-    def _of_each(self, folder: str, suffix: str) -> list[str]:
-        return [f"{folder}/{language}{suffix}" for language in model_languages(self._config, Path(folder).name)]
 
     def _downloaded(self, name: str) -> str:
         return f"results/downloads/{name}/{self._config['downloads'][name]['save_as']}"
