@@ -298,10 +298,13 @@ def check_tasks(config: dict) -> None:
             if missing := next((key for key in ("download", "document") if key not in task), None):
                 raise LapeError(f"config tasks.{name}: key {missing!r} is missing; name the download's document")
             _known_download(config, f"tasks.{name}", task["download"])
+        elif task["source"] == "next_passage":
+            if task.get("number") is None:
+                raise LapeError(f"config tasks.{name}: key 'number' is missing; all languages take as many questions")
         elif "pattern" not in task:
             raise LapeError(f"config tasks.{name}: key 'pattern' is missing; name the files")
         else:
-            wanted = [language for language in config["languages"] if language in task["languages"]]
+            wanted = [code for code in config["languages"] if code in (task["languages"] or config["languages"])]
             _all_globs(f"tasks.{name}.pattern", task["pattern"], wanted)
 
 
@@ -364,7 +367,8 @@ def expert_languages(config: dict) -> list[str]:
 
 def task_languages(config: dict, task: str, model: str) -> list[str]:
     """The run's languages in which a model is measured on a task; none where they are fewer than two."""
-    found = [code for code in model_languages(config, model) if code in config["tasks"][task]["languages"]]
+    known = config["tasks"][task]["languages"]
+    found = [code for code in model_languages(config, model) if known is None or code in known]
     return found if len(found) > 1 else []
 
 

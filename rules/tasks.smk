@@ -1,6 +1,7 @@
-"""Tasks: questions with choices, and the accuracy of a model on them with one language's neurons deactivated.
+"""Tasks: questions with choices, and the accuracy of a model on them with one language's neurons deactivated or steered.
 
-Input: a downloaded file or files of a task; the model, and, except for the baseline, the neurons or parameters.
+Input: the run's own text, a downloaded file or files of a task; the model, and, except for the baseline, the neurons,
+parameters or steering values.
 Output: JSON lines of questions, the same under the same id in all languages; and by question and choice the choice's
 log-likelihood. The header has the accuracy by language and the proof that every hook fired. Each row of the matrix is a
 job.
@@ -97,4 +98,29 @@ use rule accuracy as accuracy_parameters with:
         architecture=architecture,
         rule="accuracy_parameters",
         off=lambda wildcards, input: f"--neurons {shlex.quote(input.neurons)} --deactivate {wildcards.deactivated}",
+        scoring=flags.accuracy,
+
+
+use rule accuracy as accuracy_steered with:
+    input:
+        model="<results>/models/{model}/model.json",
+        tokenizer="<results>/models/{model}/tokenizer.json",
+        task=inputs.task_headers,
+        rows=lambda wildcards: [f"{path.removesuffix('.json')}.jsonl" for path in inputs.task_headers(wildcards)],
+        values="<results>/steering/{model}/{method}.json",
+        table="<results>/steering/{model}/{method}.tsv",
+    output:
+        choices="<results>/accuracy/{model}/{task}/steered_{method}/{steered}.tsv",
+        header="<results>/accuracy/{model}/{task}/steered_{method}/{steered}.json",
+    log:
+        "<logs>/accuracy/{model}/{task}/steered_{method}/{steered}.log",
+    wildcard_constraints:
+        method="lape|ap",
+    params:
+        code=code_hash("lape.commands.accuracy"),
+        torchrun=flags.torchrun,
+        architecture=architecture,
+        rule="accuracy_steered",
+        off=lambda wildcards, input: f"--values {shlex.quote(input.values)} --steer {wildcards.steered} "
+        + optional("--dose", config["steering"]["dose"]),
         scoring=flags.accuracy,

@@ -105,8 +105,8 @@ def test_config_readme_says_what_the_schema_says():
             "'download' is missing",
         ),
         (
-            {"experiments.task_accuracy.methods": ["ap"]},
-            "config experiments.task_accuracy.methods.0: 'ap' is not one of",
+            {"experiments.downstream.methods": ["ap"]},
+            "config experiments.downstream.methods.0: 'ap' is not one of",
         ),
         ({"corpus.source": "file"}, "config corpus.source: 'file' is not one of"),
         ({"corpus.source": "files", "corpus.files.pattern": {"en": "x"}}, "no glob for language 'zh'"),

@@ -129,6 +129,13 @@ def _check_deactivation(header: dict) -> Iterator[str]:
         layers, seen = Directions.load(source).of(language), [layer["tokens"] for layer in hooks["by_layer"]]
         if seen != [read] * len(layers):
             yield f"its projection did not see the {read} tokens that were read behind each of {len(layers)} layers"
+    for source in inputs(header, "steering"):
+        steered = SteeringValues.load(source).perturbation(header["steered"], Dose.parse(header["dose"])).indices
+        own = {layer: len(index) for layer, index in steered.items() if len(index)}
+        if {layer["layer"]: layer["neurons"] for layer in hooks["by_layer"]} != own:
+            yield f"its hooks are not on the neurons that steer towards {header['steered']}"
+        if any(layer["tokens"] != read for layer in hooks["by_layer"]):
+            yield f"its hooks did not see the {read} tokens that were read"
     if language == "baseline" and hooks:
         yield "is the baseline and has hooks"
 

@@ -64,7 +64,8 @@ def check_place(path: str, header: dict, run: str) -> Iterator[str]:
     parts = Path(path).relative_to(run).with_suffix("").parts
     place = {name for part in parts for name in (part, model_of(part))}  # a variant's folder is that of its model
     keys = ["language", "model", "split", "setting", "item", "task"]
-    keys += ["deactivated"] if header["artifact"] in ("perplexity", "accuracy") else []
+    switched = "steered" if header.get("steered") else "deactivated"
+    keys += [switched] if header["artifact"] in ("perplexity", "accuracy") else []
     for key in keys:
         if key in header and header[key] not in place:
             yield f"is of the {key} {header[key]!r}, by its own header"

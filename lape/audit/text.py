@@ -15,6 +15,7 @@ from lape.text.pairs import load_pairs
 from lape.text.questions import load_questions
 from lape.text.reading import Reading
 from lape.text.sentences import load_sentences
+from lape.text.shortcuts import baselines
 from lape.text.stored import StoredCorpus
 from lape.text.tasks import SOURCES, balanced, load_task
 from lape.text.tokens import pack
@@ -136,6 +137,8 @@ def check_task(path: Path, header: dict) -> Iterator[str]:
     questions, parameters = load_task(path), header["parameters"]
     if len(questions) != header["questions"]:
         yield f"has {len(questions)} questions, the header says {header['questions']}"
+    if header["baselines"] != baselines(questions):
+        yield "its baselines do not follow from its questions"
     if all(Path(name).is_file() and sha256(name) == digest for name, digest in header["inputs"].items()):
         found = list(SOURCES[header["source"]](header["language"], Reading(), **parameters["settings"]))
         if questions != balanced(found, parameters["number"], str(path)):

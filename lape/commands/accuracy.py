@@ -1,4 +1,4 @@
-"""Accuracy on a task in every language while neurons or parameters are deactivated, or nothing is."""
+"""Accuracy on a task in every language while neurons or parameters are deactivated or steered, or nothing is."""
 
 import argparse
 import logging
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lape.artifacts.files import read_json, write_header, writing
 from lape.commands.arguments import add_backend, positive
+from lape.errors import LapeError
 
 PARAMETERS = ("template", "score", "batch_size", "threads", "backend")
 logger = logging.getLogger(__name__)
@@ -18,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deactivate", metavar="LANGUAGE", help="language whose neurons or parameters are deactivated (with --neurons)"
     )
+    parser.add_argument("--values", type=Path, help="header of the steering values (with --steer)")
+    parser.add_argument("--steer", metavar="LANGUAGE", help="language whose neurons are steered (with --values)")
+    parser.add_argument("--dose", default="set-all-1-1", help="mode-positions-strength-share of the steering")
     parser.add_argument(
         "--template",
         required=True,
@@ -42,19 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
-    from lape.evaluation.choices import ChoiceTemplate, accuracies, correct
-    from lape.evaluation.deactivation import Deactivation
+    from lape.evaluation.choices import ChoiceTemplate, accuracies, asked_of, correct
     from lape.kernels import ops
     from lape.model.running import running
     from lape.text.tasks import load_aligned
 
     description = read_json(arguments.model, "model")
-    off = Deactivation.load(arguments.neurons, arguments.deactivate, None, description)
+    off = _switched(arguments, description)
     template, asked = ChoiceTemplate(arguments.template), load_aligned(arguments.task)
-    task, deactivated = read_json(arguments.task[0], "task")["task"], arguments.deactivate or "baseline"
-    label, total = f"accuracy {description['name']} {task} {off.method} {deactivated}", sum(map(len, asked.values()))
+    task, steered = read_json(arguments.task[0], "task")["task"], arguments.steer
+    deactivated = None if steered else arguments.deactivate or "baseline"
+    label = f"accuracy {description['name']} {task} {off.method} {steered or deactivated}"
     sizes = {name: getattr(arguments, name) for name in ("batch_size", "threads")}
-    with running(arguments.model, label, total, "row", **sizes) as run:
+    with running(arguments.model, label, sum(len(choices) for _, choices in asked_of(asked)), "row", **sizes) as run:
         tables, record, read = _measured(run, off, template, asked, arguments)
     rows = [
         {
@@ -77,6 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
         model_revision=description["revision"],
         method=off.method,
         deactivated=deactivated,
+        steered=steered,
+        dose=arguments.dose if steered else None,
         task=task,
         languages=list(asked),
         rows=rows,
@@ -91,6 +97,20 @@ def run(arguments: argparse.Namespace) -> None:
         outputs=[arguments.output],
     )
     logger.info("%s: %s", label, ", ".join(f"{row['evaluated']} {row['accuracy']:.3f}" for row in rows))
+
+
+def _switched(arguments, description: dict):
+    """What is deactivated or steered."""
+    from lape.evaluation.deactivation import Deactivation
+    from lape.interventions.dose import Dose
+
+    if (arguments.values is None) != (arguments.steer is None):
+        raise LapeError("--values and --steer go together; leave both out to steer nothing")
+    if arguments.steer is None:
+        return Deactivation.load(arguments.neurons, arguments.deactivate, None, description)
+    if arguments.neurons or arguments.deactivate:
+        raise LapeError("--steer and --deactivate: one language is switched at a time; leave one of the two out")
+    return Deactivation.steering(arguments.values, arguments.steer, Dose.parse(arguments.dose), description)
 
 
 def _measured(run, off, template, asked, arguments):

@@ -1,4 +1,4 @@
-"""Write what a run found for tools that know nothing of lape: neurons as the authors release theirs, or a checkpoint.
+"""Write a run's results for tools that know nothing of lape: neurons as the authors do, a checkpoint, or a task.
 
 A checkpoint has languages switched off, or on, in its own weights.
 """
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint | task")
     neurons = kinds.add_parser(
         "neurons",
         help="list[language][layer] of indices",
@@ -50,6 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     checkpoint.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
     checkpoint.set_defaults(run=_checkpoint)
+    task = kinds.add_parser(
+        "task",
+        help="a run's questions for lm-evaluation-harness",
+        description="A run's questions in the format of lm-evaluation-harness: JSON lines and a YAML file per "
+        "language. Give the folder to its --include_path, and name TASK_<language>, or TASK for all languages, in its "
+        "--tasks.",
+        formatter_class=parser.formatter_class,
+    )
+    task.add_argument(
+        "run_folder", metavar="RUN", type=Path, help="run that has the questions, such as results/default"
+    )
+    task.add_argument("task", metavar="TASK", help="of the run, such as next_passage")
+    task.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
+    task.set_defaults(run=_task)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -107,6 +121,14 @@ def _checkpoint(arguments: argparse.Namespace) -> None:
             compared.dtype,
             compared.difference,
         )
+
+
+def _task(arguments: argparse.Namespace) -> None:
+    from lape.export.task import export_task
+    from lape.playground.finished_run import FinishedRun
+
+    names = export_task(FinishedRun.open(arguments.run_folder), arguments.task, arguments.output)
+    logger.info("%s: %s", arguments.output, ", ".join(names))
 
 
 def _reader(model_json: Path):

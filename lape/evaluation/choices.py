@@ -53,10 +53,15 @@ class ChoiceTemplate:
         """The text before the choice."""
         return self.text.removesuffix("{choice}").rstrip().replace("{question}", question)
 
+    @property
+    def delimiter(self) -> str:
+        """The white space between the prompt and the choice."""
+        before = self.text.removesuffix("{choice}")
+        return before[len(before.rstrip()) :]
+
     def whole(self, question: str, choice: str) -> str:
         """The prompt and the choice."""
-        before = self.text.removesuffix("{choice}")
-        return self.prompt(question) + before[len(before.rstrip()) :] + choice
+        return self.prompt(question) + self.delimiter + choice
 
 
 @dataclass(frozen=True)
@@ -181,38 +186,35 @@ def _score(
 
 
 def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[str, ...]]]:
-    """What a model is asked: with an empty question every list of choices that there is, then all questions.
+    """What a model is asked: with an empty question every choice that there is, then all questions.
 
-    The empty questions tell what a choice is worth where nothing is asked. All languages share them, as neither the
-    template nor the choices have a language.
+    The empty questions tell what a choice is worth where nothing is asked. All languages and questions share them.
 
     Args:
         tasks: language -> its questions.
     """
     questions = [(each.question, tuple(each.choices)) for own in tasks.values() for each in own]
-    return [("", choices) for choices in dict.fromkeys(choices for _, choices in questions)] + questions
+    return [("", (choice,)) for choice in dict.fromkeys(choice for _, own in questions for choice in own)] + questions
 
 
 def tables_of(tasks: Mapping[str, Sequence[Question]], values: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
     """Language -> the table of `answers`, from the log-likelihoods of what `asked_of` asks."""
     asked = asked_of(tasks)
     empty = len(asked) - sum(map(len, tasks.values()))
-    priors = {choices: own for (_, choices), own in zip(asked[:empty], values, strict=False)}
+    priors = {choice: float(own[0]) for (_, (choice,)), own in zip(asked[:empty], values, strict=False)}
     rest = iter(values[empty:])
     return {
         language: answers(questions, [next(rest) for _ in questions], priors) for language, questions in tasks.items()
     }
 
 
-def answers(
-    questions: Sequence[Question], loglik: Sequence[np.ndarray], priors: dict[tuple[str, ...], np.ndarray]
-) -> pd.DataFrame:
+def answers(questions: Sequence[Question], loglik: Sequence[np.ndarray], priors: Mapping[str, float]) -> pd.DataFrame:
     """The likelihoods of one language as a table.
 
     Args:
         questions: N questions.
         loglik: of each question's choices.
-        priors: choices -> their log-likelihoods after the prompt of an empty question.
+        priors: choice -> its log-likelihood after the prompt of an empty question.
 
     Returns:
         one row per question and choice, with the columns id, choice (place, from 0), right (1 for the right choice),
@@ -224,7 +226,7 @@ def answers(
             "choice": choice,
             "right": int(choice == question.answer),
             "loglik": loglik[number][choice],
-            "prior": priors[tuple(question.choices)][choice],
+            "prior": priors[text],
             "bytes": len(text.encode()),
         }
         for number, question in enumerate(questions)

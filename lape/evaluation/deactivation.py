@@ -1,4 +1,7 @@
-"""What is off while a text is read: nothing, or one language's neurons, parameters, expert units or direction."""
+"""What is off while a text is read: nothing, or one language's neurons, parameters, expert units or direction.
+
+Or what is on: one language's neurons, at their mean activation on that language.
+"""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -14,9 +17,11 @@ from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.expert_units.selection import ExpertUnits
 from lape.interventions.directions import Directions
+from lape.interventions.dose import STEERED, Dose
 from lape.interventions.overwriting import overwritten
-from lape.interventions.perturbation import Firing, deactivate
+from lape.interventions.perturbation import Firing, deactivate, perturbed
 from lape.interventions.projecting import Projection, projected_out
+from lape.interventions.steering import SteeringValues
 from lape.interventions.zeroing import Zeroing, zeroed
 from lape.model.loading import check_found_on
 from lape.neurons.controls import PREFIXES, activity
@@ -28,12 +33,12 @@ from lape.statistics.sums import read_statistics
 
 @dataclass(frozen=True)
 class Deactivation:
-    """What is deactivated.
+    """What is deactivated, or steered.
 
     Attributes:
-        method: by which it was found; "none" where nothing is deactivated.
-        begin: makes the context in which it is deactivated in a model; the context yields the record of what fired.
-        summary: header of what is deactivated; empty where nothing is.
+        method: by which it was found, with `STEERED` before it where it is steered; "none" where nothing is done.
+        begin: makes the context in which it is done to a model; the context yields the record of what fired.
+        summary: header of what is deactivated, or of the steering values; empty where nothing is.
         files: that it was read from.
     """
 
@@ -97,6 +102,24 @@ class Deactivation:
             values = np.mean([activity(region, found, name)[:, 1] for name in found], axis=0) if means else None
             begin = partial(deactivate, neurons=region, sets=language, means=values)
         return cls(summary["method"], begin, summary, files)
+
+    @classmethod
+    def steering(cls, header_path: Path, language: str, dose: Dose, description: dict) -> "Deactivation":
+        """Read what a language is steered by, in place of deactivating one.
+
+        Args:
+            header_path: of steering values.
+            language: whose neurons are steered.
+            dose: how strongly, and at which positions.
+            description: header of the model artifact.
+
+        Raises:
+            LapeError: the artifact is missing, was found on another model, or does not know the language.
+        """
+        values, summary = SteeringValues.load(header_path), read_json(header_path, "steering")
+        check_found_on(description, header_path, summary)
+        begin = partial(perturbed, perturbations=values.perturbation(language, dose))
+        return cls(f"{STEERED}{summary['method']}", begin, summary, (header_path, header_path.with_suffix(".tsv")))
 
     def proof(self, record: Firing | Zeroing | Projection | None, tokens: int) -> dict:
         """What the deactivation did, for the header of an artifact.

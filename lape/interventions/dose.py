@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lape.errors import LapeError
 
+STEERED = "steered_"  # the beginning of the name of a method whose neurons are steered
+
 
 @dataclass(frozen=True)
 class Dose:

@@ -188,16 +188,26 @@ def steering_methods(config: dict) -> list[str]:
     return _scores(config, models, settings)
 
 
-def task_accuracy(config: dict) -> list[str]:
-    """Accuracy on every task with nothing deactivated, and by every method and its control with each language."""
-    methods = [row for name in config["experiments"]["task_accuracy"]["methods"] for row in (name, control_of(name))]
-    return [
-        f"<results>/accuracy/{model}/{task}/{row}.json"
-        for model in item_models(config, "task_accuracy")
+def downstream(config: dict) -> list[str]:
+    """Accuracy on every task with nothing switched, by every method and its control, and with each language steered.
+
+    Behind them are the perplexities by the methods and their controls, where a task is measured.
+    """
+    section = config["experiments"]["downstream"]
+    methods = [row for name in section["methods"] for row in (name, control_of(name))]
+    settings = [*methods, *(f"steered_{name}" for name in section["steered"])]
+    measured = {
+        (model, task): languages
+        for model in item_models(config, "downstream")
         for task in config["tasks"]
         if (languages := task_languages(config, task, model))
-        for row in ("none/baseline", *(f"{method}/{language}" for method in methods for language in languages))
+    }
+    accuracies = [
+        f"<results>/accuracy/{model}/{task}/{row}.json"
+        for (model, task), languages in measured.items()
+        for row in ("none/baseline", *(f"{setting}/{language}" for setting in settings for language in languages))
     ]
+    return accuracies + perplexity(config, dict.fromkeys(model for model, _ in measured), methods)
 
 
 def similarity_by_layer(config: dict) -> list[str]:

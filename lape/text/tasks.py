@@ -10,30 +10,16 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from lape.artifacts.files import checked, read_json, read_rows, write_header, writing
 from lape.errors import LapeError
 from lape.text.files import json_lines, matching_paths
+from lape.text.next_passage import read_next_passage
+from lape.text.question import Question
 from lape.text.reading import Reading
+from lape.text.shortcuts import baselines
 
 logger = logging.getLogger(__name__)
-
-
-class Question(NamedTuple):
-    """A question with choices.
-
-    Attributes:
-        id: the number of the question, the same in all languages.
-        question: the text that the question is about.
-        choices: the texts of the choices.
-        answer: the place of the right choice, from 0.
-    """
-
-    id: int
-    question: str
-    choices: list[str]
-    answer: int
 
 
 _KINDS = {"id": int, "question": str, "choices": list, "answer": int}
@@ -135,7 +121,7 @@ def read_files(
             ) from error
 
 
-SOURCES = {"embedded": read_examples, "files": read_files}
+SOURCES = {"embedded": read_examples, "files": read_files, "next_passage": read_next_passage}
 
 
 def balanced(questions: Sequence[Question], number: int | None, label: str) -> list[Question]:
@@ -175,7 +161,7 @@ def build_task(
     Args:
         task: what the task is called.
         language: the language to read.
-        source: "embedded" or "files".
+        source: one of `SOURCES`.
         settings: keyword arguments of the source's reader.
         output: the `.jsonl`; the header is the `.json` beside it.
         number: see `balanced`.
@@ -199,6 +185,7 @@ def build_task(
     if twice := [identity for identity, times in Counter(each.id for each in found).items() if times > 1]:
         raise LapeError(f"{label}: id {min(twice)} is there twice; number the questions")
     chosen = balanced(found, number, label)
+    solved = baselines(chosen)
     with writing(output) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for question in chosen:
             file.write(json.dumps(question._asdict(), ensure_ascii=False) + "\n")
@@ -210,11 +197,14 @@ def build_task(
         source=source,
         questions=len(chosen),
         found=len(found),
+        baselines=solved,
         parameters={"settings": dict(settings), "number": number},
         inputs=reading.inputs,
         outputs=[output],
     )
     logger.info("%s: %d of %d questions", label, len(chosen), len(found))
+    if better := [f"{row['rule']} {row['accuracy']:.2f}" for row in solved if row["low"] > row["chance"]]:
+        logger.warning("%s: rules that read nothing are better than chance: %s", label, ", ".join(better))
 
 
 def load_task(header_path: str | Path) -> list[Question]:

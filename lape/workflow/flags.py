@@ -137,7 +137,7 @@ class Flags:
 
     def accuracy(self, wildcards) -> str:
         """The settings by which a task's choices are scored."""
-        task, section = self._config["tasks"][wildcards.task], self._config["experiments"]["task_accuracy"]
+        task, section = self._config["tasks"][wildcards.task], self._config["experiments"]["downstream"]
         return _joined([*_options(task, ("template", "score")), *_options(section, ("batch_size",))])
 
     def expert_number(self) -> int:

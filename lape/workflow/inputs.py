@@ -210,8 +210,10 @@ class Inputs:
         return [f"{header.removesuffix('.json')}.jsonl" for header in self.pairs_headers(wildcards)]
 
     def task(self, wildcards) -> list[str]:
-        """The sources of a task's questions in one language: the downloaded file, or the files of its pattern."""
+        """The sources of a task's questions in one language: its corpus, a download, or the files of its pattern."""
         task = self._config["tasks"][wildcards.task]
+        if task["source"] == "next_passage":
+            return [f"<results>/corpus/{wildcards.language}{suffix}" for suffix in (".parquet", ".json")]
         if task["source"] == "embedded":
             return [self._downloaded(task["download"])]
         pattern = self.task_settings(wildcards)["pattern"]
@@ -221,6 +223,11 @@ class Inputs:
         """The settings by which a task's questions in one language are read from the task's source."""
         task = self._config["tasks"][wildcards.task]
         settings = {"skip": task.get("skip", [])}
+        if task["source"] == "next_passage":
+            corpus = f"results/{self._config['run']}/corpus/{wildcards.language}.parquet"
+            split = {key: self._config["tokens"][key] for key in ("valid_share", "seed")}
+            lengths = {key: task[key] for key in ("question_bytes", "choice_bytes", "passages") if key in task}
+            return settings | {"corpus": corpus} | split | lengths
         if task["source"] == "embedded":
             settings |= {"document": task["document"], "labels": task.get("labels")}
             return settings | {"file": self._downloaded(task["download"])}

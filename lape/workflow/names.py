@@ -51,6 +51,7 @@ def constraints(config: dict) -> dict[str, str]:
         "language": one_of(languages(config)),
         "split": "train|valid",
         "deactivated": one_of(config["languages"]),
+        "steered": one_of(config["languages"]),
         "ratio": r"[\d.e-]+",
         "download": one_of(config["downloads"]),
         "file": one_of(files),

@@ -16,13 +16,13 @@ from lape.items.figures import draw
 from lape.items.registry import TABLES
 from lape.items.tables import read, texts
 
-ITEM = "task_accuracy"
+ITEM = "downstream"
 # "no" and "nan" are languages that a careless reader takes for missing values.
 LANGUAGES = ["no", "nan"]
 QUESTIONS = 40
 # Questions that are answered wrongly, the first of each language.
 WRONG = {"none": {"baseline": (4, 18)}, "lape": {"no": (24, 20), "nan": (4, 19)}}
-WRONG |= {"active_lape": {"no": (8, 18), "nan": (4, 18)}}
+WRONG |= {"active_lape": {"no": (8, 18), "nan": (4, 18)}, "steered_lape": {"no": (4, 18), "nan": (20, 18)}}
 
 
 def setting(folder, method, deactivated, wrong, languages=LANGUAGES, score="sum", questions=QUESTIONS, model="tiny"):
@@ -39,7 +39,9 @@ def setting(folder, method, deactivated, wrong, languages=LANGUAGES, score="sum"
     names = ["evaluated", "id", "choice", "right", "loglik", "prior", "bytes"]
     path = folder / f"{model}-{method}-{deactivated}-{score}-{questions}.json"
     pd.DataFrame(rows, columns=names).to_csv(path.with_suffix(".tsv"), sep="\t", index=False)
-    header = {"artifact": "accuracy", "model": model, "task": "mood", "method": method, "deactivated": deactivated}
+    header = {"artifact": "accuracy", "model": model, "task": "mood", "method": method}
+    steered = method.startswith("steered_")
+    header |= {"deactivated": None if steered else deactivated, "steered": deactivated if steered else None}
     header |= {"languages": languages, "parameters": {"score": score}}
     path.write_text(json.dumps(header | {"outputs": {path.with_suffix(".tsv").name: sha256(path.with_suffix(".tsv"))}}))
     return path
@@ -63,8 +65,8 @@ def answered(wrong: int) -> np.ndarray:
 
 def test_cells_are_the_answers(tmp_path):
     frame = rows(settings(tmp_path))
-    single = frame[frame["cells"] == "one"].set_index(["method", "deactivated", "evaluated"])
-    assert len(single) == 2 + 2 * 4 and set(frame["questions"]) == {QUESTIONS}
+    single = frame[frame["cells"] == "one"].set_index(["method", "switched", "evaluated"])
+    assert len(single) == 2 + 3 * 4 and set(frame["questions"]) == {QUESTIONS}
     base = single.loc[("none", "baseline", "no")]
     assert (base["accuracy"], base["uniform"], base["majority"]) == (90, 50, 50)
     assert [base["low"], base["high"]] == pytest.approx([100 * bound for bound in share_interval(36, 40)])
@@ -78,12 +80,13 @@ def test_cells_are_the_answers(tmp_path):
     assert (cell["control_accuracy"], cell["above_control"]) == (80, -40)
     assert cell["control_p_value"] == pytest.approx(2 * 0.5**16)
     assert single.loc[("active_lape", "nan", "nan"), ["change", "p_value"]].tolist() == [0, 1]
+    assert single.loc[("steered_lape", "nan", "no"), ["change", "control_method"]].tolist() == [-40, ""]
     # What deactivation does is one family of tests, whatever it is compared with; being above chance is another.
     for family in (["p_chance"], ["p_value", "control_p_value"]):
         plain = single[family].to_numpy()
         adjusted = single[[f"{name.replace('p_value', 'p')}_holm" for name in family]].to_numpy()
         tested = np.isfinite(plain)
-        assert tested.sum() == (2 if family == ["p_chance"] else 8 + 4)
+        assert tested.sum() == (2 if family == ["p_chance"] else 12 + 4)
         assert (
             adjusted.T[tested.T] == pytest.approx(holm(plain.T[tested.T])) and not np.isfinite(adjusted[~tested]).any()
         )
@@ -92,10 +95,12 @@ def test_cells_are_the_answers(tmp_path):
 def test_means_are_over_the_diagonal_and_over_the_rest(tmp_path):
     frame = rows(settings(tmp_path))
     means = frame[frame["cells"] != "one"].set_index(["method", "cells"])
-    own, others = means.loc[("lape", "own")], means.loc[("lape", "others")]
+    own, others, difference = (means.loc[("lape", kind)] for kind in ("own", "others", "difference"))
     assert (own["accuracy"], own["change"], others["change"]) == (46.25, -26.25, -2.5)
     assert own["change_low"] < -26.25 < own["change_high"] < 0
     assert own["p_value"] < 0.001 and own["above_control"] == -21.25 and own["control_p_value"] < 0.001
+    assert (difference["change"], difference["above_control"]) == (-23.75, -18.75)
+    assert difference["change_low"] < -23.75 < difference["change_high"] < 0 and np.isnan(difference["accuracy"])
     assert means[["low", "p_holm", "control_p_holm"]].isna().all(axis=None)
     assert set(frame.loc[frame["cells"] != "one", "evaluated"]) == {""}
 
@@ -103,7 +108,7 @@ def test_means_are_over_the_diagonal_and_over_the_rest(tmp_path):
 def test_without_a_control_and_by_another_score(tmp_path):
     paths = [path for path in settings(tmp_path, score="calibrated") if "active" not in path.name]
     frame = rows(paths)
-    assert frame["control_p_value"].isna().all() and set(frame["accuracy"]) == {100}
+    assert frame["control_p_value"].isna().all() and set(frame["accuracy"].dropna()) == {100}
     assert "calibrated, % [95% interval]" in texts(ITEM, frame)[".md"]
 
 
@@ -119,14 +124,14 @@ def test_the_table_reads_as_it_was_written_and_draws(tmp_path):
     assert all(f">{code}" in svg for code in LANGUAGES)
     assert_legible_in_a_column(ITEM, frame)
     titles = [axis.get_title() for axis in draw(ITEM, frame).axes if axis.get_title()]
-    assert titles == ["tiny, mood: LAPE", "tiny, mood: activity-matched control"]
+    assert titles == ["tiny, mood: LAPE", "tiny, mood: activity-matched control", "tiny, mood: LAPE, steered"]
 
 
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
         (lambda folder, paths: paths[1:], "accuracy of tiny, mood, baseline: missing; run `lape accuracy` without"),
-        (lambda folder, paths: paths[:2], "accuracy of tiny, mood, lape, nan deactivated: missing; run"),
+        (lambda folder, paths: paths[:2], "accuracy of tiny, mood, lape, nan: missing; run"),
         (lambda folder, paths: [*paths, paths[1]], "accuracy of tiny, mood, lape, no: comes twice; pass each"),
         (
             lambda folder, paths: [paths[0], paths[1], setting(folder, "lape", "nan", (1, 1), questions=8)],

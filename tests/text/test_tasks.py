@@ -129,3 +129,59 @@ def test_languages_that_are_not_aligned_are_refused(tmp_path, monkeypatch, chang
         build(language, source="files", pattern=f"{language}-rows.jsonl")
     with pytest.raises(LapeError, match=fault):
         load_aligned(["fr.json", "ja.json" if change else "fr.json"])
+
+
+SUBJECTS = ["horse", "river", "window", "teacher", "garden", "bridge", "doctor", "kitchen", "letter", "harbour"]
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A corpus of 20 documents, half of which are kept for evaluation; the working directory.
+
+    Every document has five pairs of a sentence and the next one. The first sentence names the document.
+    """
+    monkeypatch.chdir(tmp_path)
+    for language in ("fr", "ja"):
+        rows = [
+            {
+                "id": str(document),
+                "text": " ".join(
+                    f"About {document} the {SUBJECTS[pair]} we know enough. "
+                    f"They say of {document} that {SUBJECTS[-pair - 1]} waits."
+                    for pair in range(5)
+                ),
+            }
+            for document in range(20)
+        ]
+        make_corpus(Path(f"{language}.parquet"), language, rows)
+    return tmp_path
+
+
+def passages(language, number=40, **settings) -> Path:
+    settings = {"corpus": f"{language}.parquet", "valid_share": 0.5, "seed": 0, "passages": 50} | settings
+    return build(f"{language}", number, "next_passage", **settings | {"corpus": f"{language}.parquet"})
+
+
+def test_passages_are_of_held_out_documents_and_alike(kept):
+    tasks = load_aligned([passages(language) for language in ("fr", "ja")])
+    stored = StoredCorpus("fr.parquet")
+    held_out = {stored.ids[row] for row in stored.rows("valid", 0.5, 0)}
+    for each in tasks["fr"]:
+        document = each.question.split()[1]
+        assert [choice.split()[3] == document for choice in each.choices].index(True) == each.answer
+        assert {choice.split()[3] for choice in each.choices} <= held_out and len(set(each.choices)) == 4
+        sizes = [len(choice.encode()) for choice in each.choices]
+        assert max(sizes) <= 32 and max(abs(size - sizes[each.answer]) for size in sizes) <= 0.2 * sizes[each.answer]
+        shared = [len(word_set(each.question) & word_set(choice)) for choice in each.choices]
+        assert len(set(shared)) == 1
+    assert Counter(each.answer for each in tasks["fr"]) == dict.fromkeys(range(4), 10)
+    wrong = Counter(choice for each in tasks["fr"] for place, choice in enumerate(each.choices) if place != each.answer)
+    assert max(wrong.values()) <= 4
+    header = read_json("fr.json", "task")
+    assert [row["rule"] for row in header["baselines"]] == list(RULES)
+    assert list(CHECKS["task"](Path("fr.json"), header)) == []
+    before = Path("fr.jsonl").read_bytes()
+    passages("fr")
+    assert Path("fr.jsonl").read_bytes() == before
+    with pytest.raises(LapeError, match="fr.parquet: is in 'fr', not in 'ja'; pass this language's corpus"):
+        build("ja", 40, "next_passage", corpus="fr.parquet", valid_share=0.5, seed=0)

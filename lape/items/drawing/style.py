@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lape.artifacts.files import writing
+from lape.interventions.dose import STEERED
 
 # The width of the text of a two-column page and of one column of it, in inches.
 PAGE, COLUMN = 7.0, 3.3
@@ -121,6 +122,8 @@ def method_name(method: str) -> str:
             own = method.removeprefix(prefix)
             kind = "magnitude-matched control" if method == "active_pv" else kind
             return kind if own == "lape" else f"{kind} of {names.get(own, own)}"
+    if method.startswith(STEERED):
+        return f"{method_name(method.removeprefix(STEERED))}, steered"
     return names.get(method, method)
 
 

@@ -1,1 +1,1 @@
-"""Accuracy on tasks under deactivation: its table and its figure."""
+"""Accuracy on tasks with languages off and on: its table and its figure."""

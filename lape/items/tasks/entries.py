@@ -1,4 +1,4 @@
-"""The entries of the items on tasks under deactivation."""
+"""The entries of the items on tasks."""
 
 from lape.items import sources
 from lape.items.entry import Figure, Item, Named, Table
@@ -6,22 +6,23 @@ from lape.items.sources import bootstrap
 
 ITEMS = (
     Item(
-        "task_accuracy",
+        "downstream",
         "paper",
         Table(
-            "Accuracy on tasks under deactivation",
-            ("accuracy",),
-            sources.task_accuracy,
-            Named("tasks.rows.task_accuracy"),
-            Named("tasks.sections.task_accuracy_sections"),
+            "Accuracy on tasks with languages off and on",
+            ("accuracy", "perplexity"),
+            sources.downstream,
+            Named("tasks.rows.downstream"),
+            Named("tasks.sections.downstream_sections"),
             read_beside=Named("tasks.inputs.data"),
             options=bootstrap("scores"),
         ),
         Figure(
-            "Accuracy on tasks under deactivation: change in points",
-            Named("tasks.heatmap.task_accuracy"),
-            Named("tasks.heatmap.COLUMNS"),
+            "Accuracy on tasks with languages off and on: change in points",
+            Named("tasks.heatmaps.downstream"),
+            Named("tasks.heatmaps.COLUMNS"),
         ),
-        where=lambda config: bool(sources.task_accuracy(config)),
+        aliases=("task_accuracy",),
+        where=lambda config: bool(sources.downstream(config)),
     ),
 )

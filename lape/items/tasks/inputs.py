@@ -17,7 +17,7 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Setting:
-    """The answers of one model to one task, with one set deactivated or none.
+    """The answers of one model to one task, with one language switched off or on, or none.
 
     Attributes:
         path: the accuracy header.
@@ -26,6 +26,11 @@ class Setting:
 
     path: Path
     header: dict
+
+    @property
+    def switched(self) -> str:
+        """The language that is off or on, or `BASELINE`."""
+        return self.header["steered"] or self.header["deactivated"]
 
     @property
     def score(self) -> str:
@@ -57,15 +62,15 @@ class Setting:
         return np.stack([correct(table, score or self.score).to_numpy() for table in self.tables.values()])
 
     def __str__(self) -> str:
-        names = (self.header[name] for name in ("model", "task", "method", "deactivated"))
-        return f"accuracy of {', '.join(names)}"
+        names = (self.header[name] for name in ("model", "task", "method"))
+        return f"accuracy of {', '.join(names)}, {self.switched}"
 
 
 def load(paths: Iterable[str | Path]) -> dict[tuple[str, str], dict[tuple[str, str], Setting]]:
     """Read accuracy headers.
 
     Returns:
-        (model, task) -> (method, deactivated language) -> its answers, the baseline first.
+        (model, task) -> (method, switched language) -> its answers, the baseline first.
 
     Raises:
         LapeError: a path is no accuracy header, a setting comes twice, a baseline or a language of a method is missing,
@@ -74,7 +79,7 @@ def load(paths: Iterable[str | Path]) -> dict[tuple[str, str], dict[tuple[str, s
     found: dict[tuple[str, str], dict[tuple[str, str], Setting]] = {}
     for path in map(Path, paths):
         one = Setting(path, read_json(path, "accuracy"))
-        key = one.header["method"], one.header["deactivated"]
+        key = one.header["method"], one.switched
         if found.setdefault((one.header["model"], one.header["task"]), {}).setdefault(key, one) is not one:
             raise LapeError(f"{one}: comes twice; pass each accuracy header once")
     for (model, task), settings in found.items():
@@ -85,8 +90,7 @@ def load(paths: Iterable[str | Path]) -> dict[tuple[str, str], dict[tuple[str, s
             for language in base.header["languages"]:
                 if (method, language) not in settings:
                     raise LapeError(
-                        f"accuracy of {model}, {task}, {method}, {language} deactivated: missing; run `lape accuracy` "
-                        "for that set"
+                        f"accuracy of {model}, {task}, {method}, {language}: missing; run `lape accuracy` for that set"
                     )
         for one in settings.values():
             if not _same_questions(one, base):

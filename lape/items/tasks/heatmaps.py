@@ -1,24 +1,25 @@
-"""Accuracy on tasks: what deactivating one language's neurons does to the answers in every language."""
+"""Accuracy on tasks: what switching one language off or on does to the answers in every language."""
 
 import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from lape.interventions.dose import STEERED
 from lape.items.drawing.heatmap import cell_side, heatmap, panel_size, shared_bar
 from lape.items.drawing.style import grid, in_column, method_name
 from lape.items.tasks.rows import ONE, SIGNIFICANT
 
-COLUMNS = ("model", "task", "method", "deactivated", "evaluated", "cells", "change", "control_p_holm")
+COLUMNS = ("model", "task", "method", "switched", "evaluated", "cells", "change", "control_p_holm")
 
 
-def task_accuracy(frame: pd.DataFrame) -> Figure:
-    """Change of accuracy in points, one row of panels per model and task, each method beside its control.
+def downstream(frame: pd.DataFrame) -> Figure:
+    """Change of accuracy in points, one row of panels per model and task: each method, its control, and steering.
 
-    In a panel a row is the deactivated language and a column the evaluated one. The scale reaches at least 10 points. A
-    number is bold where the accuracy differs from the control's.
+    In a panel a row is the deactivated or steered language and a column the evaluated one. The scale reaches at least
+    10 points. A number is bold where the accuracy differs from the control's.
 
     Args:
-        frame: the table of `lape.items.tasks.rows.task_accuracy`.
+        frame: the table of `lape.items.tasks.rows.downstream`.
     """
     frame = frame[(frame["cells"] == ONE) & (frame["method"] != "none")]
     groups = [block for _, block in frame.groupby(["model", "task"], sort=False)]
@@ -36,10 +37,9 @@ def task_accuracy(frame: pd.DataFrame) -> Figure:
                 axis.remove()
                 continue
             differs = own.assign(bold=own["control_p_holm"] < SIGNIFICANT)
+            axis.set_ylabel("steered language" if method.startswith(STEERED) else "deactivated language")
             heatmap(axis, _matrix(own, "change"), scale, bold=_matrix(differs, "bold"))
             axis.set_title(f"{own['model'].iat[0]}, {own['task'].iat[0]}: {method_name(method)}")
-        for axis in line if in_column() else line[:1]:
-            axis.set_ylabel("deactivated language")
     for axis in axes[-1]:
         axis.set_xlabel("evaluated language")
     drawn = [axis for axis in axes.ravel() if axis.figure is not None]
@@ -48,9 +48,9 @@ def task_accuracy(frame: pd.DataFrame) -> Figure:
 
 
 def _matrix(block: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One column of a frame of one model, task and method, deactivated x evaluated, in the frame's order."""
-    order = block["deactivated"].unique()
-    return block.pivot(index="deactivated", columns="evaluated", values=column).loc[order, order]
+    """One column of a frame of one model, task and method, switched x evaluated, in the frame's order."""
+    order = block["switched"].unique()
+    return block.pivot(index="switched", columns="evaluated", values=column).loc[order, order]
 
 
 def _side(block: pd.DataFrame) -> float:
