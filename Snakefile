@@ -56,7 +56,8 @@
 #             {deactivated}.tsv                  draws       further draws of the control, by draw and chunk
 #   <results>/tasks/{task}/{language}.jsonl      task        questions with choices; aligned by id
 #   <results>/accuracy/{model}/{task}/{method}/
-#             {deactivated}.tsv                  accuracy    likelihood of every choice, as perplexity's rows
+#             {deactivated}.tsv                  accuracy    likelihood of every choice, as perplexity's rows;
+#                                                            steered_{method}/ with a language on instead
 #   <results>/tables/{item}.csv, .md, .html,
 #             {item}.latex/                      table       one per item of the registry, lape/items/
 #   <results>/figures/{item}.pdf, .svg, .png     figure

@@ -125,9 +125,8 @@ def _checkpoint(arguments: argparse.Namespace) -> None:
 
 def _task(arguments: argparse.Namespace) -> None:
     from lape.export.task import export_task
-    from lape.playground.finished_run import FinishedRun
 
-    names = export_task(FinishedRun.open(arguments.run_folder), arguments.task, arguments.output)
+    names = export_task(arguments.run_folder, arguments.task, arguments.output)
     logger.info("%s: %s", arguments.output, ", ".join(names))
 
 

@@ -1,1 +1,1 @@
-"""Checkpoints whose own weights do what lape does to a running model, for tools that know nothing of lape."""
+"""What a run found, for tools that know nothing of lape: checkpoints with languages switched, and its questions."""

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import yaml
 
+from lape.artifacts.files import read_json
 from lape.errors import LapeError
 from lape.evaluation.choices import ChoiceTemplate
 from lape.model.conversion import converted
-from lape.playground.finished_run import FinishedRun
 from lape.text.tasks import load_aligned
 
 
-def export_task(finished: FinishedRun, task: str, folder: Path) -> list[str]:
+def export_task(run: Path, task: str, folder: Path) -> list[str]:
     """Write a run's task for the harness, which then knows `<task>_<language>`, and all of them by the tag `<task>`.
 
     The prompt and the delimiter before a choice are those of the run's template. So `acc` is the accuracy by the summed
     log-likelihood. `acc_norm` divides it by the choice's characters.
 
     Args:
-        finished: the run.
+        run: the folder of the run, which has made the questions.
         task: by its name in the configuration.
         folder: a new folder. The YAML files name it by its whole path.
 
@@ -29,12 +29,12 @@ def export_task(finished: FinishedRun, task: str, folder: Path) -> list[str]:
     Raises:
         LapeError: the run has no such task, or the folder exists.
     """
-    headers = sorted((finished.folder / "tasks" / task).glob("*.json"))
+    headers = sorted((run / "tasks" / task).glob("*.json"))
     if not headers:
-        raise LapeError(f"{finished.folder}: has no questions of a task {task!r}; run `snakemake downstream` with it")
+        raise LapeError(f"{run}: has no questions of a task {task!r}; run `snakemake downstream` with it")
     if folder.exists():
         raise LapeError(f"{folder}: is there already; name a new folder")
-    template = ChoiceTemplate(finished.config["tasks"][task]["template"])
+    template = ChoiceTemplate(read_json(run / "config.json")["tasks"][task]["template"])
     questions = {f"{task}_{language}": own for language, own in load_aligned(headers).items()}
 
     def write(temporary: Path) -> None:

@@ -36,9 +36,7 @@ def converted(folder: Path, convert: Callable[[Path], None]) -> None:
             temporary.rename(folder)
             flush(folder.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise LapeError(
-            f"{folder}: the checkpoint cannot be written ({error}); free some disk or mend the folder"
-        ) from error
+        raise LapeError(f"{folder}: cannot be written ({error}); free some disk or mend the folder") from error
 
 
 def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:

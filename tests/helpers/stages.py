@@ -68,6 +68,8 @@ STAGES = {
     "--output tasks/fr.jsonl",
     "accuracy": "accuracy --model models/model.json --task tasks/fr.json tasks/ja.json --neurons neurons/lape.json "
     "--deactivate fr --template {question}:{choice} --output accuracy/fr.tsv",
+    "steered": "accuracy --model models/model.json --task tasks/fr.json tasks/ja.json --values steering/lape.json "
+    "--steer fr --template {question}:{choice} --output accuracy/steered.tsv",
     "embed": "embed --model models/model.json --sentences questions/fr.json --output embeddings/fr.npy",
     "table": "table neurons_per_layer neurons/lape.json --output tables/neurons_per_layer.csv",
     "figure": "figure neurons_per_layer tables/neurons_per_layer.csv --output figures/neurons_per_layer.pdf",

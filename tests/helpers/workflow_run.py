@@ -29,6 +29,7 @@ CONFIG = {
     "corpus": {"source": "files", "language_check": "off", "files": {"pattern": "texts/{language}/*"}},
     "tasks": {
         "multiemo": {"languages": []},  # it would be downloaded
+        "next_passage": {"languages": []},  # its texts are one sentence
         "mood": {
             "source": "files",
             "pattern": "moods/{language}.jsonl",

@@ -1,6 +1,7 @@
 """`lape task`: BIG-bench's documents and JSON lines, balance, alignment, and what is refused."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from lape.artifacts.files import read_json
 from lape.audit.run import CHECKS
 from lape.errors import LapeError
+from lape.text.build import build_corpus
+from lape.text.shortcuts import RULES, word_set
+from lape.text.stored import StoredCorpus
 from lape.text.tasks import Question, balanced, build_task, load_aligned, load_task
 
 LABELS = {"good": "Good", "bad": "Bad"}
@@ -142,34 +146,30 @@ def kept(tmp_path, monkeypatch):
     """
     monkeypatch.chdir(tmp_path)
     for language in ("fr", "ja"):
-        rows = [
-            {
-                "id": str(document),
-                "text": " ".join(
-                    f"About {document} the {SUBJECTS[pair]} we know enough. "
-                    f"They say of {document} that {SUBJECTS[-pair - 1]} waits."
-                    for pair in range(5)
-                ),
-            }
-            for document in range(20)
-        ]
-        make_corpus(Path(f"{language}.parquet"), language, rows)
+        for document in range(20):
+            pairs = (
+                f"About q{document} the {SUBJECTS[pair]} there is a good deal to be said. "
+                f"They say of a{document} that {SUBJECTS[-pair - 1]} waits."
+                for pair in range(5)
+            )
+            Path(f"{language}-{document}.txt").write_text(" ".join(pairs))
+        settings = {"pattern": f"{language}-*.txt", "text_column": "text", "id_column": None}
+        build_corpus(language, "files", settings, f"corpus/{language}.parquet", language_check="off")
     return tmp_path
 
 
 def passages(language, number=40, **settings) -> Path:
-    settings = {"corpus": f"{language}.parquet", "valid_share": 0.5, "seed": 0, "passages": 50} | settings
-    return build(f"{language}", number, "next_passage", **settings | {"corpus": f"{language}.parquet"})
+    settings = {"corpus": f"corpus/{language}.parquet", "valid_share": 0.5, "seed": 0, "passages": 50} | settings
+    return build(language, number, "next_passage", **settings)
 
 
 def test_passages_are_of_held_out_documents_and_alike(kept):
     tasks = load_aligned([passages(language) for language in ("fr", "ja")])
-    stored = StoredCorpus("fr.parquet")
-    held_out = {stored.ids[row] for row in stored.rows("valid", 0.5, 0)}
+    stored = StoredCorpus("corpus/fr.parquet")
+    held_out = {text.split()[1][1:] for text in stored.texts(stored.rows("valid", 0.5, 0))}
     for each in tasks["fr"]:
-        document = each.question.split()[1]
-        assert [choice.split()[3] == document for choice in each.choices].index(True) == each.answer
-        assert {choice.split()[3] for choice in each.choices} <= held_out and len(set(each.choices)) == 4
+        asked, documents = each.question.split()[1][1:], [choice.split()[3][1:] for choice in each.choices]
+        assert documents.index(asked) == each.answer and set(documents) <= held_out and len(set(documents)) == 4
         sizes = [len(choice.encode()) for choice in each.choices]
         assert max(sizes) <= 32 and max(abs(size - sizes[each.answer]) for size in sizes) <= 0.2 * sizes[each.answer]
         shared = [len(word_set(each.question) & word_set(choice)) for choice in each.choices]
@@ -183,5 +183,5 @@ def test_passages_are_of_held_out_documents_and_alike(kept):
     before = Path("fr.jsonl").read_bytes()
     passages("fr")
     assert Path("fr.jsonl").read_bytes() == before
-    with pytest.raises(LapeError, match="fr.parquet: is in 'fr', not in 'ja'; pass this language's corpus"):
-        build("ja", 40, "next_passage", corpus="fr.parquet", valid_share=0.5, seed=0)
+    with pytest.raises(LapeError, match=r"corpus/fr\.parquet: is in 'fr', not in 'ja'; pass this language's corpus"):
+        build("ja", 40, "next_passage", corpus="corpus/fr.parquet", valid_share=0.5, seed=0)

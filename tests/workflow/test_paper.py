@@ -38,6 +38,7 @@ TABLES = [item.name for item in ITEMS if item.table]
 FIGURES = [item.name for item in ITEMS if item.figure]
 # What is made from the average precision.
 UNITS = {"select_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
+ACCURACIES = {"baseline_accuracy", "accuracy", "accuracy_steered"}
 PRECISION = {"average_precision", "select_ap", "active_control", "steering", "perplexity", *UNITS}
 MANIFEST = "results/tiny/paper/manifest.json"
 
@@ -194,11 +195,11 @@ def test_a_second_run_does_nothing(run):
         ({"stability": {"seed": 1}}, {"measure_stability"}),
         ({"parameter_variation": {"checkpoint_steps": 1}}, set()),
         ({"questions": {"number": 3}}, {"questions", "generate", "score", "pairs", "translate", "score_translation"}),
-        ({"steering": {"dose": "max-all-1-1"}}, {"generate", "score"}),
+        ({"steering": {"dose": "max-all-1-1"}}, {"generate", "score", "accuracy_steered"}),
         ({"scores": {"minimum_bytes": 2}}, {"score", "score_sample", "score_translation"}),
         ({"scores": {"minimum_bytes": 1000, "seed": 1}}, set()),
         ({"structure": {"pooling": "last"}}, {"embed"}),
-        ({"tasks": {"mood": CONFIG["tasks"]["mood"] | {"score": "sum"}}}, {"baseline_accuracy", "accuracy"}),
+        ({"tasks": {"mood": CONFIG["tasks"]["mood"] | {"score": "sum"}}}, ACCURACIES),
         ({"sentences": {"held_out": 3}}, {"sentences", "responses", *PRECISION}),
         ({"expert_units": {"storage": "float16"}}, {"responses", *PRECISION}),
         ({"expert_units": {"seed": 1}}, UNITS),
@@ -223,7 +224,7 @@ def test_a_setting_makes_anew_what_it_concerns(run, sections, rules):
         "perplexity_parameters",
     }
     computing |= {"steering", "questions", "aligned", "generate", "score", "embed", "sentences", "responses", "pairs"}
-    computing |= {"task", "baseline_accuracy", "accuracy"} | PRECISION
+    computing |= {"task"} | ACCURACIES | PRECISION
     assert set(pending) & computing == rules
     if "select" in rules:
         assert (pending["select"], pending["active_control"], pending["perplexity"]) == (1, 1, 2 * len(LANGUAGES))
@@ -376,6 +377,14 @@ def hooks(run: Workspace, name: str, change) -> None:
                 run.results / "accuracy/tiny/mood/active_lape/fr.tsv", lambda frame: frame.assign(right=frame["choice"])
             ),
             "its choices of fr are not those of its questions",
+        ),
+        (
+            "accuracy",
+            "accuracy/tiny/mood/steered_lape/fr.json",
+            lambda run: hooks(
+                run, "accuracy/tiny/mood/steered_lape/fr.json", lambda own: own["by_layer"][0].update(neurons=99)
+            ),
+            "its hooks are not on the neurons that steer towards fr",
         ),
         ("stability", "stability/tiny.json", rarer_neuron, "its frequencies of all languages do not add up"),
         (
