@@ -92,8 +92,9 @@ def test_template():
 def test_scores_and_what_a_choice_is_worth_where_nothing_is_asked():
     choices = ["No", "Yeees"]
     tasks = {"fr": [Question(3, "Oui ?", choices, 1)], "ja": [Question(3, "はい?", choices, 1)]}
-    assert asked_of(tasks) == [("", tuple(choices)), ("Oui ?", tuple(choices)), ("はい?", tuple(choices))]
-    found = tables_of(tasks, [np.array([-1.0, -4.0]), np.array([-1.5, -3.0]), np.array([-2.0, -6.0])])
+    alone = [("", (choice,)) for choice in choices]
+    assert asked_of(tasks) == [*alone, ("Oui ?", tuple(choices)), ("はい?", tuple(choices))]
+    found = tables_of(tasks, [np.array(own) for own in ([-1.0], [-4.0], [-1.5, -3.0], [-2.0, -6.0])])
     assert found["fr"].to_dict("list") == {
         "id": [3, 3],
         "choice": [0, 1],

@@ -1,6 +1,7 @@
 """`lape export task`: what lm-evaluation-harness reads, and what is refused."""
 
 import json
+from pathlib import Path
 
 import yaml
 from stages import check_refusal
@@ -17,8 +18,8 @@ def test_a_task_is_written_as_the_harness_reads_it(tmp_path, capsys, monkeypatch
         build_task("mood", language, "files", {"pattern": "moods/{language}.jsonl"}, f"run/tasks/mood/{language}.jsonl")
     config = {"tasks": {"mood": {"template": "- {question}\n-\n {choice}"}}}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    line = ["export", "task", "run", "mood", "--output", "out"]
-    assert main(line) == 0
+    words = ["export", "task", "run", "mood", "--output", "out"]
+    assert main(words) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"mood_{language}.{suffix}" for language in ("fr", "ja") for suffix in ("jsonl", "yaml")
     ]
@@ -26,9 +27,11 @@ def test_a_task_is_written_as_the_harness_reads_it(tmp_path, capsys, monkeypatch
     assert (written["task"], written["tag"], written["output_type"]) == ("mood_fr", "mood", "multiple_choice")
     # The harness fills in {{question}} and puts the delimiter before every choice.
     assert (written["doc_to_text"], written["target_delimiter"]) == ("- {{question}}\n-", "\n ")
-    rows = [json.loads(each) for each in open(written["dataset_kwargs"]["data_files"]["test"], encoding="utf-8")]
+    lines = Path(written["dataset_kwargs"]["data_files"]["test"]).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
     assert rows == [each._asdict() for each in load_task("run/tasks/mood/fr.json")]
     assert rows[1][written["doc_to_choice"]][rows[1][written["doc_to_target"]]] == "BC"
-    for wrong, fault in ((line, "out: is there already"), ([*line[:3], "x", *line[4:]], "no questions of a task 'x'")):
+    unknown = [*words[:3], "x", *words[4:]]
+    for wrong, fault in ((words, "out: is there already"), (unknown, "no questions of a task 'x'")):
         capsys.readouterr()
         check_refusal(main(wrong), capsys.readouterr().err, "export", fault)
