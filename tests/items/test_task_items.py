@@ -1,6 +1,7 @@
 """Accuracy on tasks: exact cells of small artifacts, their intervals and tests, the figure, and what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from lape.evaluation.uncertainty import holm, paired_share_interval, share_inter
 from lape.items.figures import draw
 from lape.items.registry import TABLES
 from lape.items.tables import read, texts
+from lape.items.tasks.correlation import correlations
 
 ITEM = "downstream"
 # "no" and "nan" are languages that a careless reader takes for missing values.
@@ -103,6 +105,48 @@ def test_means_are_over_the_diagonal_and_over_the_rest(tmp_path):
     assert difference["change_low"] < -23.75 < difference["change_high"] < 0 and np.isnan(difference["accuracy"])
     assert means[["low", "p_holm", "control_p_holm"]].isna().all(axis=None)
     assert set(frame.loc[frame["cells"] != "one", "evaluated"]) == {""}
+
+
+def perplexity(folder, method, deactivated, nll) -> Path:
+    path = folder / f"perplexity-{method}-{deactivated}.json"
+    measures = [{"evaluated": language, "nll": value} for language, value in zip(LANGUAGES, nll, strict=True)]
+    header = {"artifact": "perplexity", "model": "tiny", "method": method, "deactivated": deactivated}
+    path.write_text(json.dumps(header | {"languages": LANGUAGES, "rows": measures}))
+    return path
+
+
+def test_cells_have_the_rise_of_the_likelihood(tmp_path):
+    rises = [
+        perplexity(tmp_path, method, row, nll)
+        for method, row, nll in (("none", "baseline", (3, 4)), ("lape", "no", (5, 4.5)), ("lape", "nan", (3, 4)))
+    ]
+    frame = rows([*settings(tmp_path), *rises])
+    single = frame[frame["cells"] == "one"].set_index(["method", "switched", "evaluated"])["nll_change"]
+    assert single.loc["lape"].tolist() == [2, 0.5, 0, 0]
+    assert single.loc[["active_lape", "steered_lape"]].isna().all() and "spearman" not in frame
+
+
+@pytest.mark.parametrize("steps", [1, -1, 0])
+def test_correlation_of_the_two_losses(steps):
+    names = [f"l{number}" for number in range(4)]
+    cells = [
+        {
+            "switched": row,
+            "evaluated": column,
+            "nll_change": 4 * place + other,
+            "change": -steps * (place**2 * 9 + other),
+        }
+        for place, row in enumerate(names)
+        for other, column in enumerate(names)
+    ]
+    found = correlations(cells, 200, 0)
+    assert [row["cells"] for row in found] == ["all cells", "off the diagonal"]
+    if steps:
+        assert all(row["spearman"] == pytest.approx(steps) for row in found)
+        assert all(-1 <= row["spearman_low"] <= row["spearman_high"] <= 1 for row in found)
+    else:
+        assert all(np.isnan(row["spearman"]) for row in found)
+    assert correlations(cells[:2] + cells[4:6], 200, 0) == []
 
 
 def test_without_a_control_and_by_another_score(tmp_path):

@@ -39,7 +39,7 @@ def correlations(rows: Sequence[dict], resamples: int, seed: int) -> list[dict]:
     for cells in OVER_CELLS:
         counted = np.ones(rise.shape, bool) if cells == ALL_CELLS else ~np.eye(len(order), dtype=bool)
         again = np.array([_spearman(rise, loss, counted, each) for each in drawn])
-        low, high = percentiles(again, len(order))
+        low, high = (np.nan, np.nan) if np.isnan(again).all() else percentiles(again, len(order))
         bounds = {"spearman": _spearman(rise, loss, counted, np.arange(len(order)))}
         bounds |= {"spearman_low": max(low, -1.0), "spearman_high": min(high, 1.0)}
         found.append({"switched": "", "evaluated": "", "cells": cells} | bounds)
