@@ -136,7 +136,7 @@ def test_configurations_at_random(monkeypatch):
                 node = node[key] if fits else None
             if isinstance(node, dict) and as_key and not isinstance(value, dict | list):
                 node[value] = node.get(place[-1])
-            elif isinstance(node, dict) or (isinstance(node, list) and place[-1] < len(node)):
+            elif isinstance(node, dict) or (isinstance(node, list) and place[-1] in range(len(node))):
                 node[place[-1]] = value
         try:
             check_config(config, SCHEMA)

@@ -46,7 +46,7 @@ def _correlations(title: str, rows: pd.DataFrame) -> Section:
     lines = {
         f"{one['method']}, {one['cells']}": {
             "Spearman's correlation [95% interval over languages]": with_interval(
-                *(one[f"spearman{end}"] for end in ("", "_low", "_high"))
+                *(one[f"spearman{end}"] for end in ("", "_low", "_high")), missing="undefined"
             )
         }
         for one in rows.to_dict("records")
@@ -84,9 +84,9 @@ def _means(title: str, rows: pd.DataFrame) -> Section:
             "accuracy, %": "" if np.isnan(one["accuracy"]) else rounded(one["accuracy"]),
             "change in points [95% interval]": with_interval(*(one[f"change{end}"] for end in ("", "_low", "_high"))),
             "p": f"{one['p_value']:.2g}",
-            "less the control's [95% interval]": ""
-            if np.isnan(one["above_control"])
-            else with_interval(*(one[f"above_control{end}"] for end in ("", "_low", "_high"))),
+            "less the control's [95% interval]": with_interval(
+                *(one[f"above_control{end}"] for end in ("", "_low", "_high"))
+            ),
             "p against the control": "" if np.isnan(one["control_p_value"]) else f"{one['control_p_value']:.2g}",
         }
     title = (
