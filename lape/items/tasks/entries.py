@@ -19,8 +19,8 @@ ITEMS = (
         ),
         Figure(
             "Accuracy on tasks with languages off and on: change in points",
-            Named("tasks.heatmaps.downstream"),
-            Named("tasks.heatmaps.COLUMNS"),
+            Named("tasks.heatmap.downstream"),
+            Named("tasks.heatmap.COLUMNS"),
         ),
         aliases=("task_accuracy",),
         where=lambda config: bool(sources.downstream(config)),

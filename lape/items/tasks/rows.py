@@ -167,18 +167,13 @@ def _switched(
         )
     diagonal = np.eye(len(languages), dtype=bool)
     for kind in MEANS:
-        some = ~diagonal if kind == OTHERS else diagonal
-        measures = (
-            {} if kind == DIFFERENCE else _measures([(own[languages[row]], col) for row, col in np.argwhere(some)])
-        )
-        measures |= {} if kind == DIFFERENCE else {"control_accuracy": 100 * float(others[some].mean())}
-        changes = [_of_cells(values - other, diagonal, kind) for other in (normal[None], others)]
-        above = (np.nan,) * 4 if control is None else compare.mean(changes[1])
-        rows.append(
-            {"switched": "", "evaluated": "", "cells": kind, "questions": values.shape[2], "score": base.score}
-            | measures
-            | _compared(compare.mean(changes[0]), above)
-        )
+        row = {"switched": "", "evaluated": "", "cells": kind, "questions": values.shape[2], "score": base.score}
+        if kind != DIFFERENCE:
+            some = diagonal if kind == OWN else ~diagonal
+            row |= _measures([(own[languages[line]], column) for line, column in np.argwhere(some)])
+            row |= {"control_accuracy": 100 * float(others[some].mean())}
+        above = (np.nan,) * 4 if control is None else compare.mean(_of_cells(values - others, diagonal, kind))
+        rows.append(row | _compared(compare.mean(_of_cells(values - normal, diagonal, kind)), above))
     return rows
 
 

@@ -26,7 +26,7 @@ def downstream(frame: pd.DataFrame) -> Figure:
     methods = list(frame["method"].unique())
     side = max(_side(own) for block in groups for _, own in block.groupby("method"))
     across, down = (1, len(groups) * len(methods)) if in_column() else (len(methods), len(groups))
-    figure = Figure(figsize=panel_size(across * side, down * (side + 0.2) + 0.1), layout="compressed")
+    figure = Figure(figsize=panel_size(across * side, down * (side + 0.4) + 0.1), layout="compressed")
     axes = grid(figure, len(groups), len(methods))
     most = max(frame["change"].abs().max(), 10)
     scale = Normalize(-most, most)
@@ -39,7 +39,7 @@ def downstream(frame: pd.DataFrame) -> Figure:
             differs = own.assign(bold=own["control_p_holm"] < SIGNIFICANT)
             axis.set_ylabel("steered language" if method.startswith(STEERED) else "deactivated language")
             heatmap(axis, _matrix(own, "change"), scale, bold=_matrix(differs, "bold"))
-            axis.set_title(f"{own['model'].iat[0]}, {own['task'].iat[0]}: {method_name(method)}")
+            axis.set_title(f"{own['model'].iat[0]}, {own['task'].iat[0]}\n{method_name(method)}")
     for axis in axes[-1]:
         axis.set_xlabel("evaluated language")
     drawn = [axis for axis in axes.ravel() if axis.figure is not None]
