@@ -304,7 +304,8 @@ def check_tasks(config: dict) -> None:
         elif "pattern" not in task:
             raise LapeError(f"config tasks.{name}: key 'pattern' is missing; name the files")
         else:
-            wanted = [code for code in config["languages"] if code in (task["languages"] or config["languages"])]
+            known = config["languages"] if task["languages"] is None else task["languages"]
+            wanted = [language for language in config["languages"] if language in known]
             _all_globs(f"tasks.{name}.pattern", task["pattern"], wanted)
 
 

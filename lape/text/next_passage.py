@@ -9,7 +9,7 @@ import random
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from lape.text.stored import StoredCorpus
 
 CHOICES = 4
 _NEAR = 0.2  # by so much of its bytes a wrong choice may be longer or shorter than the right one
-_LEAST = 0.6  # of the bytes that a text may have it must have so many
+_LEAST = 0.6  # a text has this share of the bytes that it may have, or more
 _USES = 4  # a passage is a wrong choice so often at most
 
 
@@ -90,7 +90,7 @@ def _passages(document: str, text: str, question_bytes: int, choice_bytes: int) 
     sentences = split_sentences(text)
     place = 0
     while place + 1 < len(sentences):
-        before = _shortened(sentences[place][::-1], question_bytes)[::-1]
+        before = "".join(dropwhile(_is_mark, _shortened(sentences[place][::-1], question_bytes)[::-1]))
         after = _shortened(sentences[place + 1], choice_bytes)
         long = (len(each.encode()) >= _LEAST * most for each, most in ((before, question_bytes), (after, choice_bytes)))
         if all(long):
@@ -107,9 +107,14 @@ def _shortened(text: str, most: int) -> str:
     whole = start.rpartition(" ")[0] if text[len(start)] != " " else start
     if len(whole.encode()) >= _LEAST * most:
         return whole.rstrip()
-    while start and unicodedata.category(text[len(start)]).startswith("M"):  # a mark belongs to the letter before it
+    while start and _is_mark(text[len(start)]):
         start = start[:-1]
     return start.rstrip()
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character belongs to the letter before it, as vowel signs do."""
+    return unicodedata.category(character).startswith("M")
 
 
 def _with_wrong(pool: Sequence[_Passage], seed: int) -> Iterator[tuple[_Passage, list[str]]]:
