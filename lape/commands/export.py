@@ -1,6 +1,6 @@
-"""Write what a run found for tools that know nothing of lape: neurons as the authors release theirs, or a checkpoint.
+"""Write what a run found for others: neurons as the authors release theirs, a checkpoint, a neuron set, or an RO-Crate.
 
-A checkpoint has languages switched off, or on, in its own weights.
+A checkpoint has languages switched off, or on, in its own weights. A neuron set is a dataset of the hub.
 """
 
 import argparse
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint | set")
     neurons = kinds.add_parser(
         "neurons",
         help="list[language][layer] of indices",
@@ -50,6 +50,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     checkpoint.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
     checkpoint.set_defaults(run=_checkpoint)
+    _add_set(kinds, parser)
+
+
+def _add_set(kinds, parser: argparse.ArgumentParser) -> None:
+    folder = kinds.add_parser(
+        "set",
+        help="a dataset of the hub: neurons, steering values, expert units, a card",
+        description="What a run found on a model, as a folder in the hub's format of datasets: a Parquet file for the "
+        "neurons of each method, their steering values, expert units, and how often each neuron was selected where the "
+        "run measured it. A card, README.md, says the rest. `lape push` uploads the folder.",
+        formatter_class=parser.formatter_class,
+    )
+    folder.add_argument("run_folder", metavar="RUN", type=Path, help="finished run, such as results/default")
+    folder.add_argument("--model", help="of the run, instead of its first")
+    folder.add_argument("--method", nargs="+", default=[], metavar="METHOD", help="instead of all that the run has")
+    folder.add_argument("--contexts", action="store_true", help="with the texts that neurons fire on")
+    folder.add_argument("--text-licence", metavar="LICENCE", help="of the text, where lape does not know it")
+    folder.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
+    folder.set_defaults(run=_set)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -107,6 +126,22 @@ def _checkpoint(arguments: argparse.Namespace) -> None:
             compared.dtype,
             compared.difference,
         )
+
+
+def _set(arguments: argparse.Namespace) -> None:
+    from lape.export.set_files import export_set
+    from lape.playground.finished_run import FinishedRun
+
+    finished = FinishedRun.open(arguments.run_folder)
+    rows = export_set(
+        finished,
+        arguments.model or finished.models[0],
+        arguments.output,
+        methods=arguments.method,
+        contexts=arguments.contexts,
+        text_licence=arguments.text_licence,
+    )
+    logger.info("%s: %s", arguments.output, ", ".join(f"{name} {number}" for name, number in rows.items()))
 
 
 def _reader(model_json: Path):
