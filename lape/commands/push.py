@@ -1,4 +1,4 @@
-"""Upload a neuron set or a checkpoint that `lape export` wrote to the hub. HF_TOKEN in the environment has the token."""
+"""Upload a neuron set or a checkpoint that `lape export` wrote to the hub, with the token in HF_TOKEN."""
 
 import argparse
 import logging

@@ -1,7 +1,7 @@
 """A stand-in of the model and dataset hub on the loopback interface: its API as far as it is used, and its faults.
 
-A repository is a folder. Those who show `TOKEN` may write. `huggingface_hub`, `transformers` and `datasets` read it by the code that reads the hub:
-`Hub.lape` points them here.
+A repository is a folder. Those who show `TOKEN` may write. `huggingface_hub`, `transformers` and `datasets` use it by
+the code that uses the hub: `Hub.lape` points them here.
 """
 
 import base64
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             made = lines[0]
             name = f"{made.get('type', 'model')}s/{made['organization']}/{made['name']}"
             self.hub.repositories.setdefault(name, Repository(self.hub.uploads / name, private=made.get("private")))
-            return self._send_json({"url": f"{self.hub.url}/{name}"})
+            return self._send_json({"url": f"{self.hub.url}/{name.removeprefix('models/')}"})
         if written[3] == "preupload/main":
             files = [(one["path"], "lfs" if one["path"].endswith(LARGE) else "regular") for one in lines[0]["files"]]
             answer = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in files]
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             file.parent.mkdir(parents=True, exist_ok=True)
             large = line["key"] == "lfsFile"
             file.write_bytes(self.hub.objects[value["oid"]] if large else base64.b64decode(value["content"]))
-        return self._send_json({"commitUrl": f"{self.hub.url}/commit", "commitOid": COMMIT})
+        return self._send_json({"commitUrl": f"{self.hub.url}/{written[2]}/commit/{COMMIT}", "commitOid": COMMIT})
 
     def _send_json(self, content: object) -> None:
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
