@@ -20,10 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list[language][layer] of indices",
         description="Neurons as a .pth file of list[language][layer] of indices, as the authors release theirs. The "
         "file names neither its languages nor its model. FILE.json beside it does, and `lape import neurons` reads "
-        "both. In a mixture of experts an index is the place in the layer, expert * width + index.",
+        "both. In a mixture of experts an index is the place in the layer, expert * width + index. The form `kinit` is "
+        "that of github.com/kinit-sk/language-neuron-detection.",
         formatter_class=parser.formatter_class,
     )
     neurons.add_argument("neurons", type=Path, metavar="HEADER.json", help="of the neurons")
+    neurons.add_argument("--form", choices=("lape", "kinit"), default="lape", help="of the file")
     neurons.add_argument("--output", type=Path, required=True, metavar="FILE.pth", help="FILE.pth.json beside it")
     neurons.set_defaults(run=_neurons)
     checkpoint = kinds.add_parser(
@@ -80,7 +82,7 @@ def _neurons(arguments: argparse.Namespace) -> None:
     from lape.neurons.table import Neurons
 
     neurons = Neurons.load(arguments.neurons)
-    write_neurons(neurons, arguments.output)
+    write_neurons(neurons, arguments.output, arguments.form)
     write_header(
         # Not .json alone: an export beside its source would take the name of the source's header.
         arguments.output.with_name(f"{arguments.output.name}.json"),
@@ -88,7 +90,7 @@ def _neurons(arguments: argparse.Namespace) -> None:
         **{key: neurons.summary.get(key) for key in ("method", "model", "model_revision", "checkpoint")},
         languages=list(neurons.sets),
         **neurons.sites.description(),
-        parameters={},
+        parameters={"form": arguments.form},
         inputs=[arguments.neurons, arguments.neurons.with_suffix(".tsv")],
         outputs=[arguments.output],
     )

@@ -41,7 +41,7 @@ class Repository:
     folder: Path
     revisions: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
     gated: bool = False
-    private: bool | None = None
+    private: bool = False
 
     def files(self) -> dict[str, Path]:
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             "id": name,
             "sha": commit,
             "siblings": siblings,
-            "private": bool(repository.private),
+            "private": repository.private,
             "gated": gated,
             "tags": [],
         }
@@ -186,7 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
         if written[3] == "create":
             made = lines[0]
             name = f"{made.get('type', 'model')}s/{made['organization']}/{made['name']}"
-            self.hub.repositories.setdefault(name, Repository(self.hub.uploads / name, private=made.get("private")))
+            self.hub.repositories.setdefault(
+                name, Repository(self.hub.uploads / name, private=made.get("visibility") == "private")
+            )
             return self._send_json({"url": f"{self.hub.url}/{name.removeprefix('models/')}"})
         if written[3] == "preupload/main":
             files = [(one["path"], "lfs" if one["path"].endswith(LARGE) else "regular") for one in lines[0]["files"]]
