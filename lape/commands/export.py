@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint | set")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint | set | rocrate")
     neurons = kinds.add_parser(
         "neurons",
         help="list[language][layer] of indices",
@@ -71,6 +71,16 @@ def _add_set(kinds, parser: argparse.ArgumentParser) -> None:
     folder.add_argument("--text-licence", metavar="LICENCE", help="of the text, where lape does not know it")
     folder.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
     folder.set_defaults(run=_set)
+    rocrate = kinds.add_parser(
+        "rocrate",
+        help="a run's manifest as linked data (Process Run Crate)",
+        description="The manifest of a run as an RO-Crate, in the profile Process Run Crate: ro-crate-metadata.json "
+        "in the run's folder, which thereby is the crate. Every artifact is an action with its command, inputs, "
+        "results, software and times.",
+        formatter_class=parser.formatter_class,
+    )
+    rocrate.add_argument("manifest", type=Path, metavar="MANIFEST.json", help="such as results/default/manifest.json")
+    rocrate.set_defaults(run=_rocrate)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -144,6 +154,19 @@ def _set(arguments: argparse.Namespace) -> None:
         text_licence=arguments.text_licence,
     )
     logger.info("%s: %s", arguments.output, ", ".join(f"{name} {number}" for name, number in rows.items()))
+
+
+def _rocrate(arguments: argparse.Namespace) -> None:
+    from lape.artifacts import rocrate
+    from lape.artifacts.files import read_json, write_json
+
+    manifest = read_json(arguments.manifest, "manifest")
+    folder = next((folder for folder in arguments.manifest.parents if (folder / "config.json").is_file()), None)
+    if folder is None:
+        raise LapeError(f"{arguments.manifest}: lies in no run's folder (no config.json); name a run's manifest")
+    content = rocrate.crate(manifest)
+    write_json(folder / rocrate.NAME, content)
+    logger.info("%s: %d entities", folder / rocrate.NAME, len(content["@graph"]))
 
 
 def _reader(model_json: Path):
