@@ -4,10 +4,13 @@ Specifications: https://w3id.org/ro/crate/1.1 and https://w3id.org/ro/wfrun/proc
 """
 
 import datetime
+import hashlib
 import mimetypes
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
+
+from lape.artifacts.files import json_text
 
 NAME = "ro-crate-metadata.json"
 _CRATE, _PROFILE = "https://w3id.org/ro/crate/1.1", "https://w3id.org/ro/wfrun/process/0.5"
@@ -75,7 +78,7 @@ def _software(versions: Mapping[str, str | None], entities: dict[str, dict]) -> 
         about = {"@type": "SoftwareApplication", "name": name, "softwareVersion": version, "url": url}
         entities[needed[-1]["@id"]] = {**needed[-1], **about}
     # One lape may have run on several sets of packages.
-    name = "#" + quote("-".join(["lape", *filter(None, versions.values())]))
+    name = f"#lape-{hashlib.sha256(json_text(dict(versions)).encode()).hexdigest()[:12]}"
     entities[name] = {
         "@id": name,
         "@type": "SoftwareApplication",

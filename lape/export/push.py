@@ -55,6 +55,7 @@ def push(folder: Path, name: str, private: bool = False) -> str:
             repo_type=kind,
             folder_path=folder,
             allow_patterns=[HEADER, *header["outputs"]],
+            delete_patterns="data/*",  # tables of an earlier set
             commit_message=f"lape: {header['artifact'].replace('_', ' ')} of {header['model']}",
         )
     except Exception as error:  # exceptions of the hub and of two libraries for its protocol

@@ -130,11 +130,11 @@ def _parts(run: FinishedRun, model: str, found: Mapping[str, Method], contexts: 
             what = "a neuron in a language, and texts that it fires on"
             yield f"contexts_{name}", Part(_contexts(headers), what, headers)
     if header := _stability_header(run, model, found):
-        method = read_json(header, "stability")["method"]
-        frequency = pd.read_csv(checked(header, read_json(header), ".frequency.tsv"), sep="\t", keep_default_na=False)
+        stability = read_json(header, "stability")
+        frequency = pd.read_csv(checked(header, stability, ".frequency.tsv"), sep="\t", keep_default_na=False)
         frequency["languages"] = [names.split(",") if names else [] for names in frequency["languages"]]
         what = "a neuron, and the share of resamples of the text that select it"
-        yield f"frequency_{method}", _part(frequency, what, header)
+        yield f"frequency_{stability['method']}", _part(frequency, what, header)
 
 
 def _part(table: pd.DataFrame, what: str, *sources: Path) -> Part:

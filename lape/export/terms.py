@@ -58,4 +58,4 @@ def terms_of(run: FinishedRun, stated: str | None = None) -> Terms:
 def _name(source: str, settings: dict) -> str:
     if source in ("embedded", "archive"):
         return settings["download"]
-    return settings["path"] if source == "hub" else "files of the maker's own"
+    return settings["path"] if source == "hub" else "files of whoever made the run"

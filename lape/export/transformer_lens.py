@@ -23,7 +23,8 @@ def hook_points(neurons: Neurons, sets: str | Sequence[str]) -> dict[str, np.nda
     Raises:
         LapeError: there is no set of a name, or the neurons are of a mixture of experts.
     """
-    if any(site.kind != "dense" for site in neurons.sites.sites):
+    sites = neurons.sites.sites
+    if any(site.kind != "dense" for site in sites) or len({site.layer for site in sites}) < len(sites):
         raise LapeError(f"{neurons.origin}: are of a mixture of experts, whose neurons have no hook point; use lape")
     return {f"blocks.{layer}.mlp.hook_post": index for layer, index in neurons.indices(sets).items()}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hub_server import TOKEN, hub, python  # noqa: F401
+from hub_server import TOKEN, Repository, hub, python  # noqa: F401
 from once import made_once
 from played_run import make_run
 from stages import check_refusal
@@ -123,16 +123,17 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_pushed_set_is_read_from_the_hub(hub, run, exported, tmp_path):  # noqa: F811
-    hub.uploads = tmp_path / "hub"
+    repository = hub.repositories["datasets/org/neurons"] = Repository(tmp_path / "hub")
+    (repository.folder / "data").mkdir(parents=True)
+    (repository.folder / "data/neurons_lave.parquet").write_text("of an earlier set")
     shutil.copytree(exported, tmp_path / "set")
     (tmp_path / "set/notes.txt").write_text("of no one's concern")
     with open(tmp_path / "set/README.md", "a") as card:
         card.write("The card is its author's.")
     imported = ["import", "set", "org/neurons", "--method", "ap", "--revision", "main", "--output", "ap.tsv"]
-    done = hub.lape(tmp_path, [*PUSHED, "--private"], imported, HF_TOKEN=TOKEN)
+    done = hub.lape(tmp_path, PUSHED, imported, HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
-    repository = hub.repositories["datasets/org/neurons"]
-    assert repository.private and f"{hub.url}/datasets/org/neurons" in done.stderr
+    assert f"{hub.url}/datasets/org/neurons" in done.stderr
     assert files(repository.folder) == {name: it for name, it in files(tmp_path / "set").items() if name != "notes.txt"}
     check_equal(Neurons.load(tmp_path / "ap.tsv"), Neurons.load(run / "neurons/tiny/ap.tsv"))
     fetched = {path.rpartition("/")[2] for _, path, size in hub.requests if "/resolve/" in path and size}
@@ -143,9 +144,10 @@ def test_a_pushed_checkpoint_is_a_model(hub, run, tmp_path, lape):  # noqa: F811
     hub.uploads = tmp_path / "hub"
     words = ["--deactivate", "fr", "--compare", 0, "--output", tmp_path / "off"]
     assert lape("export", "checkpoint", run, *words)[0] == 0
-    done = hub.lape(tmp_path, ["push", "off", "org/off"], HF_TOKEN=TOKEN)
+    done = hub.lape(tmp_path, ["push", "off", "org/off", "--private"], HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
-    assert files(hub.repositories["models/org/off"].folder) == files(tmp_path / "off")
+    repository = hub.repositories["models/org/off"]
+    assert repository.private and files(repository.folder) == files(tmp_path / "off")
 
 
 @pytest.mark.parametrize(

@@ -178,17 +178,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "")
         lines = [json.loads(line) for line in content.splitlines()]
         if written[4]:
-            actions = [
-                (one["oid"], {"upload": {"href": f"{self.hub.url}/objects/{one['oid']}"}})
-                for one in lines[0]["objects"]
-            ]
-            return self._send_json({"objects": [{"oid": oid, "size": 0, "actions": each} for oid, each in actions]})
+            oids = [one["oid"] for one in lines[0]["objects"]]
+            places = {oid: {"upload": {"href": f"{self.hub.url}/objects/{oid}"}} for oid in oids}
+            return self._send_json({"objects": [{"oid": oid, "size": 0, "actions": places[oid]} for oid in oids]})
         if written[3] == "create":
             made = lines[0]
             name = f"{made.get('type', 'model')}s/{made['organization']}/{made['name']}"
-            self.hub.repositories.setdefault(
-                name, Repository(self.hub.uploads / name, private=made.get("visibility") == "private")
-            )
+            if name in self.hub.repositories:
+                return self._refuse(409, "")
+            private = made.get("visibility") == "private"
+            self.hub.repositories[name] = Repository(self.hub.uploads / name, private=private)
             return self._send_json({"url": f"{self.hub.url}/{name.removeprefix('models/')}"})
         if written[3] == "preupload/main":
             files = [(one["path"], "lfs" if one["path"].endswith(LARGE) else "regular") for one in lines[0]["files"]]
@@ -199,6 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
             value = line["value"]
             file = folder / value["path"]
             file.parent.mkdir(parents=True, exist_ok=True)
+            if line["key"] == "deletedFile":
+                file.unlink()
+                continue
             large = line["key"] == "lfsFile"
             file.write_bytes(self.hub.objects[value["oid"]] if large else base64.b64decode(value["content"]))
         return self._send_json({"commitUrl": f"{self.hub.url}/{written[2]}/commit/{COMMIT}", "commitOid": COMMIT})
