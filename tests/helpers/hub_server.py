@@ -193,17 +193,18 @@ class _Handler(BaseHTTPRequestHandler):
             files = [(one["path"], "lfs" if one["path"].endswith(LARGE) else "regular") for one in lines[0]["files"]]
             answer = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in files]
             return self._send_json({"files": answer})
-        folder = self.hub.repositories[written[2]].folder
+        repository = self.hub.repositories[written[2]]
         for line in lines[1:]:
             value = line["value"]
-            file = folder / value["path"]
+            file = repository.folder / value["path"]
             file.parent.mkdir(parents=True, exist_ok=True)
             if line["key"] == "deletedFile":
                 file.unlink()
                 continue
             large = line["key"] == "lfsFile"
             file.write_bytes(self.hub.objects[value["oid"]] if large else base64.b64decode(value["content"]))
-        return self._send_json({"commitUrl": f"{self.hub.url}/{written[2]}/commit/{COMMIT}", "commitOid": COMMIT})
+        commit = repository.revisions["main"] = hashlib.sha1(content).hexdigest()
+        return self._send_json({"commitUrl": f"{self.hub.url}/{written[2]}/commit/{commit}", "commitOid": commit})
 
     def _send_json(self, content: object) -> None:
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
