@@ -23,7 +23,8 @@ from tiny_data import ROOT
 from warm import WITHOUT_HUB, warm_programs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LARGE = (".parquet", ".safetensors")  # ends of names of files that travel apart from the commit
+# Ends of names of files that travel apart from the commit.
+LARGE = (".parquet", ".safetensors")
 TOKEN = "hf_secretsecretsecretsecretsecretsecret"
 
 
@@ -54,7 +55,7 @@ class Hub:
     Attributes:
         python: the Python that runs `lape`; it reads the hub's address when it starts.
         repositories: "models/<name>" or "datasets/<name>" -> what is there.
-        uploads: where repositories that are made lie.
+        uploads: folder of repositories that are made.
         objects: SHA-256 -> large files that wait for their commit.
         stalled: ends of files' names whose contents never come; `cut`: whose contents break off in the middle.
         requests: method and path of every request, and for contents how many bytes were sent.
@@ -64,7 +65,7 @@ class Hub:
     def __init__(self, python: Path):
         self.python = python
         self.repositories: dict[str, Repository] = {}
-        self.uploads: Path | None = None
+        self.uploads = Path()
         self.objects: dict[str, bytes] = {}
         self.stalled: set[str] = set()
         self.cut: dict[str, int] = {}  # name's end -> so many answers are cut, counted down
@@ -184,11 +185,9 @@ class _Handler(BaseHTTPRequestHandler):
         if written[3] == "create":
             made = lines[0]
             name = f"{made.get('type', 'model')}s/{made['organization']}/{made['name']}"
-            if name in self.hub.repositories:
-                return self._refuse(409, "")
-            private = made.get("visibility") == "private"
-            self.hub.repositories[name] = Repository(self.hub.uploads / name, private=private)
-            return self._send_json({"url": f"{self.hub.url}/{name.removeprefix('models/')}"})
+            private, known = made.get("visibility") == "private", name in self.hub.repositories
+            self.hub.repositories.setdefault(name, Repository(self.hub.uploads / name, private=private))
+            return self._send_json({"url": f"{self.hub.url}/{name.removeprefix('models/')}"}, 409 if known else 200)
         if written[3] == "preupload/main":
             files = [(one["path"], "lfs" if one["path"].endswith(LARGE) else "regular") for one in lines[0]["files"]]
             answer = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in files]
@@ -206,8 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
         commit = repository.revisions["main"] = hashlib.sha1(content).hexdigest()
         return self._send_json({"commitUrl": f"{self.hub.url}/{written[2]}/commit/{commit}", "commitOid": commit})
 
-    def _send_json(self, content: object) -> None:
-        self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    def _send_json(self, content: object, status: int = 200) -> None:
+        self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": f"{code}: access is restricted"})
