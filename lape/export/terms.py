@@ -46,8 +46,9 @@ def terms_of(run: FinishedRun, stated: str | None = None) -> Terms:
     """
     corpora = [read_json(path, "corpus") for path in sorted(run.folder.glob("corpus/*.json"))]
     names = {_name(corpus["source"], corpus["parameters"]["settings"]) for corpus in corpora}
-    name = names.pop() if len(names) == 1 else "text of several sources" if names else "text that the run does not have"
-    terms = _KNOWN.get(name, Terms(name))
+    found = [_KNOWN.get(name, Terms(name)) for name in sorted(names)] or [Terms("text that the run does not have")]
+    # Of several texts the one that lets others have least decides.
+    terms = min(found, key=lambda one: (one.shared is not False, one.shared is True))
     if stated is None:
         return terms
     if terms.licence is not None:
