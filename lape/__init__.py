@@ -59,6 +59,7 @@ _GROUPS = {
         "read_counts": "lape.neurons.released",
         "write_neurons": "lape.neurons.released",
         "Source": "lape.neurons.released",
+        "load_neurons": "lape.export.neuron_set",
     },
     "One neuron": {
         "inspect": "lape.contexts.inspection",
@@ -74,6 +75,7 @@ _GROUPS = {
         "switch": "lape.interventions.switching",
         "steering_values": "lape.interventions.steering",
         "SteeringValues": "lape.interventions.steering",
+        "load_steering_values": "lape.export.neuron_set",
         "trainable": "lape.interventions.tuning",
         "Trainable": "lape.interventions.tuning",
         "setting_perturbation": "lape.generation.conditions",

@@ -52,8 +52,9 @@ GROUPS = {
         "stability": "how stable selected neurons are: other shards, fewer tokens, a language less",
         "contexts": "where neurons fire: their strongest contexts, weaker ones, and histograms",
         "vocabulary_effects": "which words neurons write, and whether these are a language's own",
-        "import": "read the authors' released neurons or counts",
-        "export": "write neurons as the authors release theirs, or a checkpoint with languages switched",
+        "import": "read neurons or counts that others released, or a neuron set",
+        "export": "write a run's neurons for others, a checkpoint with languages switched, or a run as an RO-Crate",
+        "push": "upload a neuron set or a checkpoint to the hub",
     },
     "parameters (PV)": {
         "finetune": "train a copy of a model on one language's instructions",

@@ -1,6 +1,6 @@
-"""Write a run's results for tools that know nothing of lape: neurons as the authors do, a checkpoint, or a task.
+"""Write what a run found for others: the authors' file of neurons, a checkpoint, a set, a task, or an RO-Crate.
 
-A checkpoint has languages switched off, or on, in its own weights.
+A checkpoint has languages switched off, or on, in its own weights. A neuron set is a dataset of the hub.
 """
 
 import argparse
@@ -14,16 +14,18 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint | task")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | checkpoint | set | task | rocrate")
     neurons = kinds.add_parser(
         "neurons",
         help="list[language][layer] of indices",
         description="Neurons as a .pth file of list[language][layer] of indices, as the authors release theirs. The "
         "file names neither its languages nor its model. FILE.json beside it does, and `lape import neurons` reads "
-        "both. In a mixture of experts an index is the place in the layer, expert * width + index.",
+        "both. In a mixture of experts an index is the place in the layer, expert * width + index. The form `kinit` is "
+        "that of github.com/kinit-sk/language-neuron-detection.",
         formatter_class=parser.formatter_class,
     )
     neurons.add_argument("neurons", type=Path, metavar="HEADER.json", help="of the neurons")
+    neurons.add_argument("--form", choices=("lape", "kinit"), default="lape", help="of the file")
     neurons.add_argument("--output", type=Path, required=True, metavar="FILE.pth", help="FILE.pth.json beside it")
     neurons.set_defaults(run=_neurons)
     checkpoint = kinds.add_parser(
@@ -64,6 +66,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument("task", metavar="TASK", help="of the run, such as next_passage")
     task.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
     task.set_defaults(run=_task)
+    _add_set(kinds, parser)
+
+
+def _add_set(kinds, parser: argparse.ArgumentParser) -> None:
+    folder = kinds.add_parser(
+        "set",
+        help="a dataset of the hub: neurons, steering values, expert units, a card",
+        description="What a run found on a model, as a folder in the hub's format of datasets: a Parquet file for the "
+        "neurons of each method, their steering values, expert units, and how often each neuron was selected where the "
+        "run measured it. A card, README.md, says the rest. `lape push` uploads the folder.",
+        formatter_class=parser.formatter_class,
+    )
+    folder.add_argument("run_folder", metavar="RUN", type=Path, help="finished run, such as results/default")
+    folder.add_argument("--model", help="of the run, instead of its first")
+    folder.add_argument("--method", nargs="+", default=[], metavar="METHOD", help="instead of all that the run has")
+    folder.add_argument("--contexts", action="store_true", help="with the texts that neurons fire on")
+    folder.add_argument("--text-licence", metavar="LICENCE", help="of the text, where lape does not know it")
+    folder.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
+    folder.set_defaults(run=_set)
+    rocrate = kinds.add_parser(
+        "rocrate",
+        help="a run's manifest as linked data (Process Run Crate)",
+        description="The manifest of a run as an RO-Crate, in the profile Process Run Crate: ro-crate-metadata.json "
+        "in the run's folder, which thereby is the crate. Every artifact is an action with its command, inputs, "
+        "results, software and times.",
+        formatter_class=parser.formatter_class,
+    )
+    rocrate.add_argument("manifest", type=Path, metavar="MANIFEST.json", help="such as results/default/manifest.json")
+    rocrate.set_defaults(run=_rocrate)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -75,7 +106,7 @@ def _neurons(arguments: argparse.Namespace) -> None:
     from lape.neurons.table import Neurons
 
     neurons = Neurons.load(arguments.neurons)
-    write_neurons(neurons, arguments.output)
+    write_neurons(neurons, arguments.output, arguments.form)
     write_header(
         # Not .json alone: an export beside its source would take the name of the source's header.
         arguments.output.with_name(f"{arguments.output.name}.json"),
@@ -83,7 +114,7 @@ def _neurons(arguments: argparse.Namespace) -> None:
         **{key: neurons.summary.get(key) for key in ("method", "model", "model_revision", "checkpoint")},
         languages=list(neurons.sets),
         **neurons.sites.description(),
-        parameters={},
+        parameters={"form": arguments.form},
         inputs=[arguments.neurons, arguments.neurons.with_suffix(".tsv")],
         outputs=[arguments.output],
     )
@@ -128,6 +159,35 @@ def _task(arguments: argparse.Namespace) -> None:
 
     names = export_task(arguments.run_folder, arguments.task, arguments.output)
     logger.info("%s: %s", arguments.output, ", ".join(names))
+
+
+def _set(arguments: argparse.Namespace) -> None:
+    from lape.export.set_files import export_set
+    from lape.playground.finished_run import FinishedRun
+
+    finished = FinishedRun.open(arguments.run_folder)
+    rows = export_set(
+        finished,
+        arguments.model or finished.models[0],
+        arguments.output,
+        methods=arguments.method,
+        contexts=arguments.contexts,
+        text_licence=arguments.text_licence,
+    )
+    logger.info("%s: %s", arguments.output, ", ".join(f"{name} {number}" for name, number in rows.items()))
+
+
+def _rocrate(arguments: argparse.Namespace) -> None:
+    from lape.artifacts import rocrate
+    from lape.artifacts.files import read_json, write_json
+
+    manifest = read_json(arguments.manifest, "manifest")
+    folder = next((folder for folder in arguments.manifest.parents if (folder / "config.json").is_file()), None)
+    if folder is None:
+        raise LapeError(f"{arguments.manifest}: lies in no run's folder (no config.json); name a run's manifest")
+    content = rocrate.crate(manifest)
+    write_json(folder / rocrate.NAME, content)
+    logger.info("%s: %d entities", folder / rocrate.NAME, len(content["@graph"]))
 
 
 def _reader(model_json: Path):

@@ -1,4 +1,4 @@
-"""Read the authors' released files as artifacts that every later command takes like our own.
+"""Read the files of others as artifacts that every later command takes like our own: released files, neuron sets.
 
 Files are loaded without running code that they may carry.
 """
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | counts")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="neurons | counts | set")
     neurons = kinds.add_parser(
         "neurons",
         help="list[language][layer] of indices",
@@ -52,6 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_model(counts, "the folder's")
     counts.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for LANGUAGE.npz, LANGUAGE.json")
     counts.set_defaults(run=_counts)
+    from_set = kinds.add_parser(
+        "set",
+        help="neurons of a neuron set, from a folder or the hub",
+        description="The neurons of one method of a neuron set (`lape export set`), as a neurons artifact.",
+        formatter_class=parser.formatter_class,
+    )
+    from_set.add_argument("source", metavar="SET", help="folder, or dataset of the hub: owner/name")
+    from_set.add_argument("--method", default="lape", help="that found the neurons")
+    from_set.add_argument("--revision", help="of the dataset on the hub: commit, tag or branch")
+    from_set.add_argument("--output", type=Path, required=True, metavar="NAME.tsv", help="NAME.json beside it")
+    from_set.set_defaults(run=_set)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -138,6 +149,15 @@ def _counts(arguments: argparse.Namespace) -> None:
             outputs=[output],
         )
         logger.info("statistics %s %s: %d tokens imported", source.name, language, statistics.tokens)
+
+
+def _set(arguments: argparse.Namespace) -> None:
+    from lape.export.neuron_set import NeuronSet
+
+    found = NeuronSet.open(arguments.source, f"neurons_{arguments.method}", arguments.revision)
+    neurons = found.neurons(arguments.method)
+    neurons.save(arguments.output, inputs=found.files(arguments.method))
+    logger.info("neurons %s: %d imported, %s", found.header["model"], len(neurons), neurons.counts())
 
 
 def _identity(source) -> dict[str, str | None]:

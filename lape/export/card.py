@@ -6,7 +6,7 @@ from lape.errors import counted
 from lape.export.comparison import Comparison
 from lape.export.edits import Edits
 
-_CITATIONS = {
+CITATIONS = {
     "neurons": "Tang et al. 2024, *Language-Specific Neurons: The Key to Multilingual Capabilities in Large Language "
     "Models* (arXiv:2402.16438)",
     "expert_units": "Kojima et al. 2024, *On the Multilingual Ability of Decoder-based Pre-trained Language Models: "
@@ -56,7 +56,7 @@ def card(
             f"\n| layer, from 1 | {noun}s |\n|---|---|",
             *(f"| {layer + 1} | {number} |" for layer, number in sorted(layers.items()) if number),
             f"\n{_compared(compared)}",
-            f"\nThe method is of {_CITATIONS['expert_units' if units else 'neurons']}. Please cite it. `lape.json` has "
+            f"\nThe method is of {CITATIONS['expert_units' if units else 'neurons']}. Please cite it. `lape.json` has "
             "the command and the hashes of all files.",
             "\nThe terms of the base model's licence hold for this checkpoint.\n",
         ]

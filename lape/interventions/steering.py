@@ -100,12 +100,26 @@ class SteeringValues(Shown):
             table = pd.read_csv(
                 path, sep="\t", keep_default_na=False, na_values={"entropy": [""]}, dtype={"language": str}
             )
-            table = table.astype({"layer": "int64", "index": "int64", "mean": "float64", "entropy": "float64"})
-            if "language" not in table:
-                raise ValueError("no column language")
-            return cls(table, tuple(header["sets"]), Sites.of(header), str(header_path))
+            return cls.of(table, header, str(header_path))
         except (KeyError, ValueError, TypeError) as error:
             raise LapeError(f"{path}: is no table of steering values ({error}); run the steering step again") from error
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, header: dict, origin: str) -> "SteeringValues":
+        """The steering values of a table that was read.
+
+        Args:
+            table: see `SteeringValues`.
+            header: what has the sets and the sites.
+            origin: see `SteeringValues`.
+
+        Raises:
+            KeyError, ValueError or TypeError: the table lacks a column, or holds something else.
+        """
+        table = table.astype({"layer": "int64", "index": "int64", "mean": "float64", "entropy": "float64"})
+        if "language" not in table:
+            raise ValueError("no column language")
+        return cls(table, tuple(header["sets"]), Sites.of(header), origin)
 
     def perturbation(self, language: str, dose: Dose) -> "Perturbation":
         """The perturbation that steers towards a language; empty at strength 0, or for a language without neurons.

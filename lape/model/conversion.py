@@ -16,11 +16,11 @@ from lape.model.weights import check_report
 
 
 def converted(folder: Path, convert: Callable[[Path], None]) -> None:
-    """Write a checkpoint into a temporary folder and rename it, so that a kill leaves no half checkpoint.
+    """Write a checkpoint, or another folder, into a temporary folder and rename it: a kill leaves no half of it.
 
     Args:
-        folder: where the checkpoint is to be; what is there is replaced.
-        convert: writes the checkpoint into an empty folder.
+        folder: where it is to be; what is there is replaced.
+        convert: writes it into an empty folder.
 
     Raises:
         LapeError: the folder cannot be written, or `convert` raises it.
@@ -30,7 +30,7 @@ def converted(folder: Path, convert: Callable[[Path], None]) -> None:
             temporary = beside / folder.name
             temporary.mkdir()
             convert(temporary)
-            for written in (*temporary.iterdir(), temporary):
+            for written in (*temporary.rglob("*"), temporary):
                 flush(written)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)

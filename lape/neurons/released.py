@@ -1,13 +1,18 @@
-"""The released files of Tang et al. (2024): read neurons and counts, and write neurons in the same form.
+"""The released files of Tang et al. (2024) and of studies after theirs: read neurons and counts, and write neurons.
 
 A neuron file is `list[language][layer]` of int64 index tensors. It names neither its languages nor its model. Languages
 without a neuron are missing at its end. In a mixture of experts an index is the place in the layer, expert * width +
-index. A count file is `{"n": tokens, "over_zero": int32 [layers, neurons]}`; there is one file per language.
+index. The repository d-gurgurov/Language-Neurons-Manipulation has the same two forms. That of
+kinit-sk/language-neuron-detection is a dictionary which names the languages. Its
+`results["mlp_over_threshold_rate"]` has `selected_indices_by_language`, language -> one list of indices per layer, and
+`selected_mask`, bool [languages, layers, neurons].
+
+A count file is `{"n": tokens, "over_zero": int32 [layers, neurons]}`; there is one file per language.
 """
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +20,17 @@ import pandas as pd
 import torch
 
 from lape.artifacts.files import checked, read_json, writing
+from lape.artifacts.headers import is_name
 from lape.errors import LapeError
 from lape.model.sites import Sites, layer_label
 from lape.neurons.table import Neurons
 from lape.paper import MODELS, key, paper_model
 from lape.statistics.sums import ActivationStatistics
 
+# Names of forms of a neuron file.
+FORMS = ("lape", "kinit")
+# The neurons in a file of kinit-sk: counted as the authors count them, or by gradients.
+_KINIT = ("mlp_over_threshold_rate", "mlp_grad_average_activations")
 # Layers and neurons per layer of the models whose neurons the authors released beside those of the paper's tables.
 _RELEASED = {"mistral7b": (32, 14336), "opt67b": (32, 16384), "phi2": (32, 10240)}
 
@@ -117,13 +127,13 @@ class Export:
 
 
 def read_neurons(path: str | Path, languages: Sequence[str] | None, source: Source) -> Neurons:
-    """Read a released neuron file.
+    """Read a released neuron file, in any of the forms that this module describes.
 
     Args:
-        path: the .pth file. It is loaded without running any code that it may carry.
-        languages: the languages of the file, in the file's order. None for those of the paper, where `source` is a
-            model whose neurons the authors released.
-        source: the model; its neurons per layer must be known.
+        path: the .pth or .pt file. It is loaded without running any code that it may carry.
+        languages: the languages of the file, in the file's order. None for those that the file names, or for those of
+            the paper, where `source` is a model whose neurons the authors released.
+        source: the model; its neurons per layer must be known, unless the file says how many there are.
 
     Returns:
         the neurons, each with the languages that it is listed for. A released file tells no entropy.
@@ -132,6 +142,14 @@ def read_neurons(path: str | Path, languages: Sequence[str] | None, source: Sour
         LapeError: the file is no released neuron file, or does not fit the languages or the model.
     """
     content = _load(path)
+    if isinstance(content, dict):
+        named, content, width = _of_kinit(path, content)
+        if languages not in (None, named):
+            raise LapeError(f"--languages: {path} names {', '.join(named)}; leave --languages out")
+        wanted = source.sites.shape[-1] if source.sites else source.neurons_per_layer or width
+        if wanted != width:
+            raise LapeError(f"{path}: has {width} neurons per layer, not the {wanted} of {source.name}; pass its model")
+        languages, source = named, replace(source, neurons_per_layer=width)
     if source.sites is None and source.neurons_per_layer is None:
         known = ", ".join(model.name for model in MODELS)
         raise LapeError(
@@ -218,21 +236,72 @@ def read_counts(paths: Mapping[str, str | Path], source: Source) -> dict[str, Ac
     return statistics
 
 
-def write_neurons(neurons: Neurons, path: str | Path) -> None:
-    """Write neurons in the authors' form. Languages without a neuron keep their place.
+def write_neurons(neurons: Neurons, path: str | Path, form: str = "lape") -> None:
+    """Write neurons in a form of others. Languages without a neuron keep their place.
 
     Args:
         neurons: any neurons. Languages stand in the order of `neurons.sets`.
-        path: the .pth file; the same neurons give the same bytes.
+        path: the .pth or .pt file; the same neurons give the same bytes.
+        form: "lape" for the authors', "kinit" for that of kinit-sk/language-neuron-detection, which its steps of
+            ablation and finetuning read.
+
+    Raises:
+        LapeError: the form is unknown, or has no place for the neurons of a mixture of experts.
     """
+    if form not in FORMS:
+        raise LapeError(f"{path}: no form {form!r}; use one of {', '.join(FORMS)}")
     content = []
     for name in neurons.sets:
         own = neurons.indices(name)
         content.append([torch.tensor(own.get(layer, ()), dtype=torch.int64) for layer in range(neurons.layers)])
+    if form == "kinit":
+        content = _to_kinit(neurons, content)
     packed = io.BytesIO()  # torch.save writes the file's name into the file, and here the name would be a temporary one
     torch.save(content, packed)
     with writing(path) as temporary:
         temporary.write_bytes(packed.getvalue())
+
+
+def _of_kinit(path: str | Path, content: dict) -> tuple[list[str], list[list[torch.Tensor]], int]:
+    """Languages, indices by language and layer, and neurons per layer of a file of kinit-sk.
+
+    Neurons of attention, which `lape` does not have, are left out.
+    """
+    try:
+        found = next(content["results"][name] for name in _KINIT if name in content["results"])
+        languages, by_language, mask = (
+            content["languages"],
+            found["selected_indices_by_language"],
+            found["selected_mask"],
+        )
+        layers = [[torch.tensor(index, dtype=torch.int64) for index in by_language[name]] for name in languages]
+        if not (len(mask) == len(languages) and all(map(is_name, languages))):
+            raise ValueError("its languages are no list of names")
+        return languages, layers, mask.shape[2]
+    except (KeyError, StopIteration, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise LapeError(
+            f"{path}: is a dictionary without the selected neurons of FFNs ({error!r}); pass lape_selected_neurons.pt"
+        ) from error
+
+
+def _to_kinit(neurons: Neurons, layers: list[list[torch.Tensor]]) -> dict:
+    """What a file of kinit-sk says of neurons, as far as its readers look at it."""
+    sites = neurons.sites
+    if not (sites.is_rectangle and sites.sites[0].experts == 1):
+        raise LapeError(f"{neurons.origin}: are of a mixture of experts, which this form does not know; use form lape")
+    mask = torch.zeros(len(layers), *sites.shape, dtype=torch.bool)
+    for of_language, own in zip(layers, mask, strict=True):
+        for index, row in zip(of_language, own, strict=True):
+            row[index] = True
+    indices = {name: [each.tolist() for each in own] for name, own in zip(neurons.sets, layers, strict=True)}
+    found = {"selected_mask": mask, "counts_per_lang_layer": mask.sum(2), "selected_indices_by_language": indices}
+    method, parameters = neurons.summary.get("method"), neurons.summary.get("parameters", {})
+    return {
+        "method": (method or "lape").upper(),
+        "languages": list(neurons.sets),
+        "params": {"components": ["mlp"], "recorded_metric": "over_threshold_rate", **parameters},
+        "results": {_KINIT[0]: found},
+    }
 
 
 def _load(path: str | Path) -> object:

@@ -221,15 +221,30 @@ class Neurons(Shown):
                 numbers = dict.fromkeys(table.columns.drop("languages"), "float64")
                 table = table.astype(numbers | {name: "int64" for name in PLACE if name in table and name != "kind"})
             table["languages"] = [tuple(str(text).split(",")) for text in table["languages"]]
-            neurons = cls(table, tuple(header["sets"]), Sites.of(header), header, str(header_path))
-            neurons.numbers()
-            strangers = set().union(*table["languages"], set()) - set(neurons.sets)
+            return cls.of(table, header, str(header_path))
         except OSError as error:
             raise LapeError(f"{path}: cannot be read ({error.strerror}); run the select step") from error
         except (KeyError, ValueError, TypeError) as error:
             raise LapeError(f"{path}: is not a table of neurons ({error}); run the select step again") from error
         except LapeError as error:
             raise LapeError(f"{path}: {error}; select again") from error
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, header: dict, origin: str) -> "Neurons":
+        """The neurons of a table that was read.
+
+        Args:
+            table: see `Neurons`.
+            header: what describes the table; see `description`.
+            origin: see `Neurons`.
+
+        Raises:
+            LapeError, KeyError, ValueError or TypeError: the table does not fit the header. The message leaves the
+                table's name and the remedy to the caller.
+        """
+        neurons = cls(table, tuple(header["sets"]), Sites.of(header), header, origin)
+        neurons.numbers()
+        strangers = set().union(*table["languages"], set()) - set(neurons.sets)
         if strangers:
-            raise LapeError(f"{path}: names sets that {header_path} does not have ({min(strangers)}); select again")
+            raise LapeError(f"names sets that {origin} does not have ({min(strangers)})")
         return neurons

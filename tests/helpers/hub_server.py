@@ -1,9 +1,10 @@
-"""A stand-in of the model and dataset hub on the loopback interface: its API as far as it is read, and its faults.
+"""A stand-in of the model and dataset hub on the loopback interface: its API as far as it is used, and its faults.
 
-A repository is a folder. `huggingface_hub`, `transformers` and `datasets` read it by the code that reads the hub:
-`Hub.lape` points them here.
+A repository is a folder. Those who show `TOKEN` may write. `huggingface_hub`, `transformers` and `datasets` use it by
+the code that uses the hub: `Hub.lape` points them here.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -22,6 +23,8 @@ from tiny_data import ROOT
 from warm import WITHOUT_HUB, warm_programs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# Ends of names of files that travel apart from the commit.
+LARGE = (".parquet", ".safetensors")
 TOKEN = "hf_secretsecretsecretsecretsecretsecret"
 
 
@@ -33,11 +36,13 @@ class Repository:
         folder: its files, now.
         revisions: branch, tag or commit -> commit.
         gated: whether only requests with `TOKEN` get files.
+        private: what it was made as.
     """
 
     folder: Path
     revisions: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
     gated: bool = False
+    private: bool = False
 
     def files(self) -> dict[str, Path]:
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -50,6 +55,8 @@ class Hub:
     Attributes:
         python: the Python that runs `lape`; it reads the hub's address when it starts.
         repositories: "models/<name>" or "datasets/<name>" -> what is there.
+        uploads: folder of repositories that are made.
+        objects: SHA-256 -> large files that wait for their commit.
         stalled: ends of files' names whose contents never come; `cut`: whose contents break off in the middle.
         requests: method and path of every request, and for contents how many bytes were sent.
         tokens: Authorization headers that came.
@@ -58,6 +65,8 @@ class Hub:
     def __init__(self, python: Path):
         self.python = python
         self.repositories: dict[str, Repository] = {}
+        self.uploads = Path()
+        self.objects: dict[str, bytes] = {}
         self.stalled: set[str] = set()
         self.cut: dict[str, int] = {}  # name's end -> so many answers are cut, counted down
         self.requests: list[tuple[str, str, int]] = []
@@ -111,10 +120,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self._answer()
 
+    def do_PUT(self):
+        self._answer()
+
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.hub.tokens.add(self.headers["Authorization"])
+        if written := re.fullmatch(r"/objects/(\w+)|/api/(.+)/(create|preupload/main|commit/main)|.+/(batch)", path):
+            return self._write(written, content)
+        if path == "/api/validate-yaml":
+            return self._send_json({"errors": [], "warnings": []})
+        body = content.decode()
         api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path)
         contents = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+|refs/pr/\d+)/(.+)", path)
         if api:
@@ -147,14 +164,49 @@ class _Handler(BaseHTTPRequestHandler):
             "id": name,
             "sha": commit,
             "siblings": siblings,
-            "private": False,
+            "private": repository.private,
             "gated": gated,
             "tags": [],
         }
         return self._send_json(info)
 
-    def _send_json(self, content: object) -> None:
-        self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    def _write(self, written: re.Match, content: bytes) -> None:
+        """One step of an upload: a repository, which files are large, a large file, and the commit."""
+        if written[1]:  # its address is a secret of its own, so that no token comes with it
+            self.hub.objects[written[1]] = content
+            return self._send_json({})
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            return self._refuse(401, "")
+        lines = [json.loads(line) for line in content.splitlines()]
+        if written[4]:
+            oids = [one["oid"] for one in lines[0]["objects"]]
+            places = {oid: {"upload": {"href": f"{self.hub.url}/objects/{oid}"}} for oid in oids}
+            return self._send_json({"objects": [{"oid": oid, "size": 0, "actions": places[oid]} for oid in oids]})
+        if written[3] == "create":
+            made = lines[0]
+            name = f"{made.get('type', 'model')}s/{made['organization']}/{made['name']}"
+            private, known = made.get("visibility") == "private", name in self.hub.repositories
+            self.hub.repositories.setdefault(name, Repository(self.hub.uploads / name, private=private))
+            return self._send_json({"url": f"{self.hub.url}/{name.removeprefix('models/')}"}, 409 if known else 200)
+        if written[3] == "preupload/main":
+            files = [(one["path"], "lfs" if one["path"].endswith(LARGE) else "regular") for one in lines[0]["files"]]
+            answer = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in files]
+            return self._send_json({"files": answer})
+        repository = self.hub.repositories[written[2]]
+        for line in lines[1:]:
+            value = line["value"]
+            file = repository.folder / value["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if line["key"] == "deletedFile":
+                file.unlink()
+                continue
+            large = line["key"] == "lfsFile"
+            file.write_bytes(self.hub.objects[value["oid"]] if large else base64.b64decode(value["content"]))
+        commit = repository.revisions["main"] = hashlib.sha1(content).hexdigest()
+        return self._send_json({"commitUrl": f"{self.hub.url}/{written[2]}/commit/{commit}", "commitOid": commit})
+
+    def _send_json(self, content: object, status: int = 200) -> None:
+        self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": f"{code}: access is restricted"})

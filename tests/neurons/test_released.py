@@ -158,6 +158,7 @@ REFUSED = {
     "nothing": ([], "is no list of languages of layers"),
     "no layers": ([[], [], []], "is no list of languages of layers"),
     "code": ([*CONTENT, Payload()], "loads without running code"),
+    "another dictionary": ({"languages": ["en"], "results": {}}, "is a dictionary without the selected neurons"),
 }
 
 
@@ -274,6 +275,31 @@ def test_languages_without_a_neuron_keep_their_place_and_bytes_do_not_change(fol
     torch.testing.assert_close(found, tiny_model(ids).logits)
 
 
+def test_a_file_of_kinit_switches_off_in_its_readers_what_it_switches_off_here(folder, tiny_model, lape, refuse):
+    """Its reader sets rows of the gate projection to zero. Beside FFNs its files may have attention."""
+    neurons = read_neurons(saved(CONTENT), LANGUAGES.split(","), Source("tiny", neurons_per_layer=32))
+    neurons.save("lape.tsv", method="lape", model="tiny", model_revision=None)
+    assert lape("export", "neurons", "lape.json", "--form", "kinit", "--output", "out.pt")[0] == 0
+    content = torch.load("out.pt", weights_only=True)
+    content["results"]["attn_q_proj_over_threshold_rate"] = {"selected_mask": torch.ones(3, 3, 8)}
+    words = ["import", "neurons", saved(content, "theirs.pt"), "--output", "back.tsv"]
+    refuse(*words, "--languages", "en,fr,ja", names=("--languages: theirs.pt names en, no, nan; leave --languages",))
+    refuse(*words, "--neurons-per-layer", "31", names=("theirs.pt: has 32 neurons per layer, not the 31 of theirs",))
+    for file in ("theirs.pt", "out.pt.json"):
+        assert lape("import", "neurons", file, "--output", "back.tsv")[0] == 0
+        back = Neurons.load("back.tsv")
+        pd.testing.assert_frame_equal(back.table, neurons.table)
+        assert (back.sets, back.sites) == (neurons.sets, neurons.sites)
+    ids = torch.arange(8)[None]
+    with deactivate(tiny_model, neurons, "nan"), torch.inference_mode():
+        wanted = tiny_model(ids).logits
+    found = content["results"]["mlp_over_threshold_rate"]
+    for layer, index in enumerate(found["selected_indices_by_language"]["nan"]):
+        tiny_model.model.layers[layer].mlp.gate_proj.weight.data[index] = 0
+    torch.testing.assert_close(tiny_model(ids).logits, wanted)
+    assert found["selected_mask"].sum((1, 2)).tolist() == [3, 0, 4]
+
+
 def test_a_mixture_of_experts_goes_by_places(folder, lape):
     """Neuron j of expert e is e * 16 + j."""
     words = ["--languages", LANGUAGES, "--output", "lape.tsv", "--model", write_model(folder / "model.json", experts=2)]
@@ -286,6 +312,8 @@ def test_a_mixture_of_experts_goes_by_places(folder, lape):
         [2, 0, 7],
         [2, 0, 9],
     ]
+    line = check_refusal(*lape("export", "neurons", "lape.json", "--form", "kinit", "--output", "back.pth"), "export")
+    assert line.endswith("are of a mixture of experts, which this form does not know; use form lape")
     assert lape("export", "neurons", "lape.json", "--output", "back.pth")[0] == 0
     assert all(
         torch.equal(*pair)
