@@ -13,7 +13,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         required=True,
         type=json_object,
         metavar="JSON",
-        help='of the files, such as {"pattern": "questions/{language}.txt", "skip": [44]}, or of a dataset: its path, split',
+        help='of the files, such as {"pattern": "questions/{language}.txt", "skip": [44]}, or of a dataset of the hub',
     )
     parser.add_argument(
         "--number", type=int, metavar="N", help="questions at most, from the smallest number on (default: all)"

@@ -284,7 +284,7 @@ def _with_data(stems: Iterable[str]) -> list[str]:
 
 
 def _of_language(dataset: dict, language: str) -> dict:
-    """The settings of a dataset without what they say of other languages, whose change makes nothing of this one anew."""
+    """The settings of a dataset without what is said of other languages, so that no change of that counts here."""
     return {
         key: {language: value[language]} if isinstance(value, dict) and language in value else value
         for key, value in dataset.items()

@@ -28,7 +28,9 @@ LANGUAGE_CONFUSION = {
     "ja": ("native", _FIRST),
     "ko": ("native", _SECOND),
 }
-_PROMPTS = "https://raw.githubusercontent.com/for-ai/language-confusion/{commit}/test_sets/monolingual/{source}/{language}.csv"
+_PROMPTS = (
+    "https://raw.githubusercontent.com/for-ai/language-confusion/{commit}/test_sets/monolingual/{source}/{language}.csv"
+)
 
 _HEAD = """\
 # {title}, merged over a model's configuration:
@@ -42,18 +44,19 @@ _TEXT = """\
 # Text: FineWeb-2 (ODC-By 1.0), which has no English; that is a sample of FineWeb (ODC-By 1.0).
 """
 _FLORES = """\
-# FLORES+ (CC BY-SA 4.0) is gated: accept its terms on the hub and set HF_TOKEN in the environment, which is written nowhere.
-# The same sentences in every language: for the expert units, for translations, and for the similarity of languages.
+# FLORES+ (CC BY-SA 4.0) is gated: accept its terms on the hub and set HF_TOKEN in the environment, which is written
+# nowhere. It has the same sentences in every language, for the expert units, translations and the similarity by layer.
 """
 _CLAS = """\
-# CLaS-Bench (Gurgurov et al. 2026, arXiv:2601.08331; CC BY-4.0): 70 questions in 32 languages. No commit of the dataset could be
-# looked up, so that its branch is named: put a commit in its place. The suffixes are in English. The benchmark tells the language
-# by fastText's lid218e, and a judge rates the relevance 0 to 2; here it is langdetect, and chrF or a judge's rating from 1 to 10.
+# CLaS-Bench (Gurgurov et al. 2026, arXiv:2601.08331; CC BY-4.0): 70 questions in 32 languages. No commit of the dataset
+# could be looked up, so that its branch is named: put a commit in its place. Requests to answer in a language are in
+# English. The benchmark tells languages by lid218e, and a judge rates the relevance from 0 to 2. Here langdetect tells
+# them, and the relevance is chrF, or the rating of a judge from 1 to 10.
 """
 _CONFUSION = """\
-# Language Confusion Benchmark (Marchisio et al. 2024, arXiv:2406.20052; Apache-2.0): 100 monolingual prompts in each of 15
-# languages, from one of its sources. They are not aligned: number 7 is another question in every language, so that chrF against the
-# answer in another language says nothing. The benchmark samples; answers here are greedy.
+# Language Confusion Benchmark (Marchisio et al. 2024, arXiv:2406.20052; Apache-2.0): 100 monolingual prompts in each of
+# 15 languages, from one of its sources. They are not aligned: a number is another question in every language, so that chrF
+# against the answer in another language says nothing. The benchmark samples; answers here are greedy.
 """
 
 

@@ -8,14 +8,28 @@ import pandas as pd
 
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
-from lape.items.answers.inputs import ACCURACIES, Group, Pair, Resampling, contributions, load, mean
+from lape.items.answers.inputs import (
+    ACCURACIES,
+    BY_LINE,
+    BY_WORD,
+    CONFUSION,
+    Group,
+    Pair,
+    Resampling,
+    contributions,
+    load,
+    mean,
+    percentiles,
+)
 from lape.paper import PaperModel, paper_model
+from lape.text.language_codes import script
 
 # The language in a row that is the mean over all languages, or over all pairs of languages.
 ALL = ""
 
-DEACTIVATED_METRICS = (*ACCURACIES.values(), "nll", "distinct_2", "chrf", "content_quality")
-STEERED_METRICS = (*ACCURACIES.values(), "short", "disagreement", "nll", "distinct_2", "content_quality")
+_PASSES = (BY_LINE, BY_WORD, CONFUSION)
+DEACTIVATED_METRICS = (*ACCURACIES.values(), *_PASSES, "nll", "distinct_2", "chrf", "content_quality")
+STEERED_METRICS = (*ACCURACIES.values(), *_PASSES, "short", "disagreement", "nll", "distinct_2", "content_quality")
 
 _Measured = Mapping[str, np.ndarray]
 
@@ -50,8 +64,8 @@ def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed
         settings |= {("deactivated", language): f"deactivated-{language}" for language in group.languages}
         for (kind, code), name in settings.items():
             measured = group.measure(name, _own(group))
-            for metric in [metric for metric in DEACTIVATED_METRICS if metric in measured]:
-                for language, values in zip(group.languages, measured[metric], strict=True):
+            for metric in [metric for metric in DEACTIVATED_METRICS if metric in measured or metric == CONFUSION]:
+                for place, language in enumerate(group.languages):
                     paper = printed.get((code or kind, language), np.nan) if metric == "content_quality" else np.nan
                     rows.append(
                         {
@@ -60,7 +74,7 @@ def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed
                             "deactivated": code,
                             "language": language,
                             "metric": metric,
-                            **_compared(metric, values[None], resampling, paper),
+                            **_compared(metric, [language], _part(measured, [place]), resampling, paper),
                         }
                     )
     return pd.DataFrame(rows)
@@ -83,7 +97,7 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
         - change (mean difference to the normal answers to the same questions) with change_low and change_high
           (bootstrap), p_value (`uncertainty.sign_flip_test` over questions) and p_holm (Holm's correction over the
           languages of a setting and metric; the mean over the languages is not corrected). These five columns are
-          empty for the setting normal.
+          empty for the setting normal, and for the harmonic mean `inputs.CONFUSION`, to which no answer adds a part.
 
     Raises:
         LapeError: see `answers_deactivated`.
@@ -97,11 +111,13 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
         rows, added = [], []
         for setting in [name for name in ("normal", "steered", "steered_random") if name in group.settings]:
             measured = group.measure(setting, _own(group))
-            for metric in [metric for metric in STEERED_METRICS if metric in measured]:
+            for metric in [metric for metric in STEERED_METRICS if metric in measured or metric == CONFUSION]:
                 for language in [*group.languages, ALL]:
+                    codes = group.languages if language == ALL else [language]
                     part = slice(None) if language == ALL else [group.languages.index(language)]
-                    values = measured[metric][part]
-                    differences = values - normal[metric][part] if setting != "normal" else np.full_like(values, np.nan)
+                    own, differences = _part(measured, part), np.full_like(normal["short"][part], np.nan)
+                    if setting != "normal" and metric in measured:
+                        differences = own[metric] - normal[metric][part]
                     low, high = resampling.interval(differences)
                     paper = printed.get((metric, setting, language), np.nan)
                     rows.append(
@@ -110,7 +126,7 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
                             "setting": setting,
                             "language": language,
                             "metric": metric,
-                            **_compared(metric, values, resampling, paper),
+                            **_compared(metric, codes, own, resampling, paper),
                             **{"change": mean(differences), "change_low": low, "change_high": high},
                         }
                     )
@@ -295,10 +311,25 @@ def _doses(group: Group, kind: str) -> dict[tuple[str, str, float, float], dict[
     return dict(sorted(found.items(), key=lambda item: (*item[0][:2], -item[0][3], item[0][2])))
 
 
-def _compared(metric: str, values: np.ndarray, resampling: Resampling, paper: float) -> dict[str, float]:
-    """The columns answers, ours, low, high, paper and difference, from the values [K, N] of blocks of answers."""
-    low, high = resampling.bounds(metric, values)
-    ours = mean(values)
+def _part(measured: _Measured, part: slice | list[int]) -> _Measured:
+    return {metric: values[part] for metric, values in measured.items()}
+
+
+def _compared(
+    metric: str, languages: list[str], measured: _Measured, resampling: Resampling, paper: float
+) -> dict[str, float]:
+    """The columns answers, ours, low, high, paper and difference, from the values [K, N] of K languages."""
+    if metric == CONFUSION:
+        other = np.array([script(language) != "Latn" for language in languages])
+        part = other & ~np.isnan(measured[BY_LINE]).all(axis=1)
+        values = measured[BY_LINE][part]
+        scores, drawn = resampling.harmonic(values, measured[BY_WORD][part])
+        ours, (low, high) = np.nan, (np.nan, np.nan)
+        if part.any():
+            ours, (low, high) = float(scores.mean()), percentiles(drawn.mean(axis=1), values.shape[1])
+    else:
+        values = measured[metric]
+        ours, (low, high) = mean(values), resampling.bounds(metric, values)
     compared = {"paper": paper, "difference": ours - paper}
     return {"answers": _count(values), "ours": ours, "low": low, "high": high, **compared}
 
