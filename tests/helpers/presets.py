@@ -55,8 +55,8 @@ _CLAS = """\
 """
 _CONFUSION = """\
 # Language Confusion Benchmark (Marchisio et al. 2024, arXiv:2406.20052; Apache-2.0): 100 monolingual prompts in each of
-# 15 languages, from one of its sources. They are not aligned: a number is another question in every language, so that chrF
-# against the answer in another language says nothing. The benchmark samples; answers here are greedy.
+# 15 languages, from one of its sources. A number is another question in every language, so that chrF against the answer
+# in another language says nothing. The benchmark samples; answers here are greedy.
 """
 
 
