@@ -56,6 +56,11 @@ def _counts(line: str) -> bool:
     return len(line.split()) >= _WORDS or len(unspaced.encode()) >= MINIMUM_BYTES
 
 
+def has_another_script(language: str) -> bool:
+    """Whether a language is written in another script than Latin, so that Latin words are foreign to it."""
+    return script(language) not in ("Latn", None)
+
+
 def passes(table: pd.DataFrame, wanted: str) -> tuple[np.ndarray, np.ndarray]:
     """Which answers pass by line and by word, for a wanted language.
 
@@ -72,7 +77,7 @@ def passes(table: pd.DataFrame, wanted: str) -> tuple[np.ndarray, np.ndarray]:
     codes = table["line_languages"].str.split()
     by_line = np.array([float(set(found) == {code}) if found else np.nan for found in codes], dtype=float)
     by_word = (table["latin_words"].to_numpy() == 0).astype(float)
-    tested = (by_line == 1) & (script(wanted) != "Latn")
+    tested = (by_line == 1) & has_another_script(wanted)
     return by_line, np.where(tested, by_word, np.nan)
 
 
@@ -87,7 +92,6 @@ def rates(table: pd.DataFrame, wanted: str) -> dict[str, float | None]:
     The language confusion pass rate is 0 where no answer passes by line.
     """
     line, word = (float(np.nanmean(each)) if (~np.isnan(each)).any() else None for each in passes(table, wanted))
-    both = None
-    if line is not None and script(wanted) != "Latn":
-        both = float(harmonic_mean(line, word or 0.0))
+    tested = line is not None and has_another_script(wanted)
+    both = float(harmonic_mean(line, word or 0.0)) if tested else None
     return dict(zip(RATES, (line, word, both), strict=True))

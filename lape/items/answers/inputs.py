@@ -11,7 +11,7 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, sha256
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
-from lape.evaluation.confusion import RATES, harmonic_mean, passes
+from lape.evaluation.confusion import RATES, harmonic_mean, has_another_script, passes
 from lape.evaluation.judging.judge import read_judgements
 from lape.generation.answers import KEYS, read_scores
 from lape.text.identification import COMPARED, FURTHER, SHORT, UNKNOWN
@@ -102,8 +102,8 @@ class Answers:
                 answers that were meant to be in the question's language are taken.
 
         Returns:
-            rows of `blocks` with a column for each of `METRICS` but `CONFUSION`. A value is NaN where an answer has
-            none, or where an identifier does not know the wanted language.
+            rows of `blocks` with a column for each of `METRICS`. A value is NaN where an answer has none, or where an
+            identifier does not know the wanted language.
 
         Raises:
             LapeError: there are no such answers.
@@ -124,7 +124,7 @@ class Answers:
         both &= all(known.get(ACCURACIES[name]) is not None for name in COMPARED)
         return rows.assign(
             **hits,
-            **dict(zip((BY_LINE, BY_WORD), confused, strict=True)),
+            **dict(zip(RATES, (*confused, np.nan), strict=True)),
             short=(rows["langdetect"] == SHORT).astype(float),
             disagreement=(rows["langdetect"] != rows["lingua"]).astype(float).where(both),
             content_quality=rows["rating"],
@@ -158,13 +158,16 @@ class Group:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics of `METRICS` that each of the answers has.
+        """The metrics of `METRICS` that the answers have.
 
-        Content quality is among them where there are judgements, and the accuracy by an identifier where it was asked.
+        Content quality is among them where there are judgements, the accuracy by an identifier where it was asked, and
+        what is told by Latin words where a language has another script.
         """
         judged = any(answers.judged is not None for answers in self.settings.values())
         asked = {name for answers in self.settings.values() for row in answers.header["rows"] for name in row}
-        lacking = {CONFUSION} | ({ACCURACIES[name] for name in FURTHER} - asked)
+        lacking = {ACCURACIES[name] for name in FURTHER} - asked
+        if not any(map(has_another_script, self.languages)):
+            lacking |= {BY_WORD, CONFUSION}
         return [name for name in METRICS if name not in lacking and (name != "content_quality" or judged)]
 
     def setting(self, name: str) -> Answers:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
+from lape.evaluation.confusion import has_another_script
 from lape.items.answers.inputs import (
     ACCURACIES,
     BY_LINE,
@@ -22,7 +23,6 @@ from lape.items.answers.inputs import (
     percentiles,
 )
 from lape.paper import PaperModel, paper_model
-from lape.text.language_codes import script
 
 # The language in a row that is the mean over all languages, or over all pairs of languages.
 ALL = ""
@@ -64,8 +64,9 @@ def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed
         settings |= {("deactivated", language): f"deactivated-{language}" for language in group.languages}
         for (kind, code), name in settings.items():
             measured = group.measure(name, _own(group))
-            for metric in [metric for metric in DEACTIVATED_METRICS if metric in measured or metric == CONFUSION]:
+            for metric in [metric for metric in DEACTIVATED_METRICS if metric in measured]:
                 for place, language in enumerate(group.languages):
+                    own = {name: values[place, None] for name, values in measured.items()}
                     paper = printed.get((code or kind, language), np.nan) if metric == "content_quality" else np.nan
                     rows.append(
                         {
@@ -74,7 +75,7 @@ def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed
                             "deactivated": code,
                             "language": language,
                             "metric": metric,
-                            **_compared(metric, [language], _part(measured, [place]), resampling, paper),
+                            **_compared(metric, [language], own, resampling, paper),
                         }
                     )
     return pd.DataFrame(rows)
@@ -111,13 +112,13 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
         rows, added = [], []
         for setting in [name for name in ("normal", "steered", "steered_random") if name in group.settings]:
             measured = group.measure(setting, _own(group))
-            for metric in [metric for metric in STEERED_METRICS if metric in measured or metric == CONFUSION]:
+            for metric in [metric for metric in STEERED_METRICS if metric in measured]:
                 for language in [*group.languages, ALL]:
                     codes = group.languages if language == ALL else [language]
                     part = slice(None) if language == ALL else [group.languages.index(language)]
-                    own, differences = _part(measured, part), np.full_like(normal["short"][part], np.nan)
-                    if setting != "normal" and metric in measured:
-                        differences = own[metric] - normal[metric][part]
+                    own = {name: values[part] for name, values in measured.items()}
+                    values = own[metric]
+                    differences = values - normal[metric][part] if setting != "normal" else np.full_like(values, np.nan)
                     low, high = resampling.interval(differences)
                     paper = printed.get((metric, setting, language), np.nan)
                     rows.append(
@@ -311,17 +312,12 @@ def _doses(group: Group, kind: str) -> dict[tuple[str, str, float, float], dict[
     return dict(sorted(found.items(), key=lambda item: (*item[0][:2], -item[0][3], item[0][2])))
 
 
-def _part(measured: _Measured, part: slice | list[int]) -> _Measured:
-    return {metric: values[part] for metric, values in measured.items()}
-
-
 def _compared(
     metric: str, languages: list[str], measured: _Measured, resampling: Resampling, paper: float
 ) -> dict[str, float]:
     """The columns answers, ours, low, high, paper and difference, from the values [K, N] of K languages."""
     if metric == CONFUSION:
-        other = np.array([script(language) != "Latn" for language in languages])
-        part = other & ~np.isnan(measured[BY_LINE]).all(axis=1)
+        part = np.array([*map(has_another_script, languages)]) & ~np.isnan(measured[BY_LINE]).all(axis=1)
         values = measured[BY_LINE][part]
         scores, drawn = resampling.harmonic(values, measured[BY_WORD][part])
         ours, (low, high) = np.nan, (np.nan, np.nan)
