@@ -24,7 +24,7 @@ METHODS = {
 def steering_methods(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """How well each method makes the model answer a question of one language in another one.
 
-    The score is that of CLaS-Bench (Gurgurov et al. 2025): the harmonic mean of language success and relevance.
+    The score is that of CLaS-Bench (Gurgurov et al. 2026): the harmonic mean of language success and relevance.
 
     Args:
         paths: scores headers, each with its TSV beside it, and judgements headers where there are any. Each model and
