@@ -147,9 +147,11 @@ class Inputs:
 
     def questions_settings(self, wildcards) -> dict:
         """The settings by which one language's questions are read."""
-        section = self._config["questions"]
-        hub = section["hub"] and _of_language(section["hub"], wildcards.language)
-        place = hub or {"pattern": self._in_repository(section["pattern"], wildcards.language)}
+        section, language = self._config["questions"], wildcards.language
+        if section["hub"] is not None:
+            place = _of_language(section["hub"], language)
+        else:
+            place = {"pattern": self._in_repository(section["pattern"], language)}
         return {**place, "columns": section["columns"], "skip": section["skip"]}
 
     def aligned(self, wildcards) -> list[str]:
