@@ -44,6 +44,7 @@
 #             average_precision.npy              average_precision  of every unit as a detector of every language
 #             average_precision-{half}.npy       average_precision_half  by half of the sentences of each language
 #             units.tsv                          select_units  the best, the worst and random units, with their medians
+#             active_units.tsv                   active_units  control of the best units: as active in the language
 #   <results>/neurons/{model}/ap.tsv             select_ap   FFN neurons by average precision, as many as LAPE's
 #   <results>/pairs/{corpus}/{language}.jsonl    pairs       sentences to translate, and their reference translations
 #   <results>/generations/{model}/

@@ -107,6 +107,7 @@ _GROUPS = {
         "average_precision": "lape.expert_units.average_precision",
         "neuron_part": "lape.model.linear",
         "select_units": "lape.expert_units.selection",
+        "activity_matched_units": "lape.expert_units.controls",
         "ExpertUnits": "lape.expert_units.selection",
         "overwritten": "lape.interventions.overwriting",
         "UnitPerturbation": "lape.interventions.overwriting",

@@ -64,6 +64,7 @@ GROUPS = {
         "responses": "mean output of every linear layer's units on every sentence",
         "average_precision": "how well every unit tells a language from the others",
         "select_units": "find expert units by average precision",
+        "control_units": "draw an activity-matched control of expert units",
         "select_ap": "FFN neurons by average precision, as many as another method's",
     },
     "answers and texts": {

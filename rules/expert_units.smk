@@ -2,8 +2,9 @@
 
 Input: labelled sentences of every language, and the model.
 Output: the mean output of every unit on every sentence (responses); the average precision of every unit as a detector
-of every language, by all sentences and by each half of them; and the best, the worst and random units with the values that overwrite them. The folder
-responses.blocks is no output of a rule, because Snakemake would delete its finished blocks before a rerun.
+of every language, by all sentences and by each half of them; the best, the worst and random units with the values that
+overwrite them; and the control of the best. The folder responses.blocks is no output of a rule, because Snakemake would
+delete its finished blocks before a rerun.
 """
 
 
@@ -101,3 +102,29 @@ rule select_units:
         "lape select_units --log {log} --rule select_units --average-precision {input.header} "
         "--responses {input.responses} --number {params.number} --seed {params.seed} --bottom {params.bottom} "
         "--output {output.units}"
+
+
+rule active_units:
+    input:
+        units="<results>/expert_units/{model}/units.json",
+        units_table="<results>/expert_units/{model}/units.tsv",
+        header="<results>/expert_units/{model}/average_precision.json",
+        values="<results>/expert_units/{model}/average_precision.npy",
+        responses="<results>/expert_units/{model}/responses.json",
+        table="<results>/expert_units/{model}/responses.tsv",
+    output:
+        units="<results>/expert_units/{model}/active_units.tsv",
+        header="<results>/expert_units/{model}/active_units.json",
+    log:
+        "<logs>/expert_units/{model}/active_units.log",
+    conda:
+        "../envs/lape.yaml"
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        code=code_hash("lape.commands.control_units"),
+        seed=config["neurons"]["control_seed"],
+    shell:
+        "lape control_units --log {log} --rule active_units --units {input.units} --average-precision {input.header} "
+        "--responses {input.responses} --seed {params.seed} --output {output.units}"

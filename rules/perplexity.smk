@@ -102,12 +102,12 @@ use rule perplexity as perplexity_units with:
     input:
         model="<results>/models/{model}/model.json",
         tokens="<results>/tokens/{model}/valid.sha256",
-        neurons="<results>/expert_units/{model}/units.json",
-        table="<results>/expert_units/{model}/units.tsv",
+        neurons=lambda wildcards: f"<results>/expert_units/{wildcards.model}/{wildcards.method.replace('expert_units', 'units')}.json",
+        table=lambda wildcards: f"<results>/expert_units/{wildcards.model}/{wildcards.method.replace('expert_units', 'units')}.tsv",
         like="<results>/neurons/{model}/lape.json",
         counts="<results>/neurons/{model}/lape.tsv",
     wildcard_constraints:
-        method="expert_units",
+        method="(active_)?expert_units",
     params:
         code=code_hash("lape.commands.perplexity"),
         torchrun=flags.torchrun,

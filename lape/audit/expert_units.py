@@ -9,6 +9,7 @@ import torch
 from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs
 from lape.expert_units.blocks import Responses, column_table, in_columns
+from lape.expert_units.controls import activity_matched_units
 from lape.expert_units.selection import ExpertUnits, select_units
 from lape.kernels import reference
 from lape.model.tokenizer import load_tokenizer
@@ -60,7 +61,11 @@ def _precision(responses: Responses, unit: int) -> np.ndarray:
 def check_units(path: Path, header: dict) -> Iterator[str]:
     units = ExpertUnits.load(path)
     (source,), (origin,) = inputs(header, "average_precision"), inputs(header, "responses")
-    precision = read_array(source.with_suffix(".npy"), mmap=True)
-    again = select_units(precision, Responses.load(origin), neuron_part=header["neuron_part"], **header["parameters"])
+    precision, responses = read_array(source.with_suffix(".npy"), mmap=True), Responses.load(origin)
+    selected = inputs(header, "expert_units")
+    if selected:
+        again = activity_matched_units(ExpertUnits.load(selected[0]), precision, responses, **header["parameters"])
+    else:
+        again = select_units(precision, responses, neuron_part=header["neuron_part"], **header["parameters"])
     if not again.table.equals(units.table):
         yield "selecting again from the average precision gives other units or medians"

@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_header(
         arguments.output.with_suffix(".json"),
         "expert_units",
+        method="expert_units",
         model=header["model"],
         model_revision=header["model_revision"],
         languages=list(units.languages),

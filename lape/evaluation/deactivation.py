@@ -86,7 +86,7 @@ class Deactivation:
             known_sets(language, neurons.sets, neurons.origin)
             off = region.perturbation(language, "top", neurons.counts()[language], value=0.0)
             begin = partial(overwritten, perturbation=off)
-            return cls("expert_units", begin, summary, (*files, like, like.with_suffix(".tsv")))
+            return cls(summary["method"], begin, summary, (*files, like, like.with_suffix(".tsv")))
         if kind == "directions":
             begin = partial(projected_out, directions=region.of(language))
         elif kind == "parameters":

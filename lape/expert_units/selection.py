@@ -1,6 +1,6 @@
 """Expert units of every language by average precision, and the values that they are overwritten with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,20 +206,44 @@ def select_units(
         sizes = dict.fromkeys(RANKINGS, number) | {"bottom": int(np.searchsorted(others, number)) + 1}
         for ranking in RANKINGS:
             units = rankings[ranking][: sizes[ranking]]
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "language": language,
-                        "ranking": ranking,
-                        "rank": np.arange(1, len(units) + 1),
-                        "unit": units,
-                        **find_units(responses.linear_layers, units),
-                        "average_precision": response[units],
-                        "negated_average_precision": negated[units],
-                    }
-                )
-            )
-    table = pd.concat(tables, ignore_index=True)
+            tables.append(ranked(language, ranking, units, responses.linear_layers, response, negated))
+    return with_medians(tables, responses, neuron_part, on_chunk)
+
+
+def ranked(
+    language: str,
+    ranking: str,
+    units: np.ndarray,
+    linear_layers: Sequence[LinearLayer],
+    response: np.ndarray,
+    negated: np.ndarray,
+) -> pd.DataFrame:
+    """One ranking of a language as rows of `ExpertUnits.table`, without the medians.
+
+    Args:
+        language, ranking: what the rows are of.
+        units: numbers of the units, the first rank first.
+        linear_layers: see `ExpertUnits`.
+        response, negated: float64 [U], average precision of the response and of the negated response.
+    """
+    return pd.DataFrame(
+        {
+            "language": language,
+            "ranking": ranking,
+            "rank": np.arange(1, len(units) + 1),
+            "unit": units,
+            **find_units(linear_layers, units),
+            "average_precision": response[units],
+            "negated_average_precision": negated[units],
+        }
+    )
+
+
+def with_medians(
+    rankings: Sequence[pd.DataFrame], responses: Responses, neuron_part: str, on_chunk: Callable[[int], None]
+) -> ExpertUnits:
+    """Expert units from their rankings, the tables of `ranked`, and the medians of the units' responses."""
+    table = pd.concat(rankings, ignore_index=True)
     table["median"], table["other_median"] = _medians(table, responses, on_chunk)
     return ExpertUnits(table, responses.languages, responses.units, responses.linear_layers, neuron_part)
 

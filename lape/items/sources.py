@@ -271,8 +271,8 @@ def expert_agreement(config: dict) -> list[str]:
 
 
 def expert_deactivation(config: dict) -> list[str]:
-    """Perplexity without LAPE's neurons, as many neurons by average precision, their controls, or expert units."""
-    methods = ["lape", "active_lape", "ap", "active_ap", "expert_units"]
+    """Perplexity without LAPE's neurons, as many neurons by average precision, as many expert units, or a control."""
+    methods = ["lape", "active_lape", "ap", "active_ap", "expert_units", "active_expert_units"]
     return perplexity(config, compared_models(config), methods)
 
 

@@ -88,19 +88,38 @@ def activity_matched_control(
     known = {name: activity(neurons, statistics, name) for name in wanted}
 
     def alike(name: str, region: slice, own: np.ndarray, others: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        values = known[name][region]
-        spread = values.std(axis=0)
-        values = values / np.where(spread > 0, spread, 1)
-        distance = np.linalg.norm(values[own, None] - values[None, others], axis=-1)
-        drawn = []
-        for row in np.argsort(-distance.min(axis=1, initial=np.inf), kind="stable")[: len(others)]:
-            near = np.argsort(distance[row], kind="stable")[: min(nearest, len(others) - len(drawn))]
-            match = near[int(keys[own[row]] * len(near))]
-            distance[:, match] = np.inf  # it is no longer free
-            drawn.append(others[match])
-        return np.array(drawn, np.int64)
+        return nearest_matches(known[name][region], own, others, keys, nearest)[1]
 
     return _control(neurons, seed, neurons.sites.site_starts, alike, wanted)
+
+
+def nearest_matches(
+    values: np.ndarray, own: np.ndarray, others: np.ndarray, keys: np.ndarray, nearest: int = NEAREST
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match places of a region one to one with other places of similar values; those that are hard to match come first.
+
+    Args:
+        values: [R, D], D measures of each of the region's places. Each is divided by its standard deviation over the
+            region.
+        own: the places to match.
+        others: the places among which matches are drawn.
+        keys: [R], a random number from 0 to 1 per place.
+        nearest: see `activity_matched_control`.
+
+    Returns:
+        the places that are matched, and the match of each. Where there are fewer others, as many places as that.
+    """
+    spread = values.std(axis=0)
+    values = values / np.where(spread > 0, spread, 1)
+    distance = np.linalg.norm(values[own, None] - values[None, others], axis=-1)
+    matched = np.argsort(-distance.min(axis=1, initial=np.inf), kind="stable")[: len(others)]
+    drawn = []
+    for row in matched:
+        near = np.argsort(distance[row], kind="stable")[: min(nearest, len(others) - len(drawn))]
+        match = near[int(keys[own[row]] * len(near))]
+        distance[:, match] = np.inf  # it is no longer free
+        drawn.append(others[match])
+    return own[matched], np.array(drawn, np.int64)
 
 
 def activity(neurons: Neurons, statistics: Mapping[str, ActivationStatistics], language: str) -> np.ndarray:

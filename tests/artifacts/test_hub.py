@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hub_server import COMMIT, TOKEN, Repository, hub, python  # noqa: F401
+from played_run import make_run
 from stages import check_refusal
 from tiny_data import make_model, make_text
 
@@ -67,6 +68,20 @@ def test_a_branch_that_moves_changes_no_pinned_model(hub, model, tmp_path):  # n
     assert (a["revision"], b["revision"], c["revision"]) == (COMMIT, OTHER, COMMIT)
     assert a["hashes"] == c["hashes"] != b["hashes"]
     assert a["hashes"]["model.safetensors"] == sha256(tmp_path / "tiny" / "model.safetensors")
+
+
+def test_a_model_of_the_hub_is_exported(hub, model, finished_stages, tmp_path):  # noqa: F811
+    run = make_run(finished_stages, tmp_path / "run")
+    made = hub.lape(tmp_path, model_words(revision=COMMIT, output=f"{run}/models/tiny/model.json"))
+    assert made.returncode == 0, made.stderr
+    neurons = run / "neurons/tiny/lape.json"
+    neurons.write_text(json.dumps(read_json(neurons) | {"model_revision": COMMIT}))
+    words = ["--deactivate", "fr", "--compare", "40", "--output", "export"]
+    done = hub.lape(tmp_path, ["export", "checkpoint", str(run), *words])
+    assert done.returncode == 0 and "no logit is further than 0 from" in done.stderr, done.stderr
+    assert COMMIT in (tmp_path / "export/README.md").read_text()
+    changed = sha256(tmp_path / "export/model.safetensors")
+    assert changed != sha256(tmp_path / "tiny/model.safetensors")  # the hub's cache is another file, and stays
 
 
 def test_every_kind_of_text_is_streamed_as_from_a_folder(hub, wiki, tmp_path, monkeypatch):  # noqa: F811

@@ -12,6 +12,7 @@ from stages import check_refusal
 
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
+from lape.expert_units.controls import activity_matched_units
 from lape.expert_units.selection import ExpertUnits, select_units
 from lape.model.linear import LinearLayer
 
@@ -269,3 +270,41 @@ def test_a_table_that_does_not_fit_its_header_is_refused(old, new, message, lape
     header.write_text(json.dumps(content | {"outputs": {}}))  # as if written by hand
     with pytest.raises(LapeError, match=message):
         ExpertUnits.load(header)
+
+
+def test_the_control_is_of_the_same_linear_layers_and_as_active(responses):
+    """Against the activity of plain numpy: a unit that no language chose, nearer than a random one of its layer."""
+    precision = np.random.default_rng(5).random((2, len(LANGUAGES), UNITS))
+    units = select(responses, precision, number=4)
+    control = activity_matched_units(units, precision, responses, nearest=1)
+    top = {unit for language in LANGUAGES for unit in ranked(units, language, "top")}
+    distances = []
+    for k, language in enumerate(LANGUAGES):
+        own, drawn = (ranked(each, language, "top") for each in (units, control))
+        assert len(set(drawn)) == len(own) == 4 and not top & set(drawn)
+        said = VALUES[:, np.array(LABELS) == k].astype(np.float64)
+        activity = np.stack([said.mean(axis=1), said.std(axis=1)], axis=1)
+        for unit, match in zip(own, drawn, strict=True):
+            linear = next(each for each in units.linear_layers if each.first <= unit < each.first + each.width)
+            places = np.arange(linear.first, linear.first + linear.width)
+            assert match in places
+            scaled = activity[places] / activity[places].std(axis=0)
+            distance = np.linalg.norm(scaled - scaled[unit - linear.first], axis=1)
+            free = [place for place in places - linear.first if place + linear.first not in top]
+            distances.append(distance[match - linear.first] / np.median(distance[free]))
+        rows = control.table[control.table["language"] == language]
+        assert rows["median"].tolist() == [statistics.median(map(float, said[unit])) for unit in drawn]
+    assert np.mean(distances) < 0.6
+    again, other = (activity_matched_units(units, precision, responses, seed) for seed in (0, 1))
+    assert not again.table.equals(other.table)
+    with pytest.raises(LapeError, match="selected from other responses"):
+        activity_matched_units(units, precision[:, :, 1:], responses)
+
+
+def test_the_control_lacks_units_where_linear_layers_have_too_few(responses, caplog):
+    precision = np.random.default_rng(5).random((2, len(LANGUAGES), UNITS))
+    control = activity_matched_units(select(responses, precision, number=16), precision, responses)
+    assert "too few outside the tops" in caplog.text
+    assert 0 < control.table.groupby("language").size().min() < 16
+    with pytest.raises(LapeError, match=r"no unit of .* has a match"):
+        activity_matched_units(select(responses, precision, number=UNITS), precision, responses)

@@ -1,6 +1,7 @@
 """Checkpoints with languages switched in their weights: their logits, their files, and other tools that read them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from architectures import ids, tiny
+from disks import fill, mounted
 from once import made_once
 from played_run import make_run
 from safetensors.torch import load_file, save_file
@@ -271,3 +273,28 @@ def test_an_export_that_differs_is_not_left_behind(run, lape, tmp_path, monkeypa
         status, messages, "export", f"{tmp_path}/new", "its logits would differ from the perturbed model's by"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantised", [{"scheme": "gptq"}, {"parameters": {"quantization": "int8"}}])
+def test_quantised_weights_are_refused(run, lape, tmp_path, quantised):
+    copy = shutil.copytree(run, tmp_path / "run/results/tiny")
+    header = copy / "models/tiny/model.json"
+    content = json.loads(header.read_text())
+    for key, value in quantised.items():
+        content[key] = content[key] | value if isinstance(value, dict) else value
+    header.write_text(json.dumps(content))
+    status, messages = lape("export", "checkpoint", copy, "--deactivate", "fr", "--output", tmp_path / "new")
+    check_refusal(status, messages, "export", "model.json: its weights are quantised; export from a run of the plain")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_full_disk_keeps_no_half_of_an_export(run, lape, tmp_path):
+    mounted(tmp_path / "small")
+    try:
+        fill(tmp_path / "small", 50_000)  # less than the weights take
+        words = ["--deactivate", "fr", "--compare", 0, "--output", tmp_path / "small/new"]
+        status, messages = lape("export", "checkpoint", run, *words)
+        check_refusal(status, messages, "export", "small/new: the checkpoint cannot be written", "free some disk")
+        assert [file.name for file in (tmp_path / "small").iterdir()] == ["other.bin"]
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "small"], check=True)

@@ -75,7 +75,16 @@ def write_units(
     pd.DataFrame(rows).to_csv(folder / "units.tsv", sep="\t", index=False, lineterminator="\n")
     path = folder / "units.json"
     outputs = [folder / "units.tsv"]
-    write_header(path, "expert_units", **same, number=number, parameters={}, inputs=[header], outputs=outputs)
+    write_header(
+        path,
+        "expert_units",
+        method="expert_units",
+        **same,
+        number=number,
+        parameters={},
+        inputs=[header],
+        outputs=outputs,
+    )
     return {"expert_units": path, "average_precision": header}
 
 

@@ -52,6 +52,9 @@ STAGES = {
     "--output expert_units/average_precision.npy",
     "select_units": "select_units --average-precision expert_units/average_precision.json "
     "--responses expert_units/responses.json --number 20 --output expert_units/units.tsv",
+    "control_units": "control_units --units expert_units/units.json "
+    "--average-precision expert_units/average_precision.json --responses expert_units/responses.json "
+    "--output expert_units/active_units.tsv",
     "select_ap": "select_ap --average-precision expert_units/average_precision.json --neurons neurons/lape.json "
     "--output neurons/ap.tsv",
     "units": "perplexity --model models/model.json --tokens tokens/fr/valid.json tokens/ja/valid.json "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from disks import fill, mounted
 from judge_server import serve_fixture, words  # noqa: F401 (a fixture)
 from package_index import digest, wheel
 from stages import STAGES, arguments, check_refusal, cut, tree
@@ -131,16 +132,6 @@ def test_broken_shard_of_an_earlier_run_is_counted_anew(stages, lape):
 # Disks.
 
 
-def mounted(folder: Path, *options: str) -> None:
-    """Mount a tmpfs of 1 MB, or mount it anew with other options; without the right to do so, skip the test."""
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("only root may mount a tmpfs")
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", folder])
-    if done.returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-
-
 @pytest.fixture
 def small_disk(stages):
     """out/: a tmpfs of 1 MB."""
@@ -148,12 +139,6 @@ def small_disk(stages):
     mounted(folder)
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder: Path, left: int) -> None:
-    """Fill the disk that holds a folder but for some bytes."""
-    space = os.statvfs(folder)
-    (folder / "other.bin").write_bytes(bytes(space.f_bavail * space.f_frsize - left))
 
 
 @pytest.mark.parametrize("stage", STAGES)

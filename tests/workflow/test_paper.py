@@ -37,7 +37,7 @@ METHODS = ("lape", "lap", "lave", "pv")
 TABLES = [item.name for item in ITEMS if item.table]
 FIGURES = [item.name for item in ITEMS if item.figure]
 # What is made from the average precision.
-UNITS = {"select_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
+UNITS = {"select_units", "active_units", "perplexity_units", "sample", "score_sample", "translate", "score_translation"}
 PRECISION = {"average_precision", "select_ap", "active_control", "steering", "perplexity", *UNITS}
 MANIFEST = "results/tiny/paper/manifest.json"
 
@@ -250,6 +250,11 @@ def own_set_as_control(run: Workspace) -> None:
     (folder / "active_pv.safetensors").write_bytes((folder / "pv.safetensors").read_bytes())
 
 
+def best_units_as_control(run: Workspace) -> None:
+    folder = run.results / "expert_units/tiny"
+    (folder / "active_units.tsv").write_bytes((folder / "units.tsv").read_bytes())
+
+
 def one_line_less(path) -> None:
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
 
@@ -283,6 +288,12 @@ def hooks(run: Workspace, name: str, change) -> None:
     ("kind", "name", "forge", "fault"),
     [
         ("parameters", "parameters/tiny/active_pv.json", own_set_as_control, "drawing again gives another index"),
+        (
+            "expert_units",
+            "expert_units/tiny/active_units.json",
+            best_units_as_control,
+            "selecting again from the average precision gives other units or medians",
+        ),
         (
             "instructions",
             "instructions/fr.json",
