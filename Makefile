@@ -72,6 +72,7 @@ format: setup
 	snakefmt Snakefile rules
 	$(BIN)/python tests/helpers/config_tables.py
 	$(BIN)/python tests/helpers/item_list.py
+	$(BIN)/python tests/helpers/presets.py
 	clang-format -i $(CPP)
 
 # The site of docs/, in build/site; NO_MKDOCS_2_WARNING: without the advertisement of MkDocs' successor.

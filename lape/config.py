@@ -183,7 +183,8 @@ def check_experiments(config: dict) -> None:
 
 def check_questions(config: dict) -> None:
     """Questions and aligned sentences have files in each of the run's languages."""
-    _all_globs("questions.pattern", config["questions"]["pattern"], config["languages"])
+    if config["questions"]["hub"] is None:
+        _all_globs("questions.pattern", config["questions"]["pattern"], config["languages"])
     _all_globs("structure.aligned", config["structure"]["aligned"], config["languages"])
 
 
@@ -271,7 +272,7 @@ def check_translation(config: dict) -> None:
             if "pattern" not in pairs:
                 raise LapeError(f"config translation.corpora.{name}: key 'pattern' is missing; name the files")
             _all_globs(f"translation.corpora.{name}.pattern", pairs["pattern"], languages)
-        elif pairs["source"] == "questions" and len(languages) > 1:
+        elif pairs["source"] == "questions" and len(languages) > 1 and config["questions"]["hub"] is None:
             _all_globs("questions.pattern", config["questions"]["pattern"], languages)
 
 

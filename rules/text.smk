@@ -87,7 +87,7 @@ use rule questions as aligned with:
         code=code_hash("lape.commands.questions"),
         rule="aligned",
         settings=lambda wildcards: json.dumps(inputs.aligned_settings(wildcards)),
-        number="",
+        number=optional("--number", config["structure"]["number"]),
 
 
 rule instructions:

@@ -11,6 +11,7 @@ from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs, tokenizer_of
 from lape.evaluation import scores
 from lape.evaluation.choices import ChoiceTemplate, accuracies, asked_of, correct, positions_read
+from lape.evaluation.confusion import confusion
 from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
 from lape.generation.answers import COPIED, KEYS, counts, read_answers, read_scores, split_thoughts, trimmed
@@ -153,9 +154,9 @@ def check_scores(path: Path, header: dict) -> Iterator[str]:
     if scores.summary(table, parameters["identifiers"]) != header["rows"]:
         yield "its means do not follow from its answers"
     for row in range(0, len(answers), -(-len(answers) // 32)):  # some 32 answers: thousands would take minutes
-        again = identify(
-            answers[row]["output"], parameters["minimum_bytes"], parameters["identifiers"], parameters["fasttext"]
-        )
+        text, fasttext = answers[row]["output"], parameters["fasttext"]
+        again = identify(text, parameters["minimum_bytes"], parameters["identifiers"], fasttext)
+        again |= confusion(text, fasttext)
         if again != table.loc[row, [*again]].to_dict():
             yield f"identifying the language again gives {again} for its row {row + 1}"
 

@@ -1,4 +1,4 @@
-"""Read one language's questions from files, for the generation experiments to put to the model."""
+"""Read one language's questions from files or the dataset hub, for the generation experiments to put to the model."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -13,7 +13,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         required=True,
         type=json_object,
         metavar="JSON",
-        help='of the files, such as {"pattern": "questions/{language}.txt", "skip": [44]}',
+        help='of the files, such as {"pattern": "questions/{language}.txt", "skip": [44]}, or of a dataset of the hub',
     )
     parser.add_argument(
         "--number", type=int, metavar="N", help="questions at most, from the smallest number on (default: all)"

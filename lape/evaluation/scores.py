@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lape.evaluation.confusion import RATES, confusion, rates
 from lape.generation.answers import KEYS, MEASURES
 from lape.text.identification import (
     COMPARED,
@@ -137,9 +138,8 @@ def score_table(
         on_answer: called after each answer, for progress.
     """
     rows = []
-    identified = cache(
-        lambda text: identify(text, minimum_bytes, further, fasttext)
-    )  # a text may be there once per target
+    # A text may be there once per target.
+    identified = cache(lambda text: identify(text, minimum_bytes, further, fasttext) | confusion(text, fasttext))
     for answer, wanted, ids, value in zip(answers, references, tokens, nll, strict=True):
         output = answer["output"]
         rows.append(
@@ -169,10 +169,12 @@ def summary(table: pd.DataFrame, further: Mapping[str, Collection[str]] | None =
           asked: share of the answers, short ones included, that are in the target.
         - disagreement: share of the answers that langdetect and lingua both identify, to which they give different
           languages.
+        - line_pass_rate, word_pass_rate, confusion_pass_rate: see `lape.evaluation.confusion.rates`.
         - short, unknown: share of the answers that are too short, and that langdetect does not identify.
         - each of `MEASURES`: mean over the answers that have it.
     """
     rows, known = [], {name: known_languages(name) for name in COMPARED} | dict(further or {})
+    by_line = known.get("fasttext") or known_languages("fasttext")
     for (language, target), block in table.groupby(["language", "target"], sort=False):
         wanted = base_language(target)
         hits = {name: _mean(block[name] == wanted) if wanted in codes else None for name, codes in known.items()}
@@ -188,6 +190,7 @@ def summary(table: pd.DataFrame, further: Mapping[str, Collection[str]] | None =
                 "disagreement": None
                 if None in map(hits.get, COMPARED)
                 else _mean(both["langdetect"] != both["lingua"]),
+                **(rates(block, target) if wanted in by_line else dict.fromkeys(RATES)),
                 "short": _mean(block["langdetect"] == SHORT),
                 "unknown": _mean(block["langdetect"] == UNKNOWN),
                 **{name: _mean(block[name].dropna()) for name in MEASURES},

@@ -48,7 +48,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         path,
         sep="\t",
         keep_default_na=False,
-        dtype=dict.fromkeys(("language", "target", *IDENTIFIERS), str),
+        dtype=dict.fromkeys(("language", "target", "line_languages", *IDENTIFIERS), str),
         converters=dict.fromkeys(MEASURES, lambda text: float(text or "nan")),  # pandas' own parser is not exact
     )
 

@@ -1,7 +1,7 @@
 """Directions of languages in the hidden states (DiffMean), and their addition while a model runs.
 
 The direction of a language is the mean hidden state of its text less the mean over the other languages' means. Adding
-it behind a layer is the baseline that neurons are compared with; see Gurgurov et al. 2025 (CLaS-Bench).
+it behind a layer is the baseline that neurons are compared with; see Gurgurov et al. 2026 (CLaS-Bench).
 """
 
 import contextlib

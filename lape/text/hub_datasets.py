@@ -105,7 +105,12 @@ def dataset_name(path: str, config: str | None) -> str:
 
 
 def dataset_rows(
-    path: str, config: str | None, revision: str | None, split: str, data_dir: str | None = None
+    path: str,
+    config: str | None,
+    revision: str | None,
+    split: str,
+    data_dir: str | None = None,
+    data_files: str | None = None,
 ) -> Iterator[dict]:
     """The rows of a dataset, as a generator that the caller must close.
 
@@ -115,14 +120,16 @@ def dataset_rows(
         path, revision, split: see `read_hub`.
         config: name of the configuration in the dataset, without a placeholder; None for the only one.
         data_dir: folder of the repository to read; None for the whole repository.
+        data_files: address of the file to read, where `path` names a format of files such as "csv".
 
     Raises:
         LapeError: the dataset cannot be reached or read, or lacks the configuration or split.
     """
     from datasets import load_dataset
 
-    with reading_dataset(dataset_name(path, config)):
-        dataset = load_dataset(path, config, data_dir=data_dir, revision=revision, split=split, streaming=True)
+    options = {"data_dir": data_dir, "data_files": data_files, "revision": revision, "split": split}
+    with reading_dataset(dataset_name(path, config or data_files)):
+        dataset = load_dataset(path, config, **options, streaming=True)
         with closing(iter(dataset)) as rows:
             yield from rows
 

@@ -95,11 +95,14 @@ def by_lingua(text: str) -> str | None:
     return None if detected is None else _code(detected)
 
 
-def by_fasttext(text: str, path: str | Path | None = None) -> str | None:
-    """The language that a model of fastText tells; None for a text without letters. See `load_fasttext`."""
+def by_fasttext(text: str, path: str | Path | None = None, probability: float = 0.0) -> str | None:
+    """The language that a model of fastText tells. See `load_fasttext`.
+
+    None for a text without letters, and where no language is as probable as asked.
+    """
     if not any(map(str.isalpha, text)):  # fastText always answers
         return None
-    labels = _predicted(path, " ".join(text.split()))  # fastText reads one line
+    labels = _predicted(path, " ".join(text.split()), threshold=probability)  # fastText reads one line
     return _labelled(labels[0]) if labels else None
 
 

@@ -28,6 +28,20 @@ def base_language(code: str) -> str:
     return _ONE.get(language, language)
 
 
+@cache
+def script(code: str) -> str | None:
+    """The script that a language is written in, such as "Latn"; the likeliest, where its code names none.
+
+    None for what is no code of a language.
+    """
+    import langcodes
+
+    try:
+        return langcodes.Language.get(code).maximize().script
+    except langcodes.LanguageTagError:
+        return None
+
+
 def entry_of(mapping: Mapping[str, _Value], code: str) -> _Value | None:
     """The value of a mapping from codes for a language, under its own code or another code of the same language."""
     if code in mapping:

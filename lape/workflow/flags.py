@@ -56,6 +56,7 @@ class Flags:
         corpus = settings(self._config, wildcards.variant)["corpus"]
         source = dict(corpus[corpus["source"]])
         exclude = source.pop("exclude")
+        source |= source.pop("languages", {}).get(wildcards.language, {})  # what the hub has in another place
         return _joined(
             [
                 f"--source {corpus['source']} --settings {shlex.quote(json.dumps(source))}",

@@ -141,25 +141,32 @@ class Inputs:
         return {**section["files"], "pattern": self._in_repository(section["files"]["pattern"], language)}
 
     def questions(self, wildcards) -> list[str]:
-        """The files of a language's questions, which may be downloads."""
-        return _files(self.questions_settings(wildcards)["pattern"], wildcards.language, "questions.pattern")
+        """The files of a language's questions, which may be downloads, or no file (hub)."""
+        pattern = self.questions_settings(wildcards).get("pattern")
+        return _files(pattern, wildcards.language, "questions.pattern") if pattern else []
 
     def questions_settings(self, wildcards) -> dict:
         """The settings by which one language's questions are read."""
-        section = self._config["questions"]
-        pattern = self._in_repository(section["pattern"], wildcards.language)
-        return {"pattern": pattern, "columns": section["columns"], "skip": section["skip"]}
+        section, language = self._config["questions"], wildcards.language
+        if section["hub"] is not None:
+            place = _of_language(section["hub"], language)
+        else:
+            place = {"pattern": self._in_repository(section["pattern"], language)}
+        return {**place, "columns": section["columns"], "skip": section["skip"]}
 
     def aligned(self, wildcards) -> list[str]:
-        """The files of a language's aligned sentences."""
-        return _files(self.aligned_settings(wildcards)["pattern"], wildcards.language, "structure.aligned")
+        """The files of a language's aligned sentences, or no file (hub)."""
+        pattern = self.aligned_settings(wildcards).get("pattern")
+        return _files(pattern, wildcards.language, "structure.aligned") if pattern else []
 
     def aligned_settings(self, wildcards) -> dict:
         """The settings by which one language's aligned sentences are read.
 
         Where the configuration names no sentences, all questions are the aligned sentences.
         """
-        pattern = self._config["structure"]["aligned"]
+        hub, pattern = (self._config["structure"][key] for key in ("hub", "aligned"))
+        if hub is not None:
+            return _of_language(hub, wildcards.language)
         if pattern is None:
             return self.questions_settings(wildcards)
         return {"pattern": self._in_repository(pattern, wildcards.language)}
@@ -283,6 +290,14 @@ def _stems(model: str, needs: tuple[str, ...], method: str | None) -> dict[str, 
 
 def _with_data(stems: Iterable[str]) -> list[str]:
     return [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".npz" if "/directions/" in stem else ".tsv")]
+
+
+def _of_language(dataset: dict, language: str) -> dict:
+    """The settings of a dataset without what is said of other languages, so that no change of that counts here."""
+    return {
+        key: {language: value[language]} if isinstance(value, dict) and language in value else value
+        for key, value in dataset.items()
+    }
 
 
 def _files(pattern: str | dict[str, str], language: str, key: str) -> list[str]:

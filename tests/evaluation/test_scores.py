@@ -19,6 +19,7 @@ from lape.artifacts.manifest import build_manifest
 from lape.audit.run import audit
 from lape.cli import main
 from lape.errors import LapeError
+from lape.evaluation.confusion import RATES, confusion
 from lape.evaluation.perplexity import chunk_nll
 from lape.evaluation.references import held_out_sentences
 from lape.evaluation.scores import bleu_tokenizer, distinct, fluency, score_table, similarity, summary
@@ -123,6 +124,7 @@ def block(target: str, **columns) -> pd.DataFrame:
     """Answers to questions of French; the values of a column stand beside one another."""
     size = len(columns["langdetect"])
     rest = {name: [math.nan] * size for name in ("nll", "distinct_1", "distinct_2", "chrf", "bleu")}
+    rest |= {"line_languages": [""] * size, "latin_words": [0] * size}
     where = {"language": ["fr"] * size, "target": [target] * size, "number": range(size)}
     return pd.DataFrame(where | rest | columns)
 
@@ -132,6 +134,8 @@ def test_means_of_a_block():
         "zh",
         langdetect=["zh", "short", "ko", "unknown", "zh"],
         lingua=["zh", "short", "zh", "zh", "en"],
+        line_languages=["zh zh", "", "zh ko", "zh", "zh"],
+        latin_words=[0, 0, 0, 0, 2],
         nll=[1.0, math.nan, 2.0, 4.0, 5.0],
         chrf=[0.0, 0.0, 10.0, 20.0, 30.0],
     )
@@ -140,11 +144,35 @@ def test_means_of_a_block():
     found, unknown, half = summary(pd.concat([first, second, third], ignore_index=True))
     assert found == {
         "language": "fr", "target": "zh", "answers": 5, "language_accuracy": 2 / 5, "lingua_accuracy": 3 / 5,
+        "line_pass_rate": 3 / 4, "word_pass_rate": 2 / 3, "confusion_pass_rate": 12 / 17,
         "disagreement": 2 / 3, "short": 1 / 5, "unknown": 1 / 5, "nll": 3.0, "distinct_1": None, "distinct_2": None,
         "chrf": 12.0, "bleu": None,
     }  # fmt: skip
     assert [unknown[key] for key in ("language_accuracy", "lingua_accuracy", "disagreement")] == [None, None, None]
     assert [half[key] for key in ("language_accuracy", "lingua_accuracy", "disagreement")] == [None, 1, None]
+    # Nothing passes by line; French has Latin letters; fastText does not know Xhosa.
+    none = block("ja", langdetect=["ja"], lingua=["ja"], line_languages=["zh"])
+    french = block("fr", langdetect=["fr"], lingua=["fr"], line_languages=["fr"], latin_words=[9])
+    unknown = block("xh", langdetect=["so"], lingua=["zu"], line_languages=["so"])
+    passed = [[row[key] for key in RATES] for row in summary(pd.concat([none, french, unknown], ignore_index=True))]
+    assert passed == [[0.0, None, 0.0], [1.0, None, None], [None, None, None]]
+
+
+@pytest.mark.parametrize(
+    ("text", "languages", "words"),
+    [
+        # A line of four words does not count, whatever its language, and its words do not either.
+        (f"{FRENCH}\nYes, that is right!\n\nDas Haus steht nahe an dem kleinen Fluss.", "fr de", 13),
+        # No spaces, but letters enough: seven of three bytes. Six are too few.
+        ("家の近くに川がある\n家の近くに川", "ja", 0),
+        # Capitals do not count, nor fewer than four letters.
+        ("Мой новый iPhone и старый COMPUTER это не то же самое, что code или bit", "ru", 1),
+        ("1 2 3 4 5 6 7", "unknown", 0),
+        ("", "", 0),
+    ],
+)
+def test_lines_that_count_and_words_of_latin_script(text, languages, words):
+    assert confusion(text) == {"line_languages": languages, "latin_words": words}
 
 
 def test_a_region_and_written_norwegian_are_the_language():
@@ -164,6 +192,7 @@ def test_every_answer_has_its_row():
     )
     assert first == {
         "language": "fr", "target": "ja", "number": 4, "langdetect": "ja", "lingua": "ja", "fasttext": "ja",
+        "line_languages": "ja", "latin_words": 0,
         "letters": 34, "tokens": 3, "nll": 2.5, "distinct_1": 2 / 3, "distinct_2": 1.0, "chrf": 0.0, "bleu": 0.0,
     }  # fmt: skip
     assert [second[key] for key in (*KEYS, "langdetect", "lingua", "letters", "tokens")] == [
@@ -397,8 +426,9 @@ def test_answers_that_are_none(stages):
             "langdetect",
             0,
             "no",
-            "identifying the language again gives {'langdetect': 'fr', 'lingua': 'fr', 'fasttext': 'fr'}",
+            "identifying the language again gives {'langdetect': 'fr', 'lingua': 'fr', 'fasttext': 'fr', ",
         ),
+        ("latin_words", 0, "0", "identifying the language again gives {"),
         ("chrf", 3, "50.0", "its means do not follow from its answers"),
         ("number", 1, "8", "its rows are not the answers of generations/cross-fr.json"),
     ],

@@ -20,7 +20,8 @@ LANGUAGES = ("en", "no", "nan")
 QUESTIONS = 12
 STEERING = {"mode": "set", "positions": "all", "strength": 1.0, "share": 1.0}
 METRICS = ("nll", "distinct_1", "distinct_2", "chrf", "bleu")
-_ORDER = ("language", "target", "number", "langdetect", "lingua", "fasttext", "letters", "tokens", *METRICS)
+_ORDER = ("language", "target", "number", "langdetect", "lingua", "fasttext", "line_languages", "latin_words")
+_ORDER += ("letters", "tokens", *METRICS)
 
 
 def write_setting(
@@ -64,6 +65,7 @@ def write_setting(
         for number in questions:
             row = {"language": language, "target": target, "number": number}
             row |= {"langdetect": target, "lingua": target, "fasttext": target, "letters": 80, "tokens": 40}
+            row |= {"line_languages": f"{target} {target}", "latin_words": 0}
             row |= {"nll": 2.0, "distinct_1": 0.7, "distinct_2": 0.9, "chrf": 30.0, "bleu": 5.0}
             row |= {"output": f"answer {number} in {target}", "rating": 5.0}
             rows.append(row | answer(language, target, number))
@@ -134,6 +136,7 @@ def _summary(pair: tuple[str, str], rows: list[dict], unknown: Sequence[str]) ->
         "language_accuracy": fmean(row["langdetect"] == pair[1] for row in block) if known else None,
         "lingua_accuracy": fmean(row["lingua"] == pair[1] for row in block),
         "fasttext_accuracy": fmean(row["fasttext"] == pair[1] for row in block),
+        "line_pass_rate": fmean({*row["line_languages"].split()} == {pair[1]} for row in block),
     }
 
 
@@ -150,7 +153,8 @@ def answering(setting: str):
         found = target if draw.random() < share else draw.choice(["fr", "short", "unknown"])
         values = {"langdetect": found, "lingua": found if draw.random() < 0.8 else "da"}
         values |= {"nll": draw.uniform(1.5, 2.5), "rating": float(draw.randint(1, 10))}
-        return values | {"fasttext": draw.choice([found, "da"])}
+        values |= {"fasttext": draw.choice([found, "da"])}
+        return values | {"line_languages": f"{target} {found}", "latin_words": draw.randint(0, 1)}
 
     return answer
 

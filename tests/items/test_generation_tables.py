@@ -37,6 +37,8 @@ from lape.paper import paper_model
 PAPER = ["en", "zh", "fr", "es", "vi", "id", "ja"]
 
 
+FOREIGN = ["fr", "ja", "ko"]
+
 # The accuracies of the identifiers that were asked; HeLI-OTS was not.
 SHARES = {"language_accuracy": "langdetect", "lingua_accuracy": "lingua", "fasttext_accuracy": "fasttext"}
 
@@ -47,7 +49,7 @@ def test_answers_deactivated_holds_every_setting_metric_and_language_with_interv
     assert ",".join(frame.columns) == columns
     rows = [("normal", ""), ("random", ""), *(("deactivated", language) for language in LANGUAGES)]
     assert list(frame[["setting", "deactivated"]].drop_duplicates().itertuples(index=False, name=None)) == rows
-    assert len(frame) == len(rows) * len(LANGUAGES) * 6 and "content_quality" not in set(frame["metric"])
+    assert len(frame) == len(rows) * len(LANGUAGES) * 9 and "content_quality" not in set(frame["metric"])
     assert frame[["paper", "difference"]].isna().all(axis=None)
     for (setting, code), language in itertools.product(rows, LANGUAGES):
         name = f"{setting}-{code}" if code else setting
@@ -66,13 +68,34 @@ def test_answers_deactivated_sections_are_a_matrix_a_metric_with_languages_acros
     languages = ("no", "normal")
     frame = TABLES["answers_deactivated"].rows(every_setting(tmp_path, languages))
     sections = TABLES["answers_deactivated"].sections(frame)
-    assert len(sections) == 6
+    assert len(sections) == 7  # neither has another script, so that Latin words tell nothing
     assert sections[0].title.startswith("tiny, plain prompt: language accuracy (langdetect)")
     assert sections[0].cells.columns.tolist() == ["no", "normal"]
     rows = ["normal", "random", "no deactivated", "normal deactivated"]
     assert sections[0].cells.index.tolist() == rows
     shown = sections[0].cells.at["normal deactivated", "no"]
     assert shown == f"{sum(hits('deactivated-normal', 'no')) / QUESTIONS:.2f}"
+
+
+def test_confusion_is_the_harmonic_mean_of_lines_and_words_where_a_script_is_another(tmp_path):
+    """Of twelve Japanese answers eight pass by line, and six of these by word; no Korean one passes."""
+
+    def answer(language, target, number):
+        lines = {"fr": "fr", "ja": "ja ja" if number <= 8 else "ja en", "ko": "en"}[target]
+        return {"line_languages": lines, "latin_words": int(number in (1, 2))}
+
+    written = [write_setting(tmp_path, name, answer, languages=FOREIGN) for name in ("normal", "steered")]
+    frame = TABLES["answers_steered"].rows([path for paths in written for path in paths], resamples=300)
+    own = frame[frame["setting"] == "steered"]
+    assert [one(own, language=code, metric="line_pass_rate").ours for code in FOREIGN] == [1, pytest.approx(2 / 3), 0]
+    row = one(own, language="ja", metric="word_pass_rate")
+    assert (row.ours, row.answers) == (6 / 8, 8) and (row.low, row.high) == pytest.approx(wilson(6 / 8, 8))
+    rates = own[own["metric"] == "confusion_pass_rate"].set_index("language")
+    japanese = 2 * (2 / 3) * (6 / 8) / (2 / 3 + 6 / 8)
+    expected = {"fr": math.nan, "ja": japanese, "ko": 0, "": japanese / 2}
+    assert rates["ours"].to_dict() == pytest.approx(expected, nan_ok=True)
+    assert rates.at["", "low"] < japanese / 2 < rates.at["", "high"] and rates["change"].isna().all()
+    assert rates.at["ja", "low"] == pytest.approx(2 * rates.at["", "low"])
 
 
 def test_content_quality_is_there_where_it_was_judged_and_leaves_out_what_has_no_rating(tmp_path):

@@ -125,14 +125,15 @@ def test_doses_are_averaged_over_the_pairs_that_all_of_them_have(tmp_path):
         TABLES["dose_response"].rows([paths[0], paths[2], *apart])
 
 
-def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_path):
+@pytest.mark.parametrize("judged", [False, True])
+def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_path, judged):
     names = ["normal", "cross-no", "cross-no@add-all-2-1", "cross_random-no", "diffmean-no@0.5-1", "prompted-no"]
 
     def answer(name: str):
         chrf = {"prompted-no": 60.0, "diffmean-no@0.5-1": 20.0}.get(name, 40.0)
-        return lambda *asked: answering(name)(*asked) | {"chrf": chrf + 2 * asked[2]}
+        return lambda *asked: answering(name)(*asked) | {"chrf": chrf + 2 * asked[2], "rating": (asked[2] + 5) / 2}
 
-    paths = [path for name in names for path in write_setting(tmp_path, name, answer(name))]
+    paths = [path for name in names for path in write_setting(tmp_path, name, answer(name), judged=judged)]
     frame = TABLES["steering_methods"].rows(paths, resamples=200)
     assert frame.groupby(["method", "dose"], sort=False).size().to_dict() == {
         ("prompt", ""): 3,
@@ -141,7 +142,9 @@ def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_
         ("control", "set-all-1-1"): 3,
         ("DiffMean", "0.5-1"): 3,
     }
-    relevance = (20 + 2 * (QUESTIONS + 1) / 2) / 100
+    by, relevance = "chrF", (20 + 2 * (QUESTIONS + 1) / 2) / 100
+    if judged:
+        by, relevance = "judge", ((QUESTIONS + 11) / 4 - 1) / 9
     expected = []
     for target in ("en", "nan"):
         success = sum(hits("diffmean-no@0.5-1", "no", target)) / QUESTIONS
@@ -149,7 +152,7 @@ def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_
         assert (row.success, row.relevance, row.relevance_by) == (
             pytest.approx(success),
             pytest.approx(relevance),
-            "chrF",
+            by,
         )
         expected.append(2 * success * relevance / (success + relevance))
         assert row.score == pytest.approx(expected[-1])
@@ -159,7 +162,7 @@ def test_methods_are_compared_by_the_harmonic_mean_of_success_and_relevance(tmp_
     assert average.difference == pytest.approx(average.score - own.score)
     assert average.difference_low < average.difference < average.difference_high
     first, second = TABLES["steering_methods"].sections(frame)
-    assert "relevance (chrF)" in first.cells.columns and second.cells.columns.tolist() == ["en", "nan"]
+    assert f"relevance ({by})" in first.cells.columns and second.cells.columns.tolist() == ["en", "nan"]
     drawn = FIGURES["steering_methods"].draw(frame)
     assert [text.get_text() for text in drawn.legends[0].get_texts()][:2] == ["prompt", "neurons"]
     with pytest.raises(LapeError, match="questions are in en, no"):

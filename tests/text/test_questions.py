@@ -13,7 +13,7 @@ from lape.artifacts.manifest import build_manifest
 from lape.audit.run import audit
 from lape.errors import LapeError
 from lape.text.cleaning import detect_language
-from lape.text.questions import aligned, build_questions, load_questions, read_questions
+from lape.text.questions import aligned, build_questions, load_questions, read_hub, read_questions
 from lape.text.reading import Reading
 
 OURS = ROOT / "config" / "questions"
@@ -154,6 +154,52 @@ def test_wrong_settings(tmp_path):
     for settings in ({"pattern": "x.txt", "colour": 1}, {"skip": []}):
         with pytest.raises(LapeError, match=r"settings of questions: .*('colour'|'pattern').*; correct the settings"):
             build_questions("fr", settings, tmp_path / "fr.jsonl")
+
+
+# Datasets of the hub
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> dict:
+    """One table of two languages as the hub has it, and a CSV file of one language."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    rows = [{"id": n, "code": code, "q": f" {code} {n} ?\n"} for n in (7, 3) for code in ("fra", "eng")]
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "train.jsonl").write_bytes(lines(rows))
+    (tmp_path / "fra.csv").write_text('q,source\n"Où\nvas-tu, toi ?",x\nQui ?,y\n')
+    return {"path": str(tmp_path / "table"), "split": "train", "columns": {"question": "q"}, "names": {"fr": "fra"}}
+
+
+def test_a_table_of_all_languages_and_a_file_of_each(hub, tmp_path):
+    table = {**hub, "language_column": "code"}
+    assert read_hub("fr", Reading(), **table) == {1: "fra 7 ?", 2: "fra 3 ?"}
+    numbered = {**table, "columns": {"question": "q", "number": "id"}}
+    assert read_hub("fr", Reading(), **numbered, skip=[4]) == {3: "fra 3 ?", 7: "fra 7 ?"}
+    csv = {**hub, "path": "csv", "data_files": str(tmp_path / "{language}.csv")}
+    assert read_hub("fr", Reading(), **csv) == {1: "Où\nvas-tu, toi ?", 2: "Qui ?"}
+    build_questions("fr", csv, tmp_path / "q" / "fr.jsonl", number=1)
+    assert load_questions(tmp_path / "q" / "fr.json") == {1: "Où\nvas-tu, toi ?"}
+    header = read_json(tmp_path / "q" / "fr.json", "questions")
+    assert (header["inputs"], header["parameters"]["settings"]) == ({}, csv)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"columns": {"question": "body"}}, "has no column 'body', but id, code, q"),
+        ({"columns": {"question": "q", "number": "code"}}, "row 0: the number is str, not an integer"),
+        ({"columns": {"question": "q", "number": "id"}}, "row 1: number 7 is at "),
+        ({"names": {"en": "eng"}}, "names: has no name of 'fr', only of en"),
+        ({"path": "csv", "data_files": {"en": "eng.csv"}}, "dataset csv: data_files has no address of 'fr'; add one"),
+        ({"path": "csv", "data_files": "none/{language}.csv"}, "dataset csv (none/fra.csv): cannot be read ("),
+        ({"split": "test"}, "cannot be read ("),
+        ({"colour": 1}, "settings of questions: got an unexpected keyword argument 'colour'; correct the settings"),
+    ],
+)
+def test_datasets_that_are_refused(hub, tmp_path, change, fault):
+    with pytest.raises(LapeError, match=re.escape(fault)) as caught:
+        build_questions("fr", hub | change, tmp_path / "q" / "fr.jsonl")
+    assert "\n" not in str(caught.value) and not (tmp_path / "q").exists()
 
 
 # The artifact

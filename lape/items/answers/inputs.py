@@ -11,6 +11,7 @@ import pandas as pd
 from lape.artifacts.files import checked, read_json, sha256
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
+from lape.evaluation.confusion import RATES, harmonic_mean, has_another_script, passes
 from lape.evaluation.judging.judge import read_judgements
 from lape.generation.answers import KEYS, read_scores
 from lape.text.identification import COMPARED, FURTHER, SHORT, UNKNOWN
@@ -21,12 +22,16 @@ TRANSLATION = "translation-"  # The names of the prompts that ask for translatio
 
 # Identifier of languages -> its metric. Answers have those of the identifiers that they were scored by.
 ACCURACIES = {"langdetect": "language_accuracy"} | {name: f"{name}_accuracy" for name in ("lingua", *FURTHER)}
-# Measure of an answer -> what titles call it.
+BY_LINE, BY_WORD, CONFUSION = RATES
+# Measure of an answer -> what titles call it. `CONFUSION` is of answers together.
 METRICS = {
     "language_accuracy": "language accuracy (langdetect)",
     "lingua_accuracy": "language accuracy (lingua)",
     "fasttext_accuracy": "language accuracy (fastText)",
     "heliport_accuracy": "language accuracy (HeLI-OTS)",
+    BY_LINE: "line-level pass rate, share of answers with every line in the language (fastText)",
+    BY_WORD: "word-level pass rate, share of those answers without a Latin word (languages of other scripts)",
+    CONFUSION: "language confusion pass rate, harmonic mean of the line-level and the word-level pass rate",
     "short": "share of answers too short to identify",
     "disagreement": "share of identified answers on which langdetect and lingua differ",
     "nll": "fluency, mean NLL of the answer under the unmodified model (nats per token)",
@@ -36,7 +41,7 @@ METRICS = {
     "content_quality": "content quality (judge, 1 to 10)",
 }
 # The metrics that are 0 or 1 for each answer.
-PROPORTIONS = (*ACCURACIES.values(), "short", "disagreement", "other_language")
+PROPORTIONS = (*ACCURACIES.values(), BY_LINE, BY_WORD, "short", "disagreement", "other_language")
 
 _TAIL = 0.025  # probability outside a 95% interval on either side
 Pair = tuple[str, str]
@@ -113,11 +118,13 @@ class Answers:
             accuracy: (rows[name] == base_language(wanted)).astype(float) if known.get(accuracy) is not None else np.nan
             for name, accuracy in ACCURACIES.items()
         }
+        confused = passes(rows, wanted) if known.get(BY_LINE) is not None else (np.nan, np.nan)
         # Two identifiers can only disagree on an answer that both identify.
         both = ~rows[list(COMPARED)].isin([SHORT, UNKNOWN]).any(axis=1)
         both &= all(known.get(ACCURACIES[name]) is not None for name in COMPARED)
         return rows.assign(
             **hits,
+            **dict(zip(RATES, (*confused, np.nan), strict=True)),
             short=(rows["langdetect"] == SHORT).astype(float),
             disagreement=(rows["langdetect"] != rows["lingua"]).astype(float).where(both),
             content_quality=rows["rating"],
@@ -153,11 +160,14 @@ class Group:
     def metrics(self) -> list[str]:
         """The metrics of `METRICS` that the answers have.
 
-        Content quality is among them where there are judgements, and the accuracy by an identifier where it was asked.
+        Content quality is among them where there are judgements, the accuracy by an identifier where it was asked, and
+        what is told by Latin words where a language has another script.
         """
         judged = any(answers.judged is not None for answers in self.settings.values())
         asked = {name for answers in self.settings.values() for row in answers.header["rows"] for name in row}
         lacking = {ACCURACIES[name] for name in FURTHER} - asked
+        if not any(map(has_another_script, self.languages)):
+            lacking |= {BY_WORD, CONFUSION}
         return [name for name in METRICS if name not in lacking and (name != "content_quality" or judged)]
 
     def setting(self, name: str) -> Answers:
@@ -239,6 +249,26 @@ class Resampling:
     def sums(self, counts: np.ndarray) -> np.ndarray:
         """Sums [B, S] over the questions of every draw, from the counts [N, S] that each question adds to a score."""
         return np.einsum("bn,ns->bs", self._counts, counts)
+
+    def harmonic(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The harmonic mean of the means of two measures.
+
+        Args:
+            first, second: [K, N], as for `mean`. A mean without values counts as 0.
+
+        Returns:
+            float64 [K] of every block, and [B, K] of every draw.
+        """
+        both = [first, second]
+        # Sums and numbers over the questions, [N, 4 K].
+        columns = [np.nan_to_num(values) for values in both] + [(~np.isnan(values)).astype(float) for values in both]
+
+        def means(sums: np.ndarray) -> np.ndarray:
+            ones, others, counts, numbers = np.split(sums, 4, axis=1)
+            return harmonic_mean(ones / np.maximum(counts, 1), others / np.maximum(numbers, 1))
+
+        counts = np.concatenate(columns)
+        return means(counts.sum(axis=1)[None])[0], means(self.sums(counts.T))
 
     def proportion_interval(self, values: np.ndarray) -> tuple[float, float]:
         """The interval of the mean of values that are 0 or 1.

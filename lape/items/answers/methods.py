@@ -24,7 +24,7 @@ METHODS = {
 def steering_methods(paths: Sequence[str | Path], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """How well each method makes the model answer a question of one language in another one.
 
-    The score is that of CLaS-Bench (Gurgurov et al. 2025): the harmonic mean of language success and relevance.
+    The score is that of CLaS-Bench (Gurgurov et al. 2026): the harmonic mean of language success and relevance.
 
     Args:
         paths: scores headers, each with its TSV beside it, and judgements headers where there are any. Each model and
@@ -107,11 +107,7 @@ class _Scored:
         self._measured, self._resampling, self._judged = measured, resampling, judged
         self._success = measured["language_accuracy"]
         self._relevance = (measured["content_quality"] - 1) / 9 if judged else measured["chrf"] / 100
-        both = [self._success, self._relevance]
-        # Sums and numbers over the questions, [N, 4 K]: of success and of relevance, for every target.
-        columns = [np.nan_to_num(values) for values in both] + [(~np.isnan(values)).astype(float) for values in both]
-        self._drawn = _harmonic(resampling.sums(np.concatenate(columns).T))
-        self.score = _harmonic(np.concatenate(columns).sum(axis=1)[None])[0]
+        self.score, self._drawn = resampling.harmonic(self._success, self._relevance)
 
     def row(self, place: int | slice) -> dict:
         """The columns of one target, or of the mean over all of them."""
@@ -137,13 +133,6 @@ class _Scored:
 
     def _bounds(self, drawn: np.ndarray) -> tuple[float, float]:
         return percentiles(drawn.mean(axis=1), self._success.shape[1])
-
-
-def _harmonic(sums: np.ndarray) -> np.ndarray:
-    """The harmonic means of success and relevance, [B, K], from the sums and numbers of both, [B, 4 K]."""
-    success, relevance, counts, others = np.split(sums, 4, axis=1)
-    success, relevance = success / np.maximum(counts, 1), relevance / np.maximum(others, 1)
-    return 2 * success * relevance / np.maximum(success + relevance, 1e-12)
 
 
 def steering_methods_sections(frame: pd.DataFrame) -> list[Section]:

@@ -8,14 +8,28 @@ import pandas as pd
 
 from lape.errors import LapeError
 from lape.evaluation import uncertainty
-from lape.items.answers.inputs import ACCURACIES, Group, Pair, Resampling, contributions, load, mean
+from lape.evaluation.confusion import has_another_script
+from lape.items.answers.inputs import (
+    ACCURACIES,
+    BY_LINE,
+    BY_WORD,
+    CONFUSION,
+    Group,
+    Pair,
+    Resampling,
+    contributions,
+    load,
+    mean,
+    percentiles,
+)
 from lape.paper import PaperModel, paper_model
 
 # The language in a row that is the mean over all languages, or over all pairs of languages.
 ALL = ""
 
-DEACTIVATED_METRICS = (*ACCURACIES.values(), "nll", "distinct_2", "chrf", "content_quality")
-STEERED_METRICS = (*ACCURACIES.values(), "short", "disagreement", "nll", "distinct_2", "content_quality")
+_PASSES = (BY_LINE, BY_WORD, CONFUSION)
+DEACTIVATED_METRICS = (*ACCURACIES.values(), *_PASSES, "nll", "distinct_2", "chrf", "content_quality")
+STEERED_METRICS = (*ACCURACIES.values(), *_PASSES, "short", "disagreement", "nll", "distinct_2", "content_quality")
 
 _Measured = Mapping[str, np.ndarray]
 
@@ -51,7 +65,8 @@ def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed
         for (kind, code), name in settings.items():
             measured = group.measure(name, _own(group))
             for metric in [metric for metric in DEACTIVATED_METRICS if metric in measured]:
-                for language, values in zip(group.languages, measured[metric], strict=True):
+                for place, language in enumerate(group.languages):
+                    own = {name: values[place, None] for name, values in measured.items()}
                     paper = printed.get((code or kind, language), np.nan) if metric == "content_quality" else np.nan
                     rows.append(
                         {
@@ -60,7 +75,7 @@ def answers_deactivated(paths: Sequence[str | Path], resamples: int = 2000, seed
                             "deactivated": code,
                             "language": language,
                             "metric": metric,
-                            **_compared(metric, values[None], resampling, paper),
+                            **_compared(metric, [language], own, resampling, paper),
                         }
                     )
     return pd.DataFrame(rows)
@@ -83,7 +98,7 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
         - change (mean difference to the normal answers to the same questions) with change_low and change_high
           (bootstrap), p_value (`uncertainty.sign_flip_test` over questions) and p_holm (Holm's correction over the
           languages of a setting and metric; the mean over the languages is not corrected). These five columns are
-          empty for the setting normal.
+          empty for the setting normal, and for the harmonic mean `inputs.CONFUSION`, to which no answer adds a part.
 
     Raises:
         LapeError: see `answers_deactivated`.
@@ -99,8 +114,10 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
             measured = group.measure(setting, _own(group))
             for metric in [metric for metric in STEERED_METRICS if metric in measured]:
                 for language in [*group.languages, ALL]:
+                    codes = group.languages if language == ALL else [language]
                     part = slice(None) if language == ALL else [group.languages.index(language)]
-                    values = measured[metric][part]
+                    own = {name: values[part] for name, values in measured.items()}
+                    values = own[metric]
                     differences = values - normal[metric][part] if setting != "normal" else np.full_like(values, np.nan)
                     low, high = resampling.interval(differences)
                     paper = printed.get((metric, setting, language), np.nan)
@@ -110,7 +127,7 @@ def answers_steered(paths: Sequence[str | Path], resamples: int = 2000, seed: in
                             "setting": setting,
                             "language": language,
                             "metric": metric,
-                            **_compared(metric, values, resampling, paper),
+                            **_compared(metric, codes, own, resampling, paper),
                             **{"change": mean(differences), "change_low": low, "change_high": high},
                         }
                     )
@@ -295,10 +312,20 @@ def _doses(group: Group, kind: str) -> dict[tuple[str, str, float, float], dict[
     return dict(sorted(found.items(), key=lambda item: (*item[0][:2], -item[0][3], item[0][2])))
 
 
-def _compared(metric: str, values: np.ndarray, resampling: Resampling, paper: float) -> dict[str, float]:
-    """The columns answers, ours, low, high, paper and difference, from the values [K, N] of blocks of answers."""
-    low, high = resampling.bounds(metric, values)
-    ours = mean(values)
+def _compared(
+    metric: str, languages: list[str], measured: _Measured, resampling: Resampling, paper: float
+) -> dict[str, float]:
+    """The columns answers, ours, low, high, paper and difference, from the values [K, N] of K languages."""
+    if metric == CONFUSION:
+        part = np.array([*map(has_another_script, languages)]) & ~np.isnan(measured[BY_LINE]).all(axis=1)
+        values = measured[BY_LINE][part]
+        scores, drawn = resampling.harmonic(values, measured[BY_WORD][part])
+        ours, (low, high) = np.nan, (np.nan, np.nan)
+        if part.any():
+            ours, (low, high) = float(scores.mean()), percentiles(drawn.mean(axis=1), values.shape[1])
+    else:
+        values = measured[metric]
+        ours, (low, high) = mean(values), resampling.bounds(metric, values)
     compared = {"paper": paper, "difference": ours - paper}
     return {"answers": _count(values), "ours": ours, "low": low, "high": high, **compared}
 
