@@ -1,0 +1,1 @@
+"""What makes other tools measure a switched model: EleutherAI's lm-evaluation-harness."""
