@@ -84,6 +84,7 @@ def merged(defaults: dict, config: dict) -> dict:
 _PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
 _PATHS += (
     "tasks.*.pattern",
+    "tasks.*.include_path",
     "structure.aligned",
     "sentences.files.pattern",
     "translation.corpora.*.pattern",
@@ -298,6 +299,9 @@ def check_tasks(config: dict) -> None:
             if missing := next((key for key in ("download", "document") if key not in task), None):
                 raise LapeError(f"config tasks.{name}: key {missing!r} is missing; name the download's document")
             _known_download(config, f"tasks.{name}", task["download"])
+        elif task["source"] == "harness":
+            if "name" not in task:
+                raise LapeError(f"config tasks.{name}: key 'name' is missing; name a task of the harness")
         elif "pattern" not in task:
             raise LapeError(f"config tasks.{name}: key 'pattern' is missing; name the files")
         else:

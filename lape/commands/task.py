@@ -12,8 +12,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         required=True,
-        choices=("embedded", "files"),
-        help="a downloaded file of BIG-bench's tasks, or JSON lines with id, question, choices and answer",
+        choices=("embedded", "files", "harness"),
+        help="a downloaded file of BIG-bench's tasks; JSON lines with id, question, choices and answer; or a task of "
+        "lm-evaluation-harness",
     )
     parser.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="settings of the source")
     parser.add_argument(

@@ -8,6 +8,7 @@ line with `lape` in the registry:
 
 import contextlib
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,5 +165,13 @@ def _counted(model: PreTrainedModel, passes: Counter) -> Iterator[None]:
         yield
 
 
+def main() -> None:
+    """The harness's command line, in which a fault of what is switched is one line."""
+    try:
+        cli_evaluate()
+    except LapeError as error:
+        sys.exit(f"lape: {error}")
+
+
 if __name__ == "__main__":
-    cli_evaluate()
+    main()

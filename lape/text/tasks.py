@@ -10,30 +10,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from lape.artifacts.files import checked, read_json, read_rows, write_header, writing
 from lape.errors import LapeError
+from lape.text.choice_question import Question
 from lape.text.files import json_lines, matching_paths
+from lape.text.harness import read_harness
 from lape.text.reading import Reading
 
 logger = logging.getLogger(__name__)
-
-
-class Question(NamedTuple):
-    """A question with choices.
-
-    Attributes:
-        id: the number of the question, the same in all languages.
-        question: the text that the question is about.
-        choices: the texts of the choices.
-        answer: the place of the right choice, from 0.
-    """
-
-    id: int
-    question: str
-    choices: list[str]
-    answer: int
 
 
 _KINDS = {"id": int, "question": str, "choices": list, "answer": int}
@@ -135,7 +120,7 @@ def read_files(
             ) from error
 
 
-SOURCES = {"embedded": read_examples, "files": read_files}
+SOURCES = {"embedded": read_examples, "files": read_files, "harness": read_harness}
 
 
 def balanced(questions: Sequence[Question], number: int | None, label: str) -> list[Question]:
@@ -175,7 +160,7 @@ def build_task(
     Args:
         task: what the task is called.
         language: the language to read.
-        source: "embedded" or "files".
+        source: "embedded", "files" or "harness".
         settings: keyword arguments of the source's reader.
         output: the `.jsonl`; the header is the `.json` beside it.
         number: see `balanced`.
@@ -210,6 +195,7 @@ def build_task(
         source=source,
         questions=len(chosen),
         found=len(found),
+        versions=reading.versions,
         parameters={"settings": dict(settings), "number": number},
         inputs=reading.inputs,
         outputs=[output],
