@@ -137,7 +137,9 @@ def check_task(path: Path, header: dict) -> Iterator[str]:
     if len(questions) != header["questions"]:
         yield f"has {len(questions)} questions, the header says {header['questions']}"
     # The harness's own tasks have no file on this machine, and are not fetched again.
-    if header["inputs"] and all(Path(name).is_file() and sha256(name) == digest for name, digest in header["inputs"].items()):
+    if header["inputs"] and all(
+        Path(name).is_file() and sha256(name) == digest for name, digest in header["inputs"].items()
+    ):
         found = list(SOURCES[header["source"]](header["language"], Reading(), **parameters["settings"]))
         if questions != balanced(found, parameters["number"], str(path)):
             yield "reading its source again gives other questions"

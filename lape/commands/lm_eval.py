@@ -58,7 +58,12 @@ def _loading(model_json) -> tuple[dict, str]:
             "checkpoint that is quantised, or leave `quantization` out"
         )
     own = {name: parameters[name] for name in names if parameters[name]}
-    return {"pretrained": path, "dtype": header["dtype"], **({"revision": revision} if revision else {}), **own}, parameters["device"]
+    return {
+        "pretrained": path,
+        "dtype": header["dtype"],
+        **({"revision": revision} if revision else {}),
+        **own,
+    }, parameters["device"]
 
 
 def _switching(arguments, method, size: int) -> dict:

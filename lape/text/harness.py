@@ -92,7 +92,9 @@ def _spec(manager: "TaskManager", name: str, overrides: Mapping | None) -> str |
     if not overrides:
         return name
     if name not in manager.all_subtasks:
-        raise LapeError(f"task {name}: is a group of the harness, and overrides are of a task; name its tasks one by one")
+        raise LapeError(
+            f"task {name}: is a group of the harness, and overrides are of a task; name its tasks one by one"
+        )
     return {"group": f"{name} anew", "task": [{"task": name, **overrides}]}
 
 
