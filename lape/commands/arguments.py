@@ -42,7 +42,10 @@ def add_switching(parser: argparse.ArgumentParser) -> None:
 
 
 def keep_words_behind_dashes(parser: argparse.ArgumentParser, name: str) -> None:
-    """Let a parser keep the words behind `--` under a name. argparse itself gives them to no option that came before."""
+    """Let a parser keep the words behind `--` under a name.
+
+    argparse itself gives them to no option that came before.
+    """
     whole = parser.parse_args
 
     def parse_args(words: list[str]) -> argparse.Namespace:

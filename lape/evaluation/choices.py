@@ -80,8 +80,8 @@ class _Encoded:
         common = min(common, *(len(whole) - 1 for whole in wholes))
         if not common:
             raise LapeError(
-                f"template {template.text!r}: the prompt is empty for this tokenizer, and the model has no BOS or EOS to "
-                "put there; write words before {question}"
+                f"template {template.text!r}: the prompt is empty for this tokenizer, and the model has no BOS or "
+                "EOS to put there; write words before {question}"
             )
         return cls(wholes, common)
 

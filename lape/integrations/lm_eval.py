@@ -1,9 +1,10 @@
-"""`lape`, a model of EleutherAI's lm-evaluation-harness: its own `hf` model with languages switched off or on.
+r"""`lape`, a model of EleutherAI's lm-evaluation-harness: its own `hf` model with languages switched off or on.
 
 The harness knows models by a registry and reads no entry points of other packages. This module is the harness's command
 line with `lape` in the registry:
 
-    python -m lape.integrations.lm_eval --tasks xnli_fr --model lape --model_args pretrained=MODEL,neurons=lape.json,deactivate=fr
+    python -m lape.integrations.lm_eval --tasks xnli_fr --model lape \
+        --model_args pretrained=MODEL,neurons=NEURONS.json,deactivate=fr
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from lape.interventions.overwriting import UnitPerturbation, overwritten
 from lape.interventions.perturbation import check_shape, perturbed
 from lape.model.decoder import decoder_of
 from lape.model.ffn import find_ffn
+from lape.model.loading import check_found_on
 from lape.playground.change import Change
 from lape.playground.finished_run import Method
 
@@ -36,9 +38,8 @@ from lape.playground.finished_run import Method
 class SwitchedLM(HFLM):
     """A model of transformers with languages switched for as long as it lives.
 
-    Loading, batches, chat templates and tokens are the harness's own. Answers in a cache of the harness (`--use_cache`) are
-    those of the same switching: each has a table of its own there. An evaluation whose perturbation did not fire ends
-    with an error.
+    Loading, batches, chat templates and tokens are the harness's own. In a cache of the harness (`--use_cache`) every
+    switching has a table of its own. An evaluation whose perturbation did not fire ends with an error.
 
     Args:
         pretrained: folder of the checkpoint, or its name on the hub.

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -34,11 +33,12 @@ def read_harness(
     """Yield the questions of a multiple-choice task of the harness, as `lm-eval` asks them without a chat template.
 
     A question is the whole prompt: the task's description, solved examples, and the document's text. A choice begins
-    with the task's delimiter. White space at the end of a prompt goes to the choices, as in the harness.
+    with the task's delimiter. White space at the end of a prompt goes to the choices, as in the harness; here it also
+    stays with the choices where they stand alone (the score "calibrated").
 
     Args:
         language: the language to read.
-        reading: takes note of local files, of versions, and of documents without one right choice.
+        reading: takes note of local files, and of documents without one right choice.
         name: of the task, in which `{language}` stands for the language's code. A group gives the questions of all its
             tasks.
         codes: language -> the code that the task's names have for it; None or a language left out: the language itself.
@@ -60,13 +60,12 @@ def read_harness(
     manager = _manager(name, include_path)
     with reading_dataset(name):
         tasks = manager.load(_spec(manager, name, overrides))["tasks"]
-    reading.versions["lm_eval"] = metadata.version("lm_eval")
     for own, task in tasks.items():
         if task.OUTPUT_TYPE != "multiple_choice":
             raise LapeError(
-                f"task {own} of the harness: is of type {task.OUTPUT_TYPE}, and has no choices; evaluate it by `lape lm_eval`"
+                f"task {own} of the harness: is of type {task.OUTPUT_TYPE} and has no choices; evaluate it by "
+                "`lape lm_eval`"
             )
-        reading.versions[own] = str(task.VERSION)
         reading.inputs.extend(_files(manager, own, task))
         for requests in _requests(own, task, shots):
             place = requests[0].doc_id
@@ -92,9 +91,7 @@ def _spec(manager: "TaskManager", name: str, overrides: Mapping | None) -> str |
     if not overrides:
         return name
     if name not in manager.all_subtasks:
-        raise LapeError(
-            f"task {name}: is a group of the harness, and overrides are of a task; name its tasks one by one"
-        )
+        raise LapeError(f"task {name}: is a group of the harness, and overrides are of a task; name one of its tasks")
     return {"group": f"{name} anew", "task": [{"task": name, **overrides}]}
 
 

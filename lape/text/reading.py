@@ -16,14 +16,12 @@ class Reading:
         examples: "where: why" for each of the first hundred bad rows.
         newest: id from which on documents are for evaluation, where ids grow with time; None where the documents for
             evaluation are not chosen by id.
-        versions: of packages and definitions outside the files, by which the rows were made.
     """
 
     inputs: list[Path] = field(default_factory=list)
     bad: int = 0
     examples: list[str] = field(default_factory=list)
     newest: int | None = None
-    versions: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, where: str, reason: str) -> None:
         """Count a row that cannot be used."""

@@ -195,7 +195,6 @@ def build_task(
         source=source,
         questions=len(chosen),
         found=len(found),
-        versions=reading.versions,
         parameters={"settings": dict(settings), "number": number},
         inputs=reading.inputs,
         outputs=[output],
