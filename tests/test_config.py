@@ -104,7 +104,10 @@ def test_config_readme_says_what_the_schema_says():
             {"tasks.x": {"source": "embedded", "languages": [], "template": "{question}{choice}"}},
             "'download' is missing",
         ),
-        ({"tasks.multiemo.source": "harness"}, "config tasks.multiemo: key 'name' is missing; name a task of the harness"),
+        (
+            {"tasks.multiemo.source": "harness"},
+            "config tasks.multiemo: key 'name' is missing; name a task of the harness",
+        ),
         (
             {"experiments.task_accuracy.methods": ["ap"]},
             "config experiments.task_accuracy.methods.0: 'ap' is not one of",
