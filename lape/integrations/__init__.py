@@ -1,1 +1,1 @@
-"""What makes other tools measure a switched model: EleutherAI's lm-evaluation-harness."""
+"""What other tools take from lape: a model of EleutherAI's lm-evaluation-harness."""
