@@ -7,9 +7,14 @@ harness's own. Without a language the model is evaluated as it is. It needs lm-e
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lape.commands.arguments import add_switching, keep_words_behind_dashes
 from lape.errors import LapeError, first_line, require
+
+if TYPE_CHECKING:
+    from lape.playground.finished_run import Method
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise LapeError(f"lm-eval: ended with {first_line(error)!r}; correct the flags behind --") from error
 
 
-def _loading(model_json) -> tuple[dict, str]:
+def _loading(model_json: Path) -> tuple[dict, str]:
     """How the harness loads the model as the run does, and the device."""
     from lape.artifacts.files import read_json
     from lape.model.loading import location
@@ -66,7 +71,7 @@ def _loading(model_json) -> tuple[dict, str]:
     }, parameters["device"]
 
 
-def _switching(arguments, method, size: int) -> dict:
+def _switching(arguments: argparse.Namespace, method: "Method", size: int) -> dict:
     """What the harness's model `lape` is told to switch; empty for nothing."""
     if not (arguments.deactivate or arguments.steer):
         return {}
