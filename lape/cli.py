@@ -80,6 +80,7 @@ GROUPS = {
         "perplexity": "perplexity of every language with one set of neurons deactivated",
         "draws": "perplexity of one language under several draws of a control",
         "accuracy": "accuracy on a task in every language with one set of neurons deactivated",
+        "lm_eval": "tasks of lm-evaluation-harness on a finished run's model, with languages off and on",
         "score": "language, fluency and repetition of answers, and likeness to the normal ones",
         "judge": "content quality: a language model rates answers from 1 to 10",
     },

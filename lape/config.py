@@ -84,6 +84,7 @@ def merged(defaults: dict, config: dict) -> dict:
 _PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
 _PATHS += (
     "tasks.*.pattern",
+    "tasks.*.include_path",
     "structure.aligned",
     "sentences.files.pattern",
     "translation.corpora.*.pattern",
@@ -302,6 +303,9 @@ def check_tasks(config: dict) -> None:
         elif task["source"] == "next_passage":
             if task.get("number") is None:
                 raise LapeError(f"config tasks.{name}: key 'number' is missing; all languages take as many questions")
+        elif task["source"] == "harness":
+            if "name" not in task:
+                raise LapeError(f"config tasks.{name}: key 'name' is missing; name a task of the harness")
         elif "pattern" not in task:
             raise LapeError(f"config tasks.{name}: key 'pattern' is missing; name the files")
         else:

@@ -1,6 +1,8 @@
 """The one exception that the command line turns into a single clear line, and words that messages share."""
 
 import difflib
+import importlib.util
+import sys
 from collections.abc import Iterable
 
 
@@ -30,3 +32,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """A number and its noun, such as "1 fault" and "2,000 faults"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def require(module: str, package: str, extra: str) -> None:
+    """Check that a module of an optional package can be imported.
+
+    Args:
+        module: what is imported.
+        package: the name that it is installed by.
+        extra: the extra of lape that installs it.
+
+    Raises:
+        LapeError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise LapeError(f'{package}: is not installed for {sys.executable}; install it: pip install "lape[{extra}]"')

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from harness_tasks import harness_tasks  # noqa: F401 (a fixture of several packages)
 from once import made_once
 from package_index import index  # noqa: F401 (a fixture of several packages)
 from tiny_data import make_model, make_texts
@@ -147,6 +148,14 @@ def finished_stages(tmp_path_factory) -> Path:
             finish(folder)
 
     return made_once(tmp_path_factory, "stages", make)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, finished_stages) -> Path:
+    """The folder of a finished run of the tiny model; for reading only."""
+    from played_run import make_run
+
+    return made_once(tmp_path_factory, "finished", lambda folder: make_run(finished_stages, folder)) / "results/tiny"
 
 
 @pytest.fixture

@@ -105,6 +105,10 @@ def test_config_readme_says_what_the_schema_says():
             "'download' is missing",
         ),
         (
+            {"tasks.multiemo.source": "harness"},
+            "config tasks.multiemo: key 'name' is missing; name a task of the harness",
+        ),
+        (
             {"experiments.downstream.methods": ["ap"]},
             "config experiments.downstream.methods.0: 'ap' is not one of",
         ),

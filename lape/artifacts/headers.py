@@ -67,7 +67,7 @@ _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "experts": ("a number from 1", lambda value: _is_whole(value) and value > 0),
     "layers neurons_per_layer vocab_size tokens units chunks width": ("a whole number", _is_whole),
     "sites": ("a list of sites", lambda value: _all(value, _is_site)),
-    "context_length bos_token_id begins_with bos": ("a whole number or null", _or_null(_is_whole)),
+    "context_length bos_token_id begins_with bos prefix": ("a whole number or null", _or_null(_is_whole)),
     "generations.prompt scores.prompt judgements.prompt": ("text", _is_text),
     "table.languages figure.languages": ("a list of texts", lambda value: _all(value, _is_text)),
     "stability.shards": ("numbers by name", lambda value: _each(value, lambda each: _all(each, _is_whole))),

@@ -10,7 +10,7 @@ import pandas as pd
 from lape.artifacts.files import read_array, read_json
 from lape.audit.inputs import inputs, tokenizer_of
 from lape.evaluation import scores
-from lape.evaluation.choices import ChoiceTemplate, accuracies, asked_of, correct, positions_read
+from lape.evaluation.choices import ChoiceTemplate, accuracies, asked_of, correct, positions_read, size
 from lape.evaluation.confusion import confusion
 from lape.evaluation.judging.judge import judgements, read_judgements, summary
 from lape.expert_units.selection import ExpertUnits
@@ -86,7 +86,7 @@ def check_accuracy(path: Path, header: dict) -> Iterator[str]:
     for language, row in zip(tasks, header["rows"], strict=True):
         own, questions = table[table["evaluated"] == language], tasks[language]
         wanted = [
-            [each.id, place, int(place == each.answer), len(choice.encode())]
+            [each.id, place, int(place == each.answer), size(choice)]
             for each in questions
             for place, choice in enumerate(each.choices)
         ]
@@ -97,7 +97,9 @@ def check_accuracy(path: Path, header: dict) -> Iterator[str]:
         if any(not np.isclose(row[name], value, rtol=1e-12) for name, value in measures.items()):
             yield f"its measures of {language} do not follow from its choices"
     template = ChoiceTemplate(header["parameters"]["template"])
-    if header["read"] != positions_read(tokenizer_of(header), template, asked_of(tasks), header["batch_size"]):
+    if header["read"] != positions_read(
+        tokenizer_of(header), template, asked_of(tasks), header["batch_size"], header["prefix"]
+    ):
         yield f"it read {header['read']} tokens, not those of its questions"
     yield from _check_deactivation(header)
 

@@ -31,6 +31,32 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_switching(parser: argparse.ArgumentParser) -> None:
+    """A finished run, and which languages are switched in its model."""
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="finished run, such as results/default")
+    parser.add_argument("--model", help="of the run, instead of its first")
+    parser.add_argument("--method", default="lape", help="that found the neurons: lape, ap, ..., or expert_units")
+    parser.add_argument("--deactivate", nargs="+", default=[], metavar="LANGUAGE", help="languages switched off")
+    parser.add_argument("--steer", metavar="LANGUAGE", help="language that is switched on")
+    parser.add_argument("--dose", default="set-all-1-1", help="mode-positions-strength-share of the steering")
+
+
+def keep_words_behind_dashes(parser: argparse.ArgumentParser, name: str) -> None:
+    """Let a parser keep the words behind `--` under a name.
+
+    argparse itself gives them to no option that came before.
+    """
+    whole = parser.parse_args
+
+    def parse_args(words: list[str]) -> argparse.Namespace:
+        place = words.index("--") if "--" in words else len(words)
+        found = whole(words[:place])
+        setattr(found, name, words[place + 1 :])
+        return found
+
+    parser.parse_args = parse_args
+
+
 def item_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
     """The type of an argument that takes an item by its name or an alias, from the names of all tables or figures."""
     from lape.items.registry import ALIASES, item_name  # imports the schema's validator, which most commands lack

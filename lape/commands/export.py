@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from lape.artifacts.files import write_header
+from lape.commands.arguments import add_switching
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "says what was done.",
         formatter_class=parser.formatter_class,
     )
-    checkpoint.add_argument("run_folder", metavar="RUN", type=Path, help="finished run, such as results/default")
-    checkpoint.add_argument("--model", help="of the run, instead of its first")
-    checkpoint.add_argument("--method", default="lape", help="that found the neurons: lape, ap, ..., or expert_units")
-    checkpoint.add_argument("--deactivate", nargs="+", default=[], metavar="LANGUAGE", help="languages switched off")
-    checkpoint.add_argument("--steer", metavar="LANGUAGE", help="language that is switched on")
-    checkpoint.add_argument("--dose", default="set-all-1-1", help="mode-positions-strength-share of the steering")
+    add_switching(checkpoint)
     checkpoint.add_argument(
         "--compare",
         type=int,

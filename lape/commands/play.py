@@ -6,14 +6,12 @@ nothing more is needed.
 """
 
 import argparse
-import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lape.commands.arguments import positive
-from lape.errors import LapeError
+from lape.errors import require
 
 if TYPE_CHECKING:
     from lape.playground.answering import Playground
@@ -43,8 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     from lape.playground.finished_run import FinishedRun
 
     finished = FinishedRun.open(arguments.run)
-    if arguments.ask is None and importlib.util.find_spec("gradio") is None:
-        raise LapeError(f'gradio: is not installed for {sys.executable}; install it: pip install "lape[play]"')
+    if arguments.ask is None:
+        require("gradio", "gradio", "play")
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
     from lape.playground.answering import Playground
 

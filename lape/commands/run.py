@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from lape.commands import init
+from lape.commands.arguments import keep_words_behind_dashes
 from lape.errors import LapeError
 
 
@@ -23,15 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     init.add_text_arguments(parser)
     parser.add_argument("--cores", default="all", metavar="N", help="CPU cores")
-    whole = parser.parse_args
-
-    def parse_args(words: list[str]) -> argparse.Namespace:
-        place = words.index("--") if "--" in words else len(words)
-        found = whole(words[:place])
-        found.flags = words[place + 1 :]
-        return found
-
-    parser.parse_args = parse_args  # argparse gives words behind `--` to no option that came before
+    keep_words_behind_dashes(parser, "flags")
 
 
 def run(arguments: argparse.Namespace) -> None:

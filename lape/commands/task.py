@@ -12,9 +12,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         required=True,
-        choices=("embedded", "files", "next_passage"),
-        help="a downloaded file of BIG-bench's tasks, JSON lines with id, question, choices and answer, or the run's "
-        "own text that is kept for evaluation",
+        choices=("embedded", "files", "harness", "next_passage"),
+        help="a downloaded file of BIG-bench's tasks; JSON lines with id, question, choices and answer; a task of "
+        "lm-evaluation-harness; or the run's own text that is kept for evaluation",
     )
     parser.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="settings of the source")
     parser.add_argument(

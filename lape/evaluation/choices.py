@@ -13,16 +13,17 @@ import pandas as pd
 import torch
 from tokenizers import Tokenizer
 from torch import nn
+from transformers import PreTrainedModel
 
 from lape.errors import LapeError
 from lape.evaluation.perplexity import hidden_nll
 from lape.kernels import ops
 from lape.model.decoder import context_length, decoder_of, input_device
 from lape.model.tokenizer import prompt_ids
-from lape.text.tasks import Question
+from lape.text.choice_question import Question
 
 # Score of a choice -> its values, from a table with the columns of `answers`. In the words of lm-evaluation-harness the
-# accuracies are acc, acc_norm and acc_mutual_info.
+# accuracies are acc, acc_bytes and acc_mutual_info.
 SCORES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "sum": lambda table: table["loglik"],
     "bytes": lambda table: table["loglik"] / table["bytes"],
@@ -72,15 +73,20 @@ class _Encoded:
     common: int  # tokens that all choices share
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, template: ChoiceTemplate, question: str, choices: Sequence[str]) -> "_Encoded":
+    def of(
+        cls, tokenizer: Tokenizer, template: ChoiceTemplate, prefix: int | None, question: str, choices: Sequence[str]
+    ) -> "_Encoded":
         wholes = [prompt_ids(tokenizer, template.whole(question, choice)) for choice in choices]
         prompt = prompt_ids(tokenizer, template.prompt(question))
+        if not prompt and prefix is not None:
+            prompt, wholes = [prefix], [[prefix, *whole] for whole in wholes]
         columns = zip(prompt, *wholes, strict=False)
         common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
         common = min(common, *(len(whole) - 1 for whole in wholes))
         if not common:
             raise LapeError(
-                f"template {template.text!r}: the prompt is empty for this tokenizer; write words before {{question}}"
+                f"template {template.text!r}: the prompt is empty for this tokenizer, and the model has no BOS or "
+                "EOS to put there; write words before {question}"
             )
         return cls(wholes, common)
 
@@ -101,6 +107,7 @@ def choice_loglik(
     asked: Sequence[tuple[str, Sequence[str]]],
     batch_size: int = 16,
     backend: str = "auto",
+    prefix: int | None = None,
     on_batch: Callable[[int], None] = lambda questions: None,
 ) -> tuple[list[np.ndarray], int]:
     """Log-likelihood of each choice after its prompt, summed over the choice's tokens.
@@ -114,6 +121,7 @@ def choice_loglik(
         asked: N questions, each with the texts of its choices.
         batch_size: rows per forward pass, which are of similar length.
         backend: the implementation of the operator that reduces the logits; see `lape.kernels.ops.resolved`.
+        prefix: token id that stands for a prompt without tokens; None: such a prompt is refused. See `prefix_of`.
         on_batch: called with the number of rows of each batch, for progress.
 
     Returns:
@@ -123,7 +131,7 @@ def choice_loglik(
         LapeError: a likelihood is not finite, a prompt is empty, or a question leaves the model's context.
     """
     backend = ops.resolved(backend, input_device(model))
-    encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
+    encoded = [_Encoded.of(tokenizer, template, prefix, *each) for each in asked]
     values, read = [np.full(len(each.wholes), np.nan) for each in encoded], 0
     context = context_length(model)
     longest = max((len(whole) - 1 for each in encoded for whole in each.wholes), default=0)
@@ -141,11 +149,28 @@ def choice_loglik(
     return values, read
 
 
+def prefix_of(model: PreTrainedModel, description: Mapping) -> int | None:
+    """The token that stands for an empty prompt: BOS, or EOS where there is none, as in lm-evaluation-harness.
+
+    Args:
+        model: a Hugging Face causal LM.
+        description: the header of its artifact.
+    """
+    if description["bos_token_id"] is not None:
+        return description["bos_token_id"]
+    eos = model.config.get_text_config().eos_token_id
+    return eos[0] if isinstance(eos, list) else eos
+
+
 def positions_read(
-    tokenizer: Tokenizer, template: ChoiceTemplate, asked: Sequence[tuple[str, Sequence[str]]], batch_size: int
+    tokenizer: Tokenizer,
+    template: ChoiceTemplate,
+    asked: Sequence[tuple[str, Sequence[str]]],
+    batch_size: int,
+    prefix: int | None = None,
 ) -> int:
     """The number of positions that `choice_loglik` reads, padding included."""
-    encoded = [_Encoded.of(tokenizer, template, *each) for each in asked]
+    encoded = [_Encoded.of(tokenizer, template, prefix, *each) for each in asked]
     return sum(map(_size, _batches(encoded, batch_size)))
 
 
@@ -186,7 +211,7 @@ def _score(
 
 
 def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[str, ...]]]:
-    """What a model is asked: with an empty question every choice that there is, then all questions.
+    """What a model is asked, each once: with an empty question every choice that there is, then all questions.
 
     The empty questions tell what a choice is worth where nothing is asked. All languages and questions share them.
 
@@ -194,17 +219,17 @@ def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[s
         tasks: language -> its questions.
     """
     questions = [(each.question, tuple(each.choices)) for own in tasks.values() for each in own]
-    return [("", (choice,)) for choice in dict.fromkeys(choice for _, own in questions for choice in own)] + questions
+    priors = (("", (choice,)) for _, own in questions for choice in own)
+    return list(dict.fromkeys([*priors, *questions]))
 
 
 def tables_of(tasks: Mapping[str, Sequence[Question]], values: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
     """Language -> the table of `answers`, from the log-likelihoods of what `asked_of` asks."""
-    asked = asked_of(tasks)
-    empty = len(asked) - sum(map(len, tasks.values()))
-    priors = {choice: float(own[0]) for (_, (choice,)), own in zip(asked[:empty], values, strict=False)}
-    rest = iter(values[empty:])
+    found = dict(zip(asked_of(tasks), values, strict=True))
+    priors = {choices[0]: float(own[0]) for (_, choices), own in found.items() if len(choices) == 1}
     return {
-        language: answers(questions, [next(rest) for _ in questions], priors) for language, questions in tasks.items()
+        language: answers(questions, [found[each.question, tuple(each.choices)] for each in questions], priors)
+        for language, questions in tasks.items()
     }
 
 
@@ -218,7 +243,7 @@ def answers(questions: Sequence[Question], loglik: Sequence[np.ndarray], priors:
 
     Returns:
         one row per question and choice, with the columns id, choice (place, from 0), right (1 for the right choice),
-        loglik, prior (nats) and bytes (of the choice, UTF-8).
+        loglik, prior (nats) and bytes (see `size`).
     """
     return pd.DataFrame(
         {
@@ -227,11 +252,16 @@ def answers(questions: Sequence[Question], loglik: Sequence[np.ndarray], priors:
             "right": int(choice == question.answer),
             "loglik": loglik[number][choice],
             "prior": priors[text],
-            "bytes": len(text.encode()),
+            "bytes": size(text),
         }
         for number, question in enumerate(questions)
         for choice, text in enumerate(question.choices)
     )
+
+
+def size(choice: str) -> int:
+    """Bytes of a choice in UTF-8, without the white space that joins it to its prompt."""
+    return len(choice.lstrip().encode())
 
 
 def correct(table: pd.DataFrame, score: str) -> pd.Series:

@@ -18,11 +18,12 @@ from lape.plan.jobs import Job
 from lape.plan.shape import Shape
 
 # Assumed numbers of artifacts that are not made yet: questions and instructions per language, tokens per prompt and per
-# sentence, bytes per document.
-QUESTIONS, EXAMPLES, PROMPT, SENTENCE, DOCUMENT = 80, 52_000, 48, 48, 3_000
+# sentence, bytes per document; tokens per question of lm-evaluation-harness, with its choices.
+QUESTIONS, EXAMPLES, PROMPT, SENTENCE, DOCUMENT, HARNESS = 80, 52_000, 48, 48, 3_000, 200
 ASSUMPTIONS = (
     f"{QUESTIONS} questions and {EXAMPLES:,} instructions per language where neither file nor setting tells; "
-    f"{PROMPT} tokens per prompt and {SENTENCE} per sentence; {DOCUMENT:,} bytes per document; "
+    f"{PROMPT} tokens per prompt, {HARNESS} per question of lm-evaluation-harness and {SENTENCE} per sentence; "
+    f"{DOCUMENT:,} bytes per document; "
     "texts are as long as max_new_tokens allows"
 )
 _PORTION = 3e8  # bytes of text and tokens that a job holds at a time
@@ -233,9 +234,11 @@ def _draws(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
 
 
 def _accuracy(a: argparse.Namespace, model: Loaded, sizes: Sizes) -> Cost:
-    questions = sum(map(sizes.rows, a.task))
+    questions, job = sum(map(sizes.rows, a.task)), sizes.maker(a.task[0])
+    source = read_json(a.task[0], "task")["source"] if job is None else job.arguments.source
+    length = HARNESS if source == "harness" else PROMPT
     # The head is computed for the choices' tokens alone.
-    return _pass(model, questions * PROMPT, PROMPT, a.batch_size * PROMPT, head=False, disk=questions * 120)
+    return _pass(model, questions * length, length, a.batch_size * length, head=False, disk=questions * 120)
 
 
 def _written(model: Loaded, rows: int, prompt: int, new: int, batch: int) -> Cost:
@@ -379,9 +382,15 @@ def _control_parameters(a: argparse.Namespace, model: Loaded | None, sizes: Size
     return Cost(cpu=read / 2e8, disk=model.shape.matrices / 100 * 9, activations=matrix * len(a.finetuned))
 
 
+def _task(a: argparse.Namespace, model: Loaded | None, sizes: Sizes) -> Cost:
+    # The harness reads the definitions of all its tasks.
+    return Cost(cpu=6) if a.source == "harness" else Cost()
+
+
 # Command -> function that gives its cost. A command without an entry reads and writes small files.
 COSTS: dict[str, Callable[[argparse.Namespace, Loaded | None, Sizes], Cost]] = {
     "corpus": _corpus,
+    "task": _task,
     "model": _model,
     "tokens": _tokens,
     "statistics": _statistics,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lape.errors import LapeError
+from lape.text.choice_question import Question
 from lape.text.drawing import comparable, in_turn
-from lape.text.question import Question
 from lape.text.reading import Reading
 from lape.text.shortcuts import trigrams, word_set
 from lape.text.splitting import split_sentences

@@ -6,7 +6,7 @@ A model that answers as often as one of these rules need not have understood any
 import re
 from collections.abc import Callable, Sequence
 
-from lape.text.question import Question
+from lape.text.choice_question import Question
 
 # Scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana and Han.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from lape.artifacts.files import checked, read_json, read_rows, write_header, writing
 from lape.errors import LapeError
+from lape.text.choice_question import Question
 from lape.text.files import json_lines, matching_paths
+from lape.text.harness import read_harness
 from lape.text.next_passage import read_next_passage
-from lape.text.question import Question
 from lape.text.reading import Reading
 from lape.text.shortcuts import baselines
 
@@ -121,7 +122,12 @@ def read_files(
             ) from error
 
 
-SOURCES = {"embedded": read_examples, "files": read_files, "next_passage": read_next_passage}
+SOURCES = {
+    "embedded": read_examples,
+    "files": read_files,
+    "harness": read_harness,
+    "next_passage": read_next_passage,
+}
 
 
 def balanced(questions: Sequence[Question], number: int | None, label: str) -> list[Question]:

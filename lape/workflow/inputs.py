@@ -217,10 +217,13 @@ class Inputs:
         return [f"{header.removesuffix('.json')}.jsonl" for header in self.pairs_headers(wildcards)]
 
     def task(self, wildcards) -> list[str]:
-        """The sources of a task's questions in one language: its corpus, a download, or the files of its pattern."""
+        """The sources of a task's questions in one language: its corpus, a download, or files; none for the hub's."""
         task = self._config["tasks"][wildcards.task]
         if task["source"] == "next_passage":
             return [f"<results>/corpus/{wildcards.language}{suffix}" for suffix in (".parquet", ".json")]
+        if task["source"] == "harness":
+            folder = task.get("include_path")
+            return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file()) if folder else []
         if task["source"] == "embedded":
             return [self._downloaded(task["download"])]
         pattern = self.task_settings(wildcards)["pattern"]
@@ -238,6 +241,9 @@ class Inputs:
         if task["source"] == "embedded":
             settings |= {"document": task["document"], "labels": task.get("labels")}
             return settings | {"file": self._downloaded(task["download"])}
+        if task["source"] == "harness":
+            keys = ("name", "codes", "shots", "ids", "include_path", "overrides")
+            return settings | {key: task[key] for key in keys if key in task}
         return settings | {"pattern": self._in_repository(task["pattern"], wildcards.language)}
 
     def task_headers(self, wildcards) -> list[str]:

@@ -16,6 +16,7 @@ from lape.evaluation.choices import (
     choice_loglik,
     correct,
     positions_read,
+    prefix_of,
     tables_of,
 )
 from lape.model.tokenizer import load_tokenizer, prompt_ids
@@ -79,6 +80,17 @@ def test_a_question_that_leaves_the_context_is_refused(tiny):
         LapeError, match="tokens with its choice, more than the context of 64; shorten it, or leave its id"
     ):
         choice_loglik(*tiny, TEMPLATE, [("? " * 40, ("A", "B"))])
+
+
+def test_an_empty_prompt_is_the_token_that_stands_for_it(tiny):
+    model, tokenizer = tiny
+    template, asked = ChoiceTemplate("{question}{choice}"), [("", ("la maison", "près"))]
+    with pytest.raises(LapeError, match=r"no BOS or EOS to put there; write words before \{question\}"):
+        choice_loglik(model, tokenizer, template, asked)
+    [found], read = choice_loglik(model, tokenizer, template, asked, prefix=0)
+    [named], _ = choice_loglik(model, tokenizer, template, [("<s>", asked[0][1])])
+    assert found.tolist() == named.tolist() and read == positions_read(tokenizer, template, asked, 16, prefix=0)
+    assert prefix_of(model, {"bos_token_id": None}) == model.config.eos_token_id
 
 
 def test_template():

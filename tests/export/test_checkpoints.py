@@ -12,8 +12,6 @@ import pytest
 import torch
 from architectures import ids, tiny
 from disks import fill, mounted
-from once import made_once
-from played_run import make_run
 from safetensors.torch import load_file, save_file
 from stages import check_refusal
 from torch import nn
@@ -191,12 +189,6 @@ def test_an_activation_function_is_inverted(name):
     np.testing.assert_allclose(found.numpy(), values, rtol=1e-5, atol=1e-6)
 
 
-@pytest.fixture(scope="session")
-def run(tmp_path_factory, finished_stages) -> Path:
-    """A finished run of the tiny model; for reading only."""
-    return made_once(tmp_path_factory, "exported", lambda folder: make_run(finished_stages, folder)) / "results/tiny"
-
-
 GENERATE = """
 import json, sys
 sys.modules["lape"] = None  # cannot be imported
@@ -209,22 +201,24 @@ print(json.dumps([ids[0].tolist(), made[0, ids.shape[1] :].tolist()]))
 """
 
 
-def test_a_run_is_exported_and_read_without_lape(run, lape, tmp_path):
+def test_a_run_is_exported_and_read_without_lape(finished_run, lape, tmp_path):
     folder = tmp_path / "off"
-    status, messages = lape("export", "checkpoint", run, "--deactivate", "fr", "--compare", 40, "--output", folder)
+    status, messages = lape(
+        "export", "checkpoint", finished_run, "--deactivate", "fr", "--compare", 40, "--output", folder
+    )
     assert status == 0 and "on 40 tokens (float32) no logit is further than 0 from" in messages
-    neurons = Neurons.load(run / "neurons/tiny/lape.json")
+    neurons = Neurons.load(finished_run / "neurons/tiny/lape.json")
     card, header = (folder / "README.md").read_text(), read_json(folder / "lape.json", "checkpoint")
-    assert sha256(run / "neurons/tiny/lape.tsv") == header["inputs"]["neurons/tiny/lape.tsv"]
+    assert sha256(finished_run / "neurons/tiny/lape.tsv") == header["inputs"]["neurons/tiny/lape.tsv"]
     assert header["inputs"]["neurons/tiny/lape.tsv"] in card and "# tiny, fr off" in card
     assert header["zeroed"] == neurons.counts()["fr"] and header["compared"]["difference"] == 0
     assert header["outputs"].keys() == {file.name for file in folder.iterdir()} - {"lape.json"}
-    assert str(run) not in card
+    assert str(finished_run) not in card
     words = [sys.executable, "-c", GENERATE, folder, PROMPT]
     printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     ids, tokens = json.loads(printed)
-    model, _ = load_model(run / "models/tiny/model.json")
-    tokenizer = load_tokenizer(run / "models/tiny/tokenizer.json")
+    model, _ = load_model(finished_run / "models/tiny/model.json")
+    tokenizer = load_tokenizer(finished_run / "models/tiny/tokenizer.json")
     with deactivate(model, neurons, "fr"):
         [answer] = greedy_answers(model, tokenizer, [ids], max_new_tokens=12)
     [plain] = greedy_answers(model, tokenizer, [ids], max_new_tokens=12)
@@ -240,8 +234,8 @@ def test_a_run_is_exported_and_read_without_lape(run, lape, tmp_path):
     ],
     ids=["steered", "one off, another on", "expert units"],
 )
-def test_a_run_is_exported_with_a_language_on(run, lape, tmp_path, words, settings):
-    status, messages = lape("export", "checkpoint", run, *words, "--compare", 40, "--output", tmp_path / "on")
+def test_a_run_is_exported_with_a_language_on(finished_run, lape, tmp_path, words, settings):
+    status, messages = lape("export", "checkpoint", finished_run, *words, "--compare", 40, "--output", tmp_path / "on")
     assert status == 0, messages
     header = read_json(tmp_path / "on/lape.json", "checkpoint")
     assert header["settings"] == settings and header["compared"]["effect"] > 100 * header["compared"]["difference"]
@@ -259,16 +253,16 @@ def test_a_run_is_exported_with_a_language_on(run, lape, tmp_path, words, settin
         (["--steer", "fr", "--dose", "add-all-1-1"], "no change of weights does 'add'; export with mode set or scale"),
     ],
 )
-def test_bad_exports_are_refused(run, lape, tmp_path, monkeypatch, words, message):
+def test_bad_exports_are_refused(finished_run, lape, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    status, messages = lape("export", "checkpoint", run, "--output", "new", *words)
+    status, messages = lape("export", "checkpoint", finished_run, "--output", "new", *words)
     assert message in check_refusal(status, messages, "export") and not list(tmp_path.iterdir())
 
 
-def test_an_export_that_differs_is_not_left_behind(run, lape, tmp_path, monkeypatch):
+def test_an_export_that_differs_is_not_left_behind(finished_run, lape, tmp_path, monkeypatch):
     monkeypatch.setattr("lape.export.comparison.perturbed", lambda model, change: perturbed(model, Perturbation({})))
     words = ["--deactivate", "fr", "--output", tmp_path / "new"]
-    status, messages = lape("export", "checkpoint", run, *words)
+    status, messages = lape("export", "checkpoint", finished_run, *words)
     check_refusal(
         status, messages, "export", f"{tmp_path}/new", "its logits would differ from the perturbed model's by"
     )
@@ -276,8 +270,8 @@ def test_an_export_that_differs_is_not_left_behind(run, lape, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("quantised", [{"scheme": "gptq"}, {"parameters": {"quantization": "int8"}}])
-def test_quantised_weights_are_refused(run, lape, tmp_path, quantised):
-    copy = shutil.copytree(run, tmp_path / "run/results/tiny")
+def test_quantised_weights_are_refused(finished_run, lape, tmp_path, quantised):
+    copy = shutil.copytree(finished_run, tmp_path / "run/results/tiny")
     header = copy / "models/tiny/model.json"
     content = json.loads(header.read_text())
     for key, value in quantised.items():
@@ -288,12 +282,12 @@ def test_quantised_weights_are_refused(run, lape, tmp_path, quantised):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_full_disk_keeps_no_half_of_an_export(run, lape, tmp_path):
+def test_a_full_disk_keeps_no_half_of_an_export(finished_run, lape, tmp_path):
     mounted(tmp_path / "small")
     try:
         fill(tmp_path / "small", 50_000)  # less than the weights take
         words = ["--deactivate", "fr", "--compare", 0, "--output", tmp_path / "small/new"]
-        status, messages = lape("export", "checkpoint", run, *words)
+        status, messages = lape("export", "checkpoint", finished_run, *words)
         check_refusal(status, messages, "export", "small/new: cannot be written", "free some disk")
         assert [file.name for file in (tmp_path / "small").iterdir()] == ["other.bin"]
     finally:

@@ -47,6 +47,21 @@ def test_a_models_flags(config):
     ]
 
 
+def test_a_task_of_the_harness_has_the_files_of_its_folder(config, tmp_path):
+    (tmp_path / "mine.yaml").write_text("")
+    folder = {"include_path": str(tmp_path)}
+    config["tasks"]["x"] = {"source": "harness", "name": "x_{language}", "shots": 2, "template": "{question}{choice}"}
+    inputs, wildcards = Inputs(config, ROOT), job(task="x", language="fr")
+    assert inputs.task(wildcards) == [] and inputs.task_settings(wildcards) == {
+        "skip": [],
+        "name": "x_{language}",
+        "shots": 2,
+    }
+    config["tasks"]["x"] |= folder
+    assert inputs.task(wildcards) == [str(tmp_path / "mine.yaml")]
+    assert inputs.task_settings(wildcards).items() > folder.items()
+
+
 def test_ranks_claim_their_gpus(config):
     assert Flags(config).torchrun(job(model="m")) == ""
     config["catalogue"]["m"] |= {"device": "cuda", "tensor_parallel": 2}

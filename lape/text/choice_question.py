@@ -1,4 +1,4 @@
-"""A question with choices, as every source of tasks yields it."""
+"""A question with choices, one of which is right."""
 
 from typing import NamedTuple
 
