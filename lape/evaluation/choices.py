@@ -211,7 +211,7 @@ def _score(
 
 
 def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[str, ...]]]:
-    """What a model is asked, each once: with an empty question every choice that there is, then all questions.
+    """What a model is asked, each once: every choice with an empty question, unless its own is empty; all questions.
 
     The empty questions tell what a choice is worth where nothing is asked. All languages and questions share them.
 
@@ -219,7 +219,7 @@ def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[s
         tasks: language -> its questions.
     """
     questions = [(each.question, tuple(each.choices)) for own in tasks.values() for each in own]
-    priors = (("", (choice,)) for _, own in questions for choice in own)
+    priors = (("", (choice,)) for question, own in questions if question for choice in own)
     return list(dict.fromkeys([*priors, *questions]))
 
 
@@ -239,7 +239,8 @@ def answers(questions: Sequence[Question], loglik: Sequence[np.ndarray], priors:
     Args:
         questions: N questions.
         loglik: of each question's choices.
-        priors: choice -> its log-likelihood after the prompt of an empty question.
+        priors: choice -> its log-likelihood after the prompt of an empty question; of a choice whose question is empty
+            its log-likelihood is taken.
 
     Returns:
         one row per question and choice, with the columns id, choice (place, from 0), right (1 for the right choice),
@@ -251,7 +252,7 @@ def answers(questions: Sequence[Question], loglik: Sequence[np.ndarray], priors:
             "choice": choice,
             "right": int(choice == question.answer),
             "loglik": loglik[number][choice],
-            "prior": priors[text],
+            "prior": priors[text] if question.question else loglik[number][choice],
             "bytes": size(text),
         }
         for number, question in enumerate(questions)
