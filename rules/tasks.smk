@@ -121,6 +121,6 @@ use rule accuracy as accuracy_steered with:
         torchrun=flags.torchrun,
         architecture=architecture,
         rule="accuracy_steered",
-        off=lambda wildcards, input: f"--values {shlex.quote(input.values)} --steer {wildcards.steered} "
-        + optional("--dose", config["steering"]["dose"]),
-        scoring=flags.accuracy,
+        off=lambda wildcards, input: f"--values {shlex.quote(input.values)} --steer {wildcards.steered}",
+        # Snakemake takes no parameter for changed that is made of the input, so the dose is here.
+        scoring=lambda wildcards: f"{flags.accuracy(wildcards)} {optional('--dose', config['steering']['dose'])}",

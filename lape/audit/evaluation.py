@@ -1,7 +1,7 @@
 """Checks of what running models gave: perplexity, answers, scores, ratings and embeddings."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from lape.interventions.directions import Directions
 from lape.interventions.dose import Dose
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.steering import SteeringValues
+from lape.model.sites import Sites
 from lape.neurons.controls import activity_matched_control
 from lape.neurons.table import Neurons
 from lape.parameter_variation.parameters import Parameters
@@ -113,17 +114,8 @@ def _check_deactivation(header: dict) -> Iterator[str]:
         expected = neurons.counts()[language]
         if not hooks["neurons"] == sum(layer["neurons"] for layer in hooks["by_layer"]) == expected:
             yield f"its hooks are on {hooks['neurons']} neurons, not on those of its set"
-        hooked = Counter()
-        for layer in hooks["by_layer"]:  # a layer may have several FFNs
-            hooked[layer["layer"]] += layer["neurons"]
-        own = {layer: len(index) for layer, index in neurons.indices(language).items() if len(index)}
-        if not inputs(header, "expert_units") and hooked != own:
-            yield f"its hooks are on other layers than the neurons of {language}"
-        if not all(layer["calls"] for layer in hooks["by_layer"]):
-            yield "a hook never fired"
-        mixtures = {site.layer for site in neurons.sites.sites if site.experts > 1}
-        if any(layer["tokens"] != read for layer in hooks["by_layer"] if layer["layer"] not in mixtures):
-            yield f"its hooks did not see the {read} tokens that were read"
+        own = None if inputs(header, "expert_units") else neurons.indices(language)
+        yield from _check_layers(hooks, read, neurons.sites, own, f"the neurons of {language}")
     for source in inputs(header, "parameters"):
         expected = Parameters.load(source).counts()[language]
         if hooks["parameters"] != expected or not hooks["nonzero"] <= expected:
@@ -133,14 +125,27 @@ def _check_deactivation(header: dict) -> Iterator[str]:
         if seen != [read] * len(layers):
             yield f"its projection did not see the {read} tokens that were read behind each of {len(layers)} layers"
     for source in inputs(header, "steering"):
-        steered = SteeringValues.load(source).perturbation(header["steered"], Dose.parse(header["dose"])).indices
-        own = {layer: len(index) for layer, index in steered.items() if len(index)}
-        if {layer["layer"]: layer["neurons"] for layer in hooks["by_layer"]} != own:
-            yield f"its hooks are not on the neurons that steer towards {header['steered']}"
-        if any(layer["tokens"] != read for layer in hooks["by_layer"]):
-            yield f"its hooks did not see the {read} tokens that were read"
+        values, steered = SteeringValues.load(source), header["steered"]
+        own = values.perturbation(steered, Dose.parse(header["dose"])).indices
+        yield from _check_layers(hooks, read, values.sites, own, f"the neurons that steer towards {steered}")
     if language == "baseline" and hooks:
         yield "is the baseline and has hooks"
+
+
+def _check_layers(
+    hooks: dict, read: int, sites: Sites, own: Mapping[int, np.ndarray] | None, whose: str
+) -> Iterator[str]:
+    """Check that hooks are in the layers of their neurons (None: of other places), and that each saw all tokens."""
+    hooked = Counter()
+    for layer in hooks["by_layer"]:  # a layer may have several FFNs
+        hooked[layer["layer"]] += layer["neurons"]
+    if own is not None and hooked != {layer: len(index) for layer, index in own.items() if len(index)}:
+        yield f"its hooks are on other layers than {whose}"
+    if not all(layer["calls"] for layer in hooks["by_layer"]):
+        yield "a hook never fired"
+    mixtures = {site.layer for site in sites.sites if site.experts > 1}
+    if any(layer["tokens"] != read for layer in hooks["by_layer"] if layer["layer"] not in mixtures):
+        yield f"its hooks did not see the {read} tokens that were read"
 
 
 def check_scores(path: Path, header: dict) -> Iterator[str]:
