@@ -395,7 +395,7 @@ def hooks(run: Workspace, name: str, change) -> None:
             lambda run: hooks(
                 run, "accuracy/tiny/mood/steered_lape/fr.json", lambda own: own["by_layer"][0].update(neurons=99)
             ),
-            "its hooks are not on the neurons that steer towards fr",
+            "its hooks are on other layers than the neurons that steer towards fr",
         ),
         ("stability", "stability/tiny.json", rarer_neuron, "its frequencies of all languages do not add up"),
         (
