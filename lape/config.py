@@ -81,17 +81,21 @@ def merged(defaults: dict, config: dict) -> dict:
 
 
 # Keys whose values are paths on this machine; "*" stands for every name of a mapping.
-_PATHS = ("catalogue.*.path", "corpus.files.pattern", "questions.pattern", "instructions.files.pattern")
-_PATHS += (
+_PATHS = (
+    "catalogue.*.path",
+    "corpus.files.pattern",
+    "questions.pattern",
+    "instructions.files.pattern",
     "tasks.*.pattern",
     "tasks.*.include_path",
     "structure.aligned",
     "sentences.files.pattern",
     "translation.corpora.*.pattern",
     "judge.template",
+    "scores.fasttext",
+    "parameter_variation.launcher",
+    "experiments.robustness.variants.*.corpus.files.pattern",
 )
-_PATHS += ("scores.fasttext", "parameter_variation.launcher")
-_PATHS += ("experiments.robustness.variants.*.corpus.files.pattern",)
 
 
 def expand_paths(config: dict) -> None:

@@ -31,10 +31,15 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_switching(parser: argparse.ArgumentParser) -> None:
-    """A finished run, and which languages are switched in its model."""
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """A finished run, and one of its models."""
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="finished run, such as results/default")
     parser.add_argument("--model", help="of the run, instead of its first")
+
+
+def add_switching(parser: argparse.ArgumentParser) -> None:
+    """A finished run, and which languages are switched in its model."""
+    add_run(parser)
     parser.add_argument("--method", default="lape", help="that found the neurons: lape, ap, ..., or expert_units")
     parser.add_argument("--deactivate", nargs="+", default=[], metavar="LANGUAGE", help="languages switched off")
     parser.add_argument("--steer", metavar="LANGUAGE", help="language that is switched on")

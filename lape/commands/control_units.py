@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lape.artifacts.files import checked, read_array, read_json, write_header
+from lape.artifacts.files import checked, read_array, read_json, sha256, write_header
 from lape.errors import LapeError
 
 
@@ -16,7 +16,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from lape.artifacts.files import sha256
     from lape.expert_units.blocks import Responses
     from lape.expert_units.controls import activity_matched_units
     from lape.expert_units.selection import ExpertUnits

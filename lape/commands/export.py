@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from lape.artifacts.files import write_header
-from lape.commands.arguments import add_switching
+from lape.commands.arguments import add_run, add_switching
 from lape.errors import LapeError
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
     task.set_defaults(run=_task)
     _add_set(kinds, parser)
+    _add_rocrate(kinds, parser)
 
 
 def _add_set(kinds, parser: argparse.ArgumentParser) -> None:
@@ -74,13 +75,15 @@ def _add_set(kinds, parser: argparse.ArgumentParser) -> None:
         "run measured it. A card, README.md, says the rest. `lape push` uploads the folder.",
         formatter_class=parser.formatter_class,
     )
-    folder.add_argument("run_folder", metavar="RUN", type=Path, help="finished run, such as results/default")
-    folder.add_argument("--model", help="of the run, instead of its first")
+    add_run(folder)
     folder.add_argument("--method", nargs="+", default=[], metavar="METHOD", help="instead of all that the run has")
     folder.add_argument("--contexts", action="store_true", help="with the texts that neurons fire on")
     folder.add_argument("--text-licence", metavar="LICENCE", help="of the text, where lape does not know it")
     folder.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="new folder")
     folder.set_defaults(run=_set)
+
+
+def _add_rocrate(kinds, parser: argparse.ArgumentParser) -> None:
     rocrate = kinds.add_parser(
         "rocrate",
         help="a run's manifest as linked data (Process Run Crate)",

@@ -132,6 +132,7 @@ def _settings(arguments: argparse.Namespace, header: dict):
 
 def _model_and_examples(arguments: argparse.Namespace, header: dict, examples: list[dict[str, str]]):
     """The model with float32 weights, and the examples as tokens."""
+    from lape.model.decoder import eos_token
     from lape.model.loading import load_model
     from lape.model.tokenizer import load_tokenizer
     from lape.parameter_variation.finetuning import encode
@@ -139,8 +140,7 @@ def _model_and_examples(arguments: argparse.Namespace, header: dict, examples: l
     # On the CPU at first: the Trainer, or FSDP part by part, brings the model to its devices. The weights are widened
     # from the artifact's dtype: the change is measured from these weights, and they are zeroed later.
     model, _ = load_model(arguments.model, device="cpu", device_map=None, tensor_parallel=1, compile=False)
-    eos = model.config.get_text_config().eos_token_id
-    eos = eos[0] if isinstance(eos, list) else eos
+    eos = eos_token(model)
     if eos is None:
         raise LapeError(f"{arguments.model}: the model names no EOS token; set eos_token_id in its config.json")
     tokenizer = load_tokenizer(arguments.model.with_name("tokenizer.json"), arguments.threads)

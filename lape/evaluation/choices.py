@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from lape.errors import LapeError
 from lape.evaluation.perplexity import hidden_nll
 from lape.kernels import ops
-from lape.model.decoder import context_length, decoder_of, input_device
+from lape.model.decoder import context_length, decoder_of, eos_token, input_device
 from lape.model.tokenizer import prompt_ids
 from lape.text.choice_question import Question
 
@@ -158,8 +158,7 @@ def prefix_of(model: PreTrainedModel, description: Mapping) -> int | None:
     """
     if description["bos_token_id"] is not None:
         return description["bos_token_id"]
-    eos = model.config.get_text_config().eos_token_id
-    return eos[0] if isinstance(eos, list) else eos
+    return eos_token(model)
 
 
 def positions_read(

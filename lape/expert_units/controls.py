@@ -8,7 +8,7 @@ import numpy as np
 from lape.errors import LapeError
 from lape.expert_units.blocks import Responses
 from lape.expert_units.selection import ExpertUnits, ranked, with_medians
-from lape.neurons.controls import NEAREST, nearest_matches
+from lape.neurons.controls import NEAREST, check_nearest, nearest_matches
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,10 @@ def activity_matched_units(
         units with the ranking "top" alone. A unit has the rank of the unit that it matches, as far as all have matches.
 
     Raises:
-        LapeError: the units or `precision` are of other responses, or a language has no match at all.
+        LapeError: the units or `precision` are of other responses, a language has no match at all, or `nearest` is
+            below 1.
     """
+    check_nearest(nearest)
     shape = 2, len(units.languages), units.units
     if (responses.languages, responses.units) != (units.languages, units.units) or precision.shape != shape:
         raise LapeError(f"{units.origin}: were selected from other responses; select them again")

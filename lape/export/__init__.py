@@ -1,1 +1,1 @@
-"""What a run found, for tools that know nothing of lape: checkpoints with languages switched, and its questions."""
+"""What a run found, for others: checkpoints with languages switched, neuron sets, hooks, and its questions."""

@@ -20,6 +20,8 @@ from lape.interventions.steering import SteeringValues
 from lape.neurons.table import Neurons
 
 HEADER = "lape.json"
+# The name of a repository of the hub.
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def data_file(configuration: str) -> str:
@@ -138,7 +140,7 @@ def _fetched(name: str, configuration: str, revision: str | None) -> Path:
     """The folder in the hub's cache with what a set's neurons are made of."""
     import huggingface_hub
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not REPOSITORY.fullmatch(name):
         raise LapeError(f"{name}: is no folder, and no dataset of the hub; name an existing folder, or owner/name")
     wanted = [HEADER, data_file(configuration)]
     try:

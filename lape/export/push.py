@@ -1,14 +1,13 @@
 """Upload a folder that `lape export` wrote to the hub: a neuron set as a dataset, a checkpoint as a model."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from lape.artifacts.files import read_json, sha256
 from lape.artifacts.hub_errors import explain
 from lape.errors import LapeError
-from lape.export.neuron_set import HEADER, data_file
+from lape.export.neuron_set import HEADER, REPOSITORY, data_file
 
 # Kind of a folder, as its header names it -> kind of repository.
 _REPOSITORIES = {"neuron_set": "dataset", "checkpoint": "model"}
@@ -39,7 +38,7 @@ def push(folder: Path, name: str, private: bool = False) -> str:
     kind = _REPOSITORIES.get(header.get("artifact"))
     if kind is None:
         raise LapeError(f"{folder / HEADER}: is no header of a neuron set or a checkpoint; push what export wrote")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not REPOSITORY.fullmatch(name):
         raise LapeError(f"{name!r} is no name of a repository; write owner/name")
     _check_files(folder, header["outputs"])
     if kind == "dataset":

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lape.config import expert_languages, item_models, model_languages, task_languages, translated_languages
 from lape.errors import LapeError
+from lape.interventions.dose import STEERED
 
 Headers = Callable[[dict], list[str]]
 _ARRAY = re.compile(r"/average_precision(-\d)?\.json$|/embeddings/")
@@ -195,7 +196,7 @@ def downstream(config: dict) -> list[str]:
     """
     section = config["experiments"]["downstream"]
     methods = [row for name in section["methods"] for row in (name, control_of(name))]
-    settings = [*methods, *(f"steered_{name}" for name in section["steered"])]
+    settings = [*methods, *(f"{STEERED}{name}" for name in section["steered"])]
     measured = {
         (model, task): languages
         for model in item_models(config, "downstream")

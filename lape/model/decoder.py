@@ -15,6 +15,12 @@ def context_length(model: nn.Module) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
+def eos_token(model: nn.Module) -> int | None:
+    """The model's token for the end of a text, the first where it has several; None where it names none."""
+    eos = model.config.get_text_config().eos_token_id
+    return eos[0] if isinstance(eos, list) else eos
+
+
 def device_of(module: nn.Module) -> torch.device:
     """The device that a module computes on: that of its weights, or the one that accelerate moves them to."""
     hook = next((part._hf_hook for part in module.modules() if hasattr(part, "_hf_hook")), None)

@@ -82,8 +82,7 @@ def activity_matched_control(
     Raises:
         LapeError: a language has no statistics, or they are of a model of another shape; or `nearest` is below 1.
     """
-    if nearest < 1:
-        raise LapeError(f"nearest {nearest}: a match is drawn from one neuron or more; raise --nearest")
+    check_nearest(nearest)
     wanted = neurons.sets if languages is None else known_sets(languages, neurons.sets, neurons.origin)
     known = {name: activity(neurons, statistics, name) for name in wanted}
 
@@ -91,6 +90,12 @@ def activity_matched_control(
         return nearest_matches(known[name][region], own, others, keys, nearest)[1]
 
     return _control(neurons, seed, neurons.sites.site_starts, alike, wanted)
+
+
+def check_nearest(nearest: int) -> None:
+    """Fail unless a match is drawn from one neuron or more."""
+    if nearest < 1:
+        raise LapeError(f"nearest {nearest}: a match is drawn from one neuron or more; raise --nearest")
 
 
 def nearest_matches(

@@ -113,10 +113,7 @@ def read_corpus(
     Raises:
         LapeError: the corpus is of another language, or cannot be read.
     """
-    stored = StoredCorpus(corpus)
-    if (found := stored.header["language"]) != language:
-        raise LapeError(f"{corpus}: is in {found!r}, not in {language!r}; pass this language's corpus")
-    reading.inputs += [stored.path, stored.header_path]
+    stored = StoredCorpus.of(corpus, language, reading)
 
     def of(split: str) -> Iterator[Sentence]:
         # A document is split into sentences only when its turn comes: a large corpus has far more than are needed.

@@ -13,7 +13,6 @@ from itertools import dropwhile, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from lape.errors import LapeError
 from lape.text.choice_question import Question
 from lape.text.drawing import comparable, in_turn
 from lape.text.reading import Reading
@@ -67,10 +66,7 @@ def read_next_passage(
     Raises:
         LapeError: the corpus is of another language, or cannot be read.
     """
-    stored = StoredCorpus(corpus)
-    if (found := stored.header["language"]) != language:
-        raise LapeError(f"{corpus}: is in {found!r}, not in {language!r}; pass this language's corpus")
-    reading.inputs += [stored.path, stored.header_path]
+    stored = StoredCorpus.of(corpus, language, reading)
     rows = stored.rows("valid", valid_share, seed)
     documents = (
         _passages(stored.ids[row], text, question_bytes, choice_bytes)

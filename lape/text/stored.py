@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from lape.artifacts.files import checked, read_json
 from lape.errors import LapeError
+from lape.text.reading import Reading
 from lape.text.tokens import split_rows
 
 _HELD = 1 << 26  # bytes of text that are held at a time
@@ -45,6 +46,19 @@ class StoredCorpus:
         self._ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
         text = sum(group.total_byte_size for group in groups)  # uncompressed
         self._documents = max(1, _HELD * len(self.ids) // max(1, text))  # whose texts are held at a time
+
+    @classmethod
+    def of(cls, path: str | Path, language: str, reading: Reading) -> "StoredCorpus":
+        """Open the corpus of a language, and let `reading` take note of its files.
+
+        Raises:
+            LapeError: the corpus is of another language, or cannot be read.
+        """
+        stored = cls(path)
+        if (found := stored.header["language"]) != language:
+            raise LapeError(f"{path}: is in {found!r}, not in {language!r}; pass this language's corpus")
+        reading.inputs += [stored.path, stored.header_path]
+        return stored
 
     def rows(self, split: str, valid_share: float, seed: int) -> np.ndarray:
         """The rows of one split, in the order in which they are sampled; see `lape.text.tokens.split_rows`."""

@@ -57,13 +57,12 @@ def make_tasks(folder: Path, documents: int = 6) -> Path:
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             (folder / f"{language}-{split}.jsonl").write_text(lines, encoding="utf-8")
         files = {split: str(folder / f"{language}-{split}.jsonl") for split in ("test", "train")}
+        read = {"dataset_path": "json", "dataset_kwargs": {"data_files": files}, "test_split": "test"}
         for kind, settings in KINDS.items():
             task = {
                 "task": f"{kind}_{CODES[language]}",
-                "dataset_path": "json",
-                "dataset_kwargs": {"data_files": files},
+                **read,
                 "output_type": "multiple_choice",
-                "test_split": "test",
                 "doc_to_target": "label",
                 "metric_list": [
                     {"metric": metric, "aggregation": "mean", "higher_is_better": True}
@@ -74,10 +73,8 @@ def make_tasks(folder: Path, documents: int = 6) -> Path:
             (folder / f"{kind}_{language}.yaml").write_text(yaml.safe_dump(task, allow_unicode=True), encoding="utf-8")
         written = {
             "task": f"written_{language}",
-            "dataset_path": "json",
-            "dataset_kwargs": {"data_files": files},
+            **read,
             "output_type": "generate_until",
-            "test_split": "test",
             "doc_to_text": "{{text}}",
             "doc_to_target": "{{text}}",
             "generation_kwargs": {"until": ["\n"], "max_gen_toks": 8},
