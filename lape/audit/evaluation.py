@@ -99,7 +99,7 @@ def check_accuracy(path: Path, header: dict) -> Iterator[str]:
             yield f"its measures of {language} do not follow from its choices"
     template = ChoiceTemplate(header["parameters"]["template"])
     if header["read"] != positions_read(
-        tokenizer_of(header), template, asked_of(tasks), header["batch_size"], header["prefix"]
+        tokenizer_of(header), template, asked_of(tasks), header["batch_size"], header["prefix"], header["share_prompts"]
     ):
         yield f"it read {header['read']} tokens, not those of its questions"
     yield from _check_deactivation(header)

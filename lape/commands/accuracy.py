@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     label = f"accuracy {description['name']} {task} {off.method} {steered or deactivated}"
     sizes = {name: getattr(arguments, name) for name in ("batch_size", "threads")}
     with running(arguments.model, label, sum(len(choices) for _, choices in asked_of(asked)), "row", **sizes) as run:
-        tables, record, read, prefix = _measured(run, off, template, asked, arguments)
+        tables, record, read, reading = _measured(run, off, template, asked, arguments)
     rows = [
         {
             "evaluated": language,
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         languages=list(asked),
         rows=rows,
         read=read,
-        prefix=prefix,
+        **reading,
         hooks=off.proof(record, read),
         batch_size=run.batches.size,
         device=str(run.device),
@@ -115,19 +115,27 @@ def _switched(arguments, description: dict):
 
 
 def _measured(run, off, template, asked, arguments):
-    """The table of every language, the record of the deactivation, the positions read, and what an empty prompt is."""
+    """The table of every language, the record of the deactivation, the positions read, and how they were read."""
     from lape.evaluation.choices import asked_of, choice_loglik, prefix_of, tables_of
+    from lape.model.decoder import reads_on
     from lape.model.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(arguments.model.with_name("tokenizer.json"), arguments.threads)
-    prefix = prefix_of(run.model, run.description)
+    reading = {"prefix": prefix_of(run.model, run.description), "share_prompts": reads_on(run.model)}
 
     def work(size: int):
         with off.begin(run.model) as record:
             values, read = choice_loglik(
-                run.model, tokenizer, template, asked_of(asked), size, arguments.backend, prefix, run.bar.update
+                run.model,
+                tokenizer,
+                template,
+                asked_of(asked),
+                size,
+                arguments.backend,
+                **reading,
+                on_batch=run.bar.update,
             )
         return values, read, record
 
     values, read, record = run.batches(work)
-    return tables_of(asked, values), record, read, prefix
+    return tables_of(asked, values), record, read, reading

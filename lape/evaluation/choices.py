@@ -1,19 +1,22 @@
 """Which of the choices of a question a model finds likeliest: log-likelihoods after a prompt, and the accuracy.
 
 A row is a prompt with a choice but for the choice's last token, which no other token follows. A row that begins another
-row of its question is not run: where all choices are one token long, a question is one row, its prompt.
+row of its question is not run: where all choices are one token long, a question is one row, its prompt. A model that
+reads on from its cache reads a prompt once for all rows of a batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from lape.errors import LapeError
 from lape.evaluation.perplexity import hidden_nll
@@ -31,8 +34,18 @@ SCORES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 }
 
 
-# Rows to run together: the place of a question, and the row's token ids.
-_Batch = Sequence[tuple[int, list[int]]]
+class _Row(NamedTuple):
+    """What is run for one choice, or for several of which one begins the others."""
+
+    question: int  # its place
+    prompt: tuple[int, ...]  # ids that rows share; none where the model reads whole rows
+    rest: tuple[int, ...]  # ids behind them
+
+    def begins_with(self, ids: Sequence[int]) -> bool:
+        return (self.prompt + self.rest)[: len(ids)] == tuple(ids)
+
+
+_Batch = Sequence[_Row]  # of prompts of one length
 
 
 @dataclass(frozen=True)
@@ -90,13 +103,14 @@ class _Encoded:
             )
         return cls(wholes, common)
 
-    def rows(self) -> list[list[int]]:
+    def rows(self, question: int, share_prompts: bool) -> list[_Row]:
         """The rows to run, the longest first, none of which begins another."""
         rows: list[list[int]] = []
         for row in sorted((whole[:-1] for whole in self.wholes), key=len, reverse=True):
             if not any(other[: len(row)] == row for other in rows):
                 rows.append(row)
-        return rows
+        start = self.common if share_prompts else 0
+        return [_Row(question, tuple(row[:start]), tuple(row[start:])) for row in rows]
 
 
 @torch.inference_mode()
@@ -108,6 +122,7 @@ def choice_loglik(
     batch_size: int = 16,
     backend: str = "auto",
     prefix: int | None = None,
+    share_prompts: bool = False,
     on_batch: Callable[[int], None] = lambda questions: None,
 ) -> tuple[list[np.ndarray], int]:
     """Log-likelihood of each choice after its prompt, summed over the choice's tokens.
@@ -122,6 +137,7 @@ def choice_loglik(
         batch_size: rows per forward pass, which are of similar length.
         backend: the implementation of the operator that reduces the logits; see `lape.kernels.ops.resolved`.
         prefix: token id that stands for a prompt without tokens; None: such a prompt is refused. See `prefix_of`.
+        share_prompts: read the prompt of several rows once, for a model that `lape.model.decoder.reads_on`.
         on_batch: called with the number of rows of each batch, for progress.
 
     Returns:
@@ -140,7 +156,7 @@ def choice_loglik(
             f"a question takes {longest} tokens with its choice, more than the context of {context}; shorten it, or "
             "leave its id out by `skip`"
         )
-    for batch in _batches(encoded, batch_size):
+    for batch in _batches(encoded, batch_size, share_prompts):
         _score(model, batch, encoded, values, backend)
         read += _size(batch)
         on_batch(len(batch))
@@ -167,46 +183,73 @@ def positions_read(
     asked: Sequence[tuple[str, Sequence[str]]],
     batch_size: int,
     prefix: int | None = None,
+    share_prompts: bool = False,
 ) -> int:
     """The number of positions that `choice_loglik` reads, padding included."""
     encoded = [_Encoded.of(tokenizer, template, prefix, *each) for each in asked]
-    return sum(map(_size, _batches(encoded, batch_size)))
+    return sum(map(_size, _batches(encoded, batch_size, share_prompts)))
 
 
-def _batches(encoded: Sequence[_Encoded], batch_size: int) -> Iterator[_Batch]:
-    """The rows of all questions, the longest first, in batches: pairs of a question's place and a row."""
-    rows = [(number, row) for number, each in enumerate(encoded) for row in each.rows()]
-    rows.sort(key=lambda place: len(place[1]), reverse=True)
-    yield from (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+def _batches(encoded: Sequence[_Encoded], batch_size: int, share_prompts: bool) -> Iterator[_Batch]:
+    """The rows of all questions in batches, the longest first. Rows of one prompt stand together."""
+    rows = [row for number, each in enumerate(encoded) for row in each.rows(number, share_prompts)]
+    longest: dict[tuple[int, ...], int] = {}
+    for row in rows:
+        longest[row.prompt] = max(longest.get(row.prompt, 0), len(row.rest))
+    rows.sort(key=lambda row: (len(row.prompt), longest[row.prompt], row.prompt, len(row.rest)), reverse=True)
+    for _, group in groupby(rows, key=lambda row: len(row.prompt)):
+        alike = list(group)
+        yield from (alike[start : start + batch_size] for start in range(0, len(alike), batch_size))
 
 
 def _size(batch: _Batch) -> int:
-    return len(batch) * max(len(row) for _, row in batch)
+    return sum(map(len, _prompts(batch))) + len(batch) * max(len(row.rest) for row in batch)
+
+
+def _prompts(batch: _Batch) -> list[tuple[int, ...]]:
+    """The prompts of a batch, each once."""
+    return list(dict.fromkeys(row.prompt for row in batch))
 
 
 def _score(
     model: nn.Module, batch: _Batch, encoded: Sequence[_Encoded], values: list[np.ndarray], backend: str
 ) -> None:
     """Run one batch of rows, and fill in the values of the choices that they hold."""
-    device, decoder = input_device(model), decoder_of(model)
-    length = max(len(row) for _, row in batch)
-    # The padding on the right may have any ids: causal attention hides it from the tokens.
-    ids = torch.tensor([row + [0] * (length - len(row)) for _, row in batch], device=device)
+    decoder, prompt = decoder_of(model), len(batch[0].prompt)
     found = [
-        (line, number, choice, place, whole[place])
-        for line, (number, row) in enumerate(batch)
-        for choice, whole in enumerate(encoded[number].wholes)
-        if np.isnan(values[number][choice]) and row[: len(whole) - 1] == whole[:-1]
-        for place in range(encoded[number].common, len(whole))
+        (line, row.question, choice, place, whole[place])
+        for line, row in enumerate(batch)
+        for choice, whole in enumerate(encoded[row.question].wholes)
+        if np.isnan(values[row.question][choice]) and row.begins_with(whole[:-1])
+        for place in range(encoded[row.question].common, len(whole))
     ]
-    lines, _, _, places, targets = (torch.tensor(column, device=device) for column in zip(*found, strict=True))
-    output = decoder(input_ids=ids, use_cache=False)
-    hidden = output.last_hidden_state
-    at = (lines.to(hidden.device), (places - 1).to(hidden.device))
-    nll = hidden_nll(model, decoder, output, hidden[at][None], ids[lines, places - 1][None], targets, backend)
+    output, hidden = _read(decoder, batch, input_device(model))
+    lines, _, _, places, targets = (torch.tensor(column, device=hidden.device) for column in zip(*found, strict=True))
+    previous = torch.tensor([[encoded[number].wholes[choice][place - 1] for _, number, choice, place, _ in found]])
+    states = hidden[lines, places - max(prompt, 1)][None]
+    nll = hidden_nll(model, decoder, output, states, previous.to(input_device(model)), targets, backend)
     for (_, number, choice, place, _), value in zip(found, nll.double().cpu().tolist(), strict=True):
         start = 0.0 if place == encoded[number].common else values[number][choice]
         values[number][choice] = start - value
+
+
+def _read(decoder: nn.Module, batch: _Batch, device: torch.device) -> tuple[ModelOutput, Tensor]:
+    """What the decoder returns, and the hidden states of a batch's rows, from the last place of their prompts on."""
+    prompts = _prompts(batch)
+    length = max(len(row.rest) for row in batch)
+    # The padding on the right may have any ids: causal attention hides it from the tokens.
+    rests = torch.tensor([[*row.rest, *[0] * (length - len(row.rest))] for row in batch], device=device)
+    if not batch[0].prompt:
+        output = decoder(input_ids=rests, use_cache=False)
+        return output, output.last_hidden_state
+    own = torch.tensor([prompts.index(row.prompt) for row in batch])
+    output = decoder(input_ids=torch.tensor(prompts, device=device), use_cache=length > 0)
+    last = output.last_hidden_state[own, -1:]
+    if not length:
+        return output, last
+    output.past_key_values.batch_select_indices(own)
+    output = decoder(input_ids=rests, past_key_values=output.past_key_values, use_cache=True)
+    return output, torch.cat((last, output.last_hidden_state), dim=1)
 
 
 def asked_of(tasks: Mapping[str, Sequence[Question]]) -> list[tuple[str, tuple[str, ...]]]:

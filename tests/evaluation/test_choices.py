@@ -1,5 +1,6 @@
 """Likelihoods of choices: equal to the model's own, whatever the batches; rows that are shared; scores."""
 
+import architectures
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,8 @@ from lape.evaluation.choices import (
     prefix_of,
     tables_of,
 )
+from lape.model.architectures import ARCHITECTURES
+from lape.model.decoder import reads_on
 from lape.model.tokenizer import load_tokenizer, prompt_ids
 from lape.text.tasks import Question
 
@@ -37,12 +40,16 @@ def tiny(tmp_path_factory):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("batch_size", [1, 2, 16])
+@pytest.mark.parametrize("share_prompts", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
 @pytest.mark.parametrize("backend", ["extension", "reference"])
-def test_equals_the_models_own_likelihood(tiny, batch_size, backend, monkeypatch):
+def test_equals_the_models_own_likelihood(tiny, batch_size, backend, share_prompts, monkeypatch):
     monkeypatch.setattr(perplexity, "LOGITS_IN_MEMORY", 800)  # two positions at once
     model, tokenizer = tiny
-    found, read = choice_loglik(model, tokenizer, TEMPLATE, ASKED, batch_size, backend)
+    fed = []
+    hook = model.model.embed_tokens.register_forward_hook(lambda module, inputs, output: fed.append(inputs[0].numel()))
+    found, read = choice_loglik(model, tokenizer, TEMPLATE, ASKED, batch_size, backend, share_prompts=share_prompts)
+    hook.remove()
     for (question, choices), own in zip(ASKED, found, strict=True):
         start = len(prompt_ids(tokenizer, f"{question} :"))
         for choice, value in zip(choices, own, strict=True):
@@ -50,7 +57,28 @@ def test_equals_the_models_own_likelihood(tiny, batch_size, backend, monkeypatch
             likely = model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
             expected = sum(likely[place - 1, ids[place]].item() for place in range(start, len(ids)))
             assert value == pytest.approx(expected, rel=1e-4)
-    assert read == positions_read(tokenizer, TEMPLATE, ASKED, batch_size)
+    assert read == sum(fed) == positions_read(tokenizer, TEMPLATE, ASKED, batch_size, share_prompts=share_prompts)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_every_architecture_reads_on_from_its_cache(tiny, model_type):
+    model, (_, tokenizer) = architectures.tiny(model_type, vocab_size=512), tiny
+    assert reads_on(model)
+    alone, together = (
+        choice_loglik(model, tokenizer, TEMPLATE, ASKED, 3, share_prompts=shared)[0] for shared in (False, True)
+    )
+    assert np.concatenate(together) == pytest.approx(np.concatenate(alone), rel=1e-4)
+
+
+def test_what_a_model_remembers_beside_its_cache_keeps_prompts_whole(tiny, monkeypatch):
+    model, _ = tiny
+    assert reads_on(model)
+    forward = model.model.forward  # one that forgets what was read before
+    monkeypatch.setattr(model.model, "forward", lambda past_key_values=None, **kwargs: forward(**kwargs))
+    assert not reads_on(model)
+    monkeypatch.setattr(model, "_is_stateful", True)
+    assert not reads_on(model)
 
 
 def test_choices_of_one_token_share_one_row_and_the_head_sees_their_places_alone(tiny):
