@@ -21,6 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from lape.artifacts.headers import Header, check_fields
 from lape.errors import LapeError
 from lape.machine import ranks
@@ -100,6 +102,27 @@ def writing(path: str | Path) -> Iterator[Path]:
         if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise LapeError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from error
         raise
+
+
+@contextlib.contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """Write a folder whole or not at all: yield an empty temporary one, which replaces `folder` on success.
+
+    Raises:
+        LapeError: the folder cannot be written.
+    """
+    try:
+        with folder_beside(folder) as beside:
+            temporary = beside / folder.name
+            temporary.mkdir()
+            yield temporary
+            for written in (*temporary.rglob("*"), temporary):
+                flush(written)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            flush(folder.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise LapeError(f"{folder}: cannot be written ({error}); free some disk or mend the folder") from error
 
 
 @contextlib.contextmanager

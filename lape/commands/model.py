@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lape.artifacts.files import write_header
+from lape.artifacts.files import write_header, writing_folder
 from lape.commands.arguments import json_object, positive
 from lape.errors import LapeError
 from lape.model.checkpoint import checkpoint_files
@@ -107,7 +107,8 @@ def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
     if weights is None and (arguments.gguf or arguments.pickled):
         raise LapeError("--gguf and --pickled need --weights; name the folder for the converted checkpoint")
     if arguments.gguf:
-        conversion.converted(weights, lambda folder: conversion.convert_gguf(arguments.gguf, folder, dtype))
+        with writing_folder(weights) as folder:
+            conversion.convert_gguf(arguments.gguf, folder, dtype)
         return _Checkpoint("gguf", weights, weights, inputs=[arguments.gguf], outputs=checkpoint_files(weights))
     if not arguments.revision:
         raise LapeError(f"model {arguments.name}: a hub model needs its `revision`; name it, so that it is pinned")
@@ -115,5 +116,6 @@ def _resolve(arguments: argparse.Namespace, dtype) -> _Checkpoint:
     commit = fetched.name
     if not arguments.pickled:
         return _Checkpoint("hub", arguments.hub, fetched, commit)
-    conversion.converted(weights, lambda folder: conversion.convert_pickled(fetched, folder, dtype))
+    with writing_folder(weights) as folder:
+        conversion.convert_pickled(fetched, folder, dtype)
     return _Checkpoint("pickled", weights, weights, commit, outputs=checkpoint_files(weights))

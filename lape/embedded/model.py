@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from lape.artifacts.files import writing_folder
 from lape.artifacts.shipped import default_config
 from lape.embedded.cache import cache_folder, fetched
 from lape.errors import LapeError
 from lape.machine.device import resolve_device
-from lape.model.conversion import convert_gguf, converted
+from lape.model.conversion import convert_gguf
 from lape.model.loading import load_folder, resolve_dtype
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def example_model(
     folder = cache_folder() / "models" / f"{name}-{pin['sha256'][:12]}-{str(kind).removeprefix('torch.')}"
     if not folder.is_dir():
         gguf = fetched(entry["download"])
-        converted(folder, lambda temporary: convert_gguf(gguf, temporary, kind))
+        with writing_folder(folder) as temporary:
+            convert_gguf(gguf, temporary, kind)
     attention = entry.get("attn_implementation") if device == "cpu" else None
     return load_folder(folder, device, kind, attention)

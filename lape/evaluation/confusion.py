@@ -18,14 +18,12 @@ import numpy as np
 import pandas as pd
 
 from lape.text.identification import MINIMUM_BYTES, UNKNOWN, by_fasttext
-from lape.text.language_codes import base_language, script
+from lape.text.language_codes import UNSPACED, base_language, script
 
 RATES = ("line_pass_rate", "word_pass_rate", "confusion_pass_rate")
 # The benchmark's: words of a line that counts, the probability from which its language is told, letters of a word.
 _WORDS, _PROBABILITY, _LETTERS = 5, 0.3, 4
 _PUNCTUATION = str.maketrans({**dict.fromkeys(string.punctuation + "،"), "—": " "})
-# Letters of Thai, Lao, Tibetan, Burmese, Khmer, the kana and the Han characters.
-_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _LATIN = re.compile("[A-Za-zÀ-ÖØ-öø-ɏ]+")
 
 
@@ -52,7 +50,7 @@ def confusion(text: str, fasttext: str | Path | None = None) -> dict[str, str | 
 
 def _counts(line: str) -> bool:
     """Whether a line is long enough for its language to be told."""
-    unspaced = "".join(_UNSPACED.findall(line))
+    unspaced = "".join(UNSPACED.findall(line))
     return len(line.split()) >= _WORDS or len(unspaced.encode()) >= MINIMUM_BYTES
 
 

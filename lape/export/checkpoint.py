@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lape.artifacts.files import read_json, sha256, write_header
+from lape.artifacts.files import read_json, sha256, write_header, writing_folder
 from lape.errors import LapeError
 from lape.export.card import card
 from lape.export.comparison import Comparison, compare
@@ -15,7 +15,6 @@ from lape.export.edits import Edits, edits_of
 from lape.export.files import write_files
 from lape.interventions.overwriting import UnitPerturbation
 from lape.interventions.perturbation import Perturbation
-from lape.model.conversion import converted
 from lape.model.loading import fetch, load_names, location
 
 logger = logging.getLogger(__name__)
@@ -64,19 +63,15 @@ def export_checkpoint(
         raise LapeError(f"{found}: has nothing to change for {title}; name a language that has neurons")
     run = model_json.absolute().parents[2]
     hashes = {_name(file, run): sha256(file) for file in (model_json, *inputs)}
-    compared = []
-
-    def write(temporary: Path) -> None:
+    with writing_folder(folder) as temporary:
         write_files(source, temporary, model, edits)
-        compared.append(compare(model_json, temporary, change, chunks) if chunks else None)
-        if compared[0]:
-            compared[0].check(folder)
-        text = card(header, title, read_json(found), edits, layers, hashes, compared[0])
+        compared = compare(model_json, temporary, change, chunks) if chunks else None
+        if compared:
+            compared.check(folder)
+        text = card(header, title, read_json(found), edits, layers, hashes, compared)
         (temporary / "README.md").write_text(text, encoding="utf-8")
-        _write_header(temporary, header, hashes, edits, compared[0], {"change": title, **(parameters or {})})
-
-    converted(folder, write)
-    return compared[0]
+        _write_header(temporary, header, hashes, edits, compared, {"change": title, **(parameters or {})})
+    return compared
 
 
 def _name(file: Path, run: Path) -> str:

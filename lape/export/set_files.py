@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lape.artifacts.files import checked, read_json, sha256, write_header
+from lape.artifacts.files import checked, read_json, sha256, write_header, writing_folder
 from lape.contexts.stored import read_contexts
 from lape.errors import LapeError
 from lape.expert_units.selection import ExpertUnits
@@ -16,7 +16,6 @@ from lape.export.neuron_set import HEADER, data_file
 from lape.export.set_card import set_card
 from lape.export.terms import terms_of
 from lape.interventions.steering import SteeringValues, steering_values
-from lape.model.conversion import converted
 from lape.neurons.table import Neurons
 from lape.playground.finished_run import EXPERT_UNITS, FinishedRun, Method
 from lape.statistics.sums import read_statistics
@@ -88,7 +87,7 @@ def export_set(
     header, methods = read_json(model_json, "model"), {name: _description(one) for name, one in found.items()}
     stability = _stability_header(run, model, found)
 
-    def write(temporary: Path) -> None:
+    with writing_folder(folder) as temporary:
         (temporary / "data").mkdir()
         for name, part in parts.items():
             pq.write_table(part.table, temporary / data_file(name))
@@ -107,8 +106,6 @@ def export_set(
             inputs=inputs,
             outputs=sorted(path for path in temporary.rglob("*") if path.is_file()),
         )
-
-    converted(folder, write)
     return {name: part.table.num_rows for name, part in parts.items()}
 
 

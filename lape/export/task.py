@@ -5,10 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from lape.artifacts.files import read_json
+from lape.artifacts.files import read_json, writing_folder
 from lape.errors import LapeError
 from lape.evaluation.choices import ChoiceTemplate
-from lape.model.conversion import converted
 from lape.text.tasks import load_aligned
 
 
@@ -36,16 +35,13 @@ def export_task(run: Path, task: str, folder: Path) -> list[str]:
         raise LapeError(f"{folder}: is there already; name a new folder")
     template = ChoiceTemplate(read_json(run / "config.json")["tasks"][task]["template"])
     questions = {f"{task}_{language}": own for language, own in load_aligned(headers).items()}
-
-    def write(temporary: Path) -> None:
+    with writing_folder(folder) as temporary:
         for name, own in questions.items():
             lines = "".join(json.dumps(each._asdict(), ensure_ascii=False) + "\n" for each in own)
             (temporary / f"{name}.jsonl").write_text(lines, encoding="utf-8")
             settings = _settings(name, task, template, folder.resolve() / f"{name}.jsonl")
             text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
             (temporary / f"{name}.yaml").write_text(text, encoding="utf-8")
-
-    converted(folder, write)
     return list(questions)
 
 

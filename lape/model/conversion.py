@@ -3,40 +3,13 @@
 import contextlib
 import functools
 import pickle
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from lape.artifacts.files import flush, folder_beside
 from lape.errors import LapeError, first_line
 from lape.model.weights import check_report
-
-
-def converted(folder: Path, convert: Callable[[Path], None]) -> None:
-    """Write a checkpoint, or another folder, into a temporary folder and rename it: a kill leaves no half of it.
-
-    Args:
-        folder: where it is to be; what is there is replaced.
-        convert: writes it into an empty folder.
-
-    Raises:
-        LapeError: the folder cannot be written, or `convert` raises it.
-    """
-    try:
-        with folder_beside(folder) as beside:
-            temporary = beside / folder.name
-            temporary.mkdir()
-            convert(temporary)
-            for written in (*temporary.rglob("*"), temporary):
-                flush(written)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-            flush(folder.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise LapeError(f"{folder}: cannot be written ({error}); free some disk or mend the folder") from error
 
 
 def convert_gguf(gguf: str | Path, folder: str | Path, dtype: torch.dtype) -> None:

@@ -4,6 +4,7 @@ Users write "nb", "pt-BR", "zh-Hans" or "fra_Latn" (as FLORES-200 and GlotLID do
 and "fr". What they mean is compared, not what they write.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TypeVar
@@ -11,6 +12,8 @@ from typing import TypeVar
 _Value = TypeVar("_Value")
 # The written forms of Norwegian count as one language: detectors confuse them.
 _ONE = {"nb": "no", "nn": "no"}
+# Letters of the scripts that put no space between words: Thai, Lao, Tibetan, Burmese, Khmer, kana and Han.
+UNSPACED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 
 
 @cache

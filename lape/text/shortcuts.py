@@ -7,16 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from lape.text.choice_question import Question
-
-# Scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana and Han.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
+from lape.text.language_codes import UNSPACED
 
 
 def word_set(text: str) -> set[str]:
     """The words of a text, case-folded; pairs of neighbouring characters where a script puts no space between words."""
     text = text.casefold()
-    pairs = {run[place : place + 2] for run in _UNSPACED.findall(text) for place in range(len(run) - 1)}
-    return pairs | set(re.findall(r"\w+", _UNSPACED.sub(" ", text)))
+    pairs = {run[place : place + 2] for run in UNSPACED.findall(text) for place in range(len(run) - 1)}
+    return pairs | set(re.findall(r"\w+", UNSPACED.sub(" ", text)))
 
 
 def trigrams(text: str) -> set[str]:
