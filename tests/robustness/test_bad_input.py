@@ -227,6 +227,9 @@ def test_unknown_set(refused):
 def test_set_without_neurons_and_neurons_without_set(refused):
     refused(arguments("baseline", deactivate="fr", output="out/fr.tsv"), "--neurons", "--deactivate")
     refused(arguments("baseline", neurons="neurons/lape.json", output="out/fr.tsv"), "--neurons", "--deactivate")
+    refused(arguments("accuracy", steer="fr", output="out/fr.tsv"), "--values", "--steer")
+    refused(arguments("steered", deactivate="fr", output="out/fr.tsv"), "--steer", "--deactivate")
+    refused(arguments("steered", steer="de", output="out/fr.tsv"), "'de'", "fr, ja")
 
 
 def test_one_language(refused):
