@@ -92,13 +92,14 @@ def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, l
     Args:
         figure: the drawing.
         axes: the panels that share the scale.
-        scale: as given to `heatmap`.
+        scale: as given to `heatmap`. The bar of one that clips ends in a point.
         label: what the colours mean, with the unit.
         least: the smallest number that is shown. The bar of signed changes ends there, or at 0.
         **place: further options of `Figure.colorbar`, such as `aspect`: 8 times the length in inches makes the bar an
             eighth of an inch wide.
     """
-    bar = figure.colorbar(ScalarMappable(scale, _colours(scale)), ax=axes, **place)
+    extend = "max" if scale.clip else "neither"
+    bar = figure.colorbar(ScalarMappable(scale, _colours(scale)), ax=axes, extend=extend, **place)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
     if isinstance(scale, SymLogNorm):

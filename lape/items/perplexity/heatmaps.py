@@ -17,6 +17,8 @@ BY_MODEL_COLUMNS = (*COLUMNS, "bits_change")
 
 _Scale = Callable[[pd.Series], Normalize]
 
+# A model that guesses among the tokens of its vocabulary has a PPL below this. Larger changes have one colour.
+_BROKEN = 1e6
 _LABELS = {
     "ppl_change": "PPL change",
     "nll_change": "ln(PPL / baseline PPL), nats per token",
@@ -98,7 +100,8 @@ def deactivation_random(frame: pd.DataFrame) -> Figure:
 def _ppl_scale(values: pd.Series, least: float = 10) -> Normalize:
     # Changes below one point of PPL must not look like an effect.
     most = max(values.abs().max(), least)
-    return SymLogNorm(linthresh=1, vmin=-most, vmax=most, base=10)
+    shown = min(most, _BROKEN)
+    return SymLogNorm(linthresh=1, vmin=-shown, vmax=shown, base=10, clip=most > shown)
 
 
 def _linear_scale(values: pd.Series) -> Normalize:
