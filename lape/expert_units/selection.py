@@ -33,7 +33,8 @@ _NUMBERS |= dict.fromkeys(("average_precision", "negated_average_precision", "me
 class ExpertUnits:
     """The first units of every language in three rankings: top, bottom and random.
 
-    The bottom has as many units more as it shares with the top, so that "both" finds as many units of each.
+    The bottom has as many units more as it shares with the top, so that "both" finds as many units of each. The random
+    ranking is as long as both together.
 
     Attributes:
         table: one row per language, ranking and rank (from 1), in this order. Columns are language, ranking, rank, unit
@@ -174,8 +175,8 @@ def select_units(
             responses.
         responses: the responses that `precision` was computed from.
         neuron_part: see `ExpertUnits`.
-        number: number of units in each ranking; all units, where the model has fewer. The bottom goes on until `number`
-            of its units are not in the top.
+        number: number of units in the top; all units, where the model has fewer. The bottom goes on until `number` of
+            its units are not in the top. The random ranking has twice as many units, as "both" takes.
         seed: seed of the random ranking, which numpy's PCG64 draws. Every language has a stream of its own, which does
             not depend on the other languages.
         bottom: "negated" ranks the bottom by the average precision of the negated response, highest first. "ascending"
@@ -203,7 +204,7 @@ def select_units(
         rankings["random"] = np.random.default_rng([seed, *language.encode()]).permutation(responses.units)
         # Number of units in the first n of the bottom that are not in the top: those that "both" can take.
         others = np.cumsum(~np.isin(rankings["bottom"], rankings["top"][:number]))
-        sizes = dict.fromkeys(RANKINGS, number) | {"bottom": int(np.searchsorted(others, number)) + 1}
+        sizes = {"top": number, "bottom": int(np.searchsorted(others, number)) + 1, "random": 2 * number}
         for ranking in RANKINGS:
             units = rankings[ranking][: sizes[ranking]]
             tables.append(ranked(language, ranking, units, responses.linear_layers, response, negated))
