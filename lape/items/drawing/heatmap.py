@@ -104,7 +104,7 @@ def colour_bar(figure: Figure, axes: list[Axes], scale: Normalize, label: str, l
     bar.outline.set_linewidth(0.4)
     if isinstance(scale, SymLogNorm):
         top = math.floor(math.log10(scale.vmax))
-        powers = range(0, top + 1, 1 + top // 8)
+        powers = range(top + 1)
         labels = [f"{10**power}" if power < 4 else f"1e{power}" for power in powers]
         ticks = {0.0: "0"} | dict(zip((10.0**power for power in powers), labels, strict=True))
         ticks |= {-tick: f"-{label}" for tick, label in ticks.items() if tick and -tick >= least}
