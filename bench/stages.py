@@ -1,9 +1,10 @@
-"""Time and peak memory of a finished run by stage, from what its jobs wrote beside their logs.
+"""Time and peak memory of a run by stage, from what its finished jobs wrote beside their logs.
 
     python -m bench.stages results/default [--json FILE]
 
-Seconds are summed over a stage's jobs; jobs that ran side by side took less time on the clock. The versions come from
-the run's manifest, and the machine is the one that prints the table.
+Seconds are summed over a stage's jobs; jobs that ran side by side took less time on the clock. CPU seconds say what
+they cost where the machine did other work, too. The versions come from the run's manifest, and the machine is the one
+that prints the table.
 """
 
 import argparse
@@ -21,16 +22,20 @@ from lape.machine.usage import read_usage
 
 
 def stages(run: Path) -> pd.DataFrame:
-    """One row per stage: jobs, seconds summed over jobs, seconds of the longest job, peak memory of the largest job."""
+    """One row per stage: jobs, seconds and CPU seconds over all jobs, longest job, largest peak memory."""
     rows = []
     for file in sorted(run.glob("logs/**/*.tsv")):
         stage, used = file.relative_to(run / "logs").parts[0], read_usage(file)
-        rows.append({"stage": stage, "seconds": used["seconds"], "peak_mib": used["peak_bytes"] / 2**20})
+        rows.append({"stage": stage, **used, "peak_mib": used["peak_bytes"] / 2**20})
     if not rows:
         raise SystemExit(f"{run}: its logs do not say what the jobs took; run the workflow first")
     grouped = pd.DataFrame(rows).groupby("stage", sort=False)
     table = grouped.agg(
-        jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"), peak_mib=("peak_mib", "max")
+        jobs=("seconds", "size"),
+        seconds=("seconds", "sum"),
+        cpu_seconds=("cpu_seconds", "sum"),
+        longest=("seconds", "max"),
+        peak_mib=("peak_mib", "max"),
     )
     first, last = ["corpus", "models", "tokens", "statistics", "neurons"], ["tables", "figures"]
     others = [stage for stage in table.index if stage not in (*first, *last)]
@@ -70,7 +75,9 @@ def main() -> None:
     machine = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     print(f"{arguments.run} on {machine['processor']} ({machine['cores']} cores)\n")
     print(table.round(1).to_string())
-    print(f"\nall jobs: {table['seconds'].sum():.0f} s; on the clock: {clock(arguments.run):.0f} s")
+    finished = (arguments.run / "report.html").is_file()
+    on_the_clock = f"on the clock: {clock(arguments.run):.0f} s" if finished else "the run has no report yet"
+    print(f"\nall jobs: {table['seconds'].sum():.0f} s, {table['cpu_seconds'].sum():.0f} CPU s; {on_the_clock}")
     if arguments.json:
         manifest = json.loads((arguments.run / "manifest.json").read_text())
         content = {**machine, "versions": manifest["versions"], "stages": table.reset_index().to_dict("records")}
