@@ -210,10 +210,16 @@ def _load(libraries: Sequence[str]) -> None:
 
 def _answer(connection: socket.socket, work: Callable[[Path, list[str]], object]) -> None:
     """Do in a process of its own what the call asks for; does not return."""
-    length, ((_, _, files),), *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
+    length, passed, *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
     call, length = bytearray(), int.from_bytes(length, "big")
     while len(call) < length:
-        call += connection.recv(length - len(call))
+        part = connection.recv(length - len(call))
+        if not part:
+            break
+        call += part
+    if not call or len(call) < length:
+        os._exit(0)  # the caller was killed before it had called
+    ((_, _, files),) = passed
     (program, *arguments), folder, variables = json.loads(call)
     for number, file in enumerate(array.array("i", files)):
         os.dup2(file, number)
