@@ -212,12 +212,9 @@ def _answer(connection: socket.socket, work: Callable[[Path, list[str]], object]
     """Do in a process of its own what the call asks for; does not return."""
     length, passed, *_ = connection.recvmsg(4, socket.CMSG_SPACE(12))
     call, length = bytearray(), int.from_bytes(length, "big")
-    while len(call) < length:
-        part = connection.recv(length - len(call))
-        if not part:
-            break
+    while len(call) < length and (part := connection.recv(length - len(call))):
         call += part
-    if not call or len(call) < length:
+    if not passed or len(call) < length:
         os._exit(0)  # the caller was killed before it had called
     ((_, _, files),) = passed
     (program, *arguments), folder, variables = json.loads(call)

@@ -156,7 +156,7 @@ def _decoder(config: "PreTrainedConfig", dtype: str, attention: str | None, devi
 
 @torch.inference_mode()
 def _seconds(decoder: nn.Module, tokens: int, device: str) -> float:
-    """Seconds of a pass: the median of several passes, after one to warm up; of a slow pass, its only run."""
+    """Seconds of a pass: the median of several passes, after one to warm up; one pass, where it is slow."""
     ids = torch.zeros(1, tokens, dtype=torch.int64, device=device)
     return _median(lambda: decoder(input_ids=ids, use_cache=False), device)
 
@@ -178,10 +178,11 @@ def _median(function: Callable[[], object], device: str) -> float:
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
+    timed()  # the first pass of a device also loads its libraries
     turns = [timed()]
-    while len(turns) <= _TURNS and sum(turns) < _PATIENCE:
+    while len(turns) < _TURNS and sum(turns) < _PATIENCE:
         turns.append(timed())
-    return statistics.median(turns[1:] or turns)
+    return statistics.median(turns)
 
 
 def _start(*modules: str) -> tuple[float, int]:
