@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--average-precision", type=Path, required=True, help="header of the units' average precision")
     parser.add_argument("--responses", type=Path, required=True, help="header of the responses, for the medians")
-    parser.add_argument("--number", type=int, default=1000, help="units in each ranking")
+    parser.add_argument("--number", type=int, default=1000, help="units in the top; random ones are twice as many")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random ranking")
     parser.add_argument(
         "--bottom",

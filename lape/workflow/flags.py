@@ -142,7 +142,7 @@ class Flags:
         return _joined([*_options(task, ("template", "score")), *_options(section, ("batch_size",))])
 
     def expert_number(self) -> int:
-        """The number of units in each ranking: as many as the largest setting takes."""
+        """The number of units in the top: so many that the largest setting finds enough."""
         section = self._config["expert_units"]
         return max([2 * section["size"], *(-(-size // 2) for size in section["sizes"])])
 
