@@ -79,6 +79,8 @@ def main() -> None:
     on_the_clock = f"on the clock: {clock(arguments.run):.0f} s" if finished else "the run has no report yet"
     print(f"\nall jobs: {table['seconds'].sum():.0f} s, {table['cpu_seconds'].sum():.0f} CPU s; {on_the_clock}")
     if arguments.json:
+        if not finished:
+            parser.error(f"{arguments.run} has no report and no manifest.json yet; --json is for a finished run")
         manifest = json.loads((arguments.run / "manifest.json").read_text())
         content = {**machine, "versions": manifest["versions"], "stages": table.reset_index().to_dict("records")}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
