@@ -64,6 +64,9 @@ def test_controls_stand_beside_the_neurons_that_they_match(tmp_path):
     assert frame["neurons"].tolist() == [2, 3] and frame["control_neurons"].tolist() == [2, 1]
     (section,) = TABLES["controls"].sections(frame.reset_index())
     assert "active_lape" in section.title and section.cells.index.tolist() == LANGUAGES
+    assert "The control is less active than lape" in section.title
+    (section,) = TABLES["controls"].sections(frame.reset_index().assign(probability_difference=0.2, mean_difference=0.2))
+    assert "less active" not in section.title
     with pytest.raises(LapeError, match="no neurons have a control among the inputs; pass both"):
         TABLES["controls"].rows([own, *found.values()])
 
