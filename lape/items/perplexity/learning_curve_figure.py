@@ -63,7 +63,8 @@ def _panel(axis: Axes, block: pd.DataFrame) -> None:
             axis.plot(
                 rows["steps"], rows[column], marker, color=GREY, markerfacecolor="white", markersize=5, label=label
             )
-    axis.set_yscale("symlog", linthresh=0.1)
+    if axis.dataLim.y1 > 1:
+        axis.set_yscale("symlog", linthresh=0.1)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.axhline(0, color="black", linewidth=0.4)
     axis.set_xlim(0, curve["steps"].max() * 1.02)
