@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--sections", type=int, nargs="+", choices=SECTIONS, default=SECTIONS, help="default: all")
     parser.add_argument("--smallest", action="store_true", help="tiny, one turn: checks that everything runs")
+    parser.add_argument("--dtype", choices=("auto", "float32"), default="auto", help="float32: no passes in bfloat16")
     parser.add_argument("--full", action="store_true", help="section 8 on all of LLaMA-2 7B's units: 16 GB of disk")
     parser.add_argument("--output", type=Path, default=Path("bench/results"), help="folder of the JSON file")
     arguments = parser.parse_args()
@@ -78,7 +79,7 @@ def main() -> None:
     rows = []
     try:
         resolve_device(arguments.device)
-        this = setting(arguments.device, arguments.smallest)
+        this = setting(arguments.device, arguments.smallest, arguments.dtype)
         if arguments.full:
             this = dataclasses.replace(this, precision=FULL_PRECISION)
         for row in measure(this, set(arguments.sections)):

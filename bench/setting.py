@@ -52,8 +52,11 @@ _COMMON = dict(widths=_WIDTHS, vocabulary=32000, selection=(80, 28672, 7), run=P
 _COMMON["precision"] = (135_987, 3000, 6)
 
 
-def setting(device: str, smallest: bool) -> Setting:
-    """The setting of a device. `smallest` checks in seconds that everything runs; its figures mean nothing."""
+def setting(device: str, smallest: bool, dtype: str = "auto") -> Setting:
+    """The setting of a device. `smallest` checks in seconds that everything runs; its figures mean nothing.
+
+    With the dtype "float32" a CPU measures what a processor does that does not compute in bfloat16.
+    """
     if smallest:
         tiny = Work(TINY, "float32", 2, 16, peers=True)
         small = dict(widths={"tiny": 64}, vocabulary=100, array=2**14, selection=(3, 64, 3))
@@ -66,7 +69,7 @@ def setting(device: str, smallest: bool) -> Setting:
         return Setting(device, turns=7, **shape, array=2**30, **_COMMON, **goals)
     passes = [Work(GEMMA, "float32", 2, 512), Work(SMOLLM2, "float32", 2, 512, peers=True)]
     # On a processor that does not compute in bfloat16, passes in bfloat16 would take an hour.
-    if native := resolve_dtype("auto", device) == torch.bfloat16:
+    if native := resolve_dtype(dtype, device) == torch.bfloat16:
         # In bfloat16 eager attention is faster, and it is that of the default model.
         faster = dict(attention="eager")
         passes += [Work(GEMMA, "bfloat16", 4, 512, **faster), Work(SMOLLM2, "bfloat16", 4, 512, peers=True, **faster)]
