@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="section 8 on all of LLaMA-2 7B's units: 16 GB of disk")
     parser.add_argument("--output", type=Path, default=Path("bench/results"), help="folder of the JSON file")
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and arguments.dtype != "auto":
+        parser.error("--dtype float32: is for a CPU; leave it out with --device cuda")
     transformers_logging.set_verbosity_error()
     # Every job of the workflow keeps freed memory. Here all contenders do.
     keep_freed_memory()

@@ -44,7 +44,7 @@ def stages(run: Path) -> pd.DataFrame:
 
 def stage_rows(run: Path) -> list[Row]:
     """Section 7, from a finished run on whatever machine it ran; no rows without a finished run."""
-    if not (run / "report.html").is_file():
+    if not _finished(run):
         return []
     table = stages(run)
     rows = [
@@ -62,6 +62,10 @@ def clock(run: Path) -> float:
     return (run / "report.html").stat().st_mtime - min(starts)
 
 
+def _finished(run: Path) -> bool:
+    return (run / "report.html").is_file()
+
+
 def _one(value: float) -> Spread:
     return Spread.of(np.array([value]))
 
@@ -75,7 +79,7 @@ def main() -> None:
     machine = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     print(f"{arguments.run} on {machine['processor']} ({machine['cores']} cores)\n")
     print(table.round(1).to_string())
-    finished = (arguments.run / "report.html").is_file()
+    finished = _finished(arguments.run)
     on_the_clock = f"on the clock: {clock(arguments.run):.0f} s" if finished else "the run has no report yet"
     print(f"\nall jobs: {table['seconds'].sum():.0f} s, {table['cpu_seconds'].sum():.0f} CPU s; {on_the_clock}")
     if arguments.json:
